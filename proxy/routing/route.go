@@ -1,0 +1,111 @@
+package routing
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Route says what becomes of the connections to one host. It is immutable once
+// it is in a Table: the slices are shared by every reader.
+type Route struct {
+	// Host is canonical, as ParseHost returns it: lower case A-labels without
+	// a trailing dot, or "*." and such a name, which covers one label.
+	Host string
+
+	// Backends are tried in order: the next one when no address of this one
+	// could be dialled. Without any, connections to the host are refused.
+	Backends []Backend
+
+	// PlainHTTP is what the host does on plain HTTP.
+	PlainHTTP PlainHTTP
+
+	// AllowFrom are the client addresses that may connect; empty means
+	// everyone. An IPv4 range is written as such, never as ::ffff:0:0/96.
+	AllowFrom []netip.Prefix
+}
+
+// Allows reports whether a client at addr may connect. An IPv4-mapped IPv6
+// address counts as the IPv4 address, and a zone is ignored.
+func (r *Route) Allows(addr netip.Addr) bool {
+	if len(r.AllowFrom) == 0 {
+		return true
+	}
+	addr = addr.Unmap().WithZone("")
+	for _, prefix := range r.AllowFrom {
+		if prefix.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// Backend is where a host's connections go: the ingress of one cluster, or an
+// endpoint that a person named.
+type Backend struct {
+	// Cluster is the member cluster's name; empty for an address that a
+	// person gave.
+	Cluster string
+
+	// Addresses are IP addresses or DNS names, without a port, tried in order.
+	Addresses []string
+
+	// HTTPSPort receives TLS connections, HTTPPort plain HTTP: 1 to 65535.
+	HTTPSPort uint16
+	HTTPPort  uint16
+
+	// ProxyProtocol is the header that this backend wants ahead of each
+	// connection.
+	ProxyProtocol ProxyProtocol
+}
+
+// PlainHTTP is what a host does on plain HTTP. In each mode
+// /.well-known/acme-challenge/ is forwarded to the backend.
+type PlainHTTP uint8
+
+const (
+	// Redirect answers 308 to the same URL over HTTPS.
+	Redirect PlainHTTP = iota
+	// Forward passes each request to the backend's HTTP port.
+	Forward
+	// Deny answers 404.
+	Deny
+)
+
+// String returns the mode's name as the API spells it.
+func (p PlainHTTP) String() string {
+	switch p {
+	case Redirect:
+		return "Redirect"
+	case Forward:
+		return "Forward"
+	case Deny:
+		return "Deny"
+	}
+	return fmt.Sprintf("PlainHTTP(%d)", uint8(p))
+}
+
+// ProxyProtocol is the version of the PROXY protocol header that a backend
+// wants (HAProxy's proxy-protocol.txt).
+type ProxyProtocol uint8
+
+const (
+	// None sends no header.
+	None ProxyProtocol = iota
+	// V1 sends the text header.
+	V1
+	// V2 sends the binary header, with the SNI as PP2_TYPE_AUTHORITY.
+	V2
+)
+
+// String returns the version's name as the API spells it.
+func (p ProxyProtocol) String() string {
+	switch p {
+	case None:
+		return "None"
+	case V1:
+		return "V1"
+	case V2:
+		return "V2"
+	}
+	return fmt.Sprintf("ProxyProtocol(%d)", uint8(p))
+}

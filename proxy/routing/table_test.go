@@ -1,0 +1,148 @@
+package routing_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+func route(host, cluster string) routing.Route {
+	return routing.Route{Host: host, Backends: []routing.Backend{{Cluster: cluster}}}
+}
+
+func TestLookup(t *testing.T) {
+	table := routing.NewTable([]routing.Route{
+		route("whoami.techn.is", "hades"),
+		route("*.techn.is", "illmatic"),
+		route("*.lab.techn.is", "hades"),
+		route("whoami.techn.is", "second"),
+		route("*.techn.is", "second"),
+	})
+	for name, tt := range map[string]struct{ host, want string }{
+		"exact wins over wildcard":      {"whoami.techn.is", "hades"},
+		"wildcard":                      {"other.techn.is", "illmatic"},
+		"wildcard covers one label":     {"a.b.techn.is", ""},
+		"deeper wildcard":               {"a.lab.techn.is", "hades"},
+		"wildcard's own label":          {"lab.techn.is", "illmatic"},
+		"wildcard leaves its parent be": {"techn.is", ""},
+		"empty label":                   {".techn.is", ""},
+		"no label":                      {"", ""},
+		"unknown":                       {"techn.as", ""},
+		"suffix without a dot":          {"eviltechn.is", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := ""
+			if r := table.Lookup(tt.host); r != nil {
+				got = r.Backends[0].Cluster
+			}
+			if got != tt.want {
+				t.Errorf("Lookup(%q) leads to %q, want %q", tt.host, got, tt.want)
+			}
+		})
+	}
+	if table.Len() != 3 {
+		t.Errorf("Len() = %d, want 3: the later routes of a host do not count", table.Len())
+	}
+}
+
+func TestAllKeepsTheOrder(t *testing.T) {
+	table := routing.NewTable([]routing.Route{route("b.is", ""), route("*.a.is", ""), route("a.is", "")})
+	var hosts []string
+	for r := range table.All() {
+		hosts = append(hosts, r.Host)
+	}
+	if want := []string{"b.is", "*.a.is", "a.is"}; !slices.Equal(hosts, want) {
+		t.Errorf("All() = %v, want %v", hosts, want)
+	}
+	for range table.All() {
+		break // must not panic
+	}
+}
+
+func TestEmptyTables(t *testing.T) {
+	var live routing.Live
+	for name, table := range map[string]*routing.Table{
+		"nil":            nil,
+		"zero Live":      live.Load(),
+		"of no routes":   routing.NewTable(nil),
+		"the zero value": {},
+	} {
+		for range table.All() {
+			t.Errorf("%s: All() yields a route", name)
+		}
+		if table.Len() != 0 || table.Lookup("a.techn.is") != nil {
+			t.Errorf("%s: is not empty", name)
+		}
+	}
+	live.Store(routing.NewTable([]routing.Route{route("a.is", "")}))
+	live.Store(nil)
+	if live.Load().Len() != 0 {
+		t.Error("Store(nil) leaves routes in force")
+	}
+}
+
+func TestTableKeepsItsRoutes(t *testing.T) {
+	routes := []routing.Route{route("a.is", "hades")}
+	table := routing.NewTable(routes)
+	routes[0].Backends = nil
+	if r := table.Lookup("a.is"); len(r.Backends) != 1 {
+		t.Error("a change of the caller's slice reached the table")
+	}
+}
+
+func TestAllows(t *testing.T) {
+	home := []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("fe80::/10")}
+	for name, tt := range map[string]struct {
+		from   []netip.Prefix
+		client string
+		want   bool
+	}{
+		"everyone":           {nil, "203.0.113.1", true},
+		"inside":             {home, "192.168.1.1", true},
+		"outside":            {home, "203.0.113.1", false},
+		"IPv4-mapped inside": {home, "::ffff:192.168.1.1", true},
+		"IPv4-mapped out":    {home, "::ffff:203.0.113.1", false},
+		"zone":               {home, "fe80::1%eth0", true},
+		"IPv6 outside":       {home, "2001:db8::1", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := routing.Route{AllowFrom: tt.from}
+			if got := r.Allows(netip.MustParseAddr(tt.client)); got != tt.want {
+				t.Errorf("Allows(%s) = %v, want %v", tt.client, got, tt.want)
+			}
+		})
+	}
+	if (&routing.Route{AllowFrom: home}).Allows(netip.Addr{}) {
+		t.Error("an unknown address is allowed")
+	}
+}
+
+func TestLookupAllocatesNothing(t *testing.T) {
+	table := routing.NewTable([]routing.Route{route("a.techn.is", ""), route("*.techn.is", "")})
+	allocs := testing.AllocsPerRun(100, func() {
+		table.Lookup("a.techn.is")
+		table.Lookup("b.techn.is")
+		table.Lookup("a.b.c.d")
+	})
+	if allocs != 0 {
+		t.Errorf("Lookup allocates %v times", allocs)
+	}
+}
+
+func BenchmarkLookup(b *testing.B) {
+	for _, size := range []int{100, 100_000} {
+		routes := make([]routing.Route, size)
+		for i := range routes {
+			routes[i] = route(fmt.Sprintf("host-%d.techn.is", i), "hades")
+		}
+		table := routing.NewTable(routes)
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			for i := 0; b.Loop(); i++ {
+				table.Lookup(routes[i%size].Host)
+			}
+		})
+	}
+}
