@@ -1,0 +1,26 @@
+package v1alpha1
+
+// Annotations that a source in a member cluster carries.
+const (
+	// AnnotationExpose publishes the object's hosts when its value is exactly
+	// "true". Anything else, and its absence, is no.
+	AnnotationExpose = "usher.techn.is/expose"
+
+	// AnnotationHosts is a comma-separated list of hosts: publish only these. It
+	// is needed where the object's rule does not name its hosts.
+	AnnotationHosts = "usher.techn.is/hosts"
+
+	// AnnotationPlainHTTP says what port 80 does for the object's hosts:
+	// "redirect", "forward" or "deny".
+	AnnotationPlainHTTP = "usher.techn.is/plain-http"
+
+	// AnnotationAllowFrom is a comma-separated list of CIDRs: who may connect.
+	AnnotationAllowFrom = "usher.techn.is/allow-from"
+)
+
+// LabelManaged marks, with the value "true", the ExposedHosts that usher makes
+// and owns. One without it is a person's, and usher never rewrites it.
+const LabelManaged = "usher.techn.is/managed"
+
+// FieldManager is the name under which usher applies objects and statuses.
+const FieldManager = "usher"

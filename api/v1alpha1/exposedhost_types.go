@@ -1,0 +1,177 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// ExposedHost is a host with its decision: whether it is published, and where its connections go.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=eh,categories=usher
+// +kubebuilder:printcolumn:name=Host,type=string,JSONPath=`.spec.host`
+// +kubebuilder:printcolumn:name=Cluster,type=string,JSONPath=`.status.summary.cluster`
+// +kubebuilder:printcolumn:name=Source,type=string,JSONPath=`.status.summary.source`
+// +kubebuilder:printcolumn:name=Ready,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name=Reason,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name=Backend,type=string,priority=1,JSONPath=`.status.summary.backend`
+// +kubebuilder:printcolumn:name=Rivals,type=string,priority=1,JSONPath=`.status.summary.rivals`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name == (self.spec.host.startsWith('*.') ? 'wildcard.' + self.spec.host.substring(2) : self.spec.host)",message="metadata.name must be spec.host, with a leading '*.' written 'wildcard.'"
+type ExposedHost struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec says where the host's connections go.
+	Spec ExposedHostSpec `json:"spec"`
+	// Status is written by usher.
+	// +optional
+	Status ExposedHostStatus `json:"status,omitempty"`
+}
+
+// ExposedHostList is a list of ExposedHosts.
+//
+// +kubebuilder:object:root=true
+type ExposedHostList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []ExposedHost `json:"items"`
+}
+
+// ExposedHostSpec says where a host's connections go.
+type ExposedHostSpec struct {
+	// Host is the host name: lower case, internationalized labels in their ASCII
+	// form (xn--), no trailing dot. A leading '*.' covers one label.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([*][.])?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?[.])*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$') && !isIP(self)",message="a host is lower-case ASCII labels joined by dots, such as app.techn.is or *.techn.is; no IP address, no port, no trailing dot"
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('wildcard.')",message="a first label 'wildcard' stands for '*' in object names, and so cannot be a host's own"
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('*.') || self.substring(2).contains('.')",message="a wildcard over a whole top-level domain is not published; write *.domain.tld"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="host is immutable: delete this ExposedHost and make another"
+	Host string `json:"host"`
+
+	// Backends are where connections go: the first that answers. A host without
+	// any is not served.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Backends []HostBackend `json:"backends,omitempty"`
+
+	// PlainHTTP says what port 80 does for the host. ACME challenges are
+	// forwarded whatever it says.
+	// +optional
+	// +kubebuilder:default=Redirect
+	PlainHTTP PlainHTTP `json:"plainHTTP,omitempty"`
+
+	// AllowFrom are the CIDRs of clients that may connect, such as
+	// 192.168.0.0/16 or 2001:db8::/32. Empty allows everyone.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=49
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="not a CIDR: write an address and a prefix length, such as 192.168.0.0/16"
+	AllowFrom []string `json:"allowFrom,omitempty"`
+}
+
+// HostBackend is a member cluster, or any other endpoint on the network.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.cluster) != has(self.address)",message="exactly one of cluster and address must be set"
+// +kubebuilder:validation:XValidation:rule="!has(self.cluster) || (!has(self.httpsPort) && !has(self.httpPort))",message="ports go with an address; a cluster's ports are in its MemberCluster"
+type HostBackend struct {
+	// Cluster is the name of a MemberCluster.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Cluster string `json:"cluster,omitempty"`
+	// Address is an IP address or a DNS name, without a port.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="isIP(self) || self.matches('^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?[.])*[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$')",message="an address is an IP address or a DNS name, without a port"
+	Address string `json:"address,omitempty"`
+	// HTTPSPort of Address; 443 where it is not given.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	HTTPSPort int32 `json:"httpsPort,omitempty"`
+	// HTTPPort of Address; 80 where it is not given.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	HTTPPort int32 `json:"httpPort,omitempty"`
+}
+
+// PlainHTTP is what port 80 does for a host.
+// +kubebuilder:validation:Enum=Redirect;Forward;Deny
+type PlainHTTP string
+
+// The values of PlainHTTP.
+const (
+	// PlainHTTPRedirect answers 308 to the same URL under https.
+	PlainHTTPRedirect PlainHTTP = "Redirect"
+	// PlainHTTPForward passes the request to the backend's HTTP port.
+	PlainHTTPForward PlainHTTP = "Forward"
+	// PlainHTTPDeny answers 404.
+	PlainHTTPDeny PlainHTTP = "Deny"
+)
+
+// ConditionAccepted of an ExposedHost: the host may be published.
+const ConditionAccepted = "Accepted"
+
+// ExposedHostStatus is the decision and what it rests on.
+type ExposedHostStatus struct {
+	// Conditions: Accepted, Ready.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// Sources are the objects by whose wish the host is published; the first
+	// one's options count.
+	// +optional
+	// +listType=atomic
+	Sources []SourceRef `json:"sources,omitempty"`
+	// Rivals are the objects that wish to publish the host too and may not.
+	// +optional
+	// +listType=atomic
+	Rivals []Rival `json:"rivals,omitempty"`
+	// Backends are the addresses that connections go to, with their HTTPS port.
+	// +optional
+	// +listType=atomic
+	Backends []string `json:"backends,omitempty"`
+	// Summary is the above in a word each, for kubectl's columns.
+	// +optional
+	Summary Summary `json:"summary,omitempty"`
+}
+
+// Summary is an ExposedHost's status in a word each.
+type Summary struct {
+	// Cluster that serves the host.
+	// +optional
+	Cluster string `json:"cluster,omitempty"`
+	// Source is the first source, as Kind/namespace/name, and how many more there are.
+	// +optional
+	Source string `json:"source,omitempty"`
+	// Backend is the first resolved address.
+	// +optional
+	Backend string `json:"backend,omitempty"`
+	// Rivals names the clusters of the rivals.
+	// +optional
+	Rivals string `json:"rivals,omitempty"`
+}
+
+// SourceRef names an object in a member cluster.
+type SourceRef struct {
+	// Cluster is the MemberCluster's name.
+	Cluster string `json:"cluster"`
+	// Kind of the object, such as IngressRoute.
+	Kind string `json:"kind"`
+	// Namespace of the object.
+	Namespace string `json:"namespace"`
+	// Name of the object.
+	Name string `json:"name"`
+}
+
+// Rival is a source that may not publish the host, with the reason.
+type Rival struct {
+	SourceRef `json:",inline"`
+	// Reason in CamelCase.
+	Reason string `json:"reason"`
+}

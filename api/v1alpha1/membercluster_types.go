@@ -1,0 +1,215 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// MemberCluster is a cluster whose ingress usher publishes.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=mcl,categories=usher
+// +kubebuilder:printcolumn:name=Ready,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name=Reason,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name=Ingress,type=string,JSONPath=`.status.ingress.addresses`
+// +kubebuilder:printcolumn:name=Hosts,type=integer,JSONPath=`.status.hosts`
+// +kubebuilder:printcolumn:name=Version,type=string,JSONPath=`.status.kubernetesVersion`
+// +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="a MemberCluster's name has at most 63 characters"
+type MemberCluster struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec says how to reach the cluster and its ingress, and what it may publish.
+	// +optional
+	// +kubebuilder:default={}
+	Spec MemberClusterSpec `json:"spec,omitempty"`
+	// Status is written by usher.
+	// +optional
+	Status MemberClusterStatus `json:"status,omitempty"`
+}
+
+// MemberClusterList is a list of MemberClusters.
+//
+// +kubebuilder:object:root=true
+type MemberClusterList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []MemberCluster `json:"items"`
+}
+
+// MemberClusterSpec says how to reach a cluster and its ingress, and what it may publish.
+type MemberClusterSpec struct {
+	// Kubeconfig names the Secret by which usher watches the cluster. Without it
+	// the member is the edge cluster itself.
+	// +optional
+	Kubeconfig *KubeconfigRef `json:"kubeconfig,omitempty"`
+
+	// Ingress is where the cluster's Traefik answers, as seen from the edge.
+	// +optional
+	// +kubebuilder:default={}
+	Ingress IngressEndpoint `json:"ingress,omitempty"`
+
+	// IngressClasses are the ingress classes that may be published. A source of
+	// another class is refused; one that names no class is not. Empty allows all.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
+	IngressClasses []string `json:"ingressClasses,omitempty"`
+
+	// AllowedDomains are the domains under which the cluster may publish: each
+	// covers itself and every name below it. A claim outside is refused. Empty
+	// allows all.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=253
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\\\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$')",message="a domain is lower-case labels joined by dots, without '*.' and without a trailing dot, such as techn.is"
+	AllowedDomains []string `json:"allowedDomains,omitempty"`
+}
+
+// KubeconfigRef names a kubeconfig in a Secret of usher's own namespace.
+type KubeconfigRef struct {
+	// SecretName is the Secret's name, in the namespace that usher runs in.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	SecretName string `json:"secretName"`
+	// Key is the Secret's key that holds the kubeconfig.
+	// +optional
+	// +kubebuilder:default=kubeconfig
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Key string `json:"key,omitempty"`
+	// Context is the kubeconfig's context to use; empty: its current one.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Context string `json:"context,omitempty"`
+}
+
+// IngressEndpoint is where a member's Traefik answers, as seen from the edge.
+type IngressEndpoint struct {
+	// Addresses are IP addresses or DNS names, tried in order. Without any, the
+	// load-balancer addresses of Service are used.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
+	// +kubebuilder:validation:items:XValidation:rule="isIP(self) || self.matches('^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\\\\.)*[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$')",message="an address is an IP address or a DNS name, without a port"
+	Addresses []string `json:"addresses,omitempty"`
+	// Service is the member's Service whose load-balancer addresses are used where Addresses is empty.
+	// +optional
+	// +kubebuilder:default={}
+	Service ServiceRef `json:"service,omitempty"`
+	// HTTPSPort is where TLS connections go.
+	// +optional
+	// +kubebuilder:default=443
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	HTTPSPort int32 `json:"httpsPort,omitempty"`
+	// HTTPPort is where forwarded plain HTTP goes: ACME challenges, and hosts that say so.
+	// +optional
+	// +kubebuilder:default=80
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	HTTPPort int32 `json:"httpPort,omitempty"`
+	// ProxyProtocol is the PROXY protocol header that each connection to this
+	// ingress starts with, to carry the client's address. Traefik must be told to
+	// trust it first.
+	// +optional
+	// +kubebuilder:default=None
+	ProxyProtocol ProxyProtocol `json:"proxyProtocol,omitempty"`
+}
+
+// ServiceRef names a Service of the member cluster.
+type ServiceRef struct {
+	// Namespace of the Service.
+	// +optional
+	// +kubebuilder:default=kube-system
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace,omitempty"`
+	// Name of the Service.
+	// +optional
+	// +kubebuilder:default=traefik
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name,omitempty"`
+}
+
+// ProxyProtocol is a version of HAProxy's PROXY protocol, or none.
+// +kubebuilder:validation:Enum=None;V1;V2
+type ProxyProtocol string
+
+// The values of ProxyProtocol.
+const (
+	ProxyProtocolNone ProxyProtocol = "None"
+	ProxyProtocolV1   ProxyProtocol = "V1"
+	ProxyProtocolV2   ProxyProtocol = "V2"
+)
+
+// The condition types of a MemberCluster.
+const (
+	// ConditionConnected: the cluster's API server answers.
+	ConditionConnected = "Connected"
+	// ConditionSynced: all that usher watches in the cluster has been read.
+	ConditionSynced = "Synced"
+)
+
+// ConditionReady sums up both kinds: a MemberCluster is Ready when it is
+// connected, synced and has an ingress address; an ExposedHost when it is
+// accepted and one of its backends has an address.
+const ConditionReady = "Ready"
+
+// MemberClusterStatus is what usher found.
+type MemberClusterStatus struct {
+	// Conditions: Connected, Synced, Ready.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// Ingress is the endpoint in use. The last known one stays while the member is away.
+	// +optional
+	Ingress *ResolvedIngress `json:"ingress,omitempty"`
+	// KubernetesVersion is the version that the member's API server last told.
+	// +optional
+	KubernetesVersion string `json:"kubernetesVersion,omitempty"`
+	// Hosts is the number of accepted ExposedHosts that this member holds.
+	// +optional
+	Hosts int32 `json:"hosts"`
+	// LastSyncTime is when the member last came in sync.
+	// +optional
+	LastSyncTime *metav1.Time `json:"lastSyncTime,omitempty"`
+	// Refusals are annotated sources that name no host to hang the refusal on; the latest 10.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10
+	Refusals []SourceRefusal `json:"refusals,omitempty"`
+}
+
+// ResolvedIngress is an ingress endpoint in use.
+type ResolvedIngress struct {
+	// Addresses are IP addresses or DNS names, tried in order.
+	// +optional
+	// +listType=atomic
+	Addresses []string `json:"addresses,omitempty"`
+	// HTTPSPort is where TLS connections go.
+	HTTPSPort int32 `json:"httpsPort"`
+	// HTTPPort is where forwarded plain HTTP goes.
+	HTTPPort int32 `json:"httpPort"`
+	// ProxyProtocol is the header that each connection starts with.
+	// +optional
+	ProxyProtocol ProxyProtocol `json:"proxyProtocol,omitempty"`
+}
+
+// SourceRefusal is a refused source that names no host.
+type SourceRefusal struct {
+	// Kind of the source, such as IngressRoute.
+	Kind string `json:"kind"`
+	// Namespace of the source.
+	Namespace string `json:"namespace"`
+	// Name of the source.
+	Name string `json:"name"`
+	// Reason in CamelCase.
+	Reason string `json:"reason"`
+	// Message says what is wrong and what to do.
+	Message string `json:"message"`
+}
