@@ -1,0 +1,64 @@
+// Package reason is the one table of the reasons that usher gives: the stable
+// CamelCase names that stand in conditions, rivals and refusals, with what each
+// means and what a person can do. docs/reasons.md is checked against it.
+//
+// It holds data only, and must import nothing.
+package reason
+
+// Why a host is accepted.
+const (
+	Admitted = "Admitted"
+	Manual   = "Manual"
+)
+
+// Why a source's own claim is refused.
+const (
+	AnnotationInvalid = "AnnotationInvalid"
+	HostInvalid       = "HostInvalid"
+	HostNotCovered    = "HostNotCovered"
+	IngressClass      = "IngressClass"
+	ParentNotAccepted = "ParentNotAccepted"
+	RuleInvalid       = "RuleInvalid"
+	TLSMissing        = "TLSMissing"
+	UnknownHosts      = "UnknownHosts"
+)
+
+// Why a sound claim is refused.
+const (
+	AllowedDomains   = "AllowedDomains"
+	ClusterNotReady  = "ClusterNotReady"
+	HeldByAnother    = "HeldByAnother"
+	HeldByManual     = "HeldByManual"
+	OptionsUncertain = "OptionsUncertain"
+)
+
+// Reason explains one name.
+type Reason struct {
+	// Name is stable: it is what people search for and alert on.
+	Name string
+	// Meaning is what is so.
+	Meaning string
+	// Advice is what to do about it; empty where nothing needs doing.
+	Advice string
+}
+
+// All are the reasons, sorted by name.
+func All() []Reason {
+	return []Reason{
+		{Admitted, "The host's oldest sound claim, and the others of its cluster, hold it.", ""},
+		{AllowedDomains, "The host is outside the domains that its cluster may publish.", "Add the domain to the MemberCluster's spec.allowedDomains, or choose another host."},
+		{AnnotationInvalid, "A usher.techn.is annotation of the source is malformed or unknown.", "Correct the annotation; the message quotes it."},
+		{ClusterNotReady, "The source's cluster is not in sync, so its claims are unknown.", "See the MemberCluster's conditions. A host that the cluster holds already stays its."},
+		{HeldByAnother, "A source of another cluster holds the host: the oldest wins.", "Choose another host, or remove the holder's claim."},
+		{HeldByManual, "A person's ExposedHost holds the host.", "Delete that ExposedHost to leave the host to the annotated sources."},
+		{HostInvalid, "The source names a host that cannot be published: an IP address, a port, a malformed name.", "Correct the name; the message says what is wrong with it."},
+		{HostNotCovered, "The annotation usher.techn.is/hosts names a host that the source's own rules do not match.", "Correct the annotation, or the rule."},
+		{IngressClass, "The source belongs to an ingress class that its cluster may not publish.", "Add the class to the MemberCluster's spec.ingressClasses, or change the source's class."},
+		{Manual, "A person wrote the ExposedHost.", ""},
+		{OptionsUncertain, "The oldest source of the host in this cluster, whose options count, has a malformed annotation.", "Correct that source's annotation."},
+		{ParentNotAccepted, "No parent of the route, a Gateway or an IngressRoute, takes it.", "See the route's status.parents, or create the parent that it names."},
+		{RuleInvalid, "A rule cannot be read, or its two possible readings differ.", "Correct the rule; the message gives the position, or asks for the route's syntax."},
+		{TLSMissing, "An IngressRouteTCP without tls takes no TLS connections, so that its hosts mean nothing.", "Set spec.tls; tls: {passthrough: true} leaves TLS to the service."},
+		{UnknownHosts, "The source's rules do not name their hosts.", "Name the hosts to publish in the annotation usher.techn.is/hosts."},
+	}
+}

@@ -1,0 +1,103 @@
+package source
+
+import (
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/source/traefik"
+	"github.com/jovalle/usher/controllers/source/traefikrule"
+)
+
+// The kinds of objects that can be sources, as they stand in a SourceRef.
+const (
+	KindIngress         = "Ingress"
+	KindIngressRoute    = "IngressRoute"
+	KindIngressRouteTCP = "IngressRouteTCP"
+	KindHTTPRoute       = "HTTPRoute"
+	KindTLSRoute        = "TLSRoute"
+)
+
+// Claim is one source's wish to publish one host.
+type Claim struct {
+	// Source is the object that wishes it.
+	Source v1alpha1.SourceRef
+	// Created is the object's creationTimestamp: the older of two rivals wins.
+	Created time.Time
+	// Host is in routing's canonical form; a leading "*." covers one label.
+	Host string
+	// Options are the zero value where the annotations cannot be read.
+	Options Options
+	// Refusal is why the source itself spoils the claim; nil where it is sound.
+	Refusal *Refusal
+}
+
+// Options are what a source asks for besides its hosts.
+type Options struct {
+	// PlainHTTP is what port 80 does for the host.
+	PlainHTTP v1alpha1.PlainHTTP
+	// AllowFrom are the clients' CIDRs, masked, sorted, each once; empty allows
+	// everyone.
+	AllowFrom []string
+}
+
+// Equal says whether two sources ask for the same.
+func (o Options) Equal(other Options) bool {
+	return o.PlainHTTP == other.PlainHTTP && slices.Equal(o.AllowFrom, other.AllowFrom)
+}
+
+// Refusal is why something is not published.
+type Refusal struct {
+	// Reason is a name of package reason.
+	Reason string
+	// Message is a sentence that names the object and the field, and says what to do.
+	Message string
+}
+
+// Result is all that one object wishes.
+type Result struct {
+	// Claims are sorted by host and have one entry a host.
+	Claims []Claim
+	// Refusals are those that have no host to hang them on.
+	Refusals []Refusal
+}
+
+// Context is what counts besides the object itself, of the cluster it is in.
+// Its functions answer from caches: they must neither block nor fail, and return
+// nil for what is not there. A nil function stands for a cluster that has none
+// of those objects.
+type Context struct {
+	// Cluster is the MemberCluster's name.
+	Cluster string
+	// IngressClasses are those that may be published; empty allows all.
+	IngressClasses []string
+	// DefaultIngressClass is the IngressClass that is annotated as the cluster's
+	// default, or empty. An Ingress without a class belongs to it.
+	DefaultIngressClass string
+	// RuleSyntax is how a Traefik rule is read whose route does not say.
+	RuleSyntax traefikrule.Syntax
+	// IngressRoute finds the parents of an IngressRoute.
+	IngressRoute func(namespace, name string) *traefik.IngressRoute
+	// Gateway finds the parents of an HTTPRoute or TLSRoute.
+	Gateway func(namespace, name string) *gatewayv1.Gateway
+	// NamespaceLabels are asked where a Gateway's listener selects namespaces.
+	NamespaceLabels func(namespace string) map[string]string
+}
+
+// Exposed says whether an object with these annotations asks to be published:
+// the value must be exactly "true".
+func Exposed(annotations map[string]string) bool {
+	return annotations[v1alpha1.AnnotationExpose] == "true"
+}
+
+// solverLabel marks what cert-manager makes for the moment of an HTTP-01
+// challenge: it carries its owner's annotations, and must never claim.
+const solverLabel = "acme.cert-manager.io/http01-solver"
+
+// silent says whether an object makes no claim at all, not even a refused one.
+func silent(object metav1.Object) bool {
+	return !Exposed(object.GetAnnotations()) || object.GetLabels()[solverLabel] == "true"
+}
