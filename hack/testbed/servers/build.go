@@ -1,0 +1,156 @@
+package servers
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// Build makes what is not yet in the cache of the named files, or of the test bed's own
+// where none is named, and tells out how far it is. From nothing it takes about 20 minutes on
+// two cores. Builds that run at once wait for one another.
+func Build(ctx context.Context, out io.Writer, names ...string) error {
+	if len(names) == 0 {
+		names = byDefault()
+	}
+	missing, err := notBuilt(names)
+	if err != nil {
+		return err
+	}
+	for i, t := range missing {
+		step := step{out: out, name: t.name, number: i + 1, of: len(missing)}
+		if err := t.build(ctx, step); err != nil {
+			return fmt.Errorf("building %s: %w", t.name, err)
+		}
+	}
+	return nil
+}
+
+func notBuilt(names []string) ([]target, error) {
+	var missing []target
+	for _, name := range names {
+		t, ok := find(name)
+		if !ok {
+			return nil, fmt.Errorf("the test bed knows no %q", name)
+		}
+		path, err := t.path()
+		if err != nil {
+			return nil, err
+		}
+		if _, err := os.Stat(path); err != nil {
+			missing = append(missing, t)
+		}
+	}
+	return missing, nil
+}
+
+// build makes one target under the cache's lock, unless another process did so meanwhile.
+func (t target) build(ctx context.Context, step step) error {
+	path, err := t.path()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return step.run(func() error {
+		unlock, err := lock(ctx, path+".lock")
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		if _, err := os.Stat(path); err == nil {
+			return nil
+		}
+		return t.make(ctx, path)
+	})
+}
+
+// make writes the target beside path and moves it there when it is whole.
+func (t target) make(ctx context.Context, path string) error {
+	unfinished := path + ".unfinished"
+	_ = os.Remove(unfinished) // of a build that was killed: go does not write over what is not a program
+	defer func() { _ = os.Remove(unfinished) }()
+	work := t.compile
+	if t.pkg == "" {
+		work = t.copyManifests
+	}
+	if err := work(ctx, unfinished); err != nil {
+		return err
+	}
+	return os.Rename(unfinished, path)
+}
+
+func (t target) compile(ctx context.Context, path string) error {
+	flags := "-s -w"
+	if t.version != "" {
+		m, err := t.download(ctx)
+		if err != nil {
+			return err
+		}
+		flags += " -X " + t.version + "=" + m.Version
+	}
+	_, err := t.goCommand(ctx, "build", "-trimpath", "-ldflags="+flags, "-o", path, t.pkg)
+	return err
+}
+
+// copyManifests joins the target's manifests to one file of many documents.
+func (t target) copyManifests(ctx context.Context, path string) error {
+	m, err := t.download(ctx)
+	if err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(m.Dir, t.manifests))
+	if err != nil || len(files) == 0 {
+		return fmt.Errorf("finding %s in %s: %d files, %v", t.manifests, m.Dir, len(files), err)
+	}
+	var all bytes.Buffer
+	for _, file := range files {
+		manifest, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&all, "---\n%s\n", manifest)
+	}
+	return os.WriteFile(path, all.Bytes(), 0o644)
+}
+
+// A module is what `go mod download -json` says of one.
+type module struct{ Dir, Version string }
+
+func (t target) download(ctx context.Context) (module, error) {
+	answer, err := t.goCommand(ctx, "mod", "download", "-json", t.module)
+	if err != nil {
+		return module{}, err
+	}
+	var m module
+	if err := json.Unmarshal(answer, &m); err != nil {
+		return module{}, fmt.Errorf("reading what go says of %s: %w", t.module, err)
+	}
+	return m, nil
+}
+
+// goCommand runs the go command in the folder that pins the target, whatever workspace or
+// flags the environment sets for usher itself.
+func (t target) goCommand(ctx context.Context, args ...string) ([]byte, error) {
+	dir, err := t.dir()
+	if err != nil {
+		return nil, err
+	}
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &stdout, &stderr
+	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off", "CGO_ENABLED=0")
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that go ends its compilers
+	cmd.WaitDelay = 10 * time.Second
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("go %s in %s: %w\n%s", args[0], dir, err, stderr.Bytes())
+	}
+	return stdout.Bytes(), nil
+}

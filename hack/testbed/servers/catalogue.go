@@ -1,0 +1,75 @@
+package servers
+
+import "slices"
+
+// A target is one file in the cache: a program built from a pinned module, or
+// manifests copied out of one.
+type target struct {
+	name      string // the file's name
+	pins      string // folder beside this file whose go.mod pins the module
+	pkg       string // the program's package; empty for manifests
+	module    string // module that the version or the manifests are taken from
+	version   string // variable that tells the program its version; empty: it knows
+	manifests string // the manifests' paths in the module, as a glob
+	onRequest bool   // not among those that Build makes when none is named
+}
+
+const (
+	kubernetes = "k8s.io/kubernetes"
+	traefik    = "github.com/traefik/traefik/v3"
+)
+
+// The catalogue lists all targets, in the order in which they are built.
+var catalogue = []target{
+	{name: Etcd, pins: "etcd", pkg: "go.etcd.io/etcd/server/v3"},
+	kube(KubeAPIServer),
+	kube(Kubectl),
+	{name: Traefik, pins: "traefik", pkg: traefik + "/cmd/traefik", module: traefik, version: traefik + "/pkg/version.Version"},
+	{name: TraefikCRDs, pins: "traefik", module: traefik,
+		manifests: "docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml"},
+	{name: GatewayCRDs, pins: "traefik", module: "sigs.k8s.io/gateway-api", manifests: "config/crd/standard/*.yaml"},
+	{name: Helm, pins: "helm", pkg: "helm.sh/helm/v4/cmd/helm", module: "helm.sh/helm/v4", version: "helm.sh/helm/v4/internal/version.version"},
+	nodeOnly(kube("kubelet")),
+	nodeOnly(kube("kube-controller-manager")),
+	nodeOnly(kube("kube-scheduler")),
+	nodeOnly(kube("kube-proxy")),
+}
+
+// The files that Build makes when none is named.
+const (
+	Etcd          = "etcd"
+	KubeAPIServer = "kube-apiserver"
+	Kubectl       = "kubectl"
+	Traefik       = "traefik"
+	TraefikCRDs   = "traefik-crds.yaml" // Traefik's kinds, group traefik.io
+	GatewayCRDs   = "gateway-crds.yaml" // the Gateway API's standard channel
+	Helm          = "helm"
+)
+
+func kube(name string) target {
+	return target{name: name, pins: "kube", pkg: kubernetes + "/cmd/" + name, module: kubernetes,
+		version: "k8s.io/component-base/version.gitVersion"}
+}
+
+func nodeOnly(t target) target {
+	t.onRequest = true
+	return t
+}
+
+func find(name string) (target, bool) {
+	i := slices.IndexFunc(catalogue, func(t target) bool { return t.name == name })
+	if i < 0 {
+		return target{}, false
+	}
+	return catalogue[i], true
+}
+
+func byDefault() []string {
+	var names []string
+	for _, t := range catalogue {
+		if !t.onRequest {
+			names = append(names, t.name)
+		}
+	}
+	return names
+}
