@@ -1,0 +1,121 @@
+package member
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// Config says how to connect to a member.
+type Config struct {
+	// Name of the member.
+	Name string
+	// REST reaches its API server.
+	REST *rest.Config
+	// Service is watched for its load-balancer addresses; the zero value watches none.
+	Service types.NamespacedName
+	// Origin identifies where REST was read from. A Config with another Origin
+	// or Service replaces the member's connection.
+	Origin string
+}
+
+// same reports whether o would connect as c does.
+func (c Config) same(o Config) bool {
+	return c.Name == o.Name && c.Origin == o.Origin && c.Service == o.Service
+}
+
+// ErrKubeconfig marks a kubeconfig that cannot be used, whatever the cluster does.
+var ErrKubeconfig = errors.New("kubeconfig cannot be used")
+
+// ParseKubeconfig reads a kubeconfig and returns the client configuration of
+// one of its contexts (its current one where context is empty), with a hash of
+// what it was read from. It refuses, with ErrKubeconfig, a kubeconfig that would
+// run a program or read a file at the edge.
+func ParseKubeconfig(data []byte, context string) (cfg *rest.Config, origin string, err error) {
+	raw, err := clientcmd.Load(data)
+	if err != nil {
+		return nil, "", fmt.Errorf("%w: %w", ErrKubeconfig, err)
+	}
+	if context == "" {
+		context = raw.CurrentContext
+	}
+	if err := checkSelfContained(raw, context); err != nil {
+		return nil, "", fmt.Errorf("%w: %w", ErrKubeconfig, err)
+	}
+	cfg, err = clientcmd.NewNonInteractiveClientConfig(*raw, context, nil, nil).ClientConfig()
+	if err != nil {
+		return nil, "", fmt.Errorf("%w: %w", ErrKubeconfig, err)
+	}
+	return cfg, digest(data, context), nil
+}
+
+// digest identifies a kubeconfig and the context that is read from it.
+func digest(data []byte, context string) string {
+	sum := sha256.Sum256(append([]byte(context+"\x00"), data...))
+	return fmt.Sprintf("%x", sum[:8])
+}
+
+// OriginOf identifies a client configuration that was not read from a kubeconfig.
+func OriginOf(cfg *rest.Config) string {
+	identity, _ := json.Marshal([]string{cfg.Host, cfg.Username, cfg.BearerTokenFile})
+	return digest(identity, "")
+}
+
+// checkSelfContained refuses a context that needs a program or a file of this machine.
+func checkSelfContained(raw *clientcmdapi.Config, name string) error {
+	context, ok := raw.Contexts[name]
+	if !ok {
+		return fmt.Errorf("it has no context %q", name)
+	}
+	cluster, ok := raw.Clusters[context.Cluster]
+	if !ok {
+		return fmt.Errorf("context %q names the cluster %q, which it does not have", name, context.Cluster)
+	}
+	if cluster.CertificateAuthority != "" {
+		return errors.New("certificate-authority is a file path: put the certificate itself into certificate-authority-data")
+	}
+	user, ok := raw.AuthInfos[context.AuthInfo]
+	if !ok {
+		return fmt.Errorf("context %q names the user %q, which it does not have", name, context.AuthInfo)
+	}
+	return checkUser(user)
+}
+
+func checkUser(user *clientcmdapi.AuthInfo) error {
+	switch {
+	case user.Exec != nil:
+		return errors.New("its user has an exec plugin, which would run a program at the edge: use a ServiceAccount's token")
+	case user.AuthProvider != nil:
+		return errors.New("its user has an auth-provider, which would run code at the edge: use a ServiceAccount's token")
+	case user.ClientCertificate != "" || user.ClientKey != "":
+		return errors.New("client-certificate or client-key is a file path: put the content into client-certificate-data and client-key-data")
+	case user.TokenFile != "":
+		return errors.New("tokenFile is a file path: put the token itself into token")
+	}
+	return nil
+}
+
+// Limits of one attempt to reach an API server.
+const (
+	dialTimeout  = 5 * time.Second
+	probeTimeout = 5 * time.Second
+)
+
+// fresh returns a copy of cfg whose connections are not shared with any other
+// client: after an outage a shared one may hang on a connection that is dead.
+func fresh(cfg *rest.Config) *rest.Config {
+	cfg = rest.CopyConfig(cfg)
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
+	cfg.Dial = dialer.DialContext
+	cfg.QPS = -1 // few requests, all ours; the API server's own fairness bounds them
+	cfg.UserAgent = "usher"
+	return cfg
+}

@@ -1,0 +1,87 @@
+package member
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/jovalle/usher/controllers/source"
+	"github.com/jovalle/usher/controllers/source/traefik"
+)
+
+// kind is a kind of object that a session watches: one that claims hosts, or
+// one that those refer to.
+type kind struct {
+	gvk    schema.GroupVersionKind
+	scope  meta.RESTScope
+	object client.Object
+	list   func() client.ObjectList
+	// claims is nil for a kind that claims nothing itself.
+	claims func(client.Object, source.Context) source.Result
+}
+
+// sources are the kinds that claim hosts.
+var sources = []kind{
+	sourceKind(networkingv1.SchemeGroupVersion.WithKind(source.KindIngress), &networkingv1.Ingress{}, newList[networkingv1.IngressList], source.FromIngress),
+	sourceKind(traefik.GroupVersion.WithKind(source.KindIngressRoute), &traefik.IngressRoute{}, newList[traefik.IngressRouteList], source.FromIngressRoute),
+	sourceKind(traefik.GroupVersion.WithKind(source.KindIngressRouteTCP), &traefik.IngressRouteTCP{}, newList[traefik.IngressRouteTCPList], source.FromIngressRouteTCP),
+	sourceKind(traefik.ContainousGroupVersion.WithKind(source.KindIngressRoute), &traefik.ContainousIngressRoute{}, newList[traefik.ContainousIngressRouteList],
+		func(o *traefik.ContainousIngressRoute, in source.Context) source.Result {
+			return source.FromIngressRoute(&o.IngressRoute, in)
+		}),
+	sourceKind(traefik.ContainousGroupVersion.WithKind(source.KindIngressRouteTCP), &traefik.ContainousIngressRouteTCP{}, newList[traefik.ContainousIngressRouteTCPList],
+		func(o *traefik.ContainousIngressRouteTCP, in source.Context) source.Result {
+			return source.FromIngressRouteTCP(&o.IngressRouteTCP, in)
+		}),
+	sourceKind(gatewayv1.SchemeGroupVersion.WithKind(source.KindHTTPRoute), &gatewayv1.HTTPRoute{}, newList[gatewayv1.HTTPRouteList], source.FromHTTPRoute),
+	sourceKind(gatewayv1.SchemeGroupVersion.WithKind(source.KindTLSRoute), &gatewayv1.TLSRoute{}, newList[gatewayv1.TLSRouteList], source.FromTLSRoute),
+}
+
+// The kinds that sources refer to, and the one that tells a member's ingress addresses.
+var (
+	ingressClassKind = kind{gvk: networkingv1.SchemeGroupVersion.WithKind("IngressClass"), scope: meta.RESTScopeRoot, object: &networkingv1.IngressClass{}}
+	gatewayKind      = kind{gvk: gatewayv1.SchemeGroupVersion.WithKind("Gateway"), scope: meta.RESTScopeNamespace, object: &gatewayv1.Gateway{}}
+	namespaceKind    = kind{gvk: corev1.SchemeGroupVersion.WithKind("Namespace"), scope: meta.RESTScopeRoot, object: &corev1.Namespace{}}
+	serviceKind      = kind{gvk: corev1.SchemeGroupVersion.WithKind("Service"), scope: meta.RESTScopeNamespace, object: &corev1.Service{}}
+)
+
+// kinds are all that a session may watch.
+var kinds = append(sources[:len(sources):len(sources)], ingressClassKind, gatewayKind, namespaceKind, serviceKind)
+
+// sourceKind describes a namespaced kind whose objects claim hosts.
+func sourceKind[T client.Object](gvk schema.GroupVersionKind, object T, list func() client.ObjectList, claims func(T, source.Context) source.Result) kind {
+	return kind{gvk: gvk, scope: meta.RESTScopeNamespace, object: object, list: list,
+		claims: func(o client.Object, in source.Context) source.Result { return claims(o.(T), in) }}
+}
+
+// newList returns an empty list of type L.
+func newList[L any, P interface {
+	*L
+	client.ObjectList
+}]() client.ObjectList {
+	return P(new(L))
+}
+
+// scheme knows every kind.
+var scheme = func() *runtime.Scheme {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, networkingv1.AddToScheme, traefik.AddToScheme, gatewayv1.Install} {
+		if err := add(s); err != nil {
+			panic(err) // two types under one name: a mistake in this file
+		}
+	}
+	return s
+}()
+
+// mapper maps every kind without asking the cluster, which may serve only some.
+var mapper = func() meta.RESTMapper {
+	m := meta.NewDefaultRESTMapper(nil)
+	for _, k := range kinds {
+		m.Add(k.gvk, k.scope)
+	}
+	return m
+}()

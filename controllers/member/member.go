@@ -1,0 +1,275 @@
+package member
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/jovalle/usher/controllers/source"
+)
+
+// How a member is watched over. An API server that stops answering is noticed
+// after at most probeEvery + probeTimeout + probeAgain + probeTimeout = 22 s.
+const (
+	probeEvery    = 10 * time.Second
+	probeAgain    = 2 * time.Second  // after a first failure
+	discoverEvery = 30 * time.Second // CRDs come and go
+	syncPoll      = 20 * time.Millisecond
+	retryFirst    = 250 * time.Millisecond
+	retryCap      = 5 * time.Second // so that what changed meanwhile is caught up within 10 s
+	keptRefusals  = 10              // as many as MemberCluster's status holds
+)
+
+// member is one member cluster: at most one session serves, at most one is being made.
+type member struct {
+	name   string
+	set    *Set
+	log    logr.Logger
+	cancel context.CancelFunc // ends loop
+	done   chan struct{}      // closed when loop has ended
+
+	mu      sync.Mutex
+	config  Config
+	classes []string // MemberCluster's ingressClasses
+	state   State
+	serving *session // nil until first in sync
+}
+
+// loop keeps the member connected until ctx ends. The serving session stays.
+func (m *member) loop(ctx context.Context, config Config) {
+	defer close(m.done)
+	backoff := wait.Backoff{Duration: retryFirst, Factor: 2, Jitter: 0.5, Steps: 6, Cap: retryCap}
+	retry := backoff
+	for ctx.Err() == nil {
+		s, err := m.connect(ctx, config)
+		if err == nil {
+			m.serve(s)
+			retry = backoff
+			err = m.watchOver(ctx, s)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		m.away(err)
+		sleep(ctx, retry.Step())
+	}
+}
+
+// sleep waits for d or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// connect returns a session that is in sync.
+func (m *member) connect(ctx context.Context, config Config) (*session, error) {
+	s, err := newSession(config, m.changed)
+	if err != nil {
+		return nil, err
+	}
+	s.start(m.set.ctx)
+	if err := m.sync(ctx, s); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// sync reaches the API server and reads all that is watched. It gives up only
+// when the API server stops answering: a large cluster may take its time.
+func (m *member) sync(ctx context.Context, s *session) error {
+	version, err := s.probe(ctx)
+	if err != nil {
+		return err
+	}
+	served, err := s.served(ctx)
+	if err != nil {
+		return err
+	}
+	m.connected(version)
+	if err := s.follow(ctx, served); err != nil {
+		return err
+	}
+	poll, probe := time.NewTicker(syncPoll), time.NewTicker(probeEvery)
+	defer poll.Stop()
+	defer probe.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-probe.C:
+			if _, err := s.probe(ctx); err != nil {
+				return err
+			}
+		case <-poll.C:
+			done, problem := s.synced()
+			if done {
+				return nil
+			}
+			m.syncing(problem)
+		}
+	}
+}
+
+// watchOver returns when the session's API server has stopped answering, with
+// the error, or when ctx ends.
+func (m *member) watchOver(ctx context.Context, s *session) error {
+	discovered := time.Now()
+	for {
+		sleep(ctx, probeEvery)
+		version, err := s.probe(ctx)
+		if err != nil {
+			sleep(ctx, probeAgain)
+			if version, err = s.probe(ctx); err != nil {
+				return err
+			}
+		}
+		m.connected(version)
+		if time.Since(discovered) < discoverEvery {
+			continue
+		}
+		discovered = time.Now()
+		served, err := s.served(ctx)
+		if err != nil {
+			continue // the next probe tells whether the API server is away
+		}
+		if err := s.follow(ctx, served); err != nil {
+			return err
+		}
+	}
+}
+
+// serve puts a session that is in sync in the place of the one before.
+func (m *member) serve(s *session) {
+	m.mu.Lock()
+	before := m.serving
+	m.serving = s
+	m.state.Synced = Condition{True: true, Reason: ReasonSynced, Message: "all sources have been read and are followed"}
+	m.state.SyncedAt = time.Now()
+	m.mu.Unlock()
+	m.log.Info("Member is in sync")
+	if before != nil {
+		before.close()
+	}
+	m.set.changedAll(m.name)
+}
+
+// connected notes that the API server answered.
+func (m *member) connected(version string) {
+	m.update(func(state *State) {
+		state.Connected = Condition{True: true, Reason: ReasonConnected, Message: "the API server answers"}
+		state.Version = version
+	})
+}
+
+// syncing notes that the first read goes on, or what hinders it.
+func (m *member) syncing(problem error) {
+	m.update(func(state *State) {
+		state.Synced = Condition{Reason: ReasonSyncing, Message: "the cluster's sources are being read"}
+		if problem != nil {
+			state.Synced = failure(problem)
+		}
+	})
+}
+
+// away notes that the API server could not be reached or read.
+func (m *member) away(err error) {
+	m.update(func(state *State) {
+		state.Connected = failure(err)
+		if m.serving != nil {
+			state.Synced = Condition{Reason: ReasonStale, Message: "the cluster is away; its hosts stay as they were"}
+		} else {
+			state.Synced = Condition{Reason: ReasonConnecting, Message: "the cluster has not been reached yet; no host of it is withdrawn"}
+		}
+	})
+}
+
+// update changes the state, and tells where that made a difference.
+func (m *member) update(change func(*State)) {
+	m.mu.Lock()
+	before := m.state
+	change(&m.state)
+	differs := before.Connected != m.state.Connected || before.Synced != m.state.Synced || before.Version != m.state.Version
+	now := m.state
+	m.mu.Unlock()
+	if !differs {
+		return
+	}
+	if before.Connected.Reason != now.Connected.Reason {
+		m.log.Info("Member's connection changed", "reason", now.Connected.Reason, "detail", now.Connected.Message)
+	}
+	m.set.StateChanged(m.name)
+}
+
+// changed hears of every change in a session's cache, of a serving one or not.
+func (m *member) changed(k kind, objects []client.Object) {
+	switch {
+	case k.gvk == serviceKind.gvk:
+		m.set.StateChanged(m.name)
+	case k.claims == nil || len(objects) == 0:
+		m.set.changedAll(m.name)
+	default:
+		m.sourceChanged(k, objects)
+	}
+}
+
+func (m *member) sourceChanged(k kind, objects []client.Object) {
+	s, in := m.reader()
+	if s == nil {
+		return // the first sync tells all
+	}
+	var hosts []string
+	refused := false
+	for _, o := range objects {
+		if !source.Exposed(o.GetAnnotations()) {
+			continue
+		}
+		result := k.claims(o, in)
+		hosts = append(hosts, hostsOf(result)...)
+		refused = refused || len(result.Refusals) > 0
+	}
+	if len(hosts) > 0 {
+		m.set.HostsChanged(hosts)
+	}
+	if refused {
+		m.set.StateChanged(m.name)
+	}
+}
+
+// reader returns the serving session, nil before there is one, and what its sources refer to.
+func (m *member) reader() (*session, source.Context) {
+	m.mu.Lock()
+	s, classes := m.serving, m.classes
+	m.mu.Unlock()
+	if s == nil {
+		return nil, source.Context{}
+	}
+	return s, s.context(m.name, classes)
+}
+
+// snapshot returns the member's state as it is now.
+func (m *member) snapshot() State {
+	s, in := m.reader()
+	m.mu.Lock()
+	state := m.state
+	m.mu.Unlock()
+	if s != nil {
+		state.Addresses = s.addresses()
+		state.Refusals = s.refusals(in)
+		state.Refusals = slices.Clip(state.Refusals[:min(len(state.Refusals), keptRefusals)])
+	}
+	return state
+}
+
+// end stops the member's loop and waits for it; its serving session goes on.
+func (m *member) end() {
+	m.cancel()
+	<-m.done
+}

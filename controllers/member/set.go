@@ -1,0 +1,171 @@
+package member
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/go-logr/logr"
+
+	"github.com/jovalle/usher/controllers/source"
+)
+
+// Set holds the members by name. Its fields are set before Start and not
+// changed after; its methods may be called at any time, before Start too.
+type Set struct {
+	// Log is where connections are told of.
+	Log logr.Logger
+	// HostsChanged is called with hosts, some maybe twice, on which claims may have changed.
+	HostsChanged func(hosts []string)
+	// MemberChanged is called when any claim of a member may have changed.
+	MemberChanged func(name string)
+	// StateChanged is called when a member's State has changed.
+	StateChanged func(name string)
+
+	mu      sync.Mutex
+	ctx     context.Context    // of all sessions; nil before Start
+	members map[string]*member // name → member
+}
+
+// NewSet returns an empty Set.
+func NewSet(log logr.Logger) *Set {
+	return &Set{Log: log, members: map[string]*member{}}
+}
+
+// Start keeps the members connected until ctx ends, then closes them all. It is
+// a controller-runtime Runnable of the elected leader.
+func (s *Set) Start(ctx context.Context) error {
+	sessions, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	s.mu.Lock()
+	s.ctx = sessions
+	for _, m := range s.members {
+		s.launch(m)
+	}
+	s.mu.Unlock()
+	<-ctx.Done()
+	for _, name := range s.Names() {
+		s.Remove(name)
+	}
+	return nil
+}
+
+// Ensure connects a member, or connects it anew where config differs from what
+// it has. The ingress classes that may be published take effect at once. It
+// does not wait.
+func (s *Set) Ensure(config Config, ingressClasses []string) {
+	s.mu.Lock()
+	m, known := s.members[config.Name]
+	if !known {
+		m = &member{name: config.Name, set: s, log: s.Log.WithValues("member", config.Name), config: config, classes: ingressClasses}
+		s.members[config.Name] = m
+		if s.ctx != nil {
+			s.launch(m)
+		}
+		s.mu.Unlock()
+		return
+	}
+	if !m.config.same(config) {
+		if s.ctx != nil {
+			m.end()
+		}
+		m.config = config
+		if s.ctx != nil {
+			s.launch(m)
+		}
+	}
+	s.mu.Unlock()
+	m.setClasses(ingressClasses)
+}
+
+// launch starts a member's loop. s.mu is held.
+func (s *Set) launch(m *member) {
+	var ctx context.Context
+	ctx, m.cancel = context.WithCancel(s.ctx)
+	m.done = make(chan struct{})
+	go m.loop(ctx, m.config)
+}
+
+func (m *member) setClasses(classes []string) {
+	m.mu.Lock()
+	same := slices.Equal(m.classes, classes)
+	m.classes = classes
+	m.mu.Unlock()
+	if !same {
+		m.set.changedAll(m.name)
+	}
+}
+
+// Remove disconnects a member and forgets what it claimed.
+func (s *Set) Remove(name string) {
+	s.mu.Lock()
+	m, ok := s.members[name]
+	delete(s.members, name)
+	started := s.ctx != nil
+	s.mu.Unlock()
+	if !ok || !started {
+		return
+	}
+	m.end()
+	if m.serving != nil {
+		m.serving.close()
+	}
+}
+
+// Names returns the members' names, sorted.
+func (s *Set) Names() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.members))
+}
+
+// State returns what is known of a member.
+func (s *Set) State(name string) (State, bool) {
+	m := s.member(name)
+	if m == nil {
+		return State{}, false
+	}
+	return m.snapshot(), true
+}
+
+// Claims returns the claims on a host of all members that have been in sync,
+// and the names of those members: of any other it is unknown what it claims.
+func (s *Set) Claims(host string) (claims []source.Claim, known []string) {
+	for _, name := range s.Names() {
+		m := s.member(name)
+		if m == nil {
+			continue
+		}
+		if session, in := m.reader(); session != nil {
+			claims = append(claims, session.claims(host, in)...)
+			known = append(known, name)
+		}
+	}
+	return claims, known
+}
+
+// Hosts returns the hosts that a member claims, sorted, each once; none before it was in sync.
+func (s *Set) Hosts(name string) []string {
+	m := s.member(name)
+	if m == nil {
+		return nil
+	}
+	session, in := m.reader()
+	if session == nil {
+		return nil
+	}
+	return session.hosts(in)
+}
+
+func (s *Set) member(name string) *member {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.members[name]
+}
+
+// changedAll tells that all of a member may have changed.
+func (s *Set) changedAll(name string) {
+	s.MemberChanged(name)
+	s.StateChanged(name)
+}

@@ -1,0 +1,79 @@
+package member
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+)
+
+// Reasons of a member's conditions.
+const (
+	ReasonConnected          = "Connected"
+	ReasonConnecting         = "Connecting"
+	ReasonUnreachable        = "Unreachable"
+	ReasonCertificateInvalid = "CertificateInvalid"
+	ReasonUnauthorized       = "Unauthorized"
+	ReasonForbidden          = "Forbidden"
+	ReasonError              = "Error"
+	ReasonSynced             = "Synced"
+	ReasonSyncing            = "Syncing"
+	ReasonStale              = "Stale"
+)
+
+// Condition is one aspect of a member's state.
+type Condition struct {
+	True    bool
+	Reason  string // CamelCase
+	Message string
+}
+
+// State is what is known of a member.
+type State struct {
+	// Connected: the API server answers.
+	Connected Condition
+	// Synced: all that is watched has been read, and is being followed.
+	Synced Condition
+	// Version of Kubernetes, empty until the member was first reached.
+	Version string
+	// SyncedAt is when the member last came in sync; zero: never.
+	SyncedAt time.Time
+	// Addresses of the watched Service's load balancer.
+	Addresses []string
+	// Refusals of sources that name no host, the latest ones first.
+	Refusals []v1alpha1.SourceRefusal
+}
+
+// failure classifies an error of talking to an API server.
+func failure(err error) Condition {
+	reason, advice := classify(err)
+	return Condition{Reason: reason, Message: fmt.Sprintf("%s: %v", advice, err)}
+}
+
+func classify(err error) (reason, advice string) {
+	var (
+		authority x509.UnknownAuthorityError
+		hostname  x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		record    tls.RecordHeaderError
+		network   net.Error
+	)
+	switch {
+	case errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &invalid), errors.As(err, &record):
+		return ReasonCertificateInvalid, "the API server's certificate does not fit the kubeconfig; put its CA into certificate-authority-data, or add the cluster again"
+	case apierrors.IsUnauthorized(err):
+		return ReasonUnauthorized, "the API server does not accept the kubeconfig's credentials; they may have expired: add the cluster again to rotate them"
+	case apierrors.IsForbidden(err):
+		return ReasonForbidden, "the kubeconfig's user lacks a permission; add the cluster again to renew its role"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network):
+		return ReasonUnreachable, "the API server does not answer; see that it runs and that the edge can reach it"
+	}
+	return ReasonError, "the API server answered with an error"
+}

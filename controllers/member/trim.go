@@ -1,0 +1,77 @@
+package member
+
+import (
+	"maps"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/jovalle/usher/controllers/source"
+)
+
+// trim drops from an object what no claim is read from, before it is cached.
+// An Ingress or a Gateway API route that is not annotated keeps its name only;
+// an IngressRoute keeps its rules, since another may refer to it as its parent.
+func trim(o any) (any, error) {
+	object, ok := o.(client.Object)
+	if !ok {
+		return o, nil // a tombstone, whose object was trimmed before
+	}
+	trimMeta(object)
+	exposed := source.Exposed(object.GetAnnotations())
+	switch t := object.(type) {
+	case *networkingv1.Ingress:
+		t.Status = networkingv1.IngressStatus{}
+		t.Spec = trimIngress(t.Spec, exposed)
+	case *gatewayv1.HTTPRoute:
+		t.Spec.Rules = nil
+		if !exposed {
+			t.Spec, t.Status = gatewayv1.HTTPRouteSpec{}, gatewayv1.HTTPRouteStatus{}
+		}
+	case *gatewayv1.TLSRoute:
+		t.Spec.Rules = nil
+		if !exposed {
+			t.Spec, t.Status = gatewayv1.TLSRouteSpec{}, gatewayv1.TLSRouteStatus{}
+		}
+	case *corev1.Namespace:
+		t.Spec, t.Status = corev1.NamespaceSpec{}, corev1.NamespaceStatus{}
+	}
+	return object, nil
+}
+
+// trimIngress keeps an exposed Ingress's class and hosts.
+func trimIngress(spec networkingv1.IngressSpec, exposed bool) networkingv1.IngressSpec {
+	if !exposed {
+		return networkingv1.IngressSpec{}
+	}
+	kept := networkingv1.IngressSpec{IngressClassName: spec.IngressClassName, DefaultBackend: spec.DefaultBackend}
+	for _, rule := range spec.Rules {
+		kept.Rules = append(kept.Rules, networkingv1.IngressRule{Host: rule.Host})
+	}
+	return kept
+}
+
+// trimMeta keeps what names and dates an object, its labels, and the annotations that are read.
+func trimMeta(object client.Object) {
+	object.SetManagedFields(nil)
+	object.SetOwnerReferences(nil)
+	object.SetFinalizers(nil)
+	annotations := object.GetAnnotations()
+	maps.DeleteFunc(annotations, func(key, _ string) bool { return !annotationRead(key) })
+	if len(annotations) == 0 {
+		object.SetAnnotations(nil)
+	}
+	if _, namespace := object.(*corev1.Namespace); !namespace && !source.Exposed(annotations) {
+		object.SetLabels(nil)
+	}
+}
+
+// annotationRead reports whether anything in usher reads the annotation.
+func annotationRead(key string) bool {
+	return strings.HasPrefix(key, "usher.techn.is/") ||
+		key == networkingv1.AnnotationIsDefaultIngressClass ||
+		key == "kubernetes.io/ingress.class"
+}
