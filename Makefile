@@ -1,0 +1,80 @@
+# Everything a contributor runs, one target each. `make` alone lists them.
+# Needed: Go, git, make, curl and openssl. What else a target uses is built from
+# pinned Go modules: tools into bin/tools, the test bed into the user's cache.
+
+SHELL := bash -euo pipefail
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+FUZZTIME ?= 5s
+
+# The race detector needs cgo, which Go turns off where it finds no C compiler.
+RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+
+TOOLS := bin/tools
+TESTBED := go run ./hack/testbed/cmd/testbed
+
+##@ Try
+
+.PHONY: demo
+demo: testbed build ## Bring up two clusters, an edge and usher, and show it working (DEMO=once: then stop)
+	@go run ./hack/demo $(if $(filter once,$(DEMO)),--once)
+
+.PHONY: build
+build: ## Build bin/usher
+	@CGO_ENABLED=0 go build -trimpath -ldflags='$(LDFLAGS)' -o bin/usher ./cmd/usher
+
+##@ Check
+
+.PHONY: test
+test: testbed $(TOOLS)/gotestsum ## Run all tests, against real API servers and Traefik
+	$(if $(RACE),,@echo 'NO RACE DETECTOR: it needs cgo and a C compiler, and go finds none' >&2)
+	@$(TOOLS)/gotestsum --format=pkgname --format-hide-empty-pkg -- $(RACE) -timeout=30m ./...
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME
+	@hack/fuzz $(FUZZTIME)
+
+.PHONY: lint
+lint: lint-go lint-generated lint-chart ## Check the Go code, the generated files and the chart
+
+.PHONY: lint-go
+lint-go: $(TOOLS)/golangci-lint
+	@$(TOOLS)/golangci-lint run
+
+.PHONY: lint-generated
+lint-generated: $(TOOLS)/controller-gen $(TOOLS)/helm-docs
+	@hack/verify-generated
+
+.PHONY: lint-chart
+lint-chart:
+	@$(TESTBED) build helm
+	@hack/lint-chart "$$($(TESTBED) path helm)"
+
+##@ Make
+
+.PHONY: generate
+generate: $(TOOLS)/controller-gen $(TOOLS)/helm-docs ## Write deepcopy code, CRDs, RBAC and the chart's README
+	@hack/generate
+
+.PHONY: testbed
+testbed: ## Build the test bed's servers into the cache (20 minutes from nothing)
+	@$(TESTBED) build
+
+.PHONY: image
+image: ## Build the container image for amd64 and arm64 into dist/ (needs root, buildah and setcap)
+	@VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' hack/image
+
+.PHONY: clean
+clean: ## Remove what the other targets made here; the user's caches stay
+	@rm -rf bin dist
+
+.PHONY: help
+help:
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { print "\n" substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(TOOLS)/%: hack/tools/%/go.mod
+	@echo 'building $* (the first time from nothing, golangci-lint takes minutes)' >&2
+	@nice go build -C hack/tools/$* -o '$(CURDIR)/$@' tool
+	@touch $@
