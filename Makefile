@@ -5,6 +5,7 @@
 SHELL := bash -euo pipefail
 .DEFAULT_GOAL := help
 
+IMAGE ?= ghcr.io/jovalle/usher
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 5s
@@ -64,7 +65,7 @@ testbed: ## Build the test bed's servers into the cache (20 minutes from nothing
 
 .PHONY: image
 image: ## Build the container image for amd64 and arm64 into dist/ (needs root, buildah and setcap)
-	@VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' hack/image
+	@IMAGE='$(IMAGE)' VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' hack/image
 
 .PHONY: clean
 clean: ## Remove what the other targets made here; the user's caches stay
