@@ -1,0 +1,157 @@
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/jovalle/usher/hack/testbed/process"
+)
+
+// readyTimeout bounds each server's start. It takes two seconds; a laden machine needs more.
+const readyTimeout = 90 * time.Second
+
+// Options say what a Bed starts with. The zero value is an etcd without clusters.
+type Options struct {
+	// Clusters are the names of the clusters to start, as DNS labels.
+	Clusters []string
+	// Output is told what is ready, and after how long. Nil: nobody.
+	Output io.Writer
+}
+
+// A Bed is an etcd with clusters on it. Its methods may be called from several goroutines.
+type Bed struct {
+	dir     string // holds data/, which goes with the bed, and log/
+	output  io.Writer
+	etcd    *process.Process
+	release func() error // removes data/
+
+	mu       sync.Mutex
+	clusters map[string]*Cluster // name → cluster
+	atStop   []func()            // run last to first
+	keepLogs bool
+}
+
+// Start starts etcd, and then all clusters at once, and returns when each serves. Where it
+// fails nothing runs on; the logs stay, and the error names them.
+func Start(ctx context.Context, o Options) (*Bed, error) {
+	start := time.Now()
+	bed, err := makeBed(o.Output)
+	if err != nil {
+		return nil, err
+	}
+	if err := bed.startServers(ctx, o.Clusters); err != nil {
+		bed.KeepLogs()
+		return nil, errors.Join(fmt.Errorf("starting the test bed (logs in %s): %w", bed.LogDir(), err), bed.Stop())
+	}
+	bed.say("%d clusters ready after %s", len(o.Clusters), since(start))
+	return bed, nil
+}
+
+func makeBed(output io.Writer) (*Bed, error) {
+	if output == nil {
+		output = io.Discard
+	}
+	dir, err := os.MkdirTemp("", "usher-testbed-")
+	if err != nil {
+		return nil, fmt.Errorf("making the test bed's folder: %w", err)
+	}
+	bed := &Bed{dir: dir, output: output, clusters: map[string]*Cluster{}}
+	for _, sub := range []string{bed.dataDir(), bed.LogDir()} {
+		if err := os.Mkdir(sub, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	bed.release, err = process.RemoveWhenOrphaned(bed.dataDir())
+	return bed, err
+}
+
+func (b *Bed) startServers(ctx context.Context, clusters []string) error {
+	if err := b.startEtcd(ctx); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, name := range clusters {
+		group.Go(func() error {
+			_, err := b.StartCluster(ctx, name)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// Stop ends everything, last started first, and removes the data, and the logs too unless
+// KeepLogs was called. A second call does nothing.
+func (b *Bed) Stop() error {
+	b.mu.Lock()
+	stops, keepLogs := b.atStop, b.keepLogs
+	b.atStop = nil
+	b.mu.Unlock()
+	for i := len(stops) - 1; i >= 0; i-- {
+		stops[i]()
+	}
+	err := b.release()
+	if keepLogs {
+		return err
+	}
+	return errors.Join(err, os.RemoveAll(b.dir))
+}
+
+// KeepLogs makes Stop leave the logs in LogDir, for a person to read after a failure.
+func (b *Bed) KeepLogs() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.keepLogs = true
+}
+
+// LogDir is the folder of the logs, one file a server.
+func (b *Bed) LogDir() string { return filepath.Join(b.dir, "log") }
+
+func (b *Bed) dataDir() string { return filepath.Join(b.dir, "data") }
+
+// Cluster returns a started cluster. It panics where there is none of that name, which is a
+// mistake in the caller's code.
+func (b *Bed) Cluster(name string) *Cluster {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c, ok := b.clusters[name]
+	if !ok {
+		panic(fmt.Sprintf("testbed: no cluster %q", name))
+	}
+	return c
+}
+
+// Run starts any program beside the bed's own, usher itself say. It ends with the bed, and logs
+// to NAME.log in LogDir. Env is KEY=value, in addition to this process's environment.
+func (b *Bed) Run(name string, env []string, path string, args ...string) (*process.Process, error) {
+	p, err := process.Start(process.Command{
+		Path:    path,
+		Args:    args,
+		Env:     env,
+		LogFile: filepath.Join(b.LogDir(), name+".log"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.onStop(p.Kill)
+	return p, nil
+}
+
+func (b *Bed) onStop(stop func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.atStop = append(b.atStop, stop)
+}
+
+func (b *Bed) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(b.output, "testbed: "+format+"\n", args...)
+}
+
+func since(start time.Time) time.Duration { return time.Since(start).Round(10 * time.Millisecond) }

@@ -1,0 +1,205 @@
+package testbed
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// bed is shared by the tests of this package; each keeps to objects of its own.
+var bed *Bed
+
+func TestMain(m *testing.M) {
+	os.Exit(Main(m, &bed, Options{Clusters: []string{"hades", "illmatic"}, Output: os.Stderr}))
+}
+
+func TestClustersAreApart(t *testing.T) {
+	for _, name := range []string{"hades", "illmatic"} {
+		apply(t, bed.Cluster(name), configMap("apart", name))
+	}
+	for _, name := range []string{"hades", "illmatic"} {
+		if got := kubectl(t, bed.Cluster(name), "get", "configmap", "apart", "-o", "jsonpath={.data.value}"); got != name {
+			t.Errorf("cluster %s stores what %q was given", name, got)
+		}
+	}
+}
+
+func TestOneClustersTokenIsNotAnothers(t *testing.T) {
+	config := bed.Cluster("hades").Config()
+	config.BearerToken = bed.Cluster("illmatic").Config().BearerToken
+	if _, err := clientset(t, config).CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{}); !apierrors.IsUnauthorized(err) {
+		t.Errorf("hades was asked with a token of illmatic: %v, want Unauthorized", err)
+	}
+}
+
+func TestServiceAccountHasOnlyTheRightsItWasGiven(t *testing.T) {
+	hades := bed.Cluster("hades")
+	apply(t, hades, `
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: reader, namespace: default}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: reader, namespace: default}
+rules: [{apiGroups: [""], resources: [configmaps], verbs: [list]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: reader, namespace: default}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader}
+subjects: [{kind: ServiceAccount, name: reader, namespace: default}]
+`)
+	kubeconfig, err := hades.KubeconfigFor(t.Context(), metav1.NamespaceDefault, "reader")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := clientcmd.RESTConfigFromKubeConfig(kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := clientset(t, config).CoreV1()
+	eventually(t, "the role to be known to the authorizer", func(ctx context.Context) error {
+		_, err := reader.ConfigMaps(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{})
+		return err
+	})
+	if _, err := reader.Secrets(metav1.NamespaceDefault).List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("the ServiceAccount lists Secrets: %v, want Forbidden", err)
+	}
+}
+
+func TestStoppedClusterComesBackWhereItWasWithWhatItHad(t *testing.T) {
+	illmatic := bed.Cluster("illmatic")
+	apply(t, illmatic, configMap("kept", "yes"))
+	illmatic.Stop()
+	if _, err := configMaps(t, illmatic, time.Second).Get(t.Context(), "kept", metav1.GetOptions{}); err == nil {
+		t.Error("a stopped API server answers")
+	}
+	if err := illmatic.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := configMaps(t, illmatic, patience).Get(t.Context(), "kept", metav1.GetOptions{})
+	if err != nil || got.Data["value"] != "yes" {
+		t.Errorf("after the restart: %v, %v", got.Data, err)
+	}
+}
+
+func TestPausedClusterIsSilentUntilResumed(t *testing.T) {
+	illmatic := bed.Cluster("illmatic")
+	if err := illmatic.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := configMaps(t, illmatic, time.Second).List(t.Context(), metav1.ListOptions{})
+	if err == nil || !strings.Contains(err.Error(), "Timeout") && !strings.Contains(err.Error(), "deadline") {
+		t.Errorf("a paused API server was asked: %v, want a timeout", err)
+	}
+	if err := illmatic.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the resumed API server to answer", func(ctx context.Context) error {
+		_, err := configMaps(t, illmatic, patience).List(ctx, metav1.ListOptions{})
+		return err
+	})
+}
+
+func TestClusterCanBeAddedLater(t *testing.T) {
+	edge, err := bed.StartCluster(t.Context(), "edge")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := kubectl(t, edge, "get", "namespace", "default", "-o", "name"); strings.TrimSpace(got) != "namespace/default" {
+		t.Errorf("kubectl printed %q", got)
+	}
+	if _, err := bed.StartCluster(t.Context(), "edge"); err == nil {
+		t.Error("a second cluster of the same name was started")
+	}
+}
+
+func TestStopLeavesNothingAndKeepsLogsWhenAsked(t *testing.T) {
+	for name, keep := range map[string]bool{"success": false, "failure": true} {
+		t.Run(name, func(t *testing.T) {
+			b, err := Start(t.Context(), Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if keep {
+				b.KeepLogs()
+				t.Cleanup(func() { _ = os.RemoveAll(b.dir) })
+			}
+			if err := b.Stop(); err != nil {
+				t.Fatal(err)
+			}
+			_, dataErr := os.Stat(b.dataDir())
+			_, logErr := os.Stat(b.LogDir())
+			if !os.IsNotExist(dataErr) || os.IsNotExist(logErr) == keep {
+				t.Errorf("data: %v, logs: %v", dataErr, logErr)
+			}
+		})
+	}
+}
+
+// patience is far beyond what any step here takes.
+const patience = 30 * time.Second
+
+func apply(t *testing.T, c *Cluster, manifests string) {
+	t.Helper()
+	if err := c.Apply(t.Context(), manifests); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func kubectl(t *testing.T, c *Cluster, args ...string) string {
+	t.Helper()
+	out, err := c.Kubectl(t.Context(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func clientset(t *testing.T, config *rest.Config) *kubernetes.Clientset {
+	t.Helper()
+	c, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// configMaps is a client that gives up an answer after timeout.
+func configMaps(t *testing.T, c *Cluster, timeout time.Duration) typedcorev1.ConfigMapInterface {
+	t.Helper()
+	config := c.Config()
+	config.Timeout = timeout
+	return clientset(t, config).CoreV1().ConfigMaps(metav1.NamespaceDefault)
+}
+
+func configMap(name, value string) string {
+	return "{apiVersion: v1, kind: ConfigMap, metadata: {name: " + name + ", namespace: default}, data: {value: " + `"` + value + `"}}`
+}
+
+func eventually(t *testing.T, what string, is func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		err := is(ctx)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("waited %v for %s: %v", patience, what, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}

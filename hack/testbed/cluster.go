@@ -1,0 +1,144 @@
+package testbed
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/jovalle/usher/hack/testbed/process"
+	"github.com/jovalle/usher/hack/testbed/servers"
+)
+
+// A Cluster is an API server and what it stores. It listens on one address for its whole life.
+// Its methods may be called from several goroutines.
+type Cluster struct {
+	name        string
+	bed         *Bed
+	credentials credentials
+	address     netip.AddrPort
+	config      *rest.Config
+	client      client.Client
+
+	mu     sync.Mutex
+	server *process.Process
+}
+
+// StartCluster starts an API server of that name, which must be a DNS label and new to the bed,
+// and returns when it serves.
+func (b *Bed) StartCluster(ctx context.Context, name string) (*Cluster, error) {
+	c := &Cluster{name: name, bed: b}
+	var err error
+	if c.credentials, err = makeCredentials(c.dir()); err != nil {
+		return nil, fmt.Errorf("making credentials of cluster %s: %w", name, err)
+	}
+	err = withFreePorts(1, func(free []netip.AddrPort) error {
+		c.address, c.config = free[0], c.credentials.adminConfig(free[0])
+		return c.Start(ctx)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if c.client, err = client.New(c.config, client.Options{}); err != nil {
+		return nil, fmt.Errorf("making a client of cluster %s: %w", name, err)
+	}
+	b.mu.Lock()
+	b.clusters[name] = c
+	b.mu.Unlock()
+	return c, c.writeKubeconfig()
+}
+
+// Name is the cluster's name, and that of its kubeconfig's context.
+func (c *Cluster) Name() string { return c.name }
+
+// Address is where the API server listens, on loopback and by TLS.
+func (c *Cluster) Address() netip.AddrPort { return c.address }
+
+// Config returns a copy of an administrator's configuration, without a limit on its requests.
+func (c *Cluster) Config() *rest.Config { return rest.CopyConfig(c.config) }
+
+// Start starts the API server again after Stop, on the port it had, and returns when it serves.
+func (c *Cluster) Start(ctx context.Context) error {
+	path, err := servers.Locate(servers.KubeAPIServer)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	p, err := c.bed.Run(c.name, nil, path, c.flags()...)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.server = p
+	c.mu.Unlock()
+	if err := c.awaitServing(ctx, p); err != nil {
+		p.Kill()
+		return fmt.Errorf("starting cluster %s: %w", c.name, portTaken(err))
+	}
+	c.bed.say("%s ready after %s", c.name, since(start))
+	return nil
+}
+
+// Stop kills the API server, as a power cut would. What it stored is kept.
+func (c *Cluster) Stop() { c.process().Kill() }
+
+// Pause stops the API server in its tracks: connections are accepted by the kernel, and nobody
+// answers.
+func (c *Cluster) Pause() error { return c.process().Signal(syscall.SIGSTOP) }
+
+// Resume lets a paused API server go on.
+func (c *Cluster) Resume() error { return c.process().Signal(syscall.SIGCONT) }
+
+func (c *Cluster) process() *process.Process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.server
+}
+
+func (c *Cluster) flags() []string {
+	return []string{
+		"--etcd-servers=" + c.bed.etcdURL(),
+		"--etcd-prefix=/" + c.name,
+		"--bind-address=" + c.address.Addr().String(),
+		fmt.Sprintf("--secure-port=%d", c.address.Port()),
+		"--tls-cert-file=" + c.credentials.certFile,
+		"--tls-private-key-file=" + c.credentials.keyFile,
+		"--token-auth-file=" + c.credentials.tokensFile,
+		"--service-account-issuer=https://" + c.name,
+		"--service-account-key-file=" + c.credentials.serviceAccountKeyFile,
+		"--service-account-signing-key-file=" + c.credentials.serviceAccountKeyFile,
+		"--authorization-mode=RBAC",
+		"--service-cluster-ip-range=10.0.0.0/24",
+		"--disable-admission-plugins=ServiceAccount", // nobody makes each namespace's default one
+		"--endpoint-reconciler-type=none",            // endpoints may not be loopback addresses
+	}
+}
+
+// awaitServing waits until the server is ready and has made the default namespace, which it does
+// on the side.
+func (c *Cluster) awaitServing(ctx context.Context, p *process.Process) error {
+	clientset, err := kubernetes.NewForConfig(c.config)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	return p.AwaitReady(ctx, func(ctx context.Context) error {
+		if _, err := clientset.RESTClient().Get().AbsPath("/readyz").DoRaw(ctx); err != nil {
+			return err
+		}
+		_, err := clientset.CoreV1().Namespaces().Get(ctx, metav1.NamespaceDefault, metav1.GetOptions{})
+		return err
+	})
+}
+
+// dir is the folder of the cluster's files.
+func (c *Cluster) dir() string { return filepath.Join(c.bed.dataDir(), c.name) }

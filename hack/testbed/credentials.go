@@ -1,0 +1,73 @@
+package testbed
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/cert"
+	"k8s.io/client-go/util/keyutil"
+)
+
+// credentials are what an API server proves itself with, and what it knows others by.
+type credentials struct {
+	certificate []byte // PEM; trusted by the cluster's clients
+	adminToken  string
+
+	certFile, keyFile     string // the server's certificate and its key
+	tokensFile            string // tokens that the server believes
+	serviceAccountKeyFile string // signs and verifies ServiceAccounts' tokens
+}
+
+// makeCredentials writes new ones into a new folder. They are the cluster's own, so that no
+// cluster takes another for itself, or believes another's tokens.
+func makeCredentials(dir string) (credentials, error) {
+	certificate, key, err := cert.GenerateSelfSignedCertKey("localhost", []net.IP{loopback.AsSlice()}, nil)
+	if err != nil {
+		return credentials{}, err
+	}
+	serviceAccountKey, err := keyutil.MakeEllipticPrivateKeyPEM()
+	if err != nil {
+		return credentials{}, err
+	}
+	c := credentials{
+		certificate:           certificate,
+		adminToken:            rand.Text(),
+		certFile:              filepath.Join(dir, "tls.crt"),
+		keyFile:               filepath.Join(dir, "tls.key"),
+		tokensFile:            filepath.Join(dir, "tokens.csv"),
+		serviceAccountKeyFile: filepath.Join(dir, "serviceaccount.key"),
+	}
+	return c, writeFiles(dir, map[string][]byte{
+		c.certFile:              certificate,
+		c.keyFile:               key,
+		c.tokensFile:            fmt.Appendf(nil, "%s,admin,admin,system:masters\n", c.adminToken),
+		c.serviceAccountKeyFile: serviceAccountKey,
+	})
+}
+
+// writeFiles makes a folder and private files in it.
+func writeFiles(dir string, files map[string][]byte) error { // path → content
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	for path, content := range files {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c credentials) adminConfig(address netip.AddrPort) *rest.Config {
+	return &rest.Config{
+		Host:            "https://" + address.String(),
+		BearerToken:     c.adminToken,
+		TLSClientConfig: rest.TLSClientConfig{CAData: c.certificate},
+		QPS:             -1, // unlimited: a test's thousand objects shall not trickle in
+	}
+}

@@ -1,0 +1,138 @@
+package testbed
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	// fieldOwner is the field manager of all that the test bed applies.
+	fieldOwner = client.FieldOwner("testbed")
+	// kindTimeout bounds the wait for a CustomResourceDefinition, or for a kind that one defines.
+	kindTimeout  = 30 * time.Second
+	kindInterval = 50 * time.Millisecond
+)
+
+// Apply applies manifests, YAML or JSON of any number of documents, by server-side apply and in
+// order. Objects may follow the definition of their kind, in the same manifests or the next.
+func (c *Cluster) Apply(ctx context.Context, manifests string) error {
+	objects, err := decode([]byte(manifests))
+	if err != nil {
+		return err
+	}
+	return c.applyAll(ctx, objects)
+}
+
+// ApplyFiles applies manifest files. A path may be a pattern, as of filepath.Glob, and must
+// match something.
+func (c *Cluster) ApplyFiles(ctx context.Context, patterns ...string) error {
+	for _, pattern := range patterns {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			return fmt.Errorf("no file matches %s: %w", pattern, errors.Join(err, os.ErrNotExist))
+		}
+		for _, file := range files {
+			manifests, err := os.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			if err := c.Apply(ctx, string(manifests)); err != nil {
+				return fmt.Errorf("%s: %w", file, err)
+			}
+		}
+	}
+	return nil
+}
+
+// decode reads all documents of a manifest; empty ones are skipped.
+func decode(manifests []byte) ([]*unstructured.Unstructured, error) {
+	var objects []*unstructured.Unstructured
+	for decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifests), 4096); ; {
+		object := &unstructured.Unstructured{}
+		err := decoder.Decode(object)
+		if errors.Is(err, io.EOF) {
+			return objects, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading manifest %d: %w", len(objects)+1, err)
+		}
+		if len(object.Object) > 0 {
+			objects = append(objects, object)
+		}
+	}
+}
+
+// applyAll returns when all definitions among the objects are served.
+func (c *Cluster) applyAll(ctx context.Context, objects []*unstructured.Unstructured) error {
+	for _, apply := range []func(context.Context, *unstructured.Unstructured) error{c.apply, c.awaitEstablished} {
+		for _, object := range objects {
+			if err := apply(ctx, object); err != nil {
+				return fmt.Errorf("applying %s %s to cluster %s: %w", object.GetKind(), object.GetName(), c.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// apply waits for the object's kind, which may have been defined a moment ago.
+func (c *Cluster) apply(ctx context.Context, object *unstructured.Unstructured) error {
+	return poll(ctx, func(ctx context.Context) error {
+		return c.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), fieldOwner, client.ForceOwnership)
+	}, meta.IsNoMatchError)
+}
+
+// awaitEstablished waits for the kind that a definition defines; other objects need no waiting.
+func (c *Cluster) awaitEstablished(ctx context.Context, object *unstructured.Unstructured) error {
+	if object.GetKind() != "CustomResourceDefinition" {
+		return nil
+	}
+	return poll(ctx, func(ctx context.Context) error { return c.established(ctx, object) }, isNotEstablished)
+}
+
+var errNotEstablished = errors.New("the definition is not established")
+
+func isNotEstablished(err error) bool { return errors.Is(err, errNotEstablished) }
+
+// established looks whether the API server serves the kind that a definition defines.
+func (c *Cluster) established(ctx context.Context, definition *unstructured.Unstructured) error {
+	if err := c.client.Get(ctx, client.ObjectKeyFromObject(definition), definition); err != nil {
+		return err
+	}
+	conditions, _, err := unstructured.NestedSlice(definition.Object, "status", "conditions")
+	if err != nil {
+		return err
+	}
+	for _, condition := range conditions {
+		if c, ok := condition.(map[string]any); ok && c["type"] == "Established" && c["status"] == "True" {
+			return nil
+		}
+	}
+	return errNotEstablished
+}
+
+// poll repeats try while its error is one that passes, for at most kindTimeout.
+func poll(ctx context.Context, try func(context.Context) error, passes func(error) bool) error {
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, kindInterval, kindTimeout, true, func(ctx context.Context) (bool, error) {
+		if last = try(ctx); passes(last) {
+			return false, nil
+		}
+		return true, last
+	})
+	if wait.Interrupted(err) && last != nil {
+		return fmt.Errorf("%w: %w", err, last)
+	}
+	return err
+}
