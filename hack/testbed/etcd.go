@@ -2,9 +2,6 @@ package testbed
 
 import (
 	"context"
-	"fmt"
-	"net"
-	"net/http"
 	"path/filepath"
 	"time"
 
@@ -33,7 +30,10 @@ func (b *Bed) startEtcd(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	client := clientOf("unix", b.etcdSocket())
-	err = p.AwaitReady(ctx, func(ctx context.Context) error { return get(ctx, client, "http://etcd/health") })
+	err = p.AwaitReady(ctx, func(ctx context.Context) error {
+		_, err := fetch(ctx, client, "http://etcd/health")
+		return err
+	})
 	if err == nil {
 		b.say("etcd ready after %s", since(start))
 	}
@@ -43,31 +43,3 @@ func (b *Bed) startEtcd(ctx context.Context) error {
 func (b *Bed) etcdSocket() string { return filepath.Join(b.dataDir(), "etcd.sock") }
 
 func (b *Bed) etcdURL() string { return "unix://" + b.etcdSocket() }
-
-// clientOf makes a client that connects to one address, whatever a URL says.
-func clientOf(network, address string) *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, network, address)
-		},
-	}}
-}
-
-// get succeeds when url answers 200.
-func get(ctx context.Context, client *http.Client, url string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	_ = response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", url, response.Status)
-	}
-	return nil
-}

@@ -1,0 +1,140 @@
+package testbed
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jovalle/usher/hack/testbed/process"
+	"github.com/jovalle/usher/hack/testbed/servers"
+)
+
+// A Traefik serves a cluster's IngressRoutes and Ingresses.
+type Traefik struct {
+	HTTPS netip.AddrPort // entry point websecure; TLS with Traefik's own self-signed certificate
+	HTTP  netip.AddrPort // entry point web
+	API   netip.AddrPort // entry point traefik: its API and dashboard, by plain HTTP
+
+	name   string
+	server *process.Process
+}
+
+// ingressClass is what makes Traefik see an Ingress that names it.
+const ingressClass = `
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: traefik}
+spec: {controller: traefik.io/ingress-controller}
+`
+
+// StartTraefik installs Traefik's kinds and IngressClass in the cluster and starts a Traefik that
+// serves it. As in K3s, routers on websecure have TLS without asking. More args are Traefik's own
+// flags, proxyProtocol.trustedIPs say. It returns when Traefik listens; see AwaitHost for routes.
+func (c *Cluster) StartTraefik(ctx context.Context, args ...string) (*Traefik, error) {
+	if err := c.InstallTraefikCRDs(ctx); err != nil {
+		return nil, err
+	}
+	if err := c.Apply(ctx, ingressClass); err != nil {
+		return nil, err
+	}
+	var t *Traefik
+	err := withFreePorts(3, func(free []netip.AddrPort) (err error) {
+		t = &Traefik{HTTPS: free[0], HTTP: free[1], API: free[2], name: c.name + "-traefik"}
+		return t.start(ctx, c, args)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("starting Traefik of cluster %s: %w", c.name, err)
+	}
+	return t, nil
+}
+
+// Stop kills Traefik.
+func (t *Traefik) Stop() { t.server.Kill() }
+
+func (t *Traefik) start(ctx context.Context, c *Cluster, args []string) error {
+	path, err := servers.Locate(servers.Traefik)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	kubeconfig := []string{"KUBECONFIG=" + c.KubeconfigFile()}
+	if t.server, err = c.bed.Run(t.name, kubeconfig, path, append(t.flags(), args...)...); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	err = t.server.AwaitReady(ctx, func(ctx context.Context) error {
+		_, err := fetch(ctx, http.DefaultClient, fmt.Sprintf("http://%s/ping", t.API))
+		return err
+	})
+	if err != nil {
+		t.Stop()
+		return portTaken(err)
+	}
+	c.bed.say("%s ready after %s", t.name, since(start))
+	return nil
+}
+
+func (t *Traefik) flags() []string {
+	return []string{
+		"--global.checkNewVersion=false",
+		"--global.sendAnonymousUsage=false",
+		"--entryPoints.websecure.address=" + t.HTTPS.String(),
+		"--entryPoints.websecure.http.tls=true",
+		"--entryPoints.web.address=" + t.HTTP.String(),
+		"--entryPoints.traefik.address=" + t.API.String(),
+		"--api.insecure=true",
+		"--ping=true",
+		"--accessLog=true",
+		"--providers.providersThrottleDuration=100ms", // 2s by default: tests wait for changes
+		"--providers.kubernetesCRD=true",
+		"--providers.kubernetesCRD.allowExternalNameServices=true", // of our apps; see StartApp
+		"--providers.kubernetesIngress=true",
+		"--providers.kubernetesIngress.allowExternalNameServices=true",
+	}
+}
+
+// AwaitHost waits until Traefik has loaded a router, HTTP or TCP, whose rule names host literally.
+func (t *Traefik) AwaitHost(ctx context.Context, host string) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	return t.server.AwaitReady(ctx, func(ctx context.Context) error { return t.routes(ctx, host) })
+}
+
+// A routerSet is what AwaitHost reads of Traefik's /api/rawdata.
+type routerSet struct {
+	Routers    map[string]router `json:"routers"`    // name → HTTP router
+	TCPRouters map[string]router `json:"tcpRouters"` // name → TCP router
+}
+
+type router struct{ Rule, Status string }
+
+// routes succeeds when Traefik has a working router for host at this moment.
+func (t *Traefik) routes(ctx context.Context, host string) error {
+	answer, err := fetch(ctx, http.DefaultClient, fmt.Sprintf("http://%s/api/rawdata", t.API))
+	if err != nil {
+		return err
+	}
+	var loaded routerSet
+	if err := json.Unmarshal(answer, &loaded); err != nil {
+		return err
+	}
+	for _, routers := range []map[string]router{loaded.Routers, loaded.TCPRouters} {
+		for _, r := range routers {
+			if r.Status == "enabled" && r.names(host) {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("no router names %s", host)
+}
+
+// names reports whether the rule has host as one of its string literals, of either kind.
+func (r router) names(host string) bool {
+	return strings.Contains(r.Rule, "`"+host+"`") || strings.Contains(r.Rule, strconv.Quote(host))
+}
