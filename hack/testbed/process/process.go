@@ -96,8 +96,10 @@ const probeInterval = 50 * time.Millisecond
 // AwaitReady calls probe until it returns nil. The error of a process that ended first, or
 // whose time was up, has the end of its log.
 func (p *Process) AwaitReady(ctx context.Context, probe func(context.Context) error) error {
+	running, cancel := p.whileRunning(ctx)
+	defer cancel()
 	for {
-		err := probe(ctx)
+		err := probe(running)
 		if err == nil {
 			return nil
 		}
@@ -109,6 +111,20 @@ func (p *Process) AwaitReady(ctx context.Context, probe func(context.Context) er
 		case <-time.After(probeInterval):
 		}
 	}
+}
+
+// whileRunning derives a context that ends with the process: no probe shall wait for an answer
+// from a dead one.
+func (p *Process) whileRunning(ctx context.Context) (context.Context, context.CancelFunc) {
+	running, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-p.done:
+			cancel()
+		case <-running.Done():
+		}
+	}()
+	return running, cancel
 }
 
 // ErrExited is how a process ended that nothing but itself has ended, with status 0.

@@ -101,6 +101,10 @@ func TestReleaseRemovesTheFolder(t *testing.T) {
 
 func TestAwaitReady(t *testing.T) {
 	never := func(context.Context) error { return errors.New("nobody answers") }
+	waits := func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	for _, c := range []struct {
 		name, script string
 		patience     time.Duration
@@ -110,6 +114,7 @@ func TestAwaitReady(t *testing.T) {
 		{"ready at once", "sleep 60", patience, func(context.Context) error { return nil }, nil},
 		{"ended, with its last words", "echo no such luck; exit 3", patience, never, []string{"ended", "exit status 3", "no such luck"}},
 		{"ended well", "echo bye", patience, never, []string{"ended", "exit status 0", "bye"}},
+		{"ended during a probe that would wait", "echo bye; exit 3", patience, waits, []string{"ended", "exit status 3"}},
 		{"out of time, with the probe's reason", "echo thinking; sleep 60", time.Second, never, []string{"not ready", "nobody answers", "thinking"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
