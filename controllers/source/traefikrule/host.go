@@ -1,0 +1,70 @@
+package traefikrule
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+)
+
+// ascii refuses what Traefik refuses of a host.
+func ascii(value string) error {
+	for i := range len(value) {
+		if value[i] > unicode.MaxASCII {
+			return fmt.Errorf("invalid value %q: non-ASCII characters are not allowed; write the name's xn-- form", value)
+		}
+	}
+	return nil
+}
+
+func badHost(value string) error {
+	return fmt.Errorf("invalid value %q: not a host name", value)
+}
+
+// hostOrWildcard matches one host, or with a leading "*." the hosts directly
+// under the rest.
+func (r *reading) hostOrWildcard(value string) expr {
+	if parent, wildcard := strings.CutPrefix(value, "*."); wildcard {
+		return hostsUnder(r.parent(parent))
+	}
+	return oneHost(r.name(value))
+}
+
+// manyHosts matches the hosts of that name, literally.
+func (r *reading) manyHosts(values []string) expr {
+	names := make(map[string]bool, len(values))
+	for _, value := range values {
+		names[r.name(value)] = true
+	}
+	delete(names, "")
+	return someHosts(names)
+}
+
+// name mentions a host, and returns its canonical form.
+func (r *reading) name(host string) string {
+	host = canonical(host)
+	if host != "" && !r.names[host] {
+		r.names[host] = true
+		r.bytes += len(host)
+	}
+	return host
+}
+
+// parent mentions a wildcard's parent, and returns its canonical form.
+func (r *reading) parent(host string) string {
+	host = canonical(host)
+	if host != "" {
+		r.parents[host] = true
+	}
+	return host
+}
+
+// canonical is a host of a rule in the form that Traefik compares. It is empty
+// where no host name can ever be it: a literal '*', a second trailing dot, more
+// bytes than a name has.
+func canonical(host string) string {
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if len(host) > maxName || strings.HasSuffix(host, ".") || strings.Contains(host, "*") {
+		return ""
+	}
+	return host
+}

@@ -1,0 +1,80 @@
+package traefikrule
+
+import (
+	"fmt"
+	"net"
+	"strings"
+)
+
+// hostless builds a matcher that says nothing of hosts. Its values are checked
+// all the same: where Traefik refuses them, it does not load the rule.
+func hostless(check func(r *reading, values []string) error) func(*reading, []string) (expr, error) {
+	return func(r *reading, values []string) (expr, error) {
+		return anyHost, check(r, values)
+	}
+}
+
+func anything(*reading, []string) error { return nil }
+
+func addresses(_ *reading, values []string) error {
+	for _, value := range values {
+		if net.ParseIP(value) != nil {
+			continue
+		}
+		if _, _, err := net.ParseCIDR(value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func rooted(_ *reading, values []string) error {
+	for _, value := range values {
+		if !strings.HasPrefix(value, "/") {
+			return fmt.Errorf("path %q does not start with a '/'", value)
+		}
+	}
+	return nil
+}
+
+// protocols are of ALPN. Traefik keeps ACME's TLS-ALPN-01 (RFC 8737) to itself.
+func protocols(_ *reading, values []string) error {
+	for _, value := range values {
+		if value == "acme-tls/1" {
+			return fmt.Errorf("invalid protocol value %q: it is not allowed", value)
+		}
+	}
+	return nil
+}
+
+func pairs(_ *reading, values []string) error {
+	if len(values)%2 != 0 {
+		return fmt.Errorf("number of parameters must be a multiple of 2; got %d", len(values))
+	}
+	return nil
+}
+
+func pairedPatterns(r *reading, values []string) error {
+	if err := pairs(r, values); err != nil {
+		return err
+	}
+	for i := 1; i < len(values); i += 2 {
+		if _, err := r.parse(values[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func firstIsPattern(r *reading, values []string) error {
+	_, err := r.parse(values[0])
+	return err
+}
+
+// secondIsPattern checks the second value, where there is one.
+func secondIsPattern(r *reading, values []string) error {
+	if len(values) < 2 {
+		return nil
+	}
+	return firstIsPattern(r, values[1:])
+}

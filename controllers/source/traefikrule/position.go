@@ -1,0 +1,94 @@
+package traefikrule
+
+import (
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/scanner"
+	"go/token"
+	"strconv"
+)
+
+// located gives the error of a refused rule the position, as "line:column: ",
+// where it has none of its own. The rule is read again for it: predicate's
+// errors say what was refused, but not where.
+func (g grammar) located(rule string, err error) error {
+	var syntax scanner.ErrorList
+	if errors.As(err, &syntax) {
+		return err
+	}
+	files := token.NewFileSet()
+	tree, parseErr := parser.ParseExprFrom(files, "", rule, 0)
+	if parseErr != nil {
+		return err
+	}
+	at := g.offence(tree)
+	return fmt.Errorf("%s: %w", files.Position(at), err)
+}
+
+// offence returns the position of the first part of a rule that the grammar
+// refuses by itself, or else that of the whole.
+func (g grammar) offence(tree ast.Expr) token.Pos {
+	at := token.NoPos
+	matchers := g.functions(newReading())
+	ast.Inspect(tree, func(node ast.Node) bool {
+		if at != token.NoPos || node == nil {
+			return false
+		}
+		deeper, pos := examine(matchers, node)
+		at = pos
+		return deeper
+	})
+	if at == token.NoPos {
+		return tree.Pos()
+	}
+	return at
+}
+
+// examine says whether a part of a rule consists of parts to examine, and where
+// it is itself refused.
+func examine(matchers map[string]any, node ast.Node) (deeper bool, refused token.Pos) {
+	switch n := node.(type) {
+	case *ast.ParenExpr:
+		return true, token.NoPos
+	case *ast.UnaryExpr:
+		return true, unless(n.Op == token.NOT, n.OpPos)
+	case *ast.BinaryExpr:
+		return true, unless(n.Op == token.LAND || n.Op == token.LOR, n.OpPos)
+	case *ast.CallExpr:
+		return false, unless(allows(matchers, n), n.Pos())
+	default:
+		return false, n.Pos()
+	}
+}
+
+func unless(fine bool, at token.Pos) token.Pos {
+	if fine {
+		return token.NoPos
+	}
+	return at
+}
+
+// allows says whether there is a matcher of that name and these values.
+func allows(matchers map[string]any, call *ast.CallExpr) bool {
+	name, ok := call.Fun.(*ast.Ident)
+	if !ok {
+		return false
+	}
+	build, ok := matchers[name.Name].(func(...string) (expr, error))
+	if !ok {
+		return false
+	}
+	values := make([]string, len(call.Args))
+	for i, arg := range call.Args {
+		literal, ok := arg.(*ast.BasicLit)
+		if !ok || literal.Kind != token.STRING {
+			return false
+		}
+		// The parser has read the literal: it unquotes.
+		values[i], _ = strconv.Unquote(literal.Value)
+	}
+	_, err := build(values...)
+	return err == nil
+}

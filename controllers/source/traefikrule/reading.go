@@ -1,0 +1,73 @@
+package traefikrule
+
+import (
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+)
+
+// The bounds of a rule: the largest within them is answered in 10 ms.
+const (
+	maxRule    = 64 << 10 // bytes
+	maxTokens  = 3000     // of Go's grammar, so that no nesting is deeper
+	maxPattern = 768      // bytes of all regular expressions
+	maxProgram = 2000     // instructions, about, of all regular expressions over hosts
+	maxWork    = 1 << 20  // bytes of all names times those instructions
+	maxName    = 253      // bytes of a host name: RFC 1035, section 2.3.4
+)
+
+// reading is what is gathered while a rule is read.
+type reading struct {
+	names    map[string]bool // hosts that the rule mentions → true
+	parents  map[string]bool // what the wildcards that it mentions are over → true
+	bytes    int             // of names
+	patterns int             // bytes of regular expressions
+	program  int             // instructions of those over hosts
+}
+
+func newReading() *reading {
+	return &reading{names: map[string]bool{}, parents: map[string]bool{}}
+}
+
+// bounded refuses a rule that would take too long to ask about each of its names.
+func (r *reading) bounded() error {
+	if r.bytes*r.program > maxWork {
+		return fmt.Errorf("the rule holds too many names for the size of its regular expressions")
+	}
+	return nil
+}
+
+// parse checks a regular expression as Traefik does.
+func (r *reading) parse(pattern string) (*syntax.Regexp, error) {
+	r.patterns += len(pattern)
+	if r.patterns > maxPattern {
+		return nil, fmt.Errorf("the rule's regular expressions are longer than %d bytes", maxPattern)
+	}
+	return syntax.Parse(pattern, syntax.Perl)
+}
+
+// compile compiles a regular expression over hosts.
+func (r *reading) compile(pattern string) (*regexp.Regexp, error) {
+	parsed, err := r.parse(pattern)
+	if err != nil {
+		return nil, err
+	}
+	r.program += instructions(parsed)
+	if r.program > maxProgram {
+		return nil, fmt.Errorf("the rule's regular expressions take more than %d instructions", maxProgram)
+	}
+	return regexp.Compile(pattern)
+}
+
+// instructions estimates the size of a compiled regular expression. Repetitions
+// are the reason to: x{1000} is seven bytes.
+func instructions(re *syntax.Regexp) int {
+	n := 1 + len(re.Rune)
+	for _, sub := range re.Sub {
+		n += instructions(sub)
+	}
+	if re.Op == syntax.OpRepeat {
+		n *= max(re.Min, re.Max, 1)
+	}
+	return n
+}

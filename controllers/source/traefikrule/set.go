@@ -1,0 +1,149 @@
+package traefikrule
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Set is the set of hosts for which some request matches a rule.
+type Set struct {
+	rule    expr
+	names   map[string]bool // hosts that the rule mentions → true
+	parents map[string]bool // what the wildcards that it mentions are over → true
+}
+
+// List returns the hosts of the set, sorted, where they are a finite list of
+// names and one-label wildcards ("*.example.org"), and false where they are not:
+// the complement of such a list, everything, or hosts that only a regular
+// expression tells. The list may be empty. The hosts are in lower case and
+// without a trailing dot, but otherwise as the rule spells them: what a rule
+// matches need not be a host name.
+func (s *Set) List() ([]string, bool) {
+	if s.elsewhere() != no {
+		return nil, false
+	}
+	var hosts []string
+	gaps := map[string]bool{} // parents of the names that the set does not hold → true
+	for name := range s.names {
+		if s.holds(name) {
+			hosts = append(hosts, name)
+		} else {
+			gaps[parentOf(name)] = true
+		}
+	}
+	for parent := range s.parents {
+		switch v := s.under(parent); {
+		case v == unknown, v == yes && gaps[parent]:
+			return nil, false
+		case v == yes:
+			hosts = append(hosts, "*."+parent)
+		}
+	}
+	slices.Sort(hosts)
+	return hosts, true
+}
+
+// Covers says whether the set holds a host, or where the host is a one-label
+// wildcard, all hosts directly under it. The host is in lower case and without a
+// trailing dot. What only a regular expression could tell of a wildcard is no.
+func (s *Set) Covers(host string) bool {
+	parent, wildcard := strings.CutPrefix(host, "*.")
+	if !wildcard {
+		return s.holds(host)
+	}
+	others := s.elsewhere()
+	if s.parents[parent] {
+		others = s.under(parent)
+	}
+	if others != yes {
+		return false
+	}
+	for name := range s.names {
+		if parentOf(name) == parent && !s.holds(name) {
+			return false
+		}
+	}
+	return true
+}
+
+// Intersect returns the hosts that both sets hold.
+func (s *Set) Intersect(other *Set) *Set {
+	return &Set{
+		rule:    and(s.rule, other.rule),
+		names:   united(s.names, other.names),
+		parents: united(s.parents, other.parents),
+	}
+}
+
+func united(a, b map[string]bool) map[string]bool {
+	u := maps.Clone(a)
+	maps.Copy(u, b)
+	return u
+}
+
+// elsewhere is what the rule says of the hosts that it does not mention.
+func (s *Set) elsewhere() verdict { return s.rule(atom{}, false) }
+
+// holds says whether the set holds the host of that name.
+func (s *Set) holds(name string) bool {
+	return s.rule(atom{name: name, parent: parentOf(name)}, false) == yes
+}
+
+// under is what the rule says of the hosts directly under a wildcard's parent
+// that it does not mention.
+func (s *Set) under(parent string) verdict { return s.rule(atom{parent: parent}, false) }
+
+// parentOf returns what follows the first label of a host.
+func parentOf(name string) string {
+	_, parent, _ := strings.Cut(name, ".")
+	return parent
+}
+
+// String describes the set for a person: "every host but a.example.org".
+func (s *Set) String() string {
+	switch hosts, finite := s.List(); {
+	case finite && len(hosts) == 0:
+		return "no host"
+	case finite:
+		return abridged(hosts)
+	}
+	switch s.elsewhere() {
+	case yes:
+		return "every host" + s.exceptions()
+	case unknown:
+		return "hosts that only a regular expression tells"
+	default:
+		return "some of the hosts under a wildcard"
+	}
+}
+
+// exceptions are what the rule mentions and the set does not hold.
+func (s *Set) exceptions() string {
+	var hosts []string
+	for name := range s.names {
+		if !s.holds(name) {
+			hosts = append(hosts, name)
+		}
+	}
+	for parent := range s.parents {
+		if s.under(parent) != yes {
+			hosts = append(hosts, "*."+parent)
+		}
+	}
+	if len(hosts) == 0 {
+		return ""
+	}
+	slices.Sort(hosts)
+	return " but " + abridged(hosts)
+}
+
+// abridged joins the first few hosts.
+func abridged(hosts []string) string {
+	const most = 5
+	if len(hosts) <= most {
+		return strings.Join(hosts, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(hosts[:most], ", "), len(hosts)-most)
+}

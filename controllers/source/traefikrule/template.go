@@ -1,0 +1,160 @@
+package traefikrule
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+var errBraces = errors.New("unbalanced braces")
+
+// template is a string of literal text and variables, {name} or {name:regexp},
+// by which Traefik 2 writes regular expressions. It comes from gorilla/mux.
+type template struct {
+	pattern string   // of the whole
+	names   []string // of the variables
+	parts   []string // the variables' regular expressions
+}
+
+// newTemplate reads a template. anything is the regular expression of a variable
+// that gives none.
+func newTemplate(s, anything string) (template, error) {
+	var t template
+	var pattern strings.Builder
+	for rest := s; ; {
+		literal, variable, after, err := nextVariable(rest)
+		if err != nil {
+			return template{}, fmt.Errorf("template %q: %w", s, err)
+		}
+		pattern.WriteString(regexp.QuoteMeta(literal))
+		if variable == "" {
+			t.pattern = "^" + pattern.String() + "$"
+			return t, nil
+		}
+		name, part, given := strings.Cut(variable[1:len(variable)-1], ":")
+		if !given {
+			part = anything
+		}
+		if name == "" || part == "" {
+			return template{}, fmt.Errorf("template %q: missing name or pattern in %q", s, variable)
+		}
+		fmt.Fprintf(&pattern, "(?P<v%d>%s)", len(t.parts), part)
+		t.names, t.parts = append(t.names, name), append(t.parts, part)
+		rest = after
+	}
+}
+
+// nextVariable cuts s before and after its first pair of outermost braces.
+// Without any, variable is empty.
+func nextVariable(s string) (literal, variable, after string, err error) {
+	level, start := 0, 0
+	for i := range len(s) {
+		switch s[i] {
+		case '{':
+			if level++; level == 1 {
+				start = i
+			}
+		case '}':
+			switch level--; {
+			case level == 0:
+				return s[:start], s[start : i+1], s[i+1:], nil
+			case level < 0:
+				return "", "", "", errBraces
+			}
+		}
+	}
+	if level != 0 {
+		return "", "", "", errBraces
+	}
+	return s, "", "", nil
+}
+
+// muxTemplate reads a template of hosts as an HTTP router does, which checks each
+// variable by itself too.
+func (r *reading) muxTemplate(s string) (template, error) {
+	t, err := newTemplate(s, "[^.]+")
+	if err != nil {
+		return template{}, err
+	}
+	return t, r.checkParts(t)
+}
+
+// sniTemplate reads a template of hosts as a TCP router does.
+func sniTemplate(s string) (template, error) { return newTemplate(s, "[^.]+") }
+
+func (r *reading) checkParts(t template) error {
+	for _, part := range t.parts {
+		if _, err := r.parse("^" + part + "$"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// templates matches the hosts that one of the templates matches, in any letter
+// case.
+func (r *reading) templates(values []string, read func(string) (template, error)) (expr, error) {
+	var res []*regexp.Regexp
+	for _, value := range values {
+		t, err := read(value)
+		if err != nil {
+			return nil, err
+		}
+		re, err := r.compile("(?i)" + t.pattern)
+		if err != nil {
+			return nil, err
+		}
+		res = append(res, re)
+	}
+	return anyOf(res...), nil
+}
+
+// pathTemplates checks the paths of Traefik 2's Path and PathPrefix.
+func pathTemplates(r *reading, values []string) error {
+	for _, value := range values {
+		if _, err := r.checkTemplate(value, "[^/]+"); err != nil {
+			return err
+		}
+	}
+	return rooted(r, values)
+}
+
+// queryTemplates checks the values of Traefik 2's Query: "name=value", or a name
+// and a value in turn.
+func queryTemplates(r *reading, values []string) error {
+	var flat []string
+	for _, value := range values {
+		flat = append(flat, strings.SplitN(value, "=", 2)...)
+	}
+	if err := pairs(r, flat); err != nil {
+		return err
+	}
+	var seen []string
+	for i := 0; i < len(flat); i += 2 {
+		t, err := r.checkTemplate(flat[i]+"="+flat[i+1], ".*")
+		if err != nil {
+			return err
+		}
+		for _, name := range t.names {
+			if slices.Contains(seen, name) {
+				return fmt.Errorf("duplicated variable %q", name)
+			}
+		}
+		seen = append(seen, t.names...)
+	}
+	return nil
+}
+
+// checkTemplate checks a template that does not say anything of hosts.
+func (r *reading) checkTemplate(s, anything string) (template, error) {
+	t, err := newTemplate(s, anything)
+	if err != nil {
+		return template{}, err
+	}
+	if _, err := r.parse(t.pattern); err != nil {
+		return template{}, err
+	}
+	return t, r.checkParts(t)
+}
