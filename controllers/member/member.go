@@ -27,14 +27,16 @@ const (
 
 // member is one member cluster: at most one session serves, at most one is being made.
 type member struct {
-	name   string
-	set    *Set
-	log    logr.Logger
-	cancel context.CancelFunc // ends loop
-	done   chan struct{}      // closed when loop has ended
+	name string
+	set  *Set
+	log  logr.Logger
+
+	life   sync.Mutex         // held while the loop is started or ended
+	cancel context.CancelFunc // ends the loop; nil while there is none
+	done   chan struct{}      // closed when the loop has ended
+	config Config             // of the next loop
 
 	mu      sync.Mutex
-	config  Config
 	classes []string // MemberCluster's ingressClasses
 	state   State
 	serving *session // nil until first in sync
@@ -268,8 +270,44 @@ func (m *member) snapshot() State {
 	return state
 }
 
+// launch starts the member's loop, if it does not run.
+func (m *member) launch(ctx context.Context) {
+	m.life.Lock()
+	defer m.life.Unlock()
+	if m.cancel != nil {
+		return
+	}
+	ctx, m.cancel = context.WithCancel(ctx)
+	m.done = make(chan struct{})
+	go m.loop(ctx, m.config)
+}
+
 // end stops the member's loop and waits for it; its serving session goes on.
 func (m *member) end() {
-	m.cancel()
-	<-m.done
+	m.life.Lock()
+	defer m.life.Unlock()
+	if m.cancel != nil {
+		m.cancel()
+		<-m.done
+		m.cancel = nil
+	}
+}
+
+// reconfigure ends the loop where it should connect in another way.
+func (m *member) reconfigure(config Config) {
+	if !m.config.same(config) {
+		m.end()
+		m.config = config
+	}
+}
+
+// setClasses sets the ingress classes that may be published.
+func (m *member) setClasses(classes []string) {
+	m.mu.Lock()
+	same := slices.Equal(m.classes, classes)
+	m.classes = classes
+	m.mu.Unlock()
+	if !same {
+		m.set.changedAll(m.name)
+	}
 }

@@ -40,10 +40,11 @@ func (s *Set) Start(ctx context.Context) error {
 	defer cancel()
 	s.mu.Lock()
 	s.ctx = sessions
-	for _, m := range s.members {
-		s.launch(m)
-	}
+	members := slices.Collect(maps.Values(s.members))
 	s.mu.Unlock()
+	for _, m := range members {
+		m.launch(sessions)
+	}
 	<-ctx.Done()
 	for _, name := range s.Names() {
 		s.Remove(name)
@@ -53,47 +54,22 @@ func (s *Set) Start(ctx context.Context) error {
 
 // Ensure connects a member, or connects it anew where config differs from what
 // it has. The ingress classes that may be published take effect at once. It
-// does not wait.
+// does not wait for the connection. Calls for one member must not overlap.
 func (s *Set) Ensure(config Config, ingressClasses []string) {
 	s.mu.Lock()
+	ctx := s.ctx
 	m, known := s.members[config.Name]
 	if !known {
 		m = &member{name: config.Name, set: s, log: s.Log.WithValues("member", config.Name), config: config, classes: ingressClasses}
 		s.members[config.Name] = m
-		if s.ctx != nil {
-			s.launch(m)
-		}
-		s.mu.Unlock()
-		return
-	}
-	if !m.config.same(config) {
-		if s.ctx != nil {
-			m.end()
-		}
-		m.config = config
-		if s.ctx != nil {
-			s.launch(m)
-		}
 	}
 	s.mu.Unlock()
-	m.setClasses(ingressClasses)
-}
-
-// launch starts a member's loop. s.mu is held.
-func (s *Set) launch(m *member) {
-	var ctx context.Context
-	ctx, m.cancel = context.WithCancel(s.ctx)
-	m.done = make(chan struct{})
-	go m.loop(ctx, m.config)
-}
-
-func (m *member) setClasses(classes []string) {
-	m.mu.Lock()
-	same := slices.Equal(m.classes, classes)
-	m.classes = classes
-	m.mu.Unlock()
-	if !same {
-		m.set.changedAll(m.name)
+	if known {
+		m.setClasses(ingressClasses)
+		m.reconfigure(config)
+	}
+	if ctx != nil {
+		m.launch(ctx)
 	}
 }
 
@@ -102,9 +78,8 @@ func (s *Set) Remove(name string) {
 	s.mu.Lock()
 	m, ok := s.members[name]
 	delete(s.members, name)
-	started := s.ctx != nil
 	s.mu.Unlock()
-	if !ok || !started {
+	if !ok {
 		return
 	}
 	m.end()

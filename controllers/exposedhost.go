@@ -1,0 +1,199 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/admission"
+	"github.com/jovalle/usher/controllers/member"
+	"github.com/jovalle/usher/controllers/source"
+)
+
+// ExposedHostReconciler decides about one host: it asks the members who claims
+// it, and writes, rewrites or withdraws its ExposedHost.
+//
+// +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts/status,verbs=patch
+// +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+type ExposedHostReconciler struct {
+	Client  client.Client
+	Members *member.Set
+	Events  events.EventRecorder
+}
+
+// Reconcile brings the ExposedHost of the named host in line with the claims on it.
+func (r *ExposedHostReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	host := hostOfName(req.Name)
+	current, err := r.current(ctx, req.Name)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	clusters, err := listClusters(ctx, r.Client)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	decision := admission.Decide(r.input(host, current, clusters))
+	switch {
+	case isManual(current):
+		return reconcile.Result{}, r.report(ctx, current, current, decision, clusters)
+	case decision.Withdraw:
+		return reconcile.Result{}, r.withdraw(ctx, current)
+	}
+	applied, err := r.apply(ctx, host, current, decision)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{}, r.report(ctx, current, applied, decision, clusters)
+}
+
+// current returns the host's object, or nil where there is none.
+func (r *ExposedHostReconciler) current(ctx context.Context, name string) (*v1alpha1.ExposedHost, error) {
+	var eh v1alpha1.ExposedHost
+	if err := r.Client.Get(ctx, client.ObjectKey{Name: name}, &eh); err != nil {
+		return nil, client.IgnoreNotFound(err)
+	}
+	return &eh, nil
+}
+
+// input gathers what is known of the host.
+func (r *ExposedHostReconciler) input(host string, current *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (admission.Input, admission.Policy) {
+	claims, known := r.Members.Claims(host)
+	// A cluster whose MemberCluster is deleted has no say, connected or not.
+	claims = slices.DeleteFunc(claims, func(c source.Claim) bool { return clusters[c.Source.Cluster] == nil })
+	policy := admission.Policy{Clusters: map[string]admission.Cluster{}}
+	for name, cluster := range clusters {
+		policy.Clusters[name] = admission.Cluster{
+			AllowedDomains: cluster.Spec.AllowedDomains,
+			InSync:         slices.Contains(known, name),
+		}
+	}
+	return admission.Input{Host: host, Claims: claims, Manual: isManual(current), Current: holding(current)}, policy
+}
+
+// withdraw deletes usher's own object, unless somebody has changed it meanwhile.
+func (r *ExposedHostReconciler) withdraw(ctx context.Context, current *v1alpha1.ExposedHost) error {
+	if current == nil || !current.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	unchanged := client.Preconditions{UID: &current.UID, ResourceVersion: &current.ResourceVersion}
+	if err := r.Client.Delete(ctx, current, unchanged); err != nil {
+		return client.IgnoreNotFound(fmt.Errorf("withdraw ExposedHost %s: %w", current.Name, err))
+	}
+	log.FromContext(ctx).Info("Withdrew host: no source claims it any more")
+	return nil
+}
+
+// apply writes the object's spec and label where they differ, and returns the object as it then is.
+func (r *ExposedHostReconciler) apply(ctx context.Context, host string, current *v1alpha1.ExposedHost, decision admission.Decision) (*v1alpha1.ExposedHost, error) {
+	spec := specOf(host, decision)
+	if current != nil && current.Labels[v1alpha1.LabelManaged] == "true" && equality.Semantic.DeepEqual(current.Spec, spec) {
+		return current, nil
+	}
+	desired, err := applyConfiguration(nameOfHost(host), spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(desired), client.FieldOwner(v1alpha1.FieldManager), client.ForceOwnership); err != nil {
+		if apierrors.IsInvalid(err) {
+			return nil, reconcile.TerminalError(fmt.Errorf("apply ExposedHost %s: %w", nameOfHost(host), err))
+		}
+		return nil, fmt.Errorf("apply ExposedHost %s: %w", nameOfHost(host), err)
+	}
+	return fromUnstructured(desired)
+}
+
+// specOf is what usher writes for a decision: a refused host has no backend.
+func specOf(host string, decision admission.Decision) v1alpha1.ExposedHostSpec {
+	spec := v1alpha1.ExposedHostSpec{Host: host, PlainHTTP: v1alpha1.PlainHTTPRedirect}
+	if decision.Accepted {
+		spec.Backends = []v1alpha1.HostBackend{{Cluster: decision.Cluster}}
+		spec.AllowFrom = decision.Options.AllowFrom
+		if decision.Options.PlainHTTP != "" {
+			spec.PlainHTTP = decision.Options.PlainHTTP
+		}
+	}
+	return spec
+}
+
+// applyConfiguration states all that usher owns of an ExposedHost besides its status.
+func applyConfiguration(name string, spec v1alpha1.ExposedHostSpec) (*unstructured.Unstructured, error) {
+	fields, err := toUnstructured(&spec)
+	if err != nil {
+		return nil, err
+	}
+	desired := &unstructured.Unstructured{Object: map[string]any{"spec": fields}}
+	desired.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("ExposedHost"))
+	desired.SetName(name)
+	desired.SetLabels(map[string]string{v1alpha1.LabelManaged: "true"})
+	return desired, nil
+}
+
+// report writes the object's status where it differs, with Events on what changed.
+func (r *ExposedHostReconciler) report(ctx context.Context, before, eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster) error {
+	after := eh.DeepCopy()
+	after.Status = statusOf(eh, decision, clusters)
+	if equality.Semantic.DeepEqual(eh.Status, after.Status) {
+		return nil
+	}
+	if err := r.Client.Status().Patch(ctx, after, client.MergeFrom(eh)); err != nil {
+		return client.IgnoreNotFound(fmt.Errorf("patch status of ExposedHost %s: %w", eh.Name, err))
+	}
+	r.tell(ctx, before, after, decision)
+	return nil
+}
+
+// holding is usher's own decision as its object records it; nil where there is none.
+func holding(eh *v1alpha1.ExposedHost) *admission.Holding {
+	if eh == nil || isManual(eh) {
+		return nil
+	}
+	h := &admission.Holding{
+		Sources: eh.Status.Sources,
+		Options: source.Options{PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom},
+	}
+	if len(eh.Spec.Backends) > 0 {
+		h.Cluster = eh.Spec.Backends[0].Cluster
+	} else if len(eh.Status.Sources) > 0 {
+		h.Cluster = eh.Status.Sources[0].Cluster
+	}
+	if c := findCondition(eh, v1alpha1.ConditionAccepted); c != nil {
+		h.Accepted, h.Reason, h.Message = c.Status == "True", c.Reason, c.Message
+	}
+	return h
+}
+
+// isManual reports whether a person wrote the object.
+func isManual(eh *v1alpha1.ExposedHost) bool {
+	return eh != nil && eh.Labels[v1alpha1.LabelManaged] != "true"
+}
+
+// wildcardName is how an object's name writes a host's leading "*.".
+const wildcardName = "wildcard."
+
+// nameOfHost returns the name of a host's ExposedHost.
+func nameOfHost(host string) string {
+	if parent, ok := strings.CutPrefix(host, "*."); ok {
+		return wildcardName + parent
+	}
+	return host
+}
+
+// hostOfName returns the host of an ExposedHost's name.
+func hostOfName(name string) string {
+	if parent, ok := strings.CutPrefix(name, wildcardName); ok {
+		return "*." + parent
+	}
+	return name
+}

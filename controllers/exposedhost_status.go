@@ -1,0 +1,150 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/admission"
+	"github.com/jovalle/usher/controllers/routetable"
+)
+
+// Reasons of an ExposedHost's Ready condition; where it is refused, Ready has the reason of Accepted.
+const (
+	reasonReady            = "Ready"
+	reasonNoBackend        = "NoBackend"
+	reasonUnknownCluster   = "UnknownCluster"
+	reasonNoIngressAddress = "NoIngressAddress"
+)
+
+// statusOf is the status that a decision makes of an ExposedHost.
+func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster) v1alpha1.ExposedHostStatus {
+	backends := routetable.Backends(eh.Spec.Backends, clusters)
+	status := v1alpha1.ExposedHostStatus{
+		Conditions: slices.Clone(eh.Status.Conditions),
+		Sources:    decision.Sources,
+		Rivals:     decision.Rivals,
+		Backends:   routetable.Endpoints(backends),
+	}
+	accepted := metav1.Condition{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionFalse, Reason: decision.Reason, Message: message(decision)}
+	if decision.Accepted {
+		accepted.Status = metav1.ConditionTrue
+	}
+	ready := readyCondition(eh, accepted, status.Backends, clusters)
+	for _, condition := range []metav1.Condition{accepted, ready} {
+		condition.ObservedGeneration = eh.Generation
+		meta.SetStatusCondition(&status.Conditions, condition)
+	}
+	status.Summary = summary(decision, status, isManual(eh))
+	return status
+}
+
+// message is the decision's, with the sources whose options do not count.
+func message(decision admission.Decision) string {
+	parts := []string{decision.Message}
+	for _, difference := range decision.Differences {
+		parts = append(parts, difference.Message)
+	}
+	return strings.Join(parts, " ")
+}
+
+func readyCondition(eh *v1alpha1.ExposedHost, accepted metav1.Condition, endpoints []string, clusters map[string]*v1alpha1.MemberCluster) metav1.Condition {
+	ready := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse}
+	switch {
+	case accepted.Status != metav1.ConditionTrue:
+		ready.Reason, ready.Message = accepted.Reason, accepted.Message
+	case len(endpoints) > 0:
+		ready.Status, ready.Reason = metav1.ConditionTrue, reasonReady
+		ready.Message = "connections go to " + strings.Join(endpoints, ", ")
+	default:
+		ready.Reason, ready.Message = withoutEndpoint(eh, clusters)
+	}
+	return ready
+}
+
+// withoutEndpoint says why an accepted host has nowhere to go.
+func withoutEndpoint(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (reason, message string) {
+	if len(eh.Spec.Backends) == 0 {
+		return reasonNoBackend, "spec.backends is empty; name a cluster or an address"
+	}
+	name := eh.Spec.Backends[0].Cluster
+	if clusters[name] == nil {
+		return reasonUnknownCluster, fmt.Sprintf("there is no MemberCluster %s; make it, or correct spec.backends", name)
+	}
+	return reasonNoIngressAddress, fmt.Sprintf("MemberCluster %s has no ingress address; set its spec.ingress.addresses, or give its Service a load-balancer address", name)
+}
+
+// summary puts a status into a word each.
+func summary(decision admission.Decision, status v1alpha1.ExposedHostStatus, manual bool) v1alpha1.Summary {
+	s := v1alpha1.Summary{Cluster: decision.Cluster, Source: firstAndMore(sourceNames(status.Sources)), Backend: firstAndMore(status.Backends)}
+	if manual {
+		s.Source = "by hand"
+	}
+	var rivals []string
+	for _, rival := range status.Rivals {
+		rivals = append(rivals, rival.Cluster+":"+sourceName(rival.SourceRef))
+	}
+	s.Rivals = firstAndMore(rivals)
+	return s
+}
+
+func sourceNames(refs []v1alpha1.SourceRef) []string {
+	names := make([]string, len(refs))
+	for i, ref := range refs {
+		names[i] = sourceName(ref)
+	}
+	return names
+}
+
+// sourceName writes a source as Kind/namespace/name.
+func sourceName(ref v1alpha1.SourceRef) string {
+	return ref.Kind + "/" + ref.Namespace + "/" + ref.Name
+}
+
+// firstAndMore returns the first of some names, and how many more there are.
+func firstAndMore(names []string) string {
+	switch len(names) {
+	case 0:
+		return ""
+	case 1:
+		return names[0]
+	}
+	return fmt.Sprintf("%s +%d", names[0], len(names)-1)
+}
+
+// tell records Events and logs what changed for people: the decision, the
+// cluster that holds the host, and rivals that are new.
+func (r *ExposedHostReconciler) tell(ctx context.Context, before, after *v1alpha1.ExposedHost, decision admission.Decision) {
+	was, is := findCondition(before, v1alpha1.ConditionAccepted), findCondition(after, v1alpha1.ConditionAccepted)
+	if was == nil || was.Status != is.Status || was.Reason != is.Reason {
+		kind := corev1.EventTypeNormal
+		if !decision.Accepted {
+			kind = corev1.EventTypeWarning
+		}
+		r.Events.Eventf(after, nil, kind, is.Reason, "Decide", "%s", is.Message)
+		log.FromContext(ctx).Info("Decided about host", "accepted", decision.Accepted, "reason", is.Reason, "cluster", decision.Cluster)
+	}
+	if before != nil && before.Status.Summary.Cluster != "" && before.Status.Summary.Cluster != decision.Cluster {
+		r.Events.Eventf(after, nil, corev1.EventTypeNormal, "HandedOver", "Decide", "the host went from cluster %s to %s", before.Status.Summary.Cluster, decision.Cluster)
+	}
+	for _, rival := range decision.Rivals {
+		if before == nil || !slices.Contains(before.Status.Rivals, rival) {
+			r.Events.Eventf(after, nil, corev1.EventTypeWarning, rival.Reason, "Decide", "%s of cluster %s may not publish this host: %s", sourceName(rival.SourceRef), rival.Cluster, rival.Reason)
+		}
+	}
+}
+
+// findCondition returns a condition of an ExposedHost, or nil.
+func findCondition(eh *v1alpha1.ExposedHost, kind string) *metav1.Condition {
+	if eh == nil {
+		return nil
+	}
+	return meta.FindStatusCondition(eh.Status.Conditions, kind)
+}

@@ -1,0 +1,195 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/member"
+	"github.com/jovalle/usher/controllers/routetable"
+)
+
+// MemberClusterReconciler keeps each MemberCluster connected as its spec says,
+// and reports in its status what became of that. It never waits for a member.
+//
+// +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters,verbs=get;list;watch
+// +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters/status,verbs=patch
+// +kubebuilder:rbac:groups="",namespace=usher-system,resources=secrets,verbs=get;list;watch
+type MemberClusterReconciler struct {
+	Client client.Client
+	// Edge reaches the edge cluster: a member without a kubeconfig is that one.
+	Edge *rest.Config
+	// Namespace is where the Secrets of kubeconfigs are.
+	Namespace string
+	Members   *member.Set
+}
+
+// Reasons of a MemberCluster's conditions besides those of package member.
+const (
+	reasonSecretNotFound    = "SecretNotFound"
+	reasonKubeconfigInvalid = "KubeconfigInvalid"
+)
+
+// Reconcile connects, reconnects or forgets a member, and reports.
+func (r *MemberClusterReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	var mc v1alpha1.MemberCluster
+	if err := r.Client.Get(ctx, req.NamespacedName, &mc); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.Members.Remove(req.Name)
+			return reconcile.Result{}, nil
+		}
+		return reconcile.Result{}, err
+	}
+	config, err := r.configOf(ctx, &mc)
+	var problem *kubeconfigError
+	switch {
+	case errors.As(err, &problem):
+		// The connection that there is goes on: nothing is withdrawn for a broken Secret.
+	case err != nil:
+		return reconcile.Result{}, err
+	default:
+		r.Members.Ensure(config, mc.Spec.IngressClasses)
+	}
+	hosts, err := r.countHosts(ctx, mc.Name)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{}, r.report(ctx, &mc, hosts, problem)
+}
+
+// kubeconfigError is a kubeconfig that is not there or cannot be used.
+type kubeconfigError struct{ reason, message string }
+
+func (e *kubeconfigError) Error() string { return e.message }
+
+// configOf says how to connect to a member; the error is a *kubeconfigError
+// where a person must do something about it.
+func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.MemberCluster) (member.Config, error) {
+	config := member.Config{Name: mc.Name}
+	if len(mc.Spec.Ingress.Addresses) == 0 {
+		config.Service = types.NamespacedName(mc.Spec.Ingress.Service)
+	}
+	ref := mc.Spec.Kubeconfig
+	if ref == nil {
+		config.REST, config.Origin = r.Edge, member.OriginOf(r.Edge)
+		return config, nil
+	}
+	var secret corev1.Secret
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: ref.SecretName}, &secret)
+	switch {
+	case apierrors.IsNotFound(err):
+		return config, &kubeconfigError{reasonSecretNotFound, fmt.Sprintf("spec.kubeconfig.secretName: there is no Secret %s in namespace %s; make it, or run usher cluster add %s", ref.SecretName, r.Namespace, mc.Name)}
+	case err != nil:
+		return config, fmt.Errorf("get Secret %s: %w", ref.SecretName, err)
+	case len(secret.Data[ref.Key]) == 0:
+		return config, &kubeconfigError{reasonKubeconfigInvalid, fmt.Sprintf("spec.kubeconfig.key: Secret %s has no key %q, or it is empty", ref.SecretName, ref.Key)}
+	}
+	config.REST, config.Origin, err = member.ParseKubeconfig(secret.Data[ref.Key], ref.Context)
+	if err != nil {
+		return config, &kubeconfigError{reasonKubeconfigInvalid, fmt.Sprintf("Secret %s, key %s: %v", ref.SecretName, ref.Key, err)}
+	}
+	return config, nil
+}
+
+// countHosts counts the accepted hosts that a member serves.
+func (r *MemberClusterReconciler) countHosts(ctx context.Context, name string) (int32, error) {
+	var list v1alpha1.ExposedHostList
+	if err := r.Client.List(ctx, &list, client.MatchingFields{indexCluster: name}, client.UnsafeDisableDeepCopy); err != nil {
+		return 0, fmt.Errorf("list ExposedHosts of %s: %w", name, err)
+	}
+	var count int32
+	for i := range list.Items {
+		serves := slices.ContainsFunc(list.Items[i].Spec.Backends, func(b v1alpha1.HostBackend) bool { return b.Cluster == name })
+		if serves && meta.IsStatusConditionTrue(list.Items[i].Status.Conditions, v1alpha1.ConditionAccepted) {
+			count++
+		}
+	}
+	return count, nil
+}
+
+// report writes the status where it differs.
+func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.MemberCluster, hosts int32, problem *kubeconfigError) error {
+	state, _ := r.Members.State(mc.Name)
+	after := mc.DeepCopy()
+	after.Status.Hosts = hosts
+	after.Status.Ingress = ingressOf(mc, state)
+	after.Status.Refusals = state.Refusals
+	if state.Version != "" {
+		after.Status.KubernetesVersion = state.Version
+	}
+	if !state.SyncedAt.IsZero() {
+		after.Status.LastSyncTime = &metav1.Time{Time: state.SyncedAt.Truncate(1e9)} // as the API keeps it: seconds
+	}
+	for _, condition := range memberConditions(after, state, problem) {
+		condition.ObservedGeneration = mc.Generation
+		meta.SetStatusCondition(&after.Status.Conditions, condition)
+	}
+	if equality.Semantic.DeepEqual(mc.Status, after.Status) {
+		return nil
+	}
+	if err := r.Client.Status().Patch(ctx, after, client.MergeFrom(mc)); err != nil {
+		return client.IgnoreNotFound(fmt.Errorf("patch status of MemberCluster %s: %w", mc.Name, err))
+	}
+	return nil
+}
+
+// ingressOf is where a member's ingress answers. While the member is away, what
+// was last known stays.
+func ingressOf(mc *v1alpha1.MemberCluster, state member.State) *v1alpha1.ResolvedIngress {
+	addresses := mc.Spec.Ingress.Addresses
+	switch {
+	case len(addresses) > 0:
+	case state.Synced.True:
+		addresses = state.Addresses
+	case mc.Status.Ingress != nil:
+		addresses = mc.Status.Ingress.Addresses
+	}
+	if len(addresses) == 0 {
+		return nil
+	}
+	ingress := routetable.Resolve(mc.Spec.Ingress, addresses)
+	return &ingress
+}
+
+// memberConditions are Connected, Synced and Ready.
+func memberConditions(mc *v1alpha1.MemberCluster, state member.State, problem *kubeconfigError) []metav1.Condition {
+	connected := condition(v1alpha1.ConditionConnected, state.Connected, "the cluster is being connected")
+	synced := condition(v1alpha1.ConditionSynced, state.Synced, "the cluster's sources have not been read yet")
+	if problem != nil {
+		connected.Status, connected.Reason, connected.Message = metav1.ConditionFalse, problem.reason, problem.message
+	}
+	ready := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: reasonReady, Message: "the cluster's annotated sources are published"}
+	switch {
+	case connected.Status != metav1.ConditionTrue:
+		ready.Status, ready.Reason, ready.Message = connected.Status, connected.Reason, connected.Message
+	case synced.Status != metav1.ConditionTrue:
+		ready.Status, ready.Reason, ready.Message = synced.Status, synced.Reason, synced.Message
+	case mc.Status.Ingress == nil:
+		ready.Status, ready.Reason = metav1.ConditionFalse, reasonNoIngressAddress
+		ready.Message = fmt.Sprintf("Service %s/%s has no load-balancer address; give it one, or set spec.ingress.addresses", mc.Spec.Ingress.Service.Namespace, mc.Spec.Ingress.Service.Name)
+	}
+	return []metav1.Condition{connected, synced, ready}
+}
+
+// condition writes a member's condition; a zero one is not known yet.
+func condition(kind string, c member.Condition, unknown string) metav1.Condition {
+	switch {
+	case c.True:
+		return metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: c.Reason, Message: c.Message}
+	case c.Reason == "":
+		return metav1.Condition{Type: kind, Status: metav1.ConditionUnknown, Reason: member.ReasonConnecting, Message: unknown}
+	}
+	return metav1.Condition{Type: kind, Status: metav1.ConditionFalse, Reason: c.Reason, Message: c.Message}
+}

@@ -1,0 +1,160 @@
+// Package routetable turns ExposedHosts and MemberClusters into the routing
+// table that the data plane consults. It is pure: objects in, routes out, so
+// that the API server, the snapshot and files feed one table in one way. It must
+// not import Kubernetes clients.
+package routetable
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+// The ports of an address whose backend gives none.
+const (
+	defaultHTTPSPort = 443
+	defaultHTTPPort  = 80
+)
+
+// Build returns the table of all hosts that are accepted and have a backend
+// with an address. It also returns what keeps an accepted host out of the table,
+// an error a host, each naming the object and the field.
+func Build(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) (*routing.Table, []error) {
+	byName := map[string]*v1alpha1.MemberCluster{} // name → cluster
+	for i := range clusters {
+		byName[clusters[i].Name] = &clusters[i]
+	}
+	var routes []routing.Route
+	var problems []error
+	for i := range hosts {
+		if !meta.IsStatusConditionTrue(hosts[i].Status.Conditions, v1alpha1.ConditionAccepted) {
+			continue
+		}
+		route, err := routeOf(&hosts[i], byName)
+		switch {
+		case err != nil:
+			problems = append(problems, fmt.Errorf("ExposedHost %s: %w", hosts[i].Name, err))
+		case len(route.Backends) > 0:
+			routes = append(routes, route)
+		}
+	}
+	return routing.NewTable(routes), problems
+}
+
+func routeOf(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (routing.Route, error) {
+	host, err := routing.ParseHost(eh.Spec.Host)
+	if err != nil {
+		return routing.Route{}, fmt.Errorf("spec.host: %w", err)
+	}
+	route := routing.Route{Host: host, Backends: Backends(eh.Spec.Backends, clusters)}
+	if route.PlainHTTP, err = plainHTTP(eh.Spec.PlainHTTP); err != nil {
+		return routing.Route{}, fmt.Errorf("spec.plainHTTP: %w", err)
+	}
+	for i, cidr := range eh.Spec.AllowFrom {
+		prefix, err := netip.ParsePrefix(cidr)
+		if err != nil {
+			return routing.Route{}, fmt.Errorf("spec.allowFrom[%d]: %w", i, err)
+		}
+		route.AllowFrom = append(route.AllowFrom, prefix.Masked())
+	}
+	return route, nil
+}
+
+func plainHTTP(p v1alpha1.PlainHTTP) (routing.PlainHTTP, error) {
+	switch p {
+	case v1alpha1.PlainHTTPRedirect, "":
+		return routing.Redirect, nil
+	case v1alpha1.PlainHTTPForward:
+		return routing.Forward, nil
+	case v1alpha1.PlainHTTPDeny:
+		return routing.Deny, nil
+	}
+	return 0, fmt.Errorf("%q is none of Redirect, Forward, Deny", p)
+}
+
+// Backends resolves a host's backends in their order, leaving out those without
+// an address. Clusters: name → cluster.
+func Backends(backends []v1alpha1.HostBackend, clusters map[string]*v1alpha1.MemberCluster) []routing.Backend {
+	var resolved []routing.Backend
+	for _, b := range backends {
+		if b.Cluster == "" {
+			resolved = append(resolved, routing.Backend{
+				Addresses: []string{b.Address},
+				HTTPSPort: port(b.HTTPSPort, defaultHTTPSPort),
+				HTTPPort:  port(b.HTTPPort, defaultHTTPPort),
+			})
+			continue
+		}
+		if ingress := Ingress(clusters[b.Cluster]); len(ingress.Addresses) > 0 {
+			resolved = append(resolved, routing.Backend{
+				Cluster:       b.Cluster,
+				Addresses:     ingress.Addresses,
+				HTTPSPort:     port(ingress.HTTPSPort, defaultHTTPSPort),
+				HTTPPort:      port(ingress.HTTPPort, defaultHTTPPort),
+				ProxyProtocol: proxyProtocol(ingress.ProxyProtocol),
+			})
+		}
+	}
+	return resolved
+}
+
+// Ingress returns the endpoint of a cluster: the one its spec gives, else the
+// one that was last found for it; the zero value for a nil cluster.
+func Ingress(c *v1alpha1.MemberCluster) v1alpha1.ResolvedIngress {
+	switch {
+	case c == nil:
+		return v1alpha1.ResolvedIngress{}
+	case len(c.Spec.Ingress.Addresses) > 0:
+		return Resolve(c.Spec.Ingress, c.Spec.Ingress.Addresses)
+	case c.Status.Ingress != nil:
+		return Resolve(c.Spec.Ingress, c.Status.Ingress.Addresses)
+	}
+	return v1alpha1.ResolvedIngress{}
+}
+
+// Resolve returns the endpoint that a spec describes, at the given addresses.
+func Resolve(spec v1alpha1.IngressEndpoint, addresses []string) v1alpha1.ResolvedIngress {
+	return v1alpha1.ResolvedIngress{
+		Addresses:     addresses,
+		HTTPSPort:     int32(port(spec.HTTPSPort, defaultHTTPSPort)),
+		HTTPPort:      int32(port(spec.HTTPPort, defaultHTTPPort)),
+		ProxyProtocol: spec.ProxyProtocol,
+	}
+}
+
+// port returns the given port, or the default where it is not set or no port.
+func port(given int32, otherwise uint16) uint16 {
+	if given < 1 || given > 65535 {
+		return otherwise
+	}
+	return uint16(given)
+}
+
+func proxyProtocol(p v1alpha1.ProxyProtocol) routing.ProxyProtocol {
+	switch p {
+	case v1alpha1.ProxyProtocolV1:
+		return routing.V1
+	case v1alpha1.ProxyProtocolV2:
+		return routing.V2
+	}
+	return routing.None
+}
+
+// Endpoints lists the HTTPS endpoints of backends as address:port.
+func Endpoints(backends []routing.Backend) []string {
+	var endpoints []string
+	for _, b := range backends {
+		for _, address := range b.Addresses {
+			if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() {
+				address = "[" + address + "]"
+			}
+			endpoints = append(endpoints, address+":"+strconv.Itoa(int(b.HTTPSPort)))
+		}
+	}
+	return endpoints
+}

@@ -1,0 +1,222 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/member"
+)
+
+const (
+	hostWorkers = 4               // hosts decided about at once
+	countEvery  = 1 * time.Second // how often a member's hosts are counted while they change
+)
+
+// indexCluster indexes ExposedHosts by the clusters that they name anywhere.
+const indexCluster = "cluster"
+
+// Scheme knows the kinds of the edge cluster that usher reads and writes.
+func Scheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, corev1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			panic(err) // two types under one name: a mistake in the API package
+		}
+	}
+	return scheme
+}
+
+// CacheOptions bounds what is cached of the edge cluster: of Secrets, those of one namespace.
+func CacheOptions(namespace string) cache.Options {
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Secret{}: {Namespaces: map[string]cache.Config{namespace: {}}},
+		},
+	}
+}
+
+// SetupControlPlane registers what the leader runs: the members' connections
+// and the reconcilers of MemberClusters and ExposedHosts.
+func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace string) error {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.ExposedHost{}, indexCluster, clustersNamed); err != nil {
+		return fmt.Errorf("index ExposedHosts: %w", err)
+	}
+	members := member.NewSet(mgr.GetLogger().WithName("member"))
+	hosts, clusters := &trigger{}, &trigger{}
+	members.StateChanged = func(name string) { clusters.add([]string{name}) }
+	members.HostsChanged = func(changed []string) { hosts.add(namesOfHosts(changed)) }
+	members.MemberChanged = func(name string) {
+		hosts.add(namesOfHosts(members.Hosts(name)))
+		hosts.add(namesOfCluster(ctx, mgr.GetCache(), name))
+	}
+	if err := mgr.Add(members); err != nil {
+		return fmt.Errorf("add the members: %w", err)
+	}
+	if err := setupMemberClusters(mgr, members, clusters, namespace); err != nil {
+		return fmt.Errorf("set up MemberClusters: %w", err)
+	}
+	if err := setupExposedHosts(mgr, members, hosts); err != nil {
+		return fmt.Errorf("set up ExposedHosts: %w", err)
+	}
+	return nil
+}
+
+func setupMemberClusters(mgr manager.Manager, members *member.Set, changed *trigger, namespace string) error {
+	return builder.ControllerManagedBy(mgr).Named("membercluster").
+		For(&v1alpha1.MemberCluster{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+			return clustersOfSecret(ctx, mgr.GetCache(), o.GetName())
+		})).
+		Watches(&v1alpha1.ExposedHost{}, recount()).
+		WatchesRawSource(changed.source(func() []string { return nil })).
+		WithOptions(options()).
+		Complete(&MemberClusterReconciler{Client: mgr.GetClient(), Edge: mgr.GetConfig(), Namespace: namespace, Members: members})
+}
+
+func setupExposedHosts(mgr manager.Manager, members *member.Set, changed *trigger) error {
+	withWorkers := options()
+	withWorkers.MaxConcurrentReconciles = hostWorkers
+	return builder.ControllerManagedBy(mgr).Named("exposedhost").
+		For(&v1alpha1.ExposedHost{}).
+		Watches(&v1alpha1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+			return requestsFor(namesOfCluster(ctx, mgr.GetCache(), o.GetName()))
+		}), builder.WithPredicates(predicate.Funcs{UpdateFunc: servesOtherwise})).
+		WatchesRawSource(changed.source(func() []string {
+			var hosts []string
+			for _, name := range members.Names() {
+				hosts = append(hosts, members.Hosts(name)...)
+			}
+			return namesOfHosts(hosts)
+		})).
+		WithOptions(withWorkers).
+		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: mgr.GetEventRecorder(v1alpha1.FieldManager)})
+}
+
+// SetupDataPlane registers what every replica runs: the reconciler that feeds the routing table.
+func SetupDataPlane(mgr manager.Manager, reconciler *RouteReconciler) error {
+	everything := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
+		return []reconcile.Request{requestFor("table")}
+	})
+	everywhere := options()
+	everywhere.NeedLeaderElection = new(bool)
+	err := builder.ControllerManagedBy(mgr).Named("route").
+		Watches(&v1alpha1.ExposedHost{}, everything).
+		Watches(&v1alpha1.MemberCluster{}, everything).
+		WithOptions(everywhere).
+		WatchesRawSource((&trigger{}).source(func() []string { return []string{"table"} })). // an empty cluster makes an empty table
+		Complete(reconciler)
+	if err != nil {
+		return fmt.Errorf("set up routes: %w", err)
+	}
+	return nil
+}
+
+// options are those of every controller. A process may run one manager after another.
+func options() controller.Options {
+	skip := true
+	return controller.Options{SkipNameValidation: &skip}
+}
+
+// clustersNamed returns every cluster that an ExposedHost names.
+func clustersNamed(o client.Object) []string {
+	eh := o.(*v1alpha1.ExposedHost)
+	var names []string
+	for _, b := range eh.Spec.Backends {
+		if b.Cluster != "" {
+			names = append(names, b.Cluster)
+		}
+	}
+	for _, s := range eh.Status.Sources {
+		names = append(names, s.Cluster)
+	}
+	for _, r := range eh.Status.Rivals {
+		names = append(names, r.Cluster)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// namesOfCluster returns the ExposedHosts that name a cluster.
+func namesOfCluster(ctx context.Context, reader client.Reader, cluster string) []string {
+	var list v1alpha1.ExposedHostList
+	if reader.List(ctx, &list, client.MatchingFields{indexCluster: cluster}, client.UnsafeDisableDeepCopy) != nil {
+		return nil // the cache has not started, or has ended: each object is read when it does
+	}
+	names := make([]string, len(list.Items))
+	for i := range list.Items {
+		names[i] = list.Items[i].Name
+	}
+	return names
+}
+
+func namesOfHosts(hosts []string) []string {
+	names := make([]string, len(hosts))
+	for i, host := range hosts {
+		names[i] = nameOfHost(host)
+	}
+	return names
+}
+
+func requestsFor(names []string) []reconcile.Request {
+	requests := make([]reconcile.Request, len(names))
+	for i, name := range names {
+		requests[i] = requestFor(name)
+	}
+	return requests
+}
+
+// clustersOfSecret returns the MemberClusters whose kubeconfig is in a Secret.
+func clustersOfSecret(ctx context.Context, reader client.Reader, secret string) []reconcile.Request {
+	clusters, err := listClusters(ctx, reader)
+	if err != nil {
+		return nil // as above
+	}
+	var requests []reconcile.Request
+	for name, cluster := range clusters {
+		if cluster.Spec.Kubeconfig != nil && cluster.Spec.Kubeconfig.SecretName == secret {
+			requests = append(requests, requestFor(name))
+		}
+	}
+	return requests
+}
+
+// servesOtherwise reports whether a MemberCluster's change touches the hosts that it serves.
+func servesOtherwise(e event.UpdateEvent) bool {
+	before, after := e.ObjectOld.(*v1alpha1.MemberCluster), e.ObjectNew.(*v1alpha1.MemberCluster)
+	return before.Generation != after.Generation || !equality.Semantic.DeepEqual(before.Status.Ingress, after.Status.Ingress)
+}
+
+// recount has the members counted whose ExposedHosts change, at most every countEvery.
+func recount() handler.EventHandler {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	enqueue := func(q queue, objects ...client.Object) {
+		for _, o := range objects {
+			for _, cluster := range clustersNamed(o) {
+				q.AddAfter(requestFor(cluster), countEvery)
+			}
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { enqueue(q, e.Object) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { enqueue(q, e.ObjectOld, e.ObjectNew) },
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { enqueue(q, e.Object) },
+	}
+}
