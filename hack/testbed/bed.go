@@ -64,13 +64,14 @@ func makeBed(output io.Writer) (*Bed, error) {
 		return nil, fmt.Errorf("making the test bed's folder: %w", err)
 	}
 	bed := &Bed{dir: dir, output: output, clusters: map[string]*Cluster{}}
-	for _, sub := range []string{bed.dataDir(), bed.LogDir()} {
-		if err := os.Mkdir(sub, 0o700); err != nil {
-			return nil, err
-		}
+	err = errors.Join(os.Mkdir(bed.dataDir(), 0o700), os.Mkdir(bed.LogDir(), 0o700))
+	if err == nil {
+		bed.release, err = process.RemoveWhenOrphaned(bed.dataDir())
 	}
-	bed.release, err = process.RemoveWhenOrphaned(bed.dataDir())
-	return bed, err
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return bed, nil
 }
 
 func (b *Bed) startServers(ctx context.Context, clusters []string) error {

@@ -127,12 +127,12 @@ func (p *Process) whileRunning(ctx context.Context) (context.Context, context.Ca
 	return running, cancel
 }
 
-// ErrExited is how a process ended that nothing but itself has ended, with status 0.
-var ErrExited = errors.New("exit status 0")
+// errExited is how a process ended that was content with itself.
+var errExited = errors.New("exit status 0")
 
 func (p *Process) ended() error {
 	if p.err == nil {
-		return ErrExited
+		return errExited
 	}
 	return p.err
 }

@@ -57,17 +57,18 @@ func TestLocateIsTiedToAllFilesOfTheModule(t *testing.T) {
 	}
 }
 
-// The manifests come from modules that building Traefik has downloaded: no program is compiled here.
+// Manifests stand for programs here, whose compilation takes minutes. Their module is one that usher
+// itself needs.
 func TestBuildLeavesAloneWhatIsThere(t *testing.T) {
 	t.Setenv("USHER_TESTBED_CACHE", t.TempDir())
 	t.Setenv("GOFLAGS", "-mod=vendor") // of the caller: must not reach the pinned modules
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var out bytes.Buffer
-	if err := Build(ctx, &out, TraefikCRDs); err != nil {
+	if err := Build(ctx, &out, GatewayCRDs); err != nil {
 		t.Fatal(err)
 	}
-	path, err := Locate(TraefikCRDs)
+	path, err := Locate(GatewayCRDs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,7 @@ func TestBuildLeavesAloneWhatIsThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	out.Reset()
-	if err := Build(ctx, &out, TraefikCRDs); err != nil {
+	if err := Build(ctx, &out, GatewayCRDs); err != nil {
 		t.Fatal(err)
 	}
 	content, err := os.ReadFile(path)
