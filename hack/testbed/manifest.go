@@ -110,10 +110,8 @@ func (c *Cluster) established(ctx context.Context, definition *unstructured.Unst
 	if err := c.client.Get(ctx, client.ObjectKeyFromObject(definition), definition); err != nil {
 		return err
 	}
-	conditions, _, err := unstructured.NestedSlice(definition.Object, "status", "conditions")
-	if err != nil {
-		return err
-	}
+	// A definition that is a moment old has null for its conditions, which is no slice.
+	conditions, _, _ := unstructured.NestedSlice(definition.Object, "status", "conditions")
 	for _, condition := range conditions {
 		if c, ok := condition.(map[string]any); ok && c["type"] == "Established" && c["status"] == "True" {
 			return nil
