@@ -34,7 +34,8 @@ type Answer struct {
 
 // StartApp starts an app and its Service of the given name. The namespace must exist.
 func (c *Cluster) StartApp(ctx context.Context, namespace, name string) (*App, error) {
-	listener, err := net.Listen("tcp", netip.AddrPortFrom(loopback, 0).String())
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", netip.AddrPortFrom(loopback, 0).String())
 	if err != nil {
 		return nil, fmt.Errorf("starting app %s: %w", name, err)
 	}

@@ -7,12 +7,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/jovalle/usher/hack/testbed/process"
+	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
 // readyTimeout bounds each server's start. It takes two seconds; a laden machine needs more.
@@ -30,7 +32,6 @@ type Options struct {
 type Bed struct {
 	dir     string // holds data/, which goes with the bed, and log/
 	output  io.Writer
-	etcd    *process.Process
 	release func() error // removes data/
 
 	mu       sync.Mutex
@@ -42,6 +43,9 @@ type Bed struct {
 // Start starts etcd, and then all clusters at once, and returns when each serves. Where it
 // fails nothing runs on; the logs stay, and the error names them.
 func Start(ctx context.Context, o Options) (*Bed, error) {
+	if err := built(servers.Etcd, servers.KubeAPIServer); err != nil {
+		return nil, err
+	}
 	start := time.Now()
 	bed, err := makeBed(o.Output)
 	if err != nil {
@@ -53,6 +57,16 @@ func Start(ctx context.Context, o Options) (*Bed, error) {
 	}
 	bed.say("%d clusters ready after %s", len(o.Clusters), since(start))
 	return bed, nil
+}
+
+// built says at once what would fail later, before there are logs to point to.
+func built(names ...string) error {
+	for _, name := range names {
+		if _, err := servers.Locate(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func makeBed(output io.Writer) (*Bed, error) {
@@ -95,8 +109,8 @@ func (b *Bed) Stop() error {
 	stops, keepLogs := b.atStop, b.keepLogs
 	b.atStop = nil
 	b.mu.Unlock()
-	for i := len(stops) - 1; i >= 0; i-- {
-		stops[i]()
+	for _, stop := range slices.Backward(stops) {
+		stop()
 	}
 	err := b.release()
 	if keepLogs {
@@ -152,7 +166,7 @@ func (b *Bed) onStop(stop func()) {
 }
 
 func (b *Bed) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(b.output, "testbed: "+format+"\n", args...)
+	fmt.Fprintf(b.output, "testbed: "+format+"\n", args...)
 }
 
 func since(start time.Time) time.Duration { return time.Since(start).Round(10 * time.Millisecond) }

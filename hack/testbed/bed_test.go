@@ -2,6 +2,7 @@ package testbed
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -13,6 +14,8 @@ import (
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
 // bed is shared by the tests of this package; each keeps to objects of its own.
@@ -121,6 +124,18 @@ func TestClusterCanBeAddedLater(t *testing.T) {
 	}
 	if _, err := bed.StartCluster(t.Context(), "edge"); err == nil {
 		t.Error("a second cluster of the same name was started")
+	}
+}
+
+func TestStartWithoutServersSaysWhatToRun(t *testing.T) {
+	t.Setenv("USHER_TESTBED_CACHE", t.TempDir())
+	t.Setenv("TMPDIR", t.TempDir())
+	_, err := Start(t.Context(), Options{})
+	if !errors.Is(err, servers.ErrNotBuilt) || !strings.Contains(err.Error(), "make testbed") {
+		t.Errorf("Start: %v", err)
+	}
+	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
 

@@ -3,12 +3,14 @@ package testbed
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -40,21 +42,27 @@ func (b *Bed) StartCluster(ctx context.Context, name string) (*Cluster, error) {
 	if c.credentials, err = makeCredentials(c.dir()); err != nil {
 		return nil, fmt.Errorf("making credentials of cluster %s: %w", name, err)
 	}
-	err = withFreePorts(1, func(free []netip.AddrPort) error {
+	err = withFreePorts(ctx, 1, func(free []netip.AddrPort) error {
 		c.address, c.config = free[0], c.credentials.adminConfig(free[0])
 		return c.Start(ctx)
 	})
 	if err != nil {
 		return nil, err
 	}
-	if c.client, err = client.New(c.config, client.Options{}); err != nil {
+	if c.client, err = client.New(c.config, client.Options{Log: silent}); err != nil {
 		return nil, fmt.Errorf("making a client of cluster %s: %w", name, err)
 	}
+	if err := c.writeKubeconfig(); err != nil {
+		return nil, fmt.Errorf("writing the kubeconfig of cluster %s: %w", name, err)
+	}
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.clusters[name] = c
-	b.mu.Unlock()
-	return c, c.writeKubeconfig()
+	return c, nil
 }
+
+// silent is for clients that must not complain of a process-wide logger that nobody has set.
+var silent = logr.FromSlogHandler(slog.DiscardHandler)
 
 // Name is the cluster's name, and that of its kubeconfig's context.
 func (c *Cluster) Name() string { return c.name }

@@ -1,11 +1,14 @@
 package testbed
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -23,17 +26,21 @@ var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 // freePorts finds n addresses on loopback that nobody listens on at this moment. Somebody may
 // take one before its server does: whoever starts the server tries again with others.
-func freePorts(n int) ([]netip.AddrPort, error) {
-	var free []netip.AddrPort
-	for range 100 * n {
-		address := netip.AddrPortFrom(loopback, uint16(firstPort+rand.IntN(endOfPorts-firstPort)))
-		listener, err := net.Listen("tcp", address.String())
-		if err != nil {
-			continue
+func freePorts(ctx context.Context, n int) ([]netip.AddrPort, error) {
+	var config net.ListenConfig
+	held := make(map[netip.AddrPort]net.Listener, n) // held until all are found: no port is found twice
+	defer func() {
+		for _, listener := range held {
+			listener.Close()
 		}
-		defer func() { _ = listener.Close() }() // only at the end: the next must be another one
-		if free = append(free, address); len(free) == n {
-			return free, nil
+	}()
+	for range 100 * n {
+		if len(held) == n {
+			return slices.Collect(maps.Keys(held)), nil
+		}
+		address := netip.AddrPortFrom(loopback, uint16(firstPort+rand.IntN(endOfPorts-firstPort)))
+		if listener, err := config.Listen(ctx, "tcp", address.String()); err == nil {
+			held[address] = listener
 		}
 	}
 	return nil, errors.New("no free port on 127.0.0.1")
@@ -43,18 +50,16 @@ func freePorts(n int) ([]netip.AddrPort, error) {
 const startAttempts = 5
 
 // withFreePorts calls start with n free ports, and again with others while it finds them taken.
-func withFreePorts(n int, start func([]netip.AddrPort) error) error {
-	var err error
-	for range startAttempts {
-		var ports []netip.AddrPort
-		if ports, err = freePorts(n); err != nil {
+func withFreePorts(ctx context.Context, n int, start func([]netip.AddrPort) error) error {
+	for attempt := 1; ; attempt++ {
+		ports, err := freePorts(ctx, n)
+		if err != nil {
 			return err
 		}
-		if err = start(ports); !errors.Is(err, errPortTaken) {
+		if err := start(ports); !errors.Is(err, errPortTaken) || attempt == startAttempts {
 			return err
 		}
 	}
-	return fmt.Errorf("%d attempts: %w", startAttempts, err)
 }
 
 var errPortTaken = errors.New("a port was taken by another process")

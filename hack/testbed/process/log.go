@@ -23,7 +23,7 @@ func readTail(path string, n int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = file.Close() }()
+	defer file.Close()
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err

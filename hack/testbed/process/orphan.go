@@ -18,16 +18,17 @@ func RemoveWhenOrphaned(dir string) (release func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a pipe: %w", err)
 	}
-	defer func() { _ = input.Close() }()
+	defer input.Close()
+	//nolint:noctx // it outlives this process, which is its purpose
 	cmd := exec.Command("/bin/sh", "-c", removeWhenOrphaned, "sh", dir)
 	cmd.Stdin = input
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
-		_ = held.Close()
+		held.Close()
 		return nil, fmt.Errorf("starting the shell that removes %s: %w", dir, err)
 	}
 	return func() error {
-		_ = held.Close()
+		held.Close()
 		return cmd.Wait()
 	}, nil
 }

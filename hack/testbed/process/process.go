@@ -37,7 +37,8 @@ func Start(c Command) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the log of %s: %w", c.Path, err)
 	}
-	defer func() { _ = log.Close() }()
+	defer log.Close()
+	//nolint:noctx // a server outlives the call that started it; whoever started it ends it
 	cmd := exec.Command(c.Path, c.Args...)
 	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.Stdout, cmd.Stderr = log, log

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -108,7 +109,7 @@ func (t target) copyManifests(ctx context.Context, path string) error {
 	}
 	files, err := filepath.Glob(filepath.Join(m.Dir, t.manifests))
 	if err != nil || len(files) == 0 {
-		return fmt.Errorf("finding %s in %s: %d files, %v", t.manifests, m.Dir, len(files), err)
+		return fmt.Errorf("no %s in %s: %w", t.manifests, m.Dir, errors.Join(err, os.ErrNotExist))
 	}
 	var all bytes.Buffer
 	for _, file := range files {

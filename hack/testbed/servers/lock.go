@@ -20,15 +20,15 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 	for {
 		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return func() { _ = file.Close() }, nil
+			return func() { file.Close() }, nil
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) {
-			_ = file.Close()
+			file.Close()
 			return nil, fmt.Errorf("locking %s: %w", path, err)
 		}
 		select {
 		case <-ctx.Done():
-			_ = file.Close()
+			file.Close()
 			return nil, ctx.Err()
 		case <-time.After(200 * time.Millisecond):
 		}

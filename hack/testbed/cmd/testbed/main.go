@@ -14,6 +14,13 @@ import (
 )
 
 func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "testbed:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	cmd := &cobra.Command{
@@ -23,10 +30,7 @@ func main() {
 		SilenceErrors: true,
 	}
 	cmd.AddCommand(build(), path())
-	if err := cmd.ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "testbed:", err)
-		os.Exit(1)
-	}
+	return cmd.ExecuteContext(ctx)
 }
 
 func build() *cobra.Command {
