@@ -1,0 +1,137 @@
+package eventloop
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// turnAccepts bounds the connections that one event may bring: more are
+	// announced again.
+	turnAccepts = 16
+
+	// acceptRest is how long a loop leaves a listener alone after it could not
+	// accept for want of descriptors or memory. The queue waits in the kernel
+	// meanwhile, and nobody spins.
+	acceptRest = 100 * time.Millisecond
+)
+
+// acceptor is a loop's share in the listeners.
+//
+// All loops that accept wait for the same listening sockets. With
+// EPOLLEXCLUSIVE the kernel wakes one of them, and one that is busy with other
+// connections is no candidate: a loop takes what the ones before it have no
+// time for.
+type acceptor struct {
+	listeners []int
+	wanted    bool  // by the balance: see balance.go
+	watching  bool  // the listeners are in the epoll set
+	restUntil int64 // loop time; 0: not resting
+}
+
+// start takes part in the listeners.
+func (a *acceptor) start(l *loop) {
+	a.wanted = true
+	a.update(l)
+}
+
+// leave takes no more part in the listeners, until start.
+func (a *acceptor) leave(l *loop) {
+	a.wanted = false
+	a.update(l)
+}
+
+// stop leaves for good. Connections that the kernel has accepted by now are
+// still served: nobody else can, and closing the listener would reset them.
+func (a *acceptor) stop(l *loop) {
+	for i := range a.listeners {
+		for l.acceptOne(i) {
+		}
+	}
+	a.leave(l)
+	a.listeners = nil
+}
+
+// update makes the epoll set agree with what is wanted.
+func (a *acceptor) update(l *loop) {
+	want := a.wanted && a.restUntil == 0
+	if want == a.watching {
+		return
+	}
+	a.watching = want
+	op := unix.EPOLL_CTL_ADD
+	if !want {
+		op = unix.EPOLL_CTL_DEL
+	}
+	for i, fd := range a.listeners {
+		event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLEXCLUSIVE, Fd: int32(firstListener - i)}
+		if errno := l.kernel.watch(l.epoll, op, fd, &event); errno != 0 && want {
+			l.Log.Error(errno, "Cannot watch a listener")
+		}
+	}
+}
+
+// accept takes the connections that wait at a listener.
+func (a *acceptor) accept(l *loop, listener int) {
+	for range turnAccepts {
+		if !a.watching || !l.acceptOne(listener) {
+			return
+		}
+	}
+}
+
+// acceptOne takes one connection; it reports whether there may be more.
+func (l *loop) acceptOne(listener int) bool {
+	fd, errno := l.kernel.accept(l.acceptor.listeners[listener], &l.peer)
+	switch errno {
+	case 0:
+		l.admit(int32(fd))
+		return true
+	case unix.EINTR, unix.ECONNABORTED: // that connection is gone: accept(2)
+		return true
+	case unix.EAGAIN:
+		return false
+	}
+	l.acceptor.rest(l, errno)
+	return false
+}
+
+// admit begins with an accepted connection, unless there are enough.
+func (l *loop) admit(fd int32) {
+	l.counters.accepted.Add(1)
+	peer := l.peer.addrPort()
+	if !l.Limits.Open() {
+		l.counters.refused[tooManyConnections].Add(1)
+		l.journal.limited(peer)
+		closeFD(fd)
+		return
+	}
+	c := l.alloc()
+	l.counters.open.Store(int64(l.open))
+	c.start(fd, peer)
+}
+
+// rest leaves the listeners alone for a while.
+func (a *acceptor) rest(l *loop, why unix.Errno) {
+	l.counters.acceptErrors.Add(1)
+	l.journal.acceptFailed(why)
+	a.restUntil = l.now + int64(acceptRest)
+	a.update(l)
+}
+
+// resting returns how long the rest still takes; 0 when there is none.
+func (a *acceptor) resting(now int64) time.Duration {
+	if a.restUntil == 0 {
+		return 0
+	}
+	return time.Duration(max(a.restUntil-now, 1))
+}
+
+// resume ends a rest that is over.
+func (a *acceptor) resume(l *loop) {
+	if a.restUntil != 0 && l.now >= a.restUntil {
+		a.restUntil = 0
+		a.update(l)
+	}
+}

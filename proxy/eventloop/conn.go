@@ -1,0 +1,418 @@
+package eventloop
+
+import (
+	"errors"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/jovalle/usher/proxy/clienthello"
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+// state is what a connection waits for.
+//
+//	hello ──▶ connecting ──▶ forwarding ──▶ halfClosed ──▶ done
+//	  │            │              │              │           ▲
+//	  ├────────────┴─▶ refusing ──┼──────────────┼───────────┤
+//	  └───────────────────────────┴──────────────┴───────────┘
+//
+// From each state a reset, a timeout or the end of the drain leads to done.
+type state uint8
+
+const (
+	hello      state = iota // the client is to say which host it wants
+	connecting              // a backend's name is being resolved, or its address dialled
+	forwarding              // bytes go both ways
+	halfClosed              // one side has ended; the other's bytes still go its way
+	refusing                // the client was told no; what it still sends is thrown away
+	done                    // nothing is left but a free slot
+	states                  // how many there are
+)
+
+// side is the end of a connection that an event came from.
+type side uint8
+
+const (
+	client side = iota
+	backend
+)
+
+// conn is one connection, from the client's first byte to both sides' last. It
+// lives on one loop and is touched by no other goroutine. It is small, because
+// most connections are idle: what only its opening needs is in opening.
+type conn struct {
+	loop       *loop
+	slot       uint32 // its index in loop.conns
+	generation uint32 // how often the slot was used: an event for an earlier use is void
+	state      state
+	watched    bool // the client's socket is in the epoll set
+	watchesOut bool // and waited on for room to write
+	keptAlive  bool // keepalive is set on the backend's socket
+	counted    bool // in the count of the client's connections
+	queued     bool // in loop.ready
+
+	up, down flow  // client → backend, backend → client
+	began    int64 // when the client was accepted
+	since    int64 // when the state began, or bytes last moved
+	timer    timer
+
+	client  netip.AddrPort
+	route   *routing.Route
+	traffic *traffic // of the backend's cluster
+	opening *opening // nil once forwarding
+}
+
+// opening is what a connection needs until its backend has the hello.
+type opening struct {
+	received    *buffer // every byte from the client so far
+	awaitHeader bool    // a PROXY header comes first
+	parser      clienthello.Parser
+	host        string
+	targets     targets
+	dialled     netip.AddrPort // the address that is being dialled
+}
+
+// start begins with a client that was accepted. Its hello is here already, most
+// of the time: TCP_DEFER_ACCEPT saw to that.
+func (c *conn) start(fd int32, peer netip.AddrPort) {
+	l := c.loop
+	c.up = flow{src: fd, dst: -1, readable: true}
+	c.down = flow{src: -1, dst: fd, writable: true}
+	c.client = peer
+	c.began = l.now
+	c.opening = &opening{received: l.buffers.get(smallBuffer), awaitHeader: l.speaksProxy(peer.Addr())}
+	c.enter(hello)
+	if !c.opening.awaitHeader && !c.join() {
+		return
+	}
+	c.readHello()
+}
+
+// join counts the connection as one of its client's.
+func (c *conn) join() bool {
+	if !c.loop.Limits.Join(c.client.Addr()) {
+		c.refuse(tooManyOfClient)
+		return false
+	}
+	c.counted = true
+	return true
+}
+
+// handle reacts to an event on one side.
+func (c *conn) handle(from side, events uint32) {
+	c.note(from, events)
+	switch c.state {
+	case hello:
+		c.readHello()
+	case connecting:
+		c.whileConnecting(from, events)
+	case forwarding, halfClosed:
+		c.forward()
+	case refusing:
+		c.discard()
+	}
+}
+
+// note remembers what an event says: with edge-triggered events each is told
+// once only.
+func (c *conn) note(from side, events uint32) {
+	in, out := &c.up, &c.down
+	if from == backend {
+		in, out = &c.down, &c.up
+	}
+	const ending = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
+	if events&(unix.EPOLLIN|ending) != 0 {
+		in.readable = true
+	}
+	if events&ending != 0 {
+		in.closing = true
+	}
+	if events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		out.writable = true
+	}
+	if events&(unix.EPOLLHUP|unix.EPOLLERR) != 0 && in.ended && !out.shut {
+		out.broken = true // a reset after the end: no read will tell
+	}
+}
+
+// enter changes the state, whose time begins now.
+func (c *conn) enter(s state) {
+	l := c.loop
+	c.state, c.since = s, l.now
+	l.wheel.set(c, l.now+l.timeouts[s])
+}
+
+// watchClient puts the client's socket into the epoll set. Most hellos are read
+// before that is worth its call.
+func (c *conn) watchClient() {
+	if c.watched {
+		return
+	}
+	c.watched = true
+	// Should it fail, no event will come, and a timeout ends the connection.
+	_ = c.loop.watch(c, client, int(c.up.src), unix.EPOLL_CTL_ADD, watchIn)
+}
+
+// watchRoom has the client's socket watched for room to write, from the first
+// time on that there was none.
+func (c *conn) watchRoom() {
+	if c.watchesOut {
+		return
+	}
+	c.watchesOut = true
+	_ = c.loop.watch(c, client, int(c.up.src), unix.EPOLL_CTL_MOD, watchIn|unix.EPOLLOUT)
+}
+
+// readHello reads until the hello is whole, or no hello.
+func (c *conn) readHello() {
+	l := c.loop
+	for c.state == hello && c.up.readable {
+		received := c.opening.received
+		n, errno := l.kernel.read(int(c.up.src), received.space())
+		switch {
+		case errno == unix.EINTR:
+			continue
+		case errno == unix.EAGAIN:
+			c.up.readable = false
+		case errno != 0 || n == 0:
+			c.refuse(leftBeforeHello)
+		default:
+			c.up.readable = n == len(received.space()) || c.up.closing
+			received.end += n
+			c.parse()
+		}
+	}
+	if c.state == hello {
+		c.watchClient()
+	}
+}
+
+// parse looks for the host in the bytes so far, and decides once it is known.
+func (c *conn) parse() {
+	o := c.opening
+	if o.awaitHeader && !c.parseHeader() {
+		return
+	}
+	host, err := o.parser.Parse(o.received.bytes())
+	switch {
+	case errors.Is(err, clienthello.ErrIncomplete):
+		c.growReceived()
+	case err != nil:
+		c.refuse(helloRefusal(err))
+	default:
+		o.host = host
+		c.decide()
+	}
+}
+
+// parseHeader reads the PROXY header; it reports whether the hello can follow.
+func (c *conn) parseHeader() bool {
+	o := c.opening
+	size, peer, err := readProxyHeader(o.received.bytes())
+	switch {
+	case errors.Is(err, errHeaderIncomplete):
+		c.growReceived()
+		return false
+	case err != nil:
+		c.refuse(badProxyHeader)
+		return false
+	}
+	o.awaitHeader = false
+	o.received.start += size
+	if peer.IsValid() {
+		c.client = peer
+	}
+	return c.join()
+}
+
+// growReceived makes room for more of the hello.
+func (c *conn) growReceived() {
+	l, o := c.loop, c.opening
+	if len(o.received.space()) > 0 {
+		return
+	}
+	larger := l.buffers.get(largeBuffer)
+	larger.end = copy(larger.data, o.received.bytes())
+	l.buffers.put(o.received)
+	o.received = larger
+}
+
+// decide finds the route, and whether this client may take it.
+func (c *conn) decide() {
+	l, o := c.loop, c.opening
+	l.counters.hello.observe(l.now - c.since)
+	route := l.Table.Load().Lookup(o.host)
+	switch {
+	case route == nil:
+		c.refuse(unknownHost)
+	case !route.Allows(c.client.Addr()):
+		c.refuse(clientNotAllowed)
+	default:
+		c.route = route
+		o.targets = newTargets(route)
+		c.enter(connecting)
+		c.dial()
+	}
+}
+
+// whileConnecting hears whether the dial succeeded, or that the client left.
+func (c *conn) whileConnecting(from side, events uint32) {
+	const failed = unix.EPOLLERR | unix.EPOLLHUP
+	switch {
+	case from == client && events&failed != 0:
+		c.refuse(leftBeforeBackend)
+	case from == backend && events&failed != 0:
+		c.dialFailed(socketError(c.down.src))
+		c.hangUp()
+		c.dial()
+	case from == backend && events&unix.EPOLLOUT != 0:
+		c.connected()
+	}
+}
+
+// connected lets the bytes flow: a PROXY header if the backend wants one, the
+// hello exactly as it came, and whatever follows.
+func (c *conn) connected() {
+	l, o := c.loop, c.opening
+	l.counters.dial.observe(l.now - c.since)
+	c.up.rest = o.received
+	if version := o.targets.backend.ProxyProtocol; version != routing.None {
+		header, err := proxyHeader(version, c.client, localAddr(c.up.src), o.host)
+		if err != nil {
+			c.hangUp()
+			c.refuse(noBackend)
+			return
+		}
+		c.up.rest = l.buffers.hold(header, o.received.bytes())
+		l.buffers.put(o.received)
+	}
+	c.opening = nil
+	c.enter(forwarding)
+	c.forward()
+}
+
+// forward moves bytes both ways as far as they go now, and passes on the ends
+// that it meets.
+func (c *conn) forward() {
+	c.since = c.loop.now
+	if !c.carry(&c.up, &c.down) || !c.carry(&c.down, &c.up) {
+		c.abort(reset)
+		return
+	}
+	switch {
+	case c.up.shut && c.down.shut:
+		c.close(closed)
+	case c.up.shut != c.down.shut && c.state == forwarding:
+		c.enter(halfClosed)
+	}
+}
+
+// carry gives one direction its turn; it reports whether the connection lives.
+func (c *conn) carry(f, reverse *flow) bool {
+	l := c.loop
+	if f.broken {
+		return false
+	}
+	before := f.moved
+	outcome := l.move(f)
+	c.count(f, f.moved-before)
+	switch {
+	case outcome == failed:
+		l.move(reverse) // what a dead peer said before it died is still carried
+		return false
+	case outcome == ended && !f.shut:
+		f.shut = true
+		if !reverse.shut { // otherwise close says as much, with a call less
+			shutdownWrite(f.dst)
+		}
+	case outcome == unfinished:
+		l.again(c)
+	case f == &c.down && !f.writable:
+		c.watchRoom()
+	}
+	return true
+}
+
+// count adds moved bytes to the cluster's traffic.
+func (c *conn) count(f *flow, n uint64) {
+	if n == 0 {
+		return
+	}
+	if f == &c.up {
+		c.traffic.up.Add(n)
+	} else {
+		c.traffic.down.Add(n)
+	}
+}
+
+// expired is called when the state's time is up, or may be.
+func (c *conn) expired() {
+	l := c.loop
+	if deadline := c.since + l.timeouts[c.state]; deadline > l.now {
+		c.keepAlive()
+		l.wheel.set(c, deadline)
+		return
+	}
+	switch c.state {
+	case hello:
+		c.refuse(helloTimeout)
+	case connecting:
+		c.dialTimedOut()
+	case forwarding:
+		c.abort(idle)
+	case halfClosed:
+		c.abort(halfClosedIdle)
+	case refusing:
+		c.end()
+	}
+}
+
+// keepAlive makes the kernel find out whether the backend is still there. Only
+// connections that last are worth the calls; accepted sockets have it from
+// their listener.
+func (c *conn) keepAlive() {
+	if c.keptAlive || c.state != forwarding && c.state != halfClosed {
+		return
+	}
+	c.keptAlive = true
+	setKeepAlive(c.up.dst)
+}
+
+// abort ends an established connection the hard way: both sides get a reset,
+// so that neither takes what it has for all there was.
+func (c *conn) abort(why ending) {
+	resetOnClose(c.up.src)
+	resetOnClose(c.up.dst)
+	c.close(why)
+}
+
+// close ends an established connection.
+func (c *conn) close(why ending) {
+	c.loop.counters.closed[why].Add(1)
+	c.loop.journal.closed(c, why)
+	c.end()
+}
+
+// end gives back all that the connection has.
+func (c *conn) end() {
+	l := c.loop
+	c.dropOpening()
+	c.dropBackend()
+	closeFD(c.up.src)
+	l.release(&c.up)
+	l.release(&c.down)
+	if c.counted {
+		l.Limits.Leave(c.client.Addr())
+	}
+	c.state = done
+	l.free(c)
+}
+
+// dropOpening gives back what only the opening needed.
+func (c *conn) dropOpening() {
+	if c.opening != nil {
+		c.loop.buffers.put(c.opening.received)
+		c.opening = nil
+	}
+}

@@ -1,0 +1,120 @@
+package eventloop
+
+import (
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// dial begins a connection to the next address that there is. Nothing was sent
+// to the ones before.
+func (c *conn) dial() {
+	l, o := c.loop, c.opening
+	for {
+		addr, name, ok := o.targets.next()
+		if !ok {
+			c.refuse(noBackend)
+			return
+		}
+		c.traffic = l.counters.traffic(o.targets.backend.Cluster)
+		if name != "" {
+			addrs, known := l.resolver.cached(name)
+			if !known {
+				c.resolve(name)
+				return
+			}
+			c.resolved(name, addrs)
+			continue
+		}
+		o.dialled = netip.AddrPortFrom(addr, o.targets.backend.HTTPSPort)
+		errno := c.connect()
+		if errno == 0 {
+			return
+		}
+		c.dialFailed(errno)
+	}
+}
+
+// resolve asks for the addresses of a name; the answer comes to the loop.
+func (c *conn) resolve(name string) {
+	l, generation := c.loop, c.generation
+	c.enter(connecting)
+	c.watchClient()
+	l.resolver.resolve(l.ctx, name, func(addrs []netip.Addr) {
+		l.post(func() {
+			if c.generation == generation && c.state == connecting {
+				c.resolved(name, addrs)
+				c.dial()
+			}
+		})
+	})
+}
+
+func (c *conn) resolved(name string, addrs []netip.Addr) {
+	if len(addrs) == 0 {
+		c.loop.journal.dialFailed(c, name, errNoAddress)
+		c.traffic.dialFailures.Add(1)
+	}
+	c.opening.targets.resolve(addrs)
+}
+
+// connect dials one address.
+func (c *conn) connect() unix.Errno {
+	l := c.loop
+	peer := newSockaddr(c.opening.dialled)
+	fd, errno := l.kernel.socket(int(peer.family))
+	if errno != 0 {
+		return errno
+	}
+	setOption(int32(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	l.peer = peer
+	errno = l.kernel.connect(fd, &l.peer)
+	if errno != 0 && errno != unix.EINPROGRESS && errno != unix.EINTR {
+		closeFD(int32(fd))
+		return errno
+	}
+	c.up.dst, c.down.src = int32(fd), int32(fd)
+	c.enter(connecting)
+	c.watchClient()
+	if errno := l.watch(c, backend, fd, unix.EPOLL_CTL_ADD, watchIn|unix.EPOLLOUT); errno != 0 {
+		c.hangUp()
+		return errno
+	}
+	return 0
+}
+
+// dialFailed counts an address that was no use.
+func (c *conn) dialFailed(err unix.Errno) {
+	c.traffic.dialFailures.Add(1)
+	c.loop.journal.dialFailed(c, c.opening.dialled.String(), err)
+}
+
+// hangUp gives up a backend that no byte was sent to.
+func (c *conn) hangUp() {
+	closeFD(c.up.dst)
+	c.up.dst, c.down.src = -1, -1
+	c.up.writable, c.down.readable, c.down.closing = false, false, false
+}
+
+// dialTimedOut goes on to the next address.
+func (c *conn) dialTimedOut() {
+	c.dialFailed(unix.ETIMEDOUT)
+	c.dropBackend()
+	c.dial()
+}
+
+// dropBackend hangs up if there is a backend.
+func (c *conn) dropBackend() {
+	if c.up.dst >= 0 {
+		c.hangUp()
+	}
+}
+
+// socketError returns, and clears, the error that an event was about.
+func socketError(fd int32) unix.Errno {
+	code, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil || code == 0 {
+		return unix.ECONNABORTED
+	}
+	return unix.Errno(code)
+}

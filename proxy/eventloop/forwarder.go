@@ -1,0 +1,190 @@
+package eventloop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/jovalle/usher/proxy/limit"
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+// Forwarder passes TLS connections through to the backends that their server
+// names lead to. Its fields are set before Serve and not changed after; all
+// timeouts must be positive.
+type Forwarder struct {
+	// Table is asked once for each connection.
+	Table *routing.Live
+
+	// Limits are asked before anything else. Required.
+	Limits *limit.Connections
+
+	// Log gets refusals at V(1) and backends that could not be dialled, both
+	// at a bounded rate, and written by a goroutine of its own.
+	Log logr.Logger
+
+	// AccessLog adds a line for each connection at its end.
+	AccessLog bool
+
+	// HelloTimeout is how long a client may take for its ClientHello, and a
+	// PROXY header before it.
+	HelloTimeout time.Duration
+
+	// DialTimeout is how long each address of a backend is tried.
+	DialTimeout time.Duration
+
+	// IdleTimeout ends a connection on which no byte has moved for so long,
+	// HalfClosedTimeout one of which one side has ended besides.
+	IdleTimeout, HalfClosedTimeout time.Duration
+
+	// DrainTimeout is how long connections may go on when Serve is to end.
+	DrainTimeout time.Duration
+
+	// ProxyProtocolFrom are the clients that must send a PROXY header, v1 or
+	// v2. From all others one is no ClientHello, and refused.
+	ProxyProtocolFrom []netip.Prefix
+
+	// Loops is how many threads may serve connections; 0: one a processor.
+	Loops int
+
+	kernel    kernel // realKernel, but for tests
+	began     time.Time
+	resolver  *resolver
+	journal   *journal
+	accepting atomic.Int64
+	loops     atomic.Pointer[[]*loop] // set by Serve
+}
+
+// lingerTimeout is how long a refused client may take to read its alert.
+const lingerTimeout = 2 * time.Second
+
+// Serve serves the connections that come to listeners, which Listen returned,
+// until ctx ends. It then closes the listeners, lets connections end by
+// themselves for DrainTimeout at most, and returns when the last is gone. It
+// is called once.
+func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
+	if f.kernel.read == nil {
+		f.kernel = realKernel
+	}
+	f.began = time.Now()
+	f.resolver = newResolver()
+	f.journal = newJournal(f.Log, f.AccessLog)
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	loops, err := f.makeLoops(work, listeners)
+	if err != nil {
+		return err
+	}
+	f.loops.Store(&loops)
+
+	var helpers, running sync.WaitGroup
+	helpers.Go(func() { f.journal.run(work) })
+	for _, l := range loops {
+		running.Go(l.run)
+	}
+	helpers.Go(func() { f.balance(ctx, loops, threads(loops)) })
+	<-ctx.Done()
+	f.drain(loops, listeners, &running)
+
+	stopWork()
+	f.resolver.wait()
+	helpers.Wait()
+	closeLoops(loops)
+	return nil
+}
+
+// makeLoops makes the loops, the first of which accepts from the start.
+func (f *Forwarder) makeLoops(ctx context.Context, listeners []*Listener) ([]*loop, error) {
+	count := f.Loops
+	if count <= 0 {
+		count = runtime.GOMAXPROCS(0)
+	}
+	var loops []*loop
+	for range count {
+		l, err := newLoop(ctx, f)
+		if err != nil {
+			closeLoops(loops)
+			return nil, fmt.Errorf("make an event loop: %w", err)
+		}
+		for _, listener := range listeners {
+			l.acceptor.listeners = append(l.acceptor.listeners, listener.fd)
+		}
+		loops = append(loops, l)
+	}
+	loops[0].acceptor.start(loops[0])
+	f.accepting.Store(1)
+	return loops, nil
+}
+
+// threads returns the threads that the loops run on, once they all do.
+func threads(loops []*loop) []int {
+	ids := make([]int, len(loops))
+	for i, l := range loops {
+		ids[i] = <-l.thread
+	}
+	return ids
+}
+
+// drain stops accepting and waits until the connections have ended, or
+// DrainTimeout is over and they are aborted.
+func (f *Forwarder) drain(loops []*loop, listeners []*Listener, running *sync.WaitGroup) {
+	var stopped sync.WaitGroup
+	for _, l := range loops {
+		stopped.Add(1)
+		l.post(func() {
+			l.drain()
+			stopped.Done()
+		})
+	}
+	stopped.Wait()
+	for _, listener := range listeners {
+		listener.Close()
+	}
+	timer := time.AfterFunc(f.DrainTimeout, func() {
+		for _, l := range loops {
+			l.post(l.abortAll)
+		}
+	})
+	running.Wait()
+	timer.Stop()
+}
+
+func closeLoops(loops []*loop) {
+	for _, l := range loops {
+		l.close()
+	}
+}
+
+// clock returns the loops' time.
+func (f *Forwarder) clock() int64 { return int64(time.Since(f.began)) }
+
+// timeouts returns how long a connection may stay in each state, in
+// nanoseconds.
+func (f *Forwarder) timeouts() [states]int64 {
+	return [states]int64{
+		hello:      int64(f.HelloTimeout),
+		connecting: int64(f.DialTimeout),
+		forwarding: int64(f.IdleTimeout),
+		halfClosed: int64(min(f.HalfClosedTimeout, f.IdleTimeout)),
+		refusing:   int64(lingerTimeout),
+	}
+}
+
+// speaksProxy reports whether a client must send a PROXY header.
+func (f *Forwarder) speaksProxy(client netip.Addr) bool {
+	for _, prefix := range f.ProxyProtocolFrom {
+		if prefix.Contains(client) {
+			return true
+		}
+	}
+	return false
+}
+
+var errNoAddress = errors.New("the name has no address")

@@ -1,0 +1,104 @@
+package eventloop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// deferAccept is how many seconds the kernel keeps a client to itself that
+	// has not sent a byte (tcp(7), TCP_DEFER_ACCEPT): it answers the first
+	// retransmission, and a hello timeout starts then. A connection is then
+	// accepted together with its hello, and a silent one costs no descriptor
+	// at first.
+	deferAccept = 1
+
+	// Keepalive finds dead peers of connections that rest: the first probe
+	// after keepIdle, then keepCount of them keepInterval apart. In seconds.
+	keepIdle     = 60
+	keepInterval = 20
+	keepCount    = 4
+)
+
+// Listener is a TCP socket that the loops accept from.
+type Listener struct {
+	fd    int
+	addr  netip.AddrPort
+	close sync.Once
+}
+
+// Listen binds a "host:port" address. Without a host, or with [::], it covers
+// IPv4 and IPv6. The socket has SO_REUSEPORT, so that one process can take over
+// from another: both serve until the old one stops.
+func Listen(ctx context.Context, address string) (*Listener, error) {
+	config := net.ListenConfig{
+		Control:   setListenOptions,
+		KeepAlive: -1, // set by setListenOptions, which all connections inherit
+	}
+	config.SetMultipathTCP(false) // its sockets do not splice
+	listener, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, explain(err)
+	}
+	defer listener.Close()
+	fd, err := duplicate(listener.(*net.TCPListener))
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	return &Listener{fd: fd, addr: listener.Addr().(*net.TCPAddr).AddrPort()}, nil
+}
+
+// explain says what to do about the commonest error.
+func explain(err error) error {
+	if errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("%w (a port below 1024 needs CAP_NET_BIND_SERVICE)", err)
+	}
+	return err
+}
+
+// setListenOptions sets what must be set before a socket listens. Accepted
+// sockets inherit all but the first two, which saves setting them on each.
+func setListenOptions(_, _ string, raw syscall.RawConn) error {
+	return raw.Control(func(fd uintptr) {
+		setOption(int32(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		setOption(int32(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, deferAccept)
+		setOption(int32(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		setKeepAlive(int32(fd))
+	})
+}
+
+// duplicate returns the listener's socket, which then is the caller's alone
+// once the listener is closed.
+func duplicate(listener *net.TCPListener) (int, error) {
+	raw, err := listener.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var fd int
+	var dupErr error
+	err = raw.Control(func(original uintptr) {
+		fd, dupErr = unix.FcntlInt(original, unix.F_DUPFD_CLOEXEC, 0)
+	})
+	return fd, errors.Join(err, dupErr)
+}
+
+// setKeepAlive has the kernel probe a connection that rests.
+func setKeepAlive(fd int32) {
+	setOption(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepIdle)
+	setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, keepInterval)
+	setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepCount)
+}
+
+// Addr returns the address that the listener is bound to.
+func (l *Listener) Addr() netip.AddrPort { return l.addr }
+
+// Close stops listening. Serve does so by itself; more than once does no harm.
+func (l *Listener) Close() { l.close.Do(func() { closeFD(int32(l.fd)) }) }

@@ -1,0 +1,241 @@
+package eventloop
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What a connection's sockets are watched for. Edge-triggered: an event comes
+// once, when something has changed.
+const watchIn = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
+
+const (
+	// turnEvents is how many events one wait may bring.
+	turnEvents = 256
+
+	// The descriptors of an epoll set that are no connection's. A listener's
+	// is firstListener minus its index.
+	wakeUp        = -1
+	firstListener = -2
+)
+
+// loop is one thread that serves its connections by turns: it waits for
+// events, lets each connection act on its own, and never blocks on anything
+// else. Only the fields below the line are for other goroutines.
+type loop struct {
+	*Forwarder
+	ctx      context.Context
+	kernel   kernel
+	epoll    int
+	wake     int // eventfd
+	timeouts [states]int64
+
+	now      int64 // nanoseconds since the forwarder began; read once a turn
+	conns    []*conn
+	unused   []*conn // slots to use again
+	open     int
+	ready    []*conn // their turn ended before their bytes did
+	wheel    wheel
+	buffers  buffers
+	pipes    pipes
+	scratch  []byte   // what every read reads into
+	peer     sockaddr // what every accept and connect uses
+	draining bool
+
+	acceptor acceptor
+	counters counters
+
+	// ---
+	inbox struct {
+		sync.Mutex
+		calls []func()
+	}
+	thread chan int // the thread that the loop runs on, once
+}
+
+func newLoop(ctx context.Context, f *Forwarder) (*loop, error) {
+	l := &loop{
+		Forwarder: f,
+		ctx:       ctx,
+		kernel:    f.kernel,
+		scratch:   make([]byte, readBytes),
+		timeouts:  f.timeouts(),
+		thread:    make(chan int, 1),
+	}
+	l.pipes.kernel = &l.kernel
+	var err error
+	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, err
+	}
+	if l.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		closeFD(int32(l.epoll))
+		return nil, err
+	}
+	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: wakeUp}
+	if errno := l.kernel.watch(l.epoll, unix.EPOLL_CTL_ADD, l.wake, &event); errno != 0 {
+		l.close()
+		return nil, errno
+	}
+	return l, nil
+}
+
+// run serves until the loop is draining and its last connection is gone.
+func (l *loop) run() {
+	runtime.LockOSThread() // its processor time is read by thread: see balance.go
+	defer runtime.UnlockOSThread()
+	l.thread <- unix.Gettid()
+	events := make([]unix.EpollEvent, turnEvents)
+	for !l.draining || l.open > 0 {
+		n, err := unix.EpollWait(l.epoll, events, l.patience())
+		l.now = l.clock()
+		if err != nil && err != unix.EINTR {
+			panic("epoll_wait: " + err.Error()) // the set is gone: nothing can go on
+		}
+		l.turn(events[:max(n, 0)])
+	}
+}
+
+// turn lets every connection act that has a reason to.
+func (l *loop) turn(events []unix.EpollEvent) {
+	for i := range events {
+		l.dispatch(&events[i])
+	}
+	l.runReady()
+	l.wheel.expire(l.now, (*conn).expired)
+	l.acceptor.resume(l)
+}
+
+// dispatch brings an event to whom it is for.
+func (l *loop) dispatch(e *unix.EpollEvent) {
+	switch {
+	case e.Fd == wakeUp:
+		l.runInbox()
+	case e.Fd <= firstListener:
+		l.acceptor.accept(l, int(firstListener-e.Fd))
+	default:
+		c := l.conns[e.Fd>>1]
+		// The socket that the event is about may be closed by now, and its
+		// slot used again, by an event before it in the same batch.
+		if c.generation == uint32(e.Pad) && c.state != done {
+			c.handle(side(e.Fd&1), e.Events)
+		}
+	}
+}
+
+// watch adds a socket to the epoll set, or changes what it is watched for.
+func (l *loop) watch(c *conn, s side, fd, op int, events uint32) unix.Errno {
+	event := unix.EpollEvent{Events: events, Fd: int32(c.slot)<<1 | int32(s), Pad: int32(c.generation)}
+	return l.kernel.watch(l.epoll, op, fd, &event)
+}
+
+// patience returns how many milliseconds the next wait may take; -1: any.
+func (l *loop) patience() int {
+	if len(l.ready) > 0 {
+		return 0
+	}
+	wait, ok := l.wheel.wait(l.now)
+	if resting := l.acceptor.resting(l.now); resting > 0 && (!ok || resting < wait) {
+		wait, ok = resting, true
+	}
+	if !ok {
+		return -1
+	}
+	return int((wait + time.Millisecond - 1) / time.Millisecond)
+}
+
+// again gives c another turn after the others have had theirs.
+func (l *loop) again(c *conn) {
+	if !c.queued {
+		c.queued = true
+		l.ready = append(l.ready, c)
+	}
+}
+
+// runReady gives those a turn that asked for it before this one.
+func (l *loop) runReady() {
+	ready := l.ready
+	l.ready = nil
+	for _, c := range ready {
+		if c.queued { // not so where the connection has ended since
+			c.queued = false
+			c.forward()
+		}
+	}
+	if l.ready == nil {
+		l.ready = ready[:0]
+	}
+}
+
+// alloc returns a conn of a free slot.
+func (l *loop) alloc() *conn {
+	l.open++
+	if last := len(l.unused) - 1; last >= 0 {
+		c := l.unused[last]
+		l.unused = l.unused[:last]
+		return c
+	}
+	c := &conn{loop: l, slot: uint32(len(l.conns))}
+	l.conns = append(l.conns, c)
+	return c
+}
+
+// free takes back a conn. Its generation moves on, so that nothing meant for
+// it reaches the next one in its slot.
+func (l *loop) free(c *conn) {
+	l.wheel.remove(c)
+	*c = conn{loop: l, slot: c.slot, generation: c.generation + 1, state: done}
+	l.unused = append(l.unused, c)
+	l.open--
+	l.counters.open.Store(int64(l.open))
+	l.Limits.Close()
+}
+
+// post runs call on the loop, soon. It is the one way in for other goroutines.
+func (l *loop) post(call func()) {
+	l.inbox.Lock()
+	l.inbox.calls = append(l.inbox.calls, call)
+	l.inbox.Unlock()
+	one := [8]byte{1}
+	_, _ = unix.Write(l.wake, one[:]) // EAGAIN: it is awake already
+}
+
+func (l *loop) runInbox() {
+	var count [8]byte
+	_, _ = unix.Read(l.wake, count[:])
+	l.inbox.Lock()
+	calls := l.inbox.calls
+	l.inbox.calls = nil
+	l.inbox.Unlock()
+	for _, call := range calls {
+		call()
+	}
+}
+
+// drain stops accepting; run returns when the last connection is gone.
+func (l *loop) drain() {
+	l.acceptor.stop(l)
+	l.draining = true
+}
+
+// abortAll ends every connection at once.
+func (l *loop) abortAll() {
+	for _, c := range l.conns {
+		switch c.state {
+		case done:
+		case forwarding, halfClosed:
+			c.abort(drained)
+		default:
+			c.end()
+		}
+	}
+}
+
+func (l *loop) close() {
+	l.pipes.closeAll()
+	closeFD(int32(l.wake))
+	closeFD(int32(l.epoll))
+}

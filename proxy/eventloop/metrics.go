@@ -1,0 +1,210 @@
+package eventloop
+
+import (
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// ending is how an established connection ended.
+type ending uint8
+
+const (
+	closed         ending = iota // both sides had said all they had to
+	reset                        // a side reset it, or is dead
+	idle                         // no byte moved for IdleTimeout
+	halfClosedIdle               // nor for HalfClosedTimeout after one side had ended
+	drained                      // DrainTimeout was over
+	endings                      // how many there are
+)
+
+// String returns the value of the metrics' label reason.
+func (e ending) String() string {
+	return [endings]string{"closed", "reset", "idle_timeout", "half_closed_timeout", "drain_timeout"}[e]
+}
+
+// counters are what one loop counts. Only the loop writes them, so that no two
+// processors contend for them; Collect adds them up.
+type counters struct {
+	accepted     atomic.Uint64
+	acceptErrors atomic.Uint64
+	open         atomic.Int64
+	refused      [refusals]atomic.Uint64
+	closed       [endings]atomic.Uint64
+	hello, dial  histogram
+
+	mu       sync.Mutex          // for writing clusters, and for reading it elsewhere
+	clusters map[string]*traffic // cluster → what moved to and from it
+}
+
+// traffic is what one loop moved to and from one cluster.
+type traffic struct {
+	cluster      string
+	up, down     atomic.Uint64 // bytes
+	dialFailures atomic.Uint64
+}
+
+// traffic returns the counters of a cluster. Clusters come from the routing
+// table: strangers cannot add to them.
+func (c *counters) traffic(cluster string) *traffic {
+	if t := c.clusters[cluster]; t != nil {
+		return t
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.clusters == nil {
+		c.clusters = make(map[string]*traffic)
+	}
+	t := &traffic{cluster: cluster}
+	c.clusters[cluster] = t
+	return t
+}
+
+// bounds of the histograms' buckets, in seconds.
+var bounds = [...]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+
+// histogram counts durations, without the locks of prometheus.Histogram.
+type histogram struct {
+	buckets [len(bounds) + 1]atomic.Uint64
+	sum     atomic.Int64 // nanoseconds
+}
+
+func (h *histogram) observe(nanoseconds int64) {
+	seconds, bucket := float64(nanoseconds)/1e9, 0
+	for bucket < len(bounds) && seconds > bounds[bucket] {
+		bucket++
+	}
+	h.buckets[bucket].Add(1)
+	h.sum.Add(nanoseconds)
+}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("usher_"+name, help, labels, nil)
+}
+
+var (
+	acceptedDesc     = describe("connections_accepted_total", "TLS connections that were accepted.")
+	acceptErrorsDesc = describe("accept_errors_total", "Times that no TLS connection could be accepted for want of descriptors or memory.")
+	openDesc         = describe("connections_open", "TLS connections that are open, by event loop.", "loop")
+	refusedDesc      = describe("connections_refused_total", "TLS connections that never reached a backend.", "reason")
+	closedDesc       = describe("connections_closed_total", "Forwarded TLS connections that ended.", "reason")
+	bytesDesc        = describe("bytes_total", "Bytes forwarded, by cluster; up is towards it.", "cluster", "direction")
+	dialFailuresDesc = describe("dial_failures_total", "Addresses of backends that could not be dialled.", "cluster")
+	helloDesc        = describe("hello_seconds", "Time from accepting a connection to its whole ClientHello.")
+	dialDesc         = describe("dial_seconds", "Time that dialling a backend took, where it succeeded.")
+	loopsDesc        = describe("loops_accepting", "Event loops that accept connections now.")
+	droppedDesc      = describe("log_lines_dropped_total", "Log lines dropped because the log was too slow.")
+)
+
+// Describe implements prometheus.Collector.
+func (f *Forwarder) Describe(out chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{
+		acceptedDesc, acceptErrorsDesc, openDesc, refusedDesc, closedDesc, bytesDesc,
+		dialFailuresDesc, helloDesc, dialDesc, loopsDesc, droppedDesc,
+	} {
+		out <- desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (f *Forwarder) Collect(out chan<- prometheus.Metric) {
+	loops := f.loops.Load()
+	if loops == nil {
+		return
+	}
+	t := newTotals()
+	for i, l := range *loops {
+		t.add(&l.counters)
+		gauge(out, openDesc, float64(l.counters.open.Load()), strconv.Itoa(i))
+	}
+	t.collect(out)
+	gauge(out, loopsDesc, float64(f.accepting.Load()))
+	counter(out, droppedDesc, f.journal.dropped.Load())
+}
+
+// totals are the sums over all loops.
+type totals struct {
+	accepted, acceptErrors uint64
+	refused                [refusals]uint64
+	closed                 [endings]uint64
+	hello, dial            histogramTotals
+	clusters               map[string]clusterTotals // cluster → sums
+}
+
+type clusterTotals struct{ up, down, dialFailures uint64 }
+
+func newTotals() *totals { return &totals{clusters: make(map[string]clusterTotals)} }
+
+func (t *totals) add(c *counters) {
+	t.accepted += c.accepted.Load()
+	t.acceptErrors += c.acceptErrors.Load()
+	for i := range t.refused {
+		t.refused[i] += c.refused[i].Load()
+	}
+	for i := range t.closed {
+		t.closed[i] += c.closed[i].Load()
+	}
+	t.hello.add(&c.hello)
+	t.dial.add(&c.dial)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, traffic := range c.clusters {
+		sum := t.clusters[name]
+		sum.up += traffic.up.Load()
+		sum.down += traffic.down.Load()
+		sum.dialFailures += traffic.dialFailures.Load()
+		t.clusters[name] = sum
+	}
+}
+
+func (t *totals) collect(out chan<- prometheus.Metric) {
+	counter(out, acceptedDesc, t.accepted)
+	counter(out, acceptErrorsDesc, t.acceptErrors)
+	for i, n := range t.refused {
+		counter(out, refusedDesc, n, refusal(i).String())
+	}
+	for i, n := range t.closed {
+		counter(out, closedDesc, n, ending(i).String())
+	}
+	for name, sum := range t.clusters {
+		counter(out, bytesDesc, sum.up, name, "up")
+		counter(out, bytesDesc, sum.down, name, "down")
+		counter(out, dialFailuresDesc, sum.dialFailures, name)
+	}
+	t.hello.collect(out, helloDesc)
+	t.dial.collect(out, dialDesc)
+}
+
+type histogramTotals struct {
+	buckets [len(bounds) + 1]uint64
+	sum     int64
+}
+
+func (t *histogramTotals) add(h *histogram) {
+	for i := range t.buckets {
+		t.buckets[i] += h.buckets[i].Load()
+	}
+	t.sum += h.sum.Load()
+}
+
+func (t *histogramTotals) collect(out chan<- prometheus.Metric, desc *prometheus.Desc) {
+	var count uint64
+	below := make(map[float64]uint64, len(bounds)) // bound → how many are not above it
+	for i, n := range t.buckets {
+		count += n
+		if i < len(bounds) {
+			below[bounds[i]] = count
+		}
+	}
+	out <- prometheus.MustNewConstHistogram(desc, count, float64(t.sum)/1e9, below)
+}
+
+func counter(out chan<- prometheus.Metric, desc *prometheus.Desc, n uint64, labels ...string) {
+	out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), labels...)
+}
+
+func gauge(out chan<- prometheus.Metric, desc *prometheus.Desc, n float64, labels ...string) {
+	out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, n, labels...)
+}

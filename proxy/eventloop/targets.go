@@ -1,0 +1,44 @@
+package eventloop
+
+import (
+	"net/netip"
+
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+// targets walks through the addresses of a route, in the order in which they
+// are dialled: each backend's addresses, and each name's IP addresses.
+type targets struct {
+	backends []routing.Backend // after the current one
+	backend  *routing.Backend  // the current one
+	names    []string          // its addresses that were not looked at yet
+	resolved []netip.Addr      // those of the current name
+}
+
+func newTargets(route *routing.Route) targets {
+	return targets{backends: route.Backends}
+}
+
+// next returns an IP address to dial, or else a name that must be resolved
+// first: give the answer to resolve. ok is false when there are no more.
+func (t *targets) next() (addr netip.Addr, name string, ok bool) {
+	if len(t.resolved) > 0 {
+		addr, t.resolved = t.resolved[0], t.resolved[1:]
+		return addr, "", true
+	}
+	for len(t.names) == 0 {
+		if len(t.backends) == 0 {
+			return netip.Addr{}, "", false
+		}
+		t.backend, t.backends = &t.backends[0], t.backends[1:]
+		t.names = t.backend.Addresses
+	}
+	name, t.names = t.names[0], t.names[1:]
+	if addr, err := netip.ParseAddr(name); err == nil {
+		return addr, "", true
+	}
+	return netip.Addr{}, name, true
+}
+
+// resolve gives the addresses of the name that next returned.
+func (t *targets) resolve(addrs []netip.Addr) { t.resolved = addrs }
