@@ -1,0 +1,188 @@
+package redirect
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"strconv"
+	"time"
+
+	proxyproto "github.com/pires/go-proxyproto"
+
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+// Bounds on the connections to backends that are kept for the next request.
+const (
+	idlePerBackend = 16
+	idleBackends   = 64
+	keptIdle       = 90 * time.Second
+)
+
+// contextKey is the type of the keys below in a request's context.
+type contextKey uint8
+
+const (
+	routeKey  contextKey = iota // *routing.Route
+	headerKey                   // *proxyproto.Header, where the backend wants one
+)
+
+func withRoute(ctx context.Context, route *routing.Route) context.Context {
+	return context.WithValue(ctx, routeKey, route)
+}
+
+// newForwarder returns the handler that passes a request to the HTTP port of
+// the route in its context.
+func newForwarder(h *Handler) http.Handler {
+	proxy := &httputil.ReverseProxy{
+		Rewrite:       rewrite,
+		Transport:     newFailover(h.DialTimeout),
+		FlushInterval: -1, // at once: the answer may be a stream
+		ErrorLog:      discardLog,
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			h.Log.V(1).Info("Request not forwarded", "host", r.Host, "reason", err.Error())
+			h.Metrics.count(failed)
+			w.WriteHeader(http.StatusBadGateway)
+		},
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w, r = withIdleTimeout(w, r, h.IdleTimeout)
+		proxy.ServeHTTP(w, r)
+	})
+}
+
+// rewrite makes the request to the backend: the same, but for who the client
+// is, which only the proxy knows. ReverseProxy has dropped the client's own
+// Forwarded and X-Forwarded headers.
+func rewrite(r *httputil.ProxyRequest) {
+	r.Out.Host = r.In.Host
+	r.Out.URL.Scheme = "http"
+	r.Out.URL.Host = r.In.Host // the transport dials the route's addresses
+	r.Out.URL.RawQuery = r.In.URL.RawQuery
+	r.Out.Header.Del("X-Real-Ip")
+	r.SetXForwarded()
+}
+
+// failover sends a request to the first address of its route that can be
+// dialled.
+type failover struct {
+	plain, announced *http.Transport // announced: each connection has a PROXY header
+}
+
+func newFailover(dialTimeout time.Duration) *failover {
+	dialer := &net.Dialer{Timeout: dialTimeout}
+	plain := &http.Transport{ // no Proxy: the environment has no say
+		DialContext:         dialer.DialContext,
+		DisableCompression:  true,
+		MaxIdleConns:        idlePerBackend * idleBackends,
+		MaxIdleConnsPerHost: idlePerBackend,
+		IdleConnTimeout:     keptIdle,
+	}
+	announced := plain.Clone()
+	announced.DisableKeepAlives = true // a connection speaks for one client
+	announced.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		return dialAnnounced(ctx, dialer, network, address)
+	}
+	return &failover{plain: plain, announced: announced}
+}
+
+var errNoBackend = errors.New("the route has no backend")
+
+// RoundTrip implements http.RoundTripper.
+func (f *failover) RoundTrip(r *http.Request) (*http.Response, error) {
+	route := r.Context().Value(routeKey).(*routing.Route)
+	err := errNoBackend
+	for i := range route.Backends {
+		backend := &route.Backends[i]
+		for _, address := range backend.Addresses {
+			var response *http.Response
+			response, err = f.try(r, backend, address)
+			if err == nil || !isDialError(err) {
+				return response, err
+			}
+		}
+	}
+	closeBody(r)
+	return nil, err
+}
+
+// try sends the request to one address. It leaves the body open if the address
+// could not be dialled: the next one will want it.
+func (f *failover) try(r *http.Request, backend *routing.Backend, address string) (*http.Response, error) {
+	transport, ctx := f.plain, r.Context()
+	if backend.ProxyProtocol != routing.None {
+		transport = f.announced
+		ctx = withHeader(ctx, r, backend.ProxyProtocol)
+	}
+	out := r.Clone(ctx)
+	out.URL.Host = net.JoinHostPort(address, strconv.Itoa(int(backend.HTTPPort)))
+	if r.Body != nil && r.Body != http.NoBody {
+		out.Body = &keptBody{ReadCloser: r.Body}
+	}
+	response, err := transport.RoundTrip(out)
+	if err != nil && !isDialError(err) {
+		closeBody(r)
+	}
+	return response, err
+}
+
+// keptBody is a body that a failed dial does not close.
+type keptBody struct {
+	io.ReadCloser
+	read bool
+}
+
+func (b *keptBody) Read(p []byte) (int, error) {
+	b.read = true
+	return b.ReadCloser.Read(p)
+}
+
+// Close implements io.Closer.
+func (b *keptBody) Close() error {
+	if b.read {
+		return b.ReadCloser.Close()
+	}
+	return nil
+}
+
+func closeBody(r *http.Request) {
+	if r.Body != nil {
+		_ = r.Body.Close()
+	}
+}
+
+// isDialError reports whether err means that nothing was sent yet.
+func isDialError(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// withHeader puts the PROXY header of a request into its context, for the dial.
+func withHeader(ctx context.Context, r *http.Request, version routing.ProxyProtocol) context.Context {
+	number := byte(1)
+	if version == routing.V2 {
+		number = 2
+	}
+	client, _ := netip.ParseAddrPort(r.RemoteAddr)
+	local, _ := ctx.Value(http.LocalAddrContextKey).(net.Addr)
+	header := proxyproto.HeaderProxyFromAddrs(number, net.TCPAddrFromAddrPort(client), local)
+	return context.WithValue(ctx, headerKey, header)
+}
+
+// dialAnnounced dials and sends the PROXY header in ctx.
+func dialAnnounced(ctx context.Context, dialer *net.Dialer, network, address string) (net.Conn, error) {
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	header := ctx.Value(headerKey).(*proxyproto.Header)
+	if _, err := header.WriteTo(conn); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}

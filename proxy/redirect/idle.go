@@ -1,0 +1,83 @@
+package redirect
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// withIdleTimeout replaces the server's bounds on a whole request, which a
+// stream has none of, by one on the time without a byte.
+func withIdleTimeout(w http.ResponseWriter, r *http.Request, timeout time.Duration) (http.ResponseWriter, *http.Request) {
+	active := &activeWriter{ResponseWriter: w, control: http.NewResponseController(w), timeout: timeout}
+	active.extend()
+	if r.Body == nil || r.Body == http.NoBody {
+		return active, r
+	}
+	r = r.WithContext(r.Context()) // a shallow copy, whose body may be replaced
+	r.Body = &activeBody{ReadCloser: r.Body, writer: active}
+	return active, r
+}
+
+// activeWriter extends the request's time with each write.
+type activeWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	timeout time.Duration
+}
+
+func (w *activeWriter) extend() {
+	deadline := time.Now().Add(w.timeout)
+	_ = w.control.SetReadDeadline(deadline)
+	_ = w.control.SetWriteDeadline(deadline)
+}
+
+// Write implements http.ResponseWriter.
+func (w *activeWriter) Write(p []byte) (int, error) {
+	w.extend()
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *activeWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Hijack implements http.Hijacker: an upgraded connection is bounded likewise.
+func (w *activeWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := w.control.Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	return &idleConn{Conn: conn, timeout: w.timeout}, buffered, nil
+}
+
+// activeBody extends the request's time with each read.
+type activeBody struct {
+	io.ReadCloser
+	writer *activeWriter
+}
+
+func (b *activeBody) Read(p []byte) (int, error) {
+	b.writer.extend()
+	return b.ReadCloser.Read(p)
+}
+
+// idleConn is an upgraded connection, which ends when no byte has moved for
+// timeout in either direction.
+type idleConn struct {
+	net.Conn
+	timeout time.Duration
+}
+
+func (c *idleConn) extend() { _ = c.SetDeadline(time.Now().Add(c.timeout)) }
+
+func (c *idleConn) Read(p []byte) (int, error) {
+	c.extend()
+	return c.Conn.Read(p)
+}
+
+func (c *idleConn) Write(p []byte) (int, error) {
+	c.extend()
+	return c.Conn.Write(p)
+}

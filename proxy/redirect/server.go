@@ -1,0 +1,227 @@
+package redirect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	proxyproto "github.com/pires/go-proxyproto"
+	"golang.org/x/sys/unix"
+
+	"github.com/jovalle/usher/proxy/limit"
+)
+
+const (
+	// maxHeader bounds a request's header, in bytes.
+	maxHeader = 16 << 10
+
+	// answerTimeout bounds a request that is answered here: its header has
+	// come, and its body is of no interest.
+	answerTimeout = 10 * time.Second
+
+	// keepAliveTimeout is how long a client may take for its next request.
+	keepAliveTimeout = 60 * time.Second
+)
+
+// discardLog drops what net/http has to say about strangers' mistakes.
+var discardLog = log.New(io.Discard, "", 0)
+
+// Server serves a Handler. Its fields are set before Serve and not changed
+// after.
+type Server struct {
+	// Handler answers the requests.
+	Handler *Handler
+
+	// Limits are shared with the other listeners. The connections of
+	// ProxyProtocolFrom count in all, but not as one client's.
+	Limits *limit.Connections
+
+	// HeaderTimeout is how long a client may take for a request's header, and
+	// a PROXY header before it.
+	HeaderTimeout time.Duration
+
+	// DrainTimeout is how long requests may go on when Serve is to end.
+	DrainTimeout time.Duration
+
+	// ProxyProtocolFrom are the clients that must send a PROXY header, v1 or
+	// v2. From all others one is no HTTP, and refused.
+	ProxyProtocolFrom []netip.Prefix
+}
+
+// Listen binds a "host:port" address with SO_REUSEPORT, so that one process can
+// take over from another. Without a host, or with [::], it covers IPv4 and
+// IPv6.
+func Listen(ctx context.Context, address string) (net.Listener, error) {
+	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		var err error
+		return errors.Join(raw.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		}), err)
+	}}
+	config.SetMultipathTCP(false)
+	return config.Listen(ctx, "tcp", address)
+}
+
+// Serve answers the requests that come to listeners until ctx ends. It then
+// closes them, lets requests end by themselves for DrainTimeout at most, and
+// returns when the last is gone.
+func (s *Server) Serve(ctx context.Context, listeners []net.Listener) error {
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	s.Handler.Prepare()
+	var requests sync.WaitGroup
+	server := s.server(base, &requests)
+
+	failed := make(chan error, len(listeners))
+	for _, listener := range listeners {
+		go func() { failed <- server.Serve(s.wrap(listener)) }()
+	}
+	var err error
+	running := len(listeners)
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		running--
+	}
+	s.drain(server, &requests, cancel)
+	for range running {
+		<-failed
+	}
+	if err != nil {
+		return fmt.Errorf("serve plain HTTP: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) server(base context.Context, requests *sync.WaitGroup) *http.Server {
+	return &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			requests.Add(1)
+			defer requests.Done()
+			s.Handler.ServeHTTP(w, r)
+		}),
+		ReadHeaderTimeout: s.HeaderTimeout,
+		ReadTimeout:       answerTimeout,
+		WriteTimeout:      answerTimeout,
+		IdleTimeout:       keepAliveTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          discardLog,
+		BaseContext:       func(net.Listener) context.Context { return base },
+	}
+}
+
+// drain waits for the requests under way, among them upgraded connections,
+// which http.Server.Shutdown does not know.
+func (s *Server) drain(server *http.Server, requests *sync.WaitGroup, cancel func()) {
+	deadline, stop := context.WithTimeout(context.Background(), s.DrainTimeout)
+	defer stop()
+	_ = server.Shutdown(deadline)
+	finished := make(chan struct{})
+	go func() {
+		requests.Wait()
+		close(finished)
+	}()
+	select {
+	case <-finished:
+	case <-deadline.Done():
+	}
+	cancel()
+	_ = server.Close()
+	<-finished
+}
+
+// wrap adds the limits and the PROXY protocol to a listener.
+func (s *Server) wrap(listener net.Listener) net.Listener {
+	listener = &limitedListener{Listener: listener, server: s}
+	if len(s.ProxyProtocolFrom) == 0 {
+		return listener
+	}
+	return &proxyproto.Listener{
+		Listener:          listener,
+		ReadHeaderTimeout: s.HeaderTimeout,
+		ConnPolicy: func(options proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
+			if s.trusts(addrOf(options.Upstream)) {
+				return proxyproto.REQUIRE, nil
+			}
+			return proxyproto.SKIP, nil
+		},
+	}
+}
+
+// trusts reports whether a client must send a PROXY header.
+func (s *Server) trusts(client netip.Addr) bool {
+	for _, prefix := range s.ProxyProtocolFrom {
+		if prefix.Contains(client) {
+			return true
+		}
+	}
+	return false
+}
+
+func addrOf(addr net.Addr) netip.Addr {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return tcp.AddrPort().Addr().Unmap()
+}
+
+// limitedListener closes connections beyond the limits as they come.
+type limitedListener struct {
+	net.Listener
+	server *Server
+}
+
+// Accept implements net.Listener.
+func (l *limitedListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if limited := l.admit(conn); limited != nil {
+			return limited, nil
+		}
+		l.server.Handler.Metrics.count(limitReached)
+		_ = conn.Close()
+	}
+}
+
+// admit counts a connection in; nil when there are enough.
+func (l *limitedListener) admit(conn net.Conn) net.Conn {
+	limits, client := l.server.Limits, addrOf(conn.RemoteAddr())
+	if !limits.Open() {
+		return nil
+	}
+	if l.server.trusts(client) {
+		return &limitedConn{Conn: conn, leave: sync.OnceFunc(limits.Close)}
+	}
+	if !limits.Join(client) {
+		limits.Close()
+		return nil
+	}
+	return &limitedConn{Conn: conn, leave: sync.OnceFunc(func() {
+		limits.Leave(client)
+		limits.Close()
+	})}
+}
+
+// limitedConn counts itself out when it is closed.
+type limitedConn struct {
+	net.Conn
+	leave func()
+}
+
+// Close implements net.Conn.
+func (c *limitedConn) Close() error {
+	c.leave()
+	return c.Conn.Close()
+}
