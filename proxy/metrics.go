@@ -1,0 +1,34 @@
+package proxy
+
+import "github.com/prometheus/client_golang/prometheus"
+
+var (
+	routesDesc = prometheus.NewDesc("usher_routes", "Hosts in the routing table.", nil, nil)
+	limitDesc  = prometheus.NewDesc("usher_connections_limit", "Connections, TLS and plain HTTP, that may be open at once.", nil, nil)
+	usedDesc   = prometheus.NewDesc("usher_connections_used", "Connections, TLS and plain HTTP, that are open and count towards the limit.", nil, nil)
+)
+
+// collector is the metrics of a Server and of its halves.
+type collector struct{ *Server }
+
+// Describe implements prometheus.Collector.
+func (c collector) Describe(out chan<- *prometheus.Desc) {
+	out <- routesDesc
+	out <- limitDesc
+	out <- usedDesc
+	c.forwarder.Describe(out)
+	c.metrics.Describe(out)
+}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	gauge(out, routesDesc, c.Table.Load().Len())
+	gauge(out, limitDesc, c.limits.Max)
+	gauge(out, usedDesc, c.limits.Count())
+	c.forwarder.Collect(out)
+	c.metrics.Collect(out)
+}
+
+func gauge(out chan<- prometheus.Metric, desc *prometheus.Desc, n int) {
+	out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n))
+}

@@ -1,0 +1,219 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/jovalle/usher/proxy/eventloop"
+	"github.com/jovalle/usher/proxy/limit"
+	"github.com/jovalle/usher/proxy/redirect"
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+// What the options of a Server are where they are zero.
+const (
+	DefaultHelloTimeout = 5 * time.Second
+	DefaultDialTimeout  = 5 * time.Second
+	// DefaultIdleTimeout is above the 900 s for which Cloudflare keeps idle
+	// connections to its origins.
+	DefaultIdleTimeout       = time.Hour
+	DefaultHalfClosedTimeout = 5 * time.Minute
+	// DefaultDrainTimeout leaves a pod some of its 30 s to stop.
+	DefaultDrainTimeout = 25 * time.Second
+)
+
+// Server is the data plane. Set its fields, call Listen, then Serve. The zero
+// value of an option means its default.
+type Server struct {
+	// HTTPSListen and HTTPListen are the addresses to serve, as "host:port".
+	// One without a host, or with [::], covers IPv4 and IPv6.
+	HTTPSListen, HTTPListen []string
+
+	// Table holds the routes. Required.
+	Table *routing.Live
+
+	// Log is used sparingly: strangers must not be able to fill it.
+	Log logr.Logger
+
+	// AccessLog adds a line for each TLS connection at its end.
+	AccessLog bool
+
+	// HelloTimeout is how long a client may take for its ClientHello, or for
+	// the header of an HTTP request.
+	HelloTimeout time.Duration
+
+	// DialTimeout is how long each address of a backend is tried.
+	DialTimeout time.Duration
+
+	// IdleTimeout ends a connection on which no byte has moved for so long,
+	// HalfClosedTimeout one of which one side has ended besides.
+	IdleTimeout, HalfClosedTimeout time.Duration
+
+	// DrainTimeout is how long connections may go on after Serve was told to
+	// stop.
+	DrainTimeout time.Duration
+
+	// MaxConnections bounds the connections that are open at once; by default
+	// it is what the limit on descriptors allows.
+	MaxConnections int
+
+	// MaxConnectionsPerClient bounds those of one IPv4 address or IPv6 /64;
+	// by default nothing does, since behind a CDN clients share addresses.
+	MaxConnectionsPerClient int
+
+	// ProxyProtocolFrom are the clients that must send a PROXY header, v1 or
+	// v2. From all others one is hostile bytes.
+	ProxyProtocolFrom []netip.Prefix
+
+	// Loops is how many threads may forward TLS connections; by default one a
+	// processor. More than one only accept while one is busy.
+	Loops int
+
+	limits    limit.Connections
+	forwarder eventloop.Forwarder
+	metrics   *redirect.Metrics
+	https     []*eventloop.Listener
+	http      []net.Listener
+}
+
+// Listen binds all addresses, or none. It is called once, before Serve.
+func (s *Server) Listen() error {
+	if s.Table == nil {
+		return errors.New("the proxy needs a routing table")
+	}
+	s.setDefaults()
+	if err := s.bind(); err != nil {
+		s.closeListeners()
+		return err
+	}
+	return nil
+}
+
+func (s *Server) bind() error {
+	ctx := context.Background()
+	for _, address := range s.HTTPSListen {
+		listener, err := eventloop.Listen(ctx, address)
+		if err != nil {
+			return fmt.Errorf("listen for HTTPS: %w", err)
+		}
+		s.https = append(s.https, listener)
+	}
+	for _, address := range s.HTTPListen {
+		listener, err := redirect.Listen(ctx, address)
+		if err != nil {
+			return fmt.Errorf("listen for HTTP: %w", err)
+		}
+		s.http = append(s.http, listener)
+	}
+	return nil
+}
+
+func (s *Server) closeListeners() {
+	for _, listener := range s.https {
+		listener.Close()
+	}
+	for _, listener := range s.http {
+		_ = listener.Close()
+	}
+}
+
+// HTTPSAddrs returns the addresses that Listen bound for TLS.
+func (s *Server) HTTPSAddrs() []netip.AddrPort {
+	addrs := make([]netip.AddrPort, len(s.https))
+	for i, listener := range s.https {
+		addrs[i] = listener.Addr()
+	}
+	return addrs
+}
+
+// HTTPAddrs returns the addresses that Listen bound for plain HTTP.
+func (s *Server) HTTPAddrs() []netip.AddrPort {
+	addrs := make([]netip.AddrPort, len(s.http))
+	for i, listener := range s.http {
+		addrs[i] = listener.Addr().(*net.TCPAddr).AddrPort()
+	}
+	return addrs
+}
+
+// Serve serves until ctx ends. It then stops accepting, lets connections end by
+// themselves for DrainTimeout at most, and returns when the last is gone. An
+// error of one half ends the other.
+func (s *Server) Serve(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer s.closeListeners()
+	s.Log.Info("Serving", "https", s.HTTPSAddrs(), "http", s.HTTPAddrs(), "maxConnections", s.limits.Max)
+	var halves sync.WaitGroup
+	var tlsErr, httpErr error
+	halves.Go(func() {
+		defer stop()
+		tlsErr = s.forwarder.Serve(ctx, s.https)
+	})
+	halves.Go(func() {
+		defer stop()
+		httpErr = s.redirector().Serve(ctx, s.http)
+	})
+	halves.Wait()
+	return errors.Join(tlsErr, httpErr)
+}
+
+// setDefaults fills in the options that are zero, and the parts that share
+// them.
+func (s *Server) setDefaults() {
+	setDefault(&s.HelloTimeout, DefaultHelloTimeout)
+	setDefault(&s.DialTimeout, DefaultDialTimeout)
+	setDefault(&s.IdleTimeout, DefaultIdleTimeout)
+	setDefault(&s.HalfClosedTimeout, DefaultHalfClosedTimeout)
+	setDefault(&s.DrainTimeout, DefaultDrainTimeout)
+	setDefault(&s.MaxConnections, affordableConnections())
+	s.limits.Max, s.limits.PerClient = s.MaxConnections, s.MaxConnectionsPerClient
+	s.metrics = redirect.NewMetrics()
+	s.forwarder = eventloop.Forwarder{
+		Table:             s.Table,
+		Limits:            &s.limits,
+		Log:               s.Log,
+		AccessLog:         s.AccessLog,
+		HelloTimeout:      s.HelloTimeout,
+		DialTimeout:       s.DialTimeout,
+		IdleTimeout:       s.IdleTimeout,
+		HalfClosedTimeout: s.HalfClosedTimeout,
+		DrainTimeout:      s.DrainTimeout,
+		ProxyProtocolFrom: s.ProxyProtocolFrom,
+		Loops:             s.Loops,
+	}
+}
+
+func setDefault[T comparable](option *T, value T) {
+	var zero T
+	if *option == zero {
+		*option = value
+	}
+}
+
+func (s *Server) redirector() *redirect.Server {
+	return &redirect.Server{
+		Handler: &redirect.Handler{
+			Table:       s.Table,
+			Log:         s.Log,
+			DialTimeout: s.DialTimeout,
+			IdleTimeout: s.IdleTimeout,
+			Metrics:     s.metrics,
+		},
+		Limits:            &s.limits,
+		HeaderTimeout:     s.HelloTimeout,
+		DrainTimeout:      s.DrainTimeout,
+		ProxyProtocolFrom: s.ProxyProtocolFrom,
+	}
+}
+
+// Collector returns the data plane's metrics, named usher_*. It may be
+// registered before Serve, after Listen.
+func (s *Server) Collector() prometheus.Collector { return collector{s} }

@@ -1,0 +1,211 @@
+package proxy_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jovalle/usher/proxy"
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+func TestEachHostReachesItsCluster(t *testing.T) {
+	hades, illmatic := startCluster(t, "hades"), startCluster(t, "illmatic")
+	e := start(t, []routing.Route{
+		{Host: "a.techn.is", Backends: []routing.Backend{hades.backend()}},
+		{Host: "*.techn.is", Backends: []routing.Backend{illmatic.backend()}},
+	})
+	for host, want := range map[string]string{
+		"a.techn.is": "hades a.techn.is\n",
+		"A.Techn.IS": "hades A.Techn.IS\n",
+		"b.techn.is": "illmatic b.techn.is\n",
+	} {
+		_, greeting, err := visit(t, e.https, host)
+		if err != nil || greeting != want {
+			t.Errorf("%s: greeted with %q, %v; want %q", host, greeting, err, want)
+		}
+	}
+	e.awaitMetric(t, "usher_connections_accepted_total", nil, 3)
+}
+
+func TestUnknownHostGetsTheAlert(t *testing.T) {
+	hades := startCluster(t, "hades")
+	private := routing.Route{
+		Host: "private.techn.is", Backends: []routing.Backend{hades.backend()},
+		AllowFrom: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+	}
+	e := start(t, []routing.Route{
+		{Host: "a.techn.is", Backends: []routing.Backend{hades.backend()}}, private,
+	})
+	for name, host := range map[string]string{
+		"unknown host":      "b.techn.is",
+		"client not let in": "private.techn.is",
+		"no server name":    "",
+	} {
+		_, _, err := visit(t, e.https, host)
+		if err == nil || !strings.Contains(err.Error(), "remote error: tls: unrecognized name") {
+			t.Errorf("%s: handshake ended with %v, want the alert unrecognized_name", name, err)
+		}
+	}
+	for _, reason := range []string{"unknown_host", "client_not_allowed", "no_server_name"} {
+		e.awaitMetric(t, "usher_connections_refused_total", map[string]string{"reason": reason}, 1)
+	}
+	if n := e.metric(t, "usher_bytes_total", nil); n != 0 {
+		t.Errorf("%v bytes moved for refused clients", n)
+	}
+}
+
+func TestTheTableMayChangeAtAnyTime(t *testing.T) {
+	hades := startCluster(t, "hades")
+	e := start(t, []routing.Route{{Host: "a.techn.is", Backends: []routing.Backend{hades.backend()}}})
+	conn, _, err := visit(t, e.https, "a.techn.is")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Table.Store(nil)
+	if _, _, err := visit(t, e.https, "a.techn.is"); err == nil {
+		t.Error("a withdrawn host is still served")
+	}
+	if _, err := conn.Write([]byte("still here")); err != nil {
+		t.Fatal(err)
+	}
+	echo := make([]byte, len("still here"))
+	if _, err := io.ReadFull(conn, echo); err != nil || string(echo) != "still here" {
+		t.Errorf("the established connection echoes %q, %v", echo, err)
+	}
+}
+
+func TestPlainHTTP(t *testing.T) {
+	e := start(t, []routing.Route{{Host: "a.techn.is"}})
+	response := get(t, e.http, "a.techn.is:8080", "/b//c?d=%20e")
+	if got, want := response.Header.Get("Location"), "https://a.techn.is/b//c?d=%20e"; response.StatusCode != http.StatusPermanentRedirect || got != want {
+		t.Errorf("answered %d to %q, want 308 to %q", response.StatusCode, got, want)
+	}
+	if response := get(t, e.http, "b.techn.is", "/"); response.StatusCode != http.StatusNotFound {
+		t.Errorf("unknown host: answered %d, want 404", response.StatusCode)
+	}
+}
+
+func TestListen(t *testing.T) {
+	for name, tt := range map[string]struct {
+		listen []string
+		reason string
+	}{
+		"no such address": {[]string{"192.0.2.1:0"}, "listen for HTTPS"},
+		"no port":         {[]string{"127.0.0.1"}, "missing port"},
+		"second fails":    {[]string{"127.0.0.1:0", "nonsense"}, "missing port"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := openDescriptors(t)
+			s := proxy.Server{HTTPSListen: tt.listen, Table: &routing.Live{}}
+			if err := s.Listen(); err == nil || !strings.Contains(err.Error(), tt.reason) {
+				t.Errorf("Listen() = %v, want an error with %q", err, tt.reason)
+			}
+			eventually(t, "the sockets to be closed", func() bool { return openDescriptors(t) <= before })
+		})
+	}
+	if err := new(proxy.Server).Listen(); err == nil {
+		t.Error("Listen() succeeds without a table")
+	}
+}
+
+func openDescriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+func TestIPv4AndIPv6(t *testing.T) {
+	hades := startCluster(t, "hades")
+	e := start(t, []routing.Route{{Host: "a.techn.is", Backends: []routing.Backend{hades.backend()}}},
+		func(s *proxy.Server) { s.HTTPSListen, s.HTTPListen = []string{":0"}, []string{":0"} })
+	for _, ip := range []string{"127.0.0.1", "::1"} {
+		addr := netip.AddrPortFrom(netip.MustParseAddr(ip), e.https.Port())
+		if _, greeting, err := visit(t, addr, "a.techn.is"); err != nil || !strings.HasPrefix(greeting, "hades") {
+			t.Errorf("%s: greeted with %q, %v", addr, greeting, err)
+		}
+		addr = netip.AddrPortFrom(addr.Addr(), e.http.Port())
+		if response := get(t, addr, "a.techn.is", "/"); response.StatusCode != http.StatusPermanentRedirect {
+			t.Errorf("%s: answered %d", addr, response.StatusCode)
+		}
+	}
+}
+
+// TestHandOver has a second server take the address of a first, as a new
+// process would.
+func TestHandOver(t *testing.T) {
+	hades := startCluster(t, "hades")
+	routes := []routing.Route{{Host: "a.techn.is", Backends: []routing.Backend{hades.backend()}}}
+	patient := func(s *proxy.Server) { s.DrainTimeout = patience }
+	first := start(t, routes, patient)
+	old, _, err := visit(t, first.https, "a.techn.is")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := start(t, routes, patient, func(s *proxy.Server) {
+		s.HTTPSListen = []string{first.https.String()}
+		s.HTTPListen = []string{first.http.String()}
+	})
+	first.stop()
+	eventually(t, "the second server to answer alone", func() bool {
+		conn, _, err := visit(t, first.https, "a.techn.is")
+		if err != nil {
+			return false // it was in the queue of the first
+		}
+		conn.Close()
+		return second.metric(t, "usher_connections_accepted_total", nil) >= 5
+	})
+	if _, err := old.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(old, make([]byte, 1)); err != nil {
+		t.Errorf("the first server's connection did not outlive the change: %v", err)
+	}
+	old.Close()
+	first.end(t)
+}
+
+func TestServeReturnsWhenNothingIsOpen(t *testing.T) {
+	e := start(t, nil, func(s *proxy.Server) { s.DrainTimeout = time.Hour })
+	e.end(t)
+}
+
+func TestDrainTimeoutEndsConnections(t *testing.T) {
+	hades := startCluster(t, "hades")
+	before := openDescriptors(t)
+	e := start(t, []routing.Route{{Host: "a.techn.is", Backends: []routing.Backend{hades.backend()}}})
+	conn, _, err := visit(t, e.https, "a.techn.is")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.end(t)
+	if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
+		t.Errorf("the drained connection ended with %v, want a reset", err)
+	}
+	conn.Close()
+	if n := e.metric(t, "usher_connections_closed_total", map[string]string{"reason": "drain_timeout"}); n != 1 {
+		t.Errorf("%v connections counted as drained, want 1", n)
+	}
+	eventually(t, "every descriptor to be closed", func() bool { return openDescriptors(t) <= before })
+}
+
+func TestCancelledBeforeItBegan(t *testing.T) {
+	s := proxy.Server{HTTPSListen: []string{"127.0.0.1:0"}, Table: &routing.Live{}}
+	if err := s.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := s.Serve(ctx); err != nil {
+		t.Errorf("Serve = %v", err)
+	}
+}
