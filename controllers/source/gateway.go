@@ -1,13 +1,172 @@
 package source
 
-import gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+import (
+	"slices"
 
-// FromHTTPRoute reads a Gateway API HTTPRoute.
-func FromHTTPRoute(route *gatewayv1.HTTPRoute, in Context) Result {
-	return Result{}
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/jovalle/usher/controllers/admission/reason"
+)
+
+// gatewayRoute is what the routes of the Gateway API have in common.
+type gatewayRoute struct {
+	kind      string
+	namespace string
+	hostnames []gatewayv1.Hostname
+	parents   []gatewayv1.ParentReference
+	status    []gatewayv1.RouteParentStatus
+	// protocols are those of the listeners that the kind can be attached to.
+	protocols []gatewayv1.ProtocolType
 }
 
-// FromTLSRoute reads a Gateway API TLSRoute.
-func FromTLSRoute(route *gatewayv1.TLSRoute, in Context) Result {
-	return Result{}
+// offers are a route's hostnames, so far as listeners of the Gateways that have
+// accepted it serve them.
+//
+// A wildcard of the Gateway API covers any number of labels, one of usher's
+// covers one: of "*.example.org" the first label is published, and what is
+// deeper only if the hosts annotation names it.
+func (p *publication) offers(route gatewayRoute, in Context) []offer {
+	const field = "spec.hostnames"
+	own := hostnames{list: spelled(route.hostnames), deep: true}
+	listeners := route.listeners(in)
+	if len(listeners) == 0 {
+		p.spoil(reason.ParentNotAccepted, "spec.parentRefs", "no listener of a Gateway has accepted the %s; see its status.parents", route.kind)
+		return []offer{{field: field, hosts: own}}
+	}
+	hosts := hostnames{deep: true}
+	for _, listener := range listeners {
+		common, ok := intersect(own.list, listener.Hostname)
+		if ok && len(common) == 0 {
+			return []offer{{field: field, hosts: hostnames{}}}
+		}
+		hosts.list = append(hosts.list, common...)
+	}
+	if len(hosts.list) == 0 {
+		p.spoil(reason.ParentNotAccepted, field, "no listener of the Gateways has a hostname in common with %s; correct the hostnames", own)
+		return []offer{{field: field, hosts: own}}
+	}
+	return []offer{{field: field, hosts: hosts}}
+}
+
+func spelled(names []gatewayv1.Hostname) []string {
+	list := make([]string, len(names))
+	for i, name := range names {
+		list[i] = string(name)
+	}
+	return list
+}
+
+// intersect returns what hostnames of a route and of a listener have in common,
+// and false where that is nothing. An empty list is every host.
+func intersect(route []string, listener *gatewayv1.Hostname) ([]string, bool) {
+	served := string(ptr.Deref(listener, ""))
+	switch {
+	case served == "":
+		return route, true
+	case len(route) == 0:
+		return []string{served}, true
+	}
+	var common []string
+	for _, host := range route {
+		if both := narrower(host, served); both != "" {
+			common = append(common, both)
+		}
+	}
+	return common, len(common) > 0
+}
+
+// narrower returns the one of two hostnames that the other covers, or "".
+func narrower(a, b string) string {
+	switch {
+	case covers(b, a, true):
+		return a
+	case covers(a, b, true):
+		return b
+	}
+	return ""
+}
+
+// listeners are those that the route is attached to.
+func (r gatewayRoute) listeners(in Context) []gatewayv1.Listener {
+	var attached []gatewayv1.Listener
+	for _, ref := range r.parents {
+		gateway := in.gateway(r.parentNamespace(ref), string(ref.Name))
+		if gateway == nil || !isGateway(ref) || !r.acceptedBy(ref) {
+			continue
+		}
+		for _, listener := range gateway.Spec.Listeners {
+			if r.fits(ref, listener) && r.allowed(gateway.Namespace, listener.AllowedRoutes, in) {
+				attached = append(attached, listener)
+			}
+		}
+	}
+	return attached
+}
+
+func (r gatewayRoute) parentNamespace(ref gatewayv1.ParentReference) string {
+	return string(ptr.Deref(ref.Namespace, gatewayv1.Namespace(r.namespace)))
+}
+
+func isGateway(ref gatewayv1.ParentReference) bool {
+	return ptr.Deref(ref.Group, gatewayv1.GroupName) == gatewayv1.GroupName && ptr.Deref(ref.Kind, "Gateway") == "Gateway"
+}
+
+// acceptedBy says whether a controller has accepted the route for that parent.
+// The status may be of an earlier generation: a change must not withdraw a host
+// until the controller has seen it.
+func (r gatewayRoute) acceptedBy(ref gatewayv1.ParentReference) bool {
+	return slices.ContainsFunc(r.status, func(parent gatewayv1.RouteParentStatus) bool {
+		return r.sameParent(parent.ParentRef, ref) &&
+			meta.IsStatusConditionTrue(parent.Conditions, string(gatewayv1.RouteConditionAccepted))
+	})
+}
+
+func (r gatewayRoute) sameParent(a, b gatewayv1.ParentReference) bool {
+	return isGateway(a) && a.Name == b.Name && r.parentNamespace(a) == r.parentNamespace(b) &&
+		ptr.Equal(a.SectionName, b.SectionName) && ptr.Equal(a.Port, b.Port)
+}
+
+// fits says whether a reference means a listener, and the listener has a protocol
+// for the route.
+func (r gatewayRoute) fits(ref gatewayv1.ParentReference, listener gatewayv1.Listener) bool {
+	return (ref.SectionName == nil || *ref.SectionName == listener.Name) &&
+		(ref.Port == nil || *ref.Port == listener.Port) &&
+		slices.Contains(r.protocols, listener.Protocol)
+}
+
+// allowed says whether a listener takes routes of this kind and namespace. That
+// one listener of a Gateway does is enough for the Gateway to accept the route,
+// so that each must be asked.
+func (r gatewayRoute) allowed(gateway string, rule *gatewayv1.AllowedRoutes, in Context) bool {
+	if rule == nil {
+		return r.namespace == gateway
+	}
+	kind := func(k gatewayv1.RouteGroupKind) bool {
+		return ptr.Deref(k.Group, gatewayv1.GroupName) == gatewayv1.GroupName && string(k.Kind) == r.kind
+	}
+	if len(rule.Kinds) > 0 && !slices.ContainsFunc(rule.Kinds, kind) {
+		return false
+	}
+	namespaces := ptr.Deref(rule.Namespaces, gatewayv1.RouteNamespaces{})
+	switch ptr.Deref(namespaces.From, gatewayv1.NamespacesFromSame) {
+	case gatewayv1.NamespacesFromAll:
+		return true
+	case gatewayv1.NamespacesFromSame:
+		return r.namespace == gateway
+	case gatewayv1.NamespacesFromSelector:
+		return selects(namespaces.Selector, in.namespaceLabels(r.namespace))
+	default:
+		return false
+	}
+}
+
+// selects says whether a selector matches a namespace's labels. A missing or
+// malformed selector, and a namespace that is not known, are no.
+func selects(selector *metav1.LabelSelector, of map[string]string) bool {
+	s, err := metav1.LabelSelectorAsSelector(selector)
+	return err == nil && of != nil && s.Matches(labels.Set(of))
 }

@@ -1,8 +1,40 @@
 package source
 
-import networkingv1 "k8s.io/api/networking/v1"
+import (
+	"cmp"
+	"fmt"
 
-// FromIngress reads an Ingress.
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/jovalle/usher/controllers/admission/reason"
+)
+
+// FromIngress reads an Ingress. A rule without a host, and a default backend
+// without rules, serve every host. Of a rule without paths it is not known who
+// serves it: Traefik does not.
 func FromIngress(ingress *networkingv1.Ingress, in Context) Result {
-	return Result{}
+	if silent(ingress) {
+		return Result{}
+	}
+	class := cmp.Or(classOf(ingress, ingress.Spec.IngressClassName), in.DefaultIngressClass)
+	p := newPublication(KindIngress, ingress, class, in)
+	if len(ingress.Spec.Rules) == 0 {
+		return p.publish([]offer{{field: "spec.rules", hosts: hostnames{}}})
+	}
+	var offers []offer
+	for i, rule := range ingress.Spec.Rules {
+		offers = append(offers, p.ingressRule(fmt.Sprintf("spec.rules[%d]", i), rule))
+	}
+	return p.publish(offers)
+}
+
+func (p *publication) ingressRule(field string, rule networkingv1.IngressRule) offer {
+	switch {
+	case rule.HTTP == nil || len(rule.HTTP.Paths) == 0:
+		return offer{refusal: p.refuse(reason.RuleInvalid, field+".http", "it has no paths, so nothing serves %s; add a path", cmp.Or(rule.Host, "it"))}
+	case rule.Host == "":
+		return offer{field: field + ".host", hosts: hostnames{}}
+	default:
+		return offer{field: field + ".host", hosts: hostnames{list: []string{rule.Host}}}
+	}
 }

@@ -1,13 +1,49 @@
 package source
 
-import "github.com/jovalle/usher/controllers/source/traefik"
+import (
+	"cmp"
+	"fmt"
 
-// FromIngressRoute reads a Traefik IngressRoute of either API group.
+	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/controllers/source/traefik"
+	"github.com/jovalle/usher/controllers/source/traefikrule"
+)
+
+// FromIngressRoute reads a Traefik IngressRoute of either API group. One with
+// parents serves only the hosts that a parent's rule and its own both match.
 func FromIngressRoute(route *traefik.IngressRoute, in Context) Result {
-	return Result{}
+	if silent(route) {
+		return Result{}
+	}
+	p := newPublication(KindIngressRoute, route, classOf(route, route.Spec.IngressClassName), in)
+	above, err := rulesAbove(route, in, 0)
+	if err != nil {
+		p.spoil(reason.ParentNotAccepted, "spec.parentRefs", "%v", err)
+	}
+	var offers []offer
+	for i, r := range route.Spec.Routes {
+		field := fmt.Sprintf("spec.routes[%d].match", i)
+		rule, err := httpRule(r, in)
+		if err != nil {
+			offers = append(offers, p.invalidRule(field, err))
+			continue
+		}
+		offers = append(offers, offer{field: field, hosts: within(above, rule)})
+	}
+	return p.publish(offers)
 }
 
-// FromIngressRouteTCP reads a Traefik IngressRouteTCP of either API group.
-func FromIngressRouteTCP(route *traefik.IngressRouteTCP, in Context) Result {
-	return Result{}
+func httpRule(r traefik.Route, in Context) (*traefikrule.Set, error) {
+	if r.Kind != "" && r.Kind != "Rule" {
+		return nil, fmt.Errorf("the route's kind %q is not Rule", r.Kind)
+	}
+	syntax, err := traefikrule.ParseSyntax(r.Syntax)
+	if err != nil {
+		return nil, err
+	}
+	return traefikrule.ParseHTTP(r.Match, cmp.Or(syntax, in.RuleSyntax))
+}
+
+func (p *publication) invalidRule(field string, err error) offer {
+	return offer{refusal: p.refuse(reason.RuleInvalid, field, "%v; correct the rule", err)}
 }

@@ -101,3 +101,24 @@ const solverLabel = "acme.cert-manager.io/http01-solver"
 func silent(object metav1.Object) bool {
 	return !Exposed(object.GetAnnotations()) || object.GetLabels()[solverLabel] == "true"
 }
+
+func (in Context) ingressRoute(namespace, name string) *traefik.IngressRoute {
+	if in.IngressRoute == nil {
+		return nil
+	}
+	return in.IngressRoute(namespace, name)
+}
+
+func (in Context) gateway(namespace, name string) *gatewayv1.Gateway {
+	if in.Gateway == nil {
+		return nil
+	}
+	return in.Gateway(namespace, name)
+}
+
+func (in Context) namespaceLabels(namespace string) map[string]string {
+	if in.NamespaceLabels == nil {
+		return nil
+	}
+	return in.NamespaceLabels(namespace)
+}

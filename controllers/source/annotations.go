@@ -1,0 +1,129 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+)
+
+// wish is what an object's annotations ask for.
+type wish struct {
+	options Options
+	hosts   []string // of AnnotationHosts, as they are written
+	named   bool     // whether AnnotationHosts is there
+}
+
+// prefix is what all of usher's annotations begin with.
+var prefix = v1alpha1.GroupVersion.Group + "/"
+
+// known are usher's annotations on sources.
+var known = []string{
+	v1alpha1.AnnotationExpose, v1alpha1.AnnotationHosts,
+	v1alpha1.AnnotationPlainHTTP, v1alpha1.AnnotationAllowFrom,
+}
+
+// malformed is an annotation that cannot be read.
+type malformed struct {
+	annotation string
+	err        error
+}
+
+// readWish reads an object's annotations. Where one is malformed, the options are
+// zero, but not the hosts: they are what the refusal hangs on.
+func readWish(annotations map[string]string) (wish, *malformed) {
+	var w wish
+	list, named := annotations[v1alpha1.AnnotationHosts]
+	if w.named = named; named {
+		w.hosts = splitList(list)
+	}
+	if len(w.hosts) > maxItems {
+		w.hosts = w.hosts[:maxItems]
+		return w, &malformed{v1alpha1.AnnotationHosts, errTooMany}
+	}
+	plainHTTP, err := readPlainHTTP(annotations)
+	if err != nil {
+		return w, &malformed{v1alpha1.AnnotationPlainHTTP, err}
+	}
+	allowFrom, err := readAllowFrom(annotations)
+	if err != nil {
+		return w, &malformed{v1alpha1.AnnotationAllowFrom, err}
+	}
+	// A mistyped allow-from must not be read as consent to everyone.
+	for _, name := range slices.Sorted(maps.Keys(annotations)) {
+		if strings.HasPrefix(name, prefix) && !slices.Contains(known, name) {
+			return w, &malformed{name, fmt.Errorf("usher has no such annotation; it has %s", strings.Join(known, ", "))}
+		}
+	}
+	w.options = Options{PlainHTTP: plainHTTP, AllowFrom: allowFrom}
+	return w, nil
+}
+
+func readPlainHTTP(annotations map[string]string) (v1alpha1.PlainHTTP, error) {
+	switch value, given := annotations[v1alpha1.AnnotationPlainHTTP]; {
+	case !given, value == "redirect":
+		return v1alpha1.PlainHTTPRedirect, nil
+	case value == "forward":
+		return v1alpha1.PlainHTTPForward, nil
+	case value == "deny":
+		return v1alpha1.PlainHTTPDeny, nil
+	default:
+		return "", fmt.Errorf("%q is none of redirect, forward, deny", value)
+	}
+}
+
+func readAllowFrom(annotations map[string]string) ([]string, error) {
+	value, given := annotations[v1alpha1.AnnotationAllowFrom]
+	if !given {
+		return nil, nil
+	}
+	items := splitList(value)
+	if len(items) > maxItems {
+		return nil, errTooMany
+	}
+	var cidrs []string
+	for _, item := range items {
+		prefix, err := parseCIDR(item)
+		if err != nil {
+			return nil, err
+		}
+		cidrs = append(cidrs, prefix.String())
+	}
+	slices.Sort(cidrs)
+	return slices.Compact(cidrs), nil
+}
+
+// parseCIDR refuses what it would have to widen or guess.
+func parseCIDR(s string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil:
+		return p, fmt.Errorf("%q is not a CIDR: write an address and a prefix length, such as 192.168.0.0/16", s)
+	case p.Addr().Is4In6():
+		return p, fmt.Errorf("%q is an IPv4 range in IPv6 form: write it as IPv4", s)
+	case p != p.Masked():
+		return p, fmt.Errorf("%q has bits beyond its prefix length: write %s for the network, or a longer prefix", s, p.Masked())
+	}
+	return p, nil
+}
+
+// splitList splits a comma-separated list. Empty items are kept: each is a
+// mistake for whoever reads the items.
+func splitList(s string) []string {
+	items := strings.Split(s, ",")
+	for i := range items {
+		items[i] = strings.TrimSpace(items[i])
+	}
+	return items
+}
+
+// maxItems bounds the lists: an ExposedHost takes no more CIDRs either.
+const maxItems = 256
+
+var errTooMany = fmt.Errorf("the list has more than %d items", maxItems)
+
+var errNoHost = errors.New("an item of the list is empty; write hosts, separated by commas")

@@ -1,0 +1,95 @@
+package source
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+// hostSet is the hosts for which some request matches a route: those of a
+// Traefik rule, or of a list of hostnames.
+type hostSet interface {
+	// List returns the hosts, or false where they cannot be listed.
+	List() ([]string, bool)
+	// Covers says whether the set holds a host, or all that a wildcard covers.
+	Covers(host string) bool
+	// String describes the set for a person.
+	String() string
+}
+
+// hostnames are host names and wildcards as Kubernetes' own APIs write them. An
+// empty list is every host.
+type hostnames struct {
+	list []string
+	deep bool // a wildcard covers any number of labels, not one
+}
+
+// List returns the names. Of a deep wildcard it names what can be published: one
+// label.
+func (h hostnames) List() ([]string, bool) { return h.list, len(h.list) > 0 }
+
+// Covers implements hostSet.
+func (h hostnames) Covers(host string) bool {
+	return len(h.list) == 0 || slices.ContainsFunc(h.list, func(pattern string) bool {
+		return covers(pattern, host, h.deep)
+	})
+}
+
+// covers says whether all that the host stands for is covered by the pattern. A
+// deep wildcard covers any number of labels, another one.
+func covers(pattern, host string, deep bool) bool {
+	suffix, wildcard := strings.CutPrefix(pattern, "*")
+	if !wildcard || pattern == host {
+		return pattern == host
+	}
+	labels, under := strings.CutSuffix(host, suffix)
+	return under && labels != "" && (deep || !strings.Contains(labels, "."))
+}
+
+func (h hostnames) String() string {
+	if len(h.list) == 0 {
+		return "every host"
+	}
+	return strings.Join(h.list, ", ")
+}
+
+// parseHost reads a host that a person wrote, in any spelling.
+func parseHost(s string) (string, error) {
+	if s == "" {
+		return "", errNoHost
+	}
+	host, err := routing.ParseHost(s)
+	if err != nil {
+		return "", err
+	}
+	return host, checkObjectName(host)
+}
+
+// checkSpelling accepts only the one spelling of a host that a TLS client sends:
+// ingress controllers compare what stands in their rules literally.
+func checkSpelling(s string) error {
+	switch host, err := parseHost(s); {
+	case err != nil:
+		return err
+	case host != s:
+		return fmt.Errorf("host %q: clients ask for %q", s, host)
+	}
+	return nil
+}
+
+// checkObjectName refuses hosts that no ExposedHost can be named after: a DNS
+// subdomain of RFC 1123, with "wildcard." for "*.".
+func checkObjectName(host string) error {
+	parent, wildcard := strings.CutPrefix(host, "*.")
+	switch {
+	case strings.Contains(host, "_"):
+		return fmt.Errorf("host %q: has an underscore, which the name of a Kubernetes object cannot have", host)
+	case strings.HasPrefix(host, "wildcard."):
+		return fmt.Errorf("host %q: a first label 'wildcard' stands for '*' in the names of ExposedHosts", host)
+	case wildcard && len("wildcard.")+len(parent) > 253:
+		return fmt.Errorf("host %q: is too long for the name of its ExposedHost, with 'wildcard' for '*'", host)
+	}
+	return nil
+}

@@ -1,0 +1,42 @@
+package source
+
+import (
+	"cmp"
+	"fmt"
+
+	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/controllers/source/traefik"
+	"github.com/jovalle/usher/controllers/source/traefikrule"
+)
+
+// FromIngressRouteTCP reads a Traefik IngressRouteTCP of either API group. Who
+// ends TLS, Traefik or the service, makes no difference; but without TLS there
+// are no server names.
+func FromIngressRouteTCP(route *traefik.IngressRouteTCP, in Context) Result {
+	if silent(route) {
+		return Result{}
+	}
+	p := newPublication(KindIngressRouteTCP, route, classOf(route, route.Spec.IngressClassName), in)
+	if route.Spec.TLS == nil {
+		p.spoil(reason.TLSMissing, "spec.tls", "it is not set, so the routes take no TLS connections; set it, with passthrough: true where the service ends TLS itself")
+	}
+	var offers []offer
+	for i, r := range route.Spec.Routes {
+		field := fmt.Sprintf("spec.routes[%d].match", i)
+		rule, err := tcpRule(r, in)
+		if err != nil {
+			offers = append(offers, p.invalidRule(field, err))
+			continue
+		}
+		offers = append(offers, offer{field: field, hosts: rule})
+	}
+	return p.publish(offers)
+}
+
+func tcpRule(r traefik.RouteTCP, in Context) (*traefikrule.Set, error) {
+	syntax, err := traefikrule.ParseSyntax(r.Syntax)
+	if err != nil {
+		return nil, err
+	}
+	return traefikrule.ParseTCP(r.Match, cmp.Or(syntax, in.RuleSyntax))
+}

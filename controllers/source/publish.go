@@ -1,0 +1,155 @@
+package source
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/admission/reason"
+)
+
+// offer is what one route of an object can publish.
+type offer struct {
+	// field is where the object says so.
+	field string
+	// hosts are nil where the route is refused.
+	hosts   hostSet
+	refusal *Refusal
+}
+
+// publication gathers what one object wishes.
+type publication struct {
+	source v1alpha1.SourceRef
+	object metav1.Object
+	wish   wish
+	spoilt *Refusal         // what refuses every host of the object
+	claims map[string]Claim // host → claim
+	result Result
+}
+
+// newPublication begins with what refuses an object as a whole: its class first,
+// for what is not the cluster's to publish need not be well written.
+func newPublication(kind string, object metav1.Object, class string, in Context) *publication {
+	p := &publication{
+		source: v1alpha1.SourceRef{Cluster: in.Cluster, Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName()},
+		object: object,
+		claims: map[string]Claim{},
+	}
+	w, bad := readWish(object.GetAnnotations())
+	p.wish = w
+	if len(in.IngressClasses) > 0 && class != "" && !slices.Contains(in.IngressClasses, class) {
+		p.spoil(reason.IngressClass, "ingress class", "%s is not among the classes that cluster %s publishes (%v); add it to the MemberCluster's spec.ingressClasses, or change the class", class, in.Cluster, in.IngressClasses)
+	}
+	if bad != nil {
+		p.spoil(reason.AnnotationInvalid, annotationField(bad.annotation), "%v; correct it", bad.err)
+	}
+	return p
+}
+
+func annotationField(name string) string { return "metadata.annotations[" + name + "]" }
+
+// refuse makes a refusal that names the object and the field.
+func (p *publication) refuse(why, field, format string, args ...any) *Refusal {
+	return &Refusal{Reason: why, Message: fmt.Sprintf("%s %s/%s, %s: %s", p.source.Kind, p.source.Namespace, p.source.Name, field, fmt.Sprintf(format, args...))}
+}
+
+// spoil refuses every host of the object; the first reason counts.
+func (p *publication) spoil(why, field, format string, args ...any) {
+	if p.spoilt == nil {
+		p.spoilt = p.refuse(why, field, format, args...)
+	}
+}
+
+// publish turns the object's routes into claims.
+func (p *publication) publish(offers []offer) Result {
+	for _, o := range offers {
+		if o.refusal != nil {
+			p.report(o.refusal)
+		}
+	}
+	if p.wish.named {
+		p.publishNamed(offers)
+	} else {
+		p.publishListed(offers)
+	}
+	if len(p.claims) == 0 && p.spoilt != nil {
+		p.report(p.spoilt)
+	}
+	for _, claim := range p.claims {
+		p.result.Claims = append(p.result.Claims, claim)
+	}
+	slices.SortFunc(p.result.Claims, func(a, b Claim) int { return cmp.Compare(a.Host, b.Host) })
+	return p.result
+}
+
+// publishNamed publishes the hosts of the hosts annotation that a route covers.
+// The others are refused one by one.
+func (p *publication) publishNamed(offers []offer) {
+	field := annotationField(v1alpha1.AnnotationHosts)
+	for _, written := range p.wish.hosts {
+		host, err := parseHost(written)
+		switch {
+		case err != nil:
+			p.report(p.refuse(reason.AnnotationInvalid, field, "%v; correct it", err))
+		case slices.ContainsFunc(offers, func(o offer) bool { return o.hosts != nil && o.hosts.Covers(host) }):
+			p.claim(host, nil)
+		default:
+			p.claim(host, p.refuse(reason.HostNotCovered, field, "none of the object's rules matches %s, or not surely; correct the annotation, or the rule", host))
+		}
+	}
+}
+
+// publishListed publishes the hosts that the routes name.
+func (p *publication) publishListed(offers []offer) {
+	if len(offers) == 0 {
+		p.report(p.refuse(reason.UnknownHosts, "spec", "it has no routes; add one, or remove the annotation %s", v1alpha1.AnnotationExpose))
+	}
+	for _, o := range offers {
+		if o.hosts == nil {
+			continue
+		}
+		switch hosts, listed := o.hosts.List(); {
+		case !listed:
+			p.report(p.refuse(reason.UnknownHosts, o.field, "it matches %s; name the hosts to publish in the annotation %s", o.hosts, v1alpha1.AnnotationHosts))
+		case len(hosts) == 0:
+			p.report(p.refuse(reason.RuleInvalid, o.field, "it matches no host; correct the rule"))
+		default:
+			p.publishHosts(o.field, hosts)
+		}
+	}
+}
+
+func (p *publication) publishHosts(field string, hosts []string) {
+	for _, host := range hosts {
+		if err := checkSpelling(host); err != nil {
+			p.report(p.refuse(reason.HostInvalid, field, "%v; it cannot be published", err))
+			continue
+		}
+		p.claim(host, nil)
+	}
+}
+
+// claim adds a claim on a host, once.
+func (p *publication) claim(host string, refusal *Refusal) {
+	if _, claimed := p.claims[host]; claimed {
+		return
+	}
+	if p.spoilt != nil {
+		refusal = p.spoilt
+	}
+	p.claims[host] = Claim{
+		Source:  p.source,
+		Created: p.object.GetCreationTimestamp().Time,
+		Host:    host,
+		Options: p.wish.options,
+		Refusal: refusal,
+	}
+}
+
+// report adds a refusal that has no host to hang it on.
+func (p *publication) report(refusal *Refusal) {
+	p.result.Refusals = append(p.result.Refusals, *refusal)
+}
