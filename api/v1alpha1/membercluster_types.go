@@ -9,7 +9,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:resource:scope=Cluster,shortName=mcl,categories=usher
 // +kubebuilder:printcolumn:name=Ready,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name=Reason,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
-// +kubebuilder:printcolumn:name=Ingress,type=string,JSONPath=`.status.ingress.addresses`
+// +kubebuilder:printcolumn:name=Ingress,type=string,JSONPath=`.status.ingress.summary`
 // +kubebuilder:printcolumn:name=Hosts,type=integer,JSONPath=`.status.hosts`
 // +kubebuilder:printcolumn:name=Version,type=string,JSONPath=`.status.kubernetesVersion`
 // +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
@@ -174,6 +174,7 @@ type MemberClusterStatus struct {
 	KubernetesVersion string `json:"kubernetesVersion,omitempty"`
 	// Hosts is the number of accepted ExposedHosts that this member holds.
 	// +optional
+	// +kubebuilder:default=0
 	Hosts int32 `json:"hosts"`
 	// LastSyncTime is when the member last came in sync.
 	// +optional
@@ -198,6 +199,9 @@ type ResolvedIngress struct {
 	// ProxyProtocol is the header that each connection starts with.
 	// +optional
 	ProxyProtocol ProxyProtocol `json:"proxyProtocol,omitempty"`
+	// Summary is the first address and the HTTPS port, and how many more addresses there are, for kubectl's columns.
+	// +optional
+	Summary string `json:"summary,omitempty"`
 }
 
 // SourceRefusal is a refused source that names no host.

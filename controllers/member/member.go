@@ -286,6 +286,11 @@ func (m *member) launch(ctx context.Context) {
 func (m *member) end() {
 	m.life.Lock()
 	defer m.life.Unlock()
+	m.endLocked()
+}
+
+// endLocked is end for a caller that holds m.life.
+func (m *member) endLocked() {
 	if m.cancel != nil {
 		m.cancel()
 		<-m.done
@@ -295,8 +300,10 @@ func (m *member) end() {
 
 // reconfigure ends the loop where it should connect in another way.
 func (m *member) reconfigure(config Config) {
+	m.life.Lock()
+	defer m.life.Unlock()
 	if !m.config.same(config) {
-		m.end()
+		m.endLocked()
 		m.config = config
 	}
 }

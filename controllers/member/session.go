@@ -114,28 +114,40 @@ func (s *session) probe(ctx context.Context) (version string, err error) {
 func (s *session) served(ctx context.Context) ([]kind, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	kindsOf := map[schema.GroupVersion][]string{}
+	byGroup := map[schema.GroupVersion][]string{} // group and version → kinds
 	var served []kind
 	for _, k := range kinds {
-		gv := k.gvk.GroupVersion()
 		if !s.wants(k, served) {
 			continue
 		}
-		if _, asked := kindsOf[gv]; !asked {
-			resources, err := s.discovery.ServerResourcesForGroupVersionWithContext(ctx, gv.String())
-			if err != nil && !apierrors.IsNotFound(err) {
+		gv := k.gvk.GroupVersion()
+		if _, asked := byGroup[gv]; !asked {
+			var err error
+			if byGroup[gv], err = s.kindsOf(ctx, gv); err != nil {
 				return nil, fmt.Errorf("discover %s: %w", gv, err)
 			}
-			kindsOf[gv] = []string{}
-			for _, r := range resources.APIResources {
-				kindsOf[gv] = append(kindsOf[gv], r.Kind)
-			}
 		}
-		if slices.Contains(kindsOf[gv], k.gvk.Kind) {
+		if slices.Contains(byGroup[gv], k.gvk.Kind) {
 			served = append(served, k)
 		}
 	}
 	return served, nil
+}
+
+// kindsOf returns the kinds of an API group's version; none where the cluster does not serve it.
+func (s *session) kindsOf(ctx context.Context, gv schema.GroupVersion) ([]string, error) {
+	resources, err := s.discovery.ServerResourcesForGroupVersionWithContext(ctx, gv.String())
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	names := make([]string, len(resources.APIResources))
+	for i, r := range resources.APIResources {
+		names[i] = r.Kind
+	}
+	return names, nil
 }
 
 // follow watches exactly the given kinds: it starts what is new and ends what is gone.

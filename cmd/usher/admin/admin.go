@@ -1,0 +1,100 @@
+// Package admin is the admin listener: health, readiness and metrics. It is the
+// one room that looks into both halves, and is meant for the operator's network,
+// never for the internet.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Server serves /healthz, /readyz and /metrics.
+type Server struct {
+	// Listen are the addresses to serve on, such as ":8080".
+	Listen []string
+	// Ready returns why usher is not ready to serve, or nil.
+	Ready func() error
+	// Metrics is what /metrics shows.
+	Metrics prometheus.Gatherer
+
+	draining  atomic.Bool
+	listeners []net.Listener
+}
+
+// Bind takes the addresses; nothing is served before Serve.
+func (s *Server) Bind() error {
+	for _, address := range s.Listen {
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			return fmt.Errorf("--admin-listen: %w", err)
+		}
+		s.listeners = append(s.listeners, listener)
+	}
+	return nil
+}
+
+// Addrs returns the addresses that Bind took.
+func (s *Server) Addrs() []netip.AddrPort {
+	addrs := make([]netip.AddrPort, len(s.listeners))
+	for i, listener := range s.listeners {
+		addrs[i] = listener.Addr().(*net.TCPAddr).AddrPort()
+	}
+	return addrs
+}
+
+// Drain makes the server report not ready from now on.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// Serve answers until ctx ends.
+func (s *Server) Serve(ctx context.Context) error {
+	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	failed := make(chan error, len(s.listeners))
+	for _, listener := range s.listeners {
+		go func() { failed <- server.Serve(listener) }()
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	_ = server.Close()
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.ready()) })
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}))
+	return mux
+}
+
+func (s *Server) ready() error {
+	if s.draining.Load() {
+		return errors.New("draining")
+	}
+	return s.Ready()
+}
+
+// answer says ok, or 503 and why not.
+func answer(w http.ResponseWriter, err error) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if err != nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = fmt.Fprintln(w, err)
+		return
+	}
+	_, _ = fmt.Fprintln(w, "ok")
+}

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/jovalle/usher/controllers/enroll"
+)
+
+const (
+	defaultNamespace      = "usher-system"
+	defaultClusterTimeout = 2 * time.Minute
+)
+
+func clusterCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "cluster",
+		Short: "Add, list and remove member clusters",
+		Args:  noArguments,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(clusterAddCommand(), clusterListCommand(), clusterRemoveCommand())
+	return cmd
+}
+
+// clusterOptions are the flags of the cluster commands.
+type clusterOptions struct {
+	enroll.Options
+	kubeconfig, context         string // of the member
+	edgeKubeconfig, edgeContext string
+	service                     string // NAMESPACE/NAME
+	dryRun                      bool
+	output                      string
+}
+
+// edgeFlags say where the edge cluster is.
+func (o *clusterOptions) edgeFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&o.edgeKubeconfig, "edge-kubeconfig", "", "kubeconfig `FILE` of the edge cluster (default: as kubectl)")
+	flags.StringVar(&o.edgeContext, "edge-context", "", "`CONTEXT` of the edge cluster (default: the current one)")
+}
+
+// memberFlags say where both clusters are, and how long they may take.
+func (o *clusterOptions) memberFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&o.context, "context", "", "`CONTEXT` of the member (default: the current one)")
+	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `FILE` of the member (default: as kubectl)")
+	o.edgeFlags(cmd)
+	flags.StringVarP(&o.Namespace, "namespace", "n", defaultNamespace, "`NAMESPACE` of usher in the edge cluster")
+	flags.DurationVar(&o.Timeout, "timeout", defaultClusterTimeout, "how long the whole may take")
+}
+
+func clusterAddCommand() *cobra.Command {
+	o := clusterOptions{}
+	cmd := &cobra.Command{
+		Use:   "add NAME",
+		Short: "Make a cluster a member, or rotate the token of one that is",
+		Long: `Make a cluster a member: an account in it that can only read what usher
+watches, and at the edge the Secret with its token and the MemberCluster. Of one
+that is a member already the token is rotated, without an interruption; the rest
+stays as it is, but for what flags change.
+
+With --dry-run nothing is written. What is printed can be kept in a repository,
+and is told apart by a label:
+
+  usher cluster add NAME --context CTX --dry-run > member.yaml
+  kubectl --context CTX apply -l app.kubernetes.io/component=member -f member.yaml
+  kubectl apply -l app.kubernetes.io/component=edge -f member.yaml
+
+The token is no part of it: the same command without --dry-run makes that.`,
+		Example: `  usher cluster add hades --context hades
+  usher cluster add illmatic --context illmatic --server https://192.168.1.20:6443 --address 192.168.1.20`,
+		Args: oneName,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Name = args[0]
+			return o.add(cmd)
+		},
+	}
+	flags := cmd.Flags()
+	o.memberFlags(cmd)
+	flags.StringArrayVar(&o.Addresses, "address", nil, "`ADDRESS` where the member's Traefik answers, without a port; may be given again (default: that of its Service)")
+	flags.StringVar(&o.service, "service", "", "`NAMESPACE/NAME` of Traefik's Service, whose load-balancer address is followed (default: it is looked for)")
+	flags.StringVar(&o.Server, "server", "", "`URL` at which the edge reaches the member's API server (default: the one in the kubeconfig)")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "print the manifests, and write nothing")
+	flags.StringVarP(&o.output, "output", "o", "", "`FORMAT` of --dry-run: yaml (default) or json")
+	return cmd
+}
+
+func (o *clusterOptions) add(cmd *cobra.Command) error {
+	if err := o.validateAdd(); err != nil {
+		return err
+	}
+	member, edge, err := o.connect()
+	if err != nil {
+		return err
+	}
+	if !o.dryRun {
+		o.Out = cmd.OutOrStdout()
+		return enroll.Add(cmd.Context(), edge, member, o.Options)
+	}
+	o.Out = cmd.ErrOrStderr()
+	manifests, err := enroll.Plan(cmd.Context(), edge, member, o.Options)
+	if err != nil {
+		return err
+	}
+	return enroll.Print(cmd.OutOrStdout(), manifests, o.output)
+}
+
+func (o *clusterOptions) validateAdd() error {
+	if o.output != "" && !o.dryRun {
+		return badFlag("output", "it needs --dry-run")
+	}
+	if err := checkFormat(o.output, enroll.FormatYAML, enroll.FormatJSON); err != nil {
+		return err
+	}
+	if o.service != "" {
+		namespace, name, _ := strings.Cut(o.service, "/")
+		if namespace == "" || name == "" || strings.Contains(name, "/") {
+			return badFlag("service", "%q is not NAMESPACE/NAME", o.service)
+		}
+		o.Service = types.NamespacedName{Namespace: namespace, Name: name}
+	}
+	return o.validate()
+}
+
+func (o *clusterOptions) validate() error {
+	if err := o.Validate(); err != nil {
+		return &usageError{err}
+	}
+	return nil
+}
+
+// connect reads the kubeconfigs of both clusters.
+func (o *clusterOptions) connect() (member, edge *enroll.Cluster, err error) {
+	if edge, err = o.connectEdge(); err != nil {
+		return nil, nil, err
+	}
+	if member, err = enroll.Connect(o.kubeconfig, o.context); err != nil {
+		return nil, edge, fmt.Errorf("connect to the member: %w", err)
+	}
+	return member, edge, nil
+}
+
+func (o *clusterOptions) connectEdge() (*enroll.Cluster, error) {
+	edge, err := enroll.Connect(o.edgeKubeconfig, o.edgeContext)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the edge: %w", err)
+	}
+	return edge, nil
+}
+
+func clusterListCommand() *cobra.Command {
+	o := clusterOptions{}
+	cmd := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List the member clusters",
+		Args:    noArguments,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return o.list(cmd) },
+	}
+	o.edgeFlags(cmd)
+	cmd.Flags().StringVarP(&o.output, "output", "o", "", "`FORMAT`: json, yaml or name (default: a table)")
+	return cmd
+}
+
+func (o *clusterOptions) list(cmd *cobra.Command) error {
+	if err := checkFormat(o.output, enroll.FormatJSON, enroll.FormatYAML, enroll.FormatName); err != nil {
+		return err
+	}
+	edge, err := o.connectEdge()
+	if err != nil {
+		return err
+	}
+	members, err := enroll.List(cmd.Context(), edge)
+	switch {
+	case err != nil:
+		return err
+	case o.output != "":
+		return enroll.Print(cmd.OutOrStdout(), enroll.Objects(members), o.output)
+	case len(members) == 0:
+		fmt.Fprintln(cmd.ErrOrStderr(), "There is no member cluster yet: usher cluster add NAME --context CONTEXT")
+		return nil
+	}
+	return enroll.PrintTable(cmd.OutOrStdout(), members, time.Now())
+}
+
+func clusterRemoveCommand() *cobra.Command {
+	o := clusterOptions{}
+	cmd := &cobra.Command{
+		Use:     "remove NAME",
+		Aliases: []string{"rm"},
+		Short:   "Withdraw a member's hosts, and take back all that add made in both clusters",
+		Args:    oneName,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Name = args[0]
+			return o.remove(cmd)
+		},
+	}
+	o.memberFlags(cmd)
+	cmd.Flags().BoolVar(&o.Force, "force", false, "remove what is at the edge though the member cannot be reached")
+	return cmd
+}
+
+func (o *clusterOptions) remove(cmd *cobra.Command) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	member, edge, err := o.connect()
+	if err != nil && (edge == nil || !o.Force) {
+		return err
+	}
+	o.Out = cmd.OutOrStdout()
+	if err != nil {
+		fmt.Fprintf(o.Out, "the member is left as it is: %v\n", err)
+	}
+	return enroll.Remove(cmd.Context(), edge, member, o.Options)
+}
+
+// checkFormat refuses a value of --output that is none of those; the empty one is the default.
+func checkFormat(format string, known ...string) error {
+	if format == "" || slices.Contains(known, format) {
+		return nil
+	}
+	return badFlag("output", "%q is none of %s", format, strings.Join(known, ", "))
+}
+
+// oneName takes exactly one argument.
+func oneName(_ *cobra.Command, args []string) error {
+	switch len(args) {
+	case 0:
+		return &usageError{errors.New("NAME is missing: what the member is to be called")}
+	case 1:
+		return nil
+	}
+	return &usageError{fmt.Errorf("unexpected argument %q", args[1])}
+}

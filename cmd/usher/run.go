@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/jovalle/usher/cmd/usher/admin"
+	"github.com/jovalle/usher/proxy"
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+// runOptions are the flags of usher run.
+type runOptions struct {
+	kubeconfig  string
+	namespace   string
+	controllers bool
+	proxy       bool
+	leaderElect bool
+	admin       []string
+	logLevel    string
+	trusted     []string // --proxy-protocol-from
+	server      proxy.Server
+}
+
+func runCommand() *cobra.Command {
+	o := runOptions{}
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the controllers and the proxy",
+		Args:  noArguments,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `FILE` of the edge cluster (default: in-cluster)")
+	flags.StringVar(&o.namespace, "namespace", "", "`NAME` of the namespace of the members' kubeconfig Secrets (default: the pod's own, else usher-system)")
+	flags.BoolVar(&o.controllers, "controllers", true, "run the control plane")
+	flags.BoolVar(&o.proxy, "proxy", true, "run the data plane")
+	flags.BoolVar(&o.leaderElect, "leader-elect", false, "elect one of several replicas to run the control plane")
+	flags.StringSliceVar(&o.server.HTTPSListen, "https-listen", []string{":443"}, "`ADDRESSES` for TLS connections")
+	flags.StringSliceVar(&o.server.HTTPListen, "http-listen", []string{":80"}, "`ADDRESSES` for plain HTTP")
+	flags.StringSliceVar(&o.admin, "admin-listen", []string{":8080"}, "`ADDRESSES` for health, readiness and metrics")
+	flags.StringSliceVar(&o.trusted, "proxy-protocol-from", nil, "`CIDRS` of clients that must send a PROXY header")
+	flags.IntVar(&o.server.MaxConnections, "max-connections", 0, "how many connections may be open; 0: what the descriptor limit allows")
+	flags.IntVar(&o.server.MaxConnectionsPerClient, "max-connections-per-client", 0, "how many connections one client address may have; 0: any number")
+	flags.DurationVar(&o.server.DrainTimeout, "drain-timeout", proxy.DefaultDrainTimeout, "how long open connections may go on after SIGTERM")
+	flags.DurationVar(&o.server.IdleTimeout, "idle-timeout", proxy.DefaultIdleTimeout, "how long a connection may be silent")
+	flags.DurationVar(&o.server.HelloTimeout, "hello-timeout", proxy.DefaultHelloTimeout, "how long a client may take for its ClientHello or request header")
+	flags.DurationVar(&o.server.DialTimeout, "dial-timeout", proxy.DefaultDialTimeout, "how long a backend address may take to answer")
+	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
+	return cmd
+}
+
+// validate turns flags into options, and refuses what makes no sense together.
+func (o *runOptions) validate() error {
+	if !o.controllers && !o.proxy {
+		return &usageError{errors.New("--controllers=false and --proxy=false leave nothing to run")}
+	}
+	for _, cidr := range o.trusted {
+		prefix, err := netip.ParsePrefix(cidr)
+		if err != nil {
+			return badFlag("proxy-protocol-from", "%w", err)
+		}
+		o.server.ProxyProtocolFrom = append(o.server.ProxyProtocolFrom, prefix.Masked())
+	}
+	for name, d := range map[string]time.Duration{
+		"drain-timeout": o.server.DrainTimeout, "idle-timeout": o.server.IdleTimeout,
+		"hello-timeout": o.server.HelloTimeout, "dial-timeout": o.server.DialTimeout,
+	} {
+		if d <= 0 {
+			return badFlag(name, "%v is not a positive duration", d)
+		}
+	}
+	if o.server.MaxConnections < 0 {
+		return badFlag("max-connections", "%d is negative", o.server.MaxConnections)
+	}
+	if o.server.MaxConnectionsPerClient < 0 {
+		return badFlag("max-connections-per-client", "%d is negative", o.server.MaxConnectionsPerClient)
+	}
+	if o.namespace == "" {
+		o.namespace = ownNamespace()
+	}
+	return nil
+}
+
+// run runs both halves until ctx ends, and then drains.
+func (o *runOptions) run(ctx context.Context) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	log, err := newLogger(o.logLevel)
+	if err != nil {
+		return err
+	}
+	edge, err := edgeConfig(o.kubeconfig)
+	if err != nil {
+		return err
+	}
+	table := &routing.Live{}
+	control := &control{options: o, edge: edge, table: table, log: log}
+	adminServer := &admin.Server{Listen: o.admin, Ready: control.ready, Metrics: metrics.Registry}
+	if err := adminServer.Bind(); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx)) // metrics go on while connections drain
+	defer stopAdmin()
+	if o.proxy {
+		o.server.Table, o.server.Log = table, log.WithName("proxy")
+		if err := o.server.Listen(); err != nil {
+			return err
+		}
+		if err := metrics.Registry.Register(o.server.Collector()); err != nil {
+			return fmt.Errorf("register the proxy's metrics: %w", err)
+		}
+		group.Go(func() error { defer stopAdmin(); return o.server.Serve(ctx) })
+	} else {
+		context.AfterFunc(ctx, stopAdmin)
+	}
+	context.AfterFunc(ctx, adminServer.Drain)
+	group.Go(func() error { return control.run(ctx) })
+	group.Go(func() error { return adminServer.Serve(adminCtx) })
+	log.Info("Started", "version", version, "https", o.server.HTTPSAddrs(), "http", o.server.HTTPAddrs(), "admin", adminServer.Addrs())
+	err = group.Wait()
+	log.Info("Stopped")
+	return err
+}
+
+// newLogger returns the process's logger, and makes Kubernetes' libraries use it.
+func newLogger(level string) (logr.Logger, error) {
+	var parsed zapcore.Level
+	if err := parsed.UnmarshalText([]byte(level)); err != nil || (level != "debug" && level != "info" && level != "error") {
+		return logr.Logger{}, badFlag("log-level", "%q is none of debug, info, error", level)
+	}
+	log := zap.New(zap.Level(parsed), zap.StacktraceLevel(zapcore.PanicLevel))
+	ctrl.SetLogger(log)
+	klog.SetLogger(log.WithName("kubernetes"))
+	return log, nil
+}
+
+// edgeConfig returns how to reach the edge cluster.
+func edgeConfig(file string) (*rest.Config, error) {
+	config, err := rest.InClusterConfig()
+	if file != "" {
+		config, err = clientcmd.BuildConfigFromFlags("", file)
+	}
+	switch {
+	case errors.Is(err, rest.ErrNotInCluster):
+		return nil, badFlag("kubeconfig", "usher does not run in a cluster: give the edge cluster's kubeconfig")
+	case err != nil:
+		return nil, fmt.Errorf("--kubeconfig: %w", err)
+	}
+	config.QPS = -1 // the API server's own fairness bounds what we ask
+	config.UserAgent = "usher/" + version
+	return config, nil
+}
+
+// podNamespace is where Kubernetes tells a pod its namespace.
+const podNamespace = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+// ownNamespace returns the pod's namespace, else usher-system.
+func ownNamespace() string {
+	data, err := os.ReadFile(podNamespace)
+	if name := strings.TrimSpace(string(data)); err == nil && name != "" {
+		return name
+	}
+	return "usher-system"
+}

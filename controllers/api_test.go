@@ -1,0 +1,66 @@
+package controllers_test
+
+import (
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+)
+
+// What the API server itself refuses, before usher sees it.
+func TestAPIRefusesInvalidObjects(t *testing.T) {
+	c := edge(t)
+	for _, test := range []struct {
+		name, manifest, says string
+	}{
+		{"a name that is not the host", exposedHost("other.techn.is", "{host: whoami.techn.is}"), "metadata.name must be spec.host"},
+		{"a wildcard's name without 'wildcard.'", exposedHost("techn.is", "{host: '*.techn.is'}"), "metadata.name must be spec.host"},
+		{"an upper-case host", exposedHost("a.techn.is", "{host: A.techn.is}"), "lower-case ASCII labels"},
+		{"an IP address for a host", exposedHost("192.0.2.1", "{host: 192.0.2.1}"), "no IP address"},
+		{"a trailing dot", exposedHost("a.techn.is", "{host: a.techn.is.}"), "no trailing dot"},
+		{"a wildcard in the middle", exposedHost("a.techn.is", "{host: a.*.techn.is}"), "lower-case ASCII labels"},
+		{"a wildcard over a top-level domain", exposedHost("wildcard.is", "{host: '*.is'}"), "top-level domain"},
+		{"a host that an object's name could not tell from a wildcard", exposedHost("wildcard.techn.is", "{host: wildcard.techn.is}"), "stands for '*'"},
+		{"a backend with cluster and address", exposedHost("a.techn.is", "{host: a.techn.is, backends: [{cluster: hades, address: 192.0.2.1}]}"), "exactly one of cluster and address"},
+		{"a backend with neither", exposedHost("a.techn.is", "{host: a.techn.is, backends: [{httpsPort: 443}]}"), "exactly one of cluster and address"},
+		{"a port beside a cluster", exposedHost("a.techn.is", "{host: a.techn.is, backends: [{cluster: hades, httpsPort: 8443}]}"), "ports go with an address"},
+		{"a port out of range", exposedHost("a.techn.is", "{host: a.techn.is, backends: [{address: 192.0.2.1, httpsPort: 70000}]}"), "less than or equal to 65535"},
+		{"an address with a port", exposedHost("a.techn.is", "{host: a.techn.is, backends: [{address: '192.0.2.1:443'}]}"), "without a port"},
+		{"a client that is no CIDR", exposedHost("a.techn.is", "{host: a.techn.is, allowFrom: [192.168.0.300/16]}"), "not a CIDR"},
+		{"an unknown mode of plain HTTP", exposedHost("a.techn.is", "{host: a.techn.is, plainHTTP: Maybe}"), "Unsupported value"},
+		{"a field that does not exist yet", exposedHost("a.techn.is", "{host: a.techn.is, strategy: RoundRobin}"), "strategy"},
+		{"a domain with a wildcard", memberCluster("{allowedDomains: ['*.techn.is']}"), "without '*.'"},
+		{"an ingress address with a port", memberCluster("{ingress: {addresses: ['192.0.2.1:443']}}"), "without a port"},
+		{"an unknown PROXY protocol", memberCluster("{ingress: {proxyProtocol: V3}}"), "Unsupported value"},
+		{"an empty Secret name", memberCluster("{kubeconfig: {secretName: ''}}"), "secretName"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := bed.Cluster("edge").Apply(t.Context(), test.manifest)
+			if err == nil {
+				t.Fatal("it was accepted")
+			}
+			if !strings.Contains(err.Error(), test.says) {
+				t.Errorf("the error does not say %q: %v", test.says, err)
+			}
+		})
+	}
+	t.Run("a changed host", func(t *testing.T) {
+		eh := &v1alpha1.ExposedHost{Spec: v1alpha1.ExposedHostSpec{Host: "immutable.techn.is"}}
+		eh.Name = eh.Spec.Host
+		create(t, c, eh)
+		err := c.Patch(t.Context(), eh, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"host":"other.techn.is"}}`)))
+		if err == nil || !strings.Contains(err.Error(), "host is immutable") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func exposedHost(name, spec string) string {
+	return "{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: " + name + "}, spec: " + spec + "}"
+}
+
+func memberCluster(spec string) string {
+	return "{apiVersion: usher.techn.is/v1alpha1, kind: MemberCluster, metadata: {name: invalid}, spec: " + spec + "}"
+}

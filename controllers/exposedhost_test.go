@@ -1,0 +1,273 @@
+package controllers_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+func TestAnnotatedHostIsExposedAndWithdrawn(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	addMember(t, c, "hades", nil)
+	route := ingressRoute("whoami", "Host(`whoami.techn.is`)", exposed)
+	apply(t, "hades", route)
+	apply(t, "hades", ingressRoute("private", "Host(`private.techn.is`)"))
+
+	eh := awaitHost(t, c, "whoami.techn.is", ready("hades"))
+	if want := []v1alpha1.SourceRef{{Cluster: "hades", Kind: "IngressRoute", Namespace: "default", Name: "whoami"}}; !slices.Equal(eh.Status.Sources, want) {
+		t.Errorf("sources are %v", eh.Status.Sources)
+	}
+	if want := []string{"192.0.2.10:443"}; !slices.Equal(eh.Status.Backends, want) {
+		t.Errorf("backends are %v", eh.Status.Backends)
+	}
+	routed(t, table, "whoami.techn.is", "hades")
+	routed(t, table, "private.techn.is", "")
+
+	// Without its annotation it is withdrawn; with it, exposed again; deleted, withdrawn again.
+	must(t, bed.Cluster("hades").Apply(t.Context(), ingressRoute("whoami", "Host(`whoami.techn.is`)")))
+	awaitGone(t, c, "whoami.techn.is")
+	routed(t, table, "whoami.techn.is", "")
+	must(t, bed.Cluster("hades").Apply(t.Context(), route))
+	routed(t, table, "whoami.techn.is", "hades")
+	remove(t, "hades", route)
+	awaitGone(t, c, "whoami.techn.is")
+	routed(t, table, "whoami.techn.is", "")
+}
+
+func TestChangedRuleMovesTheHost(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	addMember(t, c, "hades", nil)
+	apply(t, "hades", ingressRoute("moving", "Host(`before.techn.is`)", exposed))
+	routed(t, table, "before.techn.is", "hades")
+	must(t, bed.Cluster("hades").Apply(t.Context(), ingressRoute("moving", "Host(`after.techn.is`)", exposed)))
+	routed(t, table, "after.techn.is", "hades")
+	routed(t, table, "before.techn.is", "")
+	awaitGone(t, c, "before.techn.is")
+}
+
+func TestIngressIsASource(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	addMember(t, c, "illmatic", nil)
+	apply(t, "illmatic", `{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: shop, namespace: default, annotations: {`+exposed+`}},
+		spec: {rules: [{host: shop.techn.is, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: app, port: {number: 80}}}}]}}, {host: '*.shop.techn.is'}]}}`)
+	awaitHost(t, c, "shop.techn.is", ready("illmatic"))
+	awaitHost(t, c, "wildcard.shop.techn.is", ready("illmatic"))
+	routed(t, table, "anything.shop.techn.is", "illmatic")
+	routed(t, table, "two.labels.shop.techn.is", "")
+}
+
+// What cannot be published is refused where a person looks, and is not routed.
+func TestRefusalsAreVisible(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	addMember(t, c, "hades", func(mc *v1alpha1.MemberCluster) { mc.Spec.AllowedDomains = []string{"techn.is"} })
+	apply(t, "hades", ingressRoute("outside", "Host(`outside.example.com`)", exposed))
+	apply(t, "hades", ingressRoute("malformed", "Host(`malformed.techn.is`)", exposed, "usher.techn.is/allow-from: everyone"))
+	apply(t, "hades", ingressRoute("catchall", "PathPrefix(`/`)", exposed))
+	awaitHost(t, c, "outside.example.com", refused("AllowedDomains"))
+	awaitHost(t, c, "malformed.techn.is", refused("AnnotationInvalid"))
+	routed(t, table, "outside.example.com", "")
+	routed(t, table, "malformed.techn.is", "")
+	eventually(t, "the refusal of what names no host", func() error {
+		var mc v1alpha1.MemberCluster
+		if err := c.Get(t.Context(), client.ObjectKey{Name: "hades"}, &mc); err != nil {
+			return err
+		}
+		if len(mc.Status.Refusals) != 1 || mc.Status.Refusals[0].Name != "catchall" || mc.Status.Refusals[0].Reason != "UnknownHosts" {
+			return fmt.Errorf("refusals are %+v", mc.Status.Refusals)
+		}
+		return nil
+	})
+
+	// The domain is allowed: what was refused is published, without another change.
+	var mc v1alpha1.MemberCluster
+	must(t, c.Get(t.Context(), client.ObjectKey{Name: "hades"}, &mc))
+	must(t, c.Patch(t.Context(), &mc, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"allowedDomains":["techn.is","example.com"]}}`))))
+	routed(t, table, "outside.example.com", "hades")
+}
+
+func TestPersonsExposedHostIsServedAndNeverRewritten(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	addMember(t, c, "hades", nil)
+	eh := &v1alpha1.ExposedHost{
+		ObjectMeta: metav1.ObjectMeta{Name: "nas.techn.is"},
+		Spec:       v1alpha1.ExposedHostSpec{Host: "nas.techn.is", Backends: []v1alpha1.HostBackend{{Address: "192.0.2.50", HTTPSPort: 8443}}},
+	}
+	create(t, c, eh)
+	got := awaitHost(t, c, "nas.techn.is", ready(""))
+	if want := []string{"192.0.2.50:8443"}; !slices.Equal(got.Status.Backends, want) {
+		t.Errorf("backends are %v", got.Status.Backends)
+	}
+	apply(t, "hades", ingressRoute("nas", "Host(`nas.techn.is`)", exposed))
+	got = awaitHost(t, c, "nas.techn.is", func(eh *v1alpha1.ExposedHost) error {
+		if len(eh.Status.Rivals) != 1 || eh.Status.Rivals[0].Reason != "HeldByManual" {
+			return fmt.Errorf("rivals are %+v", eh.Status.Rivals)
+		}
+		return nil
+	})
+	if got.Spec.Backends[0].Address != "192.0.2.50" || got.Labels[v1alpha1.LabelManaged] != "" {
+		t.Errorf("it was rewritten: %+v", got)
+	}
+	if route := table.Load().Lookup("nas.techn.is"); route == nil || route.Backends[0].HTTPSPort != 8443 {
+		t.Errorf("it is routed to %+v", route)
+	}
+	// The person's goes: the claim takes its place.
+	must(t, c.Delete(t.Context(), eh))
+	awaitHost(t, c, "nas.techn.is", ready("hades"))
+}
+
+// A host that two clusters claim is the older source's; when that goes, it is
+// handed over by one update, so that the table never lacks it.
+func TestConflictIsWonByTheOldestAndHandedOver(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	addMember(t, c, "hades", nil)
+	addMember(t, c, "illmatic", nil)
+	older := ingressRoute("contested", "Host(`contested.techn.is`)", exposed)
+	apply(t, "illmatic", older)
+	awaitHost(t, c, "contested.techn.is", ready("illmatic"))
+	eventually(t, "a later second", func() error { return laterThan(t, "illmatic", "contested") })
+	apply(t, "hades", older)
+	awaitHost(t, c, "contested.techn.is", func(eh *v1alpha1.ExposedHost) error {
+		if err := ready("illmatic")(eh); err != nil {
+			return err
+		}
+		if len(eh.Status.Rivals) != 1 || eh.Status.Rivals[0].Cluster != "hades" || eh.Status.Rivals[0].Reason != "HeldByAnother" {
+			return fmt.Errorf("rivals are %+v", eh.Status.Rivals)
+		}
+		return nil
+	})
+	awaitEvent(t, c, "contested.techn.is", "HeldByAnother")
+
+	stop := make(chan struct{})
+	gaps := make(chan int, 1)
+	go func() { // no look-up in between finds nothing
+		n := 0
+		for {
+			select {
+			case <-stop:
+				gaps <- n
+				return
+			default:
+				if table.Load().Lookup("contested.techn.is") == nil {
+					n++
+				}
+			}
+		}
+	}()
+	remove(t, "illmatic", older)
+	routed(t, table, "contested.techn.is", "hades")
+	close(stop)
+	if n := <-gaps; n > 0 {
+		t.Errorf("%d look-ups in between found no route", n)
+	}
+	awaitHost(t, c, "contested.techn.is", ready("hades"))
+	awaitEvent(t, c, "contested.techn.is", "HandedOver")
+}
+
+// laterThan fails until the clock's second is after the one in which a source was made.
+func laterThan(t *testing.T, cluster, name string) error {
+	t.Helper()
+	out, err := bed.Cluster(cluster).Kubectl(t.Context(), "get", "ingressroute", name, "-o", "jsonpath={.metadata.creationTimestamp}")
+	must(t, err)
+	if now := metav1.Now().UTC().Format("2006-01-02T15:04:05Z"); now <= out {
+		return fmt.Errorf("it is %s still", now)
+	}
+	return nil
+}
+
+// An object that is deleted by hand comes back: its source still asks for it.
+func TestDeletedExposedHostComesBack(t *testing.T) {
+	c := edge(t)
+	startUsher(t)
+	addMember(t, c, "hades", nil)
+	apply(t, "hades", ingressRoute("back", "Host(`back.techn.is`)", exposed))
+	first := awaitHost(t, c, "back.techn.is", ready("hades"))
+	must(t, c.Delete(t.Context(), first))
+	awaitHost(t, c, "back.techn.is", func(eh *v1alpha1.ExposedHost) error {
+		if eh.UID == first.UID {
+			return fmt.Errorf("it is the old one still")
+		}
+		return ready("hades")(eh)
+	})
+}
+
+// A change by hand of what usher owns is put right.
+func TestManagedSpecIsPutRight(t *testing.T) {
+	c := edge(t)
+	startUsher(t)
+	addMember(t, c, "hades", nil)
+	apply(t, "hades", ingressRoute("own", "Host(`own.techn.is`)", exposed, `usher.techn.is/allow-from: "192.168.0.0/16"`))
+	eh := awaitHost(t, c, "own.techn.is", ready("hades"))
+	must(t, c.Patch(t.Context(), eh, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"allowFrom":null,"backends":[{"address":"192.0.2.66"}]}}`))))
+	awaitHost(t, c, "own.techn.is", func(eh *v1alpha1.ExposedHost) error {
+		if len(eh.Spec.AllowFrom) != 1 || eh.Spec.Backends[0].Cluster != "hades" {
+			return fmt.Errorf("spec is %+v", eh.Spec)
+		}
+		return nil
+	})
+}
+
+// Deleting a MemberCluster is evidence: its hosts go.
+func TestDeletedMemberWithdrawsItsHosts(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	addMember(t, c, "hades", nil)
+	apply(t, "hades", ingressRoute("orphan", "Host(`orphan.techn.is`)", exposed))
+	routed(t, table, "orphan.techn.is", "hades")
+	must(t, c.Delete(t.Context(), &v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: "hades"}}))
+	awaitGone(t, c, "orphan.techn.is")
+	routed(t, table, "orphan.techn.is", "")
+}
+
+// What was admitted before usher started stays while a member is away: it is no evidence.
+func TestMemberAwayAtTheStartWithdrawsNothing(t *testing.T) {
+	c := edge(t)
+	stop := startControllers(t, &routing.Live{})
+	addMember(t, c, "hades", nil)
+	apply(t, "hades", ingressRoute("kept", "Host(`kept.techn.is`)", exposed))
+	awaitHost(t, c, "kept.techn.is", ready("hades"))
+	stop()
+
+	hades := bed.Cluster("hades")
+	hades.Stop()
+	table := startUsher(t)
+	awaitMember(t, c, "hades", v1alpha1.ConditionConnected, metav1.ConditionFalse, "Unreachable")
+	routed(t, table, "kept.techn.is", "hades")
+	awaitHost(t, c, "kept.techn.is", ready("hades"))
+
+	// It comes back, and what changed meanwhile is caught up.
+	must(t, hades.Start(context.Background()))
+	must(t, hades.Apply(t.Context(), ingressRoute("kept", "Host(`kept.techn.is`)")))
+	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	awaitGone(t, c, "kept.techn.is")
+	routed(t, table, "kept.techn.is", "")
+}
+
+func awaitEvent(t *testing.T, c client.Client, host, reason string) {
+	t.Helper()
+	eventually(t, "an Event "+reason+" on "+host, func() error {
+		var list corev1.EventList
+		if err := c.List(t.Context(), &list); err != nil {
+			return err
+		}
+		for _, e := range list.Items {
+			if e.InvolvedObject.Name == host && e.Reason == reason {
+				return nil
+			}
+		}
+		return fmt.Errorf("%d events, none of them", len(list.Items))
+	})
+}

@@ -1,0 +1,148 @@
+package controllers_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+)
+
+func TestMemberBecomesReady(t *testing.T) {
+	c := edge(t)
+	startUsher(t)
+	addMember(t, c, "hades", nil)
+	mc := awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	if mc.Status.KubernetesVersion == "" || mc.Status.LastSyncTime == nil {
+		t.Errorf("version or time of sync is missing: %+v", mc.Status)
+	}
+	if mc.Status.Ingress.HTTPSPort != 443 || mc.Status.Ingress.HTTPPort != 80 {
+		t.Errorf("the ports are not the defaults: %+v", mc.Status.Ingress)
+	}
+}
+
+// Without addresses in its spec, a member's ingress is where its Traefik Service's load balancer is.
+func TestMemberTakesAddressesFromItsService(t *testing.T) {
+	c := edge(t)
+	startUsher(t)
+	addMember(t, c, "hades", func(mc *v1alpha1.MemberCluster) { mc.Spec.Ingress.Addresses = nil })
+	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionFalse, "NoIngressAddress")
+
+	member := clientOf(t, "hades")
+	apply(t, "hades", "{apiVersion: v1, kind: Namespace, metadata: {name: kube-system}}")
+	service := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "traefik"},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, Ports: []corev1.ServicePort{{Port: 443}}},
+	}
+	create(t, member, service)
+	service.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.77"}}
+	must(t, member.Status().Update(t.Context(), service))
+	mc := awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	if !slices.Equal(mc.Status.Ingress.Addresses, []string{"192.0.2.77"}) {
+		t.Errorf("addresses are %v", mc.Status.Ingress.Addresses)
+	}
+}
+
+func TestBrokenKubeconfigIsToldAndHarmsNoOther(t *testing.T) {
+	c := edge(t)
+	startUsher(t)
+	addMember(t, c, "hades", nil)
+	for _, test := range []struct {
+		name, kubeconfig, reason string
+	}{
+		{"no Secret", "", "SecretNotFound"},
+		{"no kubeconfig at all", "not: [a, kubeconfig", "KubeconfigInvalid"},
+		{"an exec plugin", kubeconfigWith("https://127.0.0.1:1", "exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/true}"), "KubeconfigInvalid"},
+		{"a token file", kubeconfigWith("https://127.0.0.1:1", "tokenFile: /etc/passwd"), "KubeconfigInvalid"},
+		{"a client certificate's path", kubeconfigWith("https://127.0.0.1:1", "client-certificate: /etc/passwd"), "KubeconfigInvalid"},
+		{"an address where nothing listens", kubeconfigWith("https://127.0.0.1:1", "token: x"), "Unreachable"},
+		{"an unknown CA", kubeconfigWith("https://"+bed.Cluster("illmatic").Address().String(), "token: x"), "CertificateInvalid"},
+		{"a wrong token", wrongToken(t), "Unauthorized"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.kubeconfig != "" {
+				create(t, c, &corev1.Secret{
+					ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "broken"},
+					Data:       map[string][]byte{"kubeconfig": []byte(test.kubeconfig)},
+				})
+			}
+			create(t, c, &v1alpha1.MemberCluster{
+				ObjectMeta: metav1.ObjectMeta{Name: "broken"},
+				Spec:       v1alpha1.MemberClusterSpec{Kubeconfig: &v1alpha1.KubeconfigRef{SecretName: "broken"}},
+			})
+			awaitMember(t, c, "broken", v1alpha1.ConditionConnected, metav1.ConditionFalse, test.reason)
+			awaitMember(t, c, "broken", v1alpha1.ConditionReady, metav1.ConditionFalse, test.reason)
+		})
+	}
+	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+}
+
+// A repaired Secret connects the member without anything else being done.
+func TestRepairedSecretConnects(t *testing.T) {
+	c := edge(t)
+	startUsher(t)
+	addMember(t, c, "hades", func(mc *v1alpha1.MemberCluster) { mc.Spec.Kubeconfig.SecretName = "late" })
+	awaitMember(t, c, "hades", v1alpha1.ConditionConnected, metav1.ConditionFalse, "SecretNotFound")
+	kubeconfig, err := bed.Cluster("hades").Kubeconfig()
+	must(t, err)
+	create(t, c, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "late"}, Data: map[string][]byte{"kubeconfig": kubeconfig}})
+	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+}
+
+// A member without a permission says which, and works once it is granted.
+func TestForbiddenIsTold(t *testing.T) {
+	c := edge(t)
+	startUsher(t)
+	apply(t, "hades", "{apiVersion: v1, kind: ServiceAccount, metadata: {name: powerless, namespace: default}}")
+	kubeconfig, err := bed.Cluster("hades").KubeconfigFor(t.Context(), "default", "powerless")
+	must(t, err)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "powerless"}, Data: map[string][]byte{"kubeconfig": kubeconfig}}
+	create(t, c, secret)
+	create(t, c, &v1alpha1.MemberCluster{
+		ObjectMeta: metav1.ObjectMeta{Name: "powerless"},
+		Spec: v1alpha1.MemberClusterSpec{
+			Kubeconfig: &v1alpha1.KubeconfigRef{SecretName: "powerless"},
+			Ingress:    v1alpha1.IngressEndpoint{Addresses: []string{"192.0.2.1"}},
+		},
+	})
+	awaitMember(t, c, "powerless", v1alpha1.ConditionSynced, metav1.ConditionFalse, "Forbidden")
+	apply(t, "hades", `{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: powerless},
+		roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}, subjects: [{kind: ServiceAccount, name: powerless, namespace: default}]}`)
+	awaitMember(t, c, "powerless", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+}
+
+// status.hosts counts what the member serves.
+func TestMemberCountsItsHosts(t *testing.T) {
+	c := edge(t)
+	startUsher(t)
+	addMember(t, c, "hades", nil)
+	for i := range 3 {
+		name := fmt.Sprintf("counted%d", i)
+		apply(t, "hades", ingressRoute(name, fmt.Sprintf("Host(`%s.techn.is`)", name), exposed))
+	}
+	eventually(t, "three hosts", func() error {
+		var mc v1alpha1.MemberCluster
+		if err := c.Get(t.Context(), client.ObjectKey{Name: "hades"}, &mc); err != nil {
+			return err
+		}
+		if mc.Status.Hosts != 3 {
+			return fmt.Errorf("counts %d", mc.Status.Hosts)
+		}
+		return nil
+	})
+}
+
+func kubeconfigWith(server, user string) string {
+	return fmt.Sprintf("{apiVersion: v1, kind: Config, current-context: a, contexts: [{name: a, context: {cluster: a, user: a}}], clusters: [{name: a, cluster: {server: %q}}], users: [{name: a, user: {%s}}]}", server, user)
+}
+
+func wrongToken(t *testing.T) string {
+	t.Helper()
+	kubeconfig, err := bed.Cluster("illmatic").KubeconfigWithToken("wrong")
+	must(t, err)
+	return string(kubeconfig)
+}
