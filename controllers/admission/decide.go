@@ -1,6 +1,105 @@
 package admission
 
+import (
+	"fmt"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/controllers/source"
+)
+
 // Decide decides who holds the host.
+//
+// A person's ExposedHost wins over every claim. Then the oldest sound claim wins
+// for its cluster, and with it all other sound claims of that cluster; whoever is
+// left is a rival. Where no claim is sound, the host is refused for the first
+// one's reason. Where there is no claim, the host is withdrawn: on evidence only,
+// for what a cluster that is not in sync holds, it keeps.
 func Decide(in Input, policy Policy) Decision {
-	return Decision{}
+	candidates := judge(in, policy)
+	if in.Manual {
+		return manual(candidates)
+	}
+	if len(candidates) == 0 {
+		return Decision{Withdraw: true}
+	}
+	for _, c := range candidates {
+		if c.Refusal == nil {
+			return admit(c, candidates, policy)
+		}
+	}
+	return refuse(candidates)
+}
+
+// manual leaves the host to a person.
+func manual(candidates []source.Claim) Decision {
+	d := Decision{Accepted: true, Reason: reason.Manual, Message: "a person wrote this ExposedHost"}
+	for _, c := range candidates {
+		d.Rivals = append(d.Rivals, rival(c, reason.HeldByManual))
+	}
+	return d
+}
+
+// admit gives the host to the winner's cluster.
+func admit(winner source.Claim, candidates []source.Claim, policy Policy) Decision {
+	d := Decision{Accepted: true, Reason: reason.Admitted, Cluster: winner.Source.Cluster, Options: winner.Options}
+	for _, c := range candidates {
+		if c.Refusal != nil || c.Source.Cluster != d.Cluster {
+			d.Rivals = append(d.Rivals, rival(c, reason.HeldByAnother))
+			continue
+		}
+		d.Sources = append(d.Sources, c.Source)
+		if !c.Options.Equal(winner.Options) {
+			d.Differences = append(d.Differences, difference(c, winner))
+		}
+	}
+	d.Message = admitted(winner, d, policy)
+	return d
+}
+
+func admitted(winner source.Claim, d Decision, policy Policy) string {
+	message := fmt.Sprintf("held by %s", describe(winner.Source))
+	if !policy.Clusters[d.Cluster].InSync {
+		message += "; its cluster is not in sync, and keeps the host until it is"
+	}
+	if len(d.Differences) > 0 {
+		message += "; " + d.Differences[0].Message
+	}
+	if n := len(d.Differences); n > 1 {
+		message += fmt.Sprintf(", and %d more sources differ", n-1)
+	}
+	return message
+}
+
+// refuse refuses the host for the reason of the first candidate.
+func refuse(candidates []source.Claim) Decision {
+	first := candidates[0]
+	d := Decision{
+		Reason: first.Refusal.Reason, Message: first.Refusal.Message,
+		Cluster: first.Source.Cluster, Options: first.Options,
+	}
+	for _, c := range candidates {
+		if c.Source.Cluster == d.Cluster {
+			d.Sources = append(d.Sources, c.Source)
+		} else {
+			d.Rivals = append(d.Rivals, rival(c, ""))
+		}
+	}
+	return d
+}
+
+// rival lists a candidate with its own reason, or where it is sound, with that of
+// the decision.
+func rival(c source.Claim, sound string) v1alpha1.Rival {
+	if c.Refusal != nil {
+		return v1alpha1.Rival{SourceRef: c.Source, Reason: c.Refusal.Reason}
+	}
+	return v1alpha1.Rival{SourceRef: c.Source, Reason: sound}
+}
+
+func describe(ref v1alpha1.SourceRef) string {
+	if ref.Kind == "" {
+		return "cluster " + ref.Cluster
+	}
+	return fmt.Sprintf("%s %s/%s of cluster %s", ref.Kind, ref.Namespace, ref.Name, ref.Cluster)
 }

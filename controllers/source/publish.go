@@ -137,7 +137,7 @@ func (p *publication) claim(host string, refusal *Refusal) {
 	if _, claimed := p.claims[host]; claimed {
 		return
 	}
-	if p.spoilt != nil {
+	if refusal == nil {
 		refusal = p.spoilt
 	}
 	p.claims[host] = Claim{

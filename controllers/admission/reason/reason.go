@@ -57,7 +57,7 @@ func All() []Reason {
 		{Manual, "A person wrote the ExposedHost.", ""},
 		{OptionsUncertain, "The oldest source of the host in this cluster, whose options count, has a malformed annotation.", "Correct that source's annotation."},
 		{ParentNotAccepted, "No parent of the route, a Gateway or an IngressRoute, takes it.", "See the route's status.parents, or create the parent that it names."},
-		{RuleInvalid, "A rule cannot be read, or its two possible readings differ.", "Correct the rule; the message gives the position, or asks for the route's syntax."},
+		{RuleInvalid, "A rule cannot be read, matches no host, or means one thing in Traefik 2 and another in Traefik 3.", "Correct the rule; the message gives the position, or asks for the route's syntax."},
 		{TLSMissing, "An IngressRouteTCP without tls takes no TLS connections, so that its hosts mean nothing.", "Set spec.tls; tls: {passthrough: true} leaves TLS to the service."},
 		{UnknownHosts, "The source's rules do not name their hosts.", "Name the hosts to publish in the annotation usher.techn.is/hosts."},
 	}

@@ -1,0 +1,91 @@
+package admission
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/controllers/source"
+)
+
+// judge returns the claims that count, in the order in which they are preferred,
+// each with its refusal by the source or by the checks. What a cluster that is
+// not in sync holds comes first: its age is unknown, and nobody takes it away.
+func judge(in Input, policy Policy) []source.Claim {
+	held := holding(in, policy)
+	claims := slices.DeleteFunc(slices.Clone(in.Claims), func(c source.Claim) bool {
+		_, exists := policy.Clusters[c.Source.Cluster]
+		return !exists || len(held) > 0 && c.Source.Cluster == in.Current.Cluster
+	})
+	slices.SortFunc(claims, preference)
+	court := court{policy: policy, leading: leading(claims)}
+	for i, claim := range claims {
+		claims[i].Refusal = court.judge(claim)
+	}
+	return append(held, claims...)
+}
+
+// preference orders claims: the oldest first, and then by name, so that the order
+// is the same each time.
+func preference(a, b source.Claim) int {
+	return cmp.Or(
+		a.Created.Compare(b.Created),
+		cmp.Compare(a.Source.Cluster, b.Source.Cluster),
+		cmp.Compare(a.Source.Kind, b.Source.Kind),
+		cmp.Compare(a.Source.Namespace, b.Source.Namespace),
+		cmp.Compare(a.Source.Name, b.Source.Name),
+	)
+}
+
+// leading returns each cluster's claim whose options count: the oldest of those
+// that publish the host, or would if their annotations could be read. Claims are
+// in order of preference.
+func leading(claims []source.Claim) map[string]source.Claim {
+	first := map[string]source.Claim{} // cluster → claim
+	for _, claim := range claims {
+		if claim.Refusal != nil && claim.Refusal.Reason != reason.AnnotationInvalid {
+			continue
+		}
+		if _, found := first[claim.Source.Cluster]; !found {
+			first[claim.Source.Cluster] = claim
+		}
+	}
+	return first
+}
+
+// holding returns what a cluster that is there, but not in sync, holds by the
+// ExposedHost as it stands: as it is not known to be gone, it stays. What its
+// MemberCluster says now is known, and counts.
+func holding(in Input, policy Policy) []source.Claim {
+	if in.Current == nil {
+		return nil
+	}
+	cluster, exists := policy.Clusters[in.Current.Cluster]
+	if !exists || cluster.InSync {
+		return nil
+	}
+	refs := in.Current.Sources
+	if len(refs) == 0 { // the status was never written
+		refs = []v1alpha1.SourceRef{{Cluster: in.Current.Cluster}}
+	}
+	var held []source.Claim
+	for _, ref := range refs {
+		claim := source.Claim{Source: ref, Host: in.Host, Options: in.Current.Options}
+		claim.Refusal = heldRefusal(claim, *in.Current, court{policy: policy})
+		held = append(held, claim)
+	}
+	return held
+}
+
+// heldRefusal is why a cluster does not hold a host that it is recorded to claim.
+func heldRefusal(claim source.Claim, current Holding, in court) *source.Refusal {
+	switch {
+	case current.Accepted:
+		return domainAllowed(claim, in)
+	case current.Reason == "":
+		return clusterInSync(claim, in)
+	default:
+		return &source.Refusal{Reason: current.Reason, Message: current.Message}
+	}
+}

@@ -1,0 +1,85 @@
+package admission
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/controllers/source"
+)
+
+// check is one test that a claim must pass: it returns why it does not, or nil.
+type check func(claim source.Claim, in court) *source.Refusal
+
+// checks are made in this order; the first refusal counts.
+var checks = []check{
+	clusterInSync,
+	claimSound,
+	domainAllowed,
+	optionsCertain,
+}
+
+// court is what the checks look at besides the claim.
+type court struct {
+	policy Policy
+	// leading: cluster → its claim whose options count
+	leading map[string]source.Claim
+}
+
+func (c court) judge(claim source.Claim) *source.Refusal {
+	for _, check := range checks {
+		if refusal := check(claim, c); refusal != nil {
+			return refusal
+		}
+	}
+	return nil
+}
+
+// clusterInSync refuses claims that may be out of date.
+func clusterInSync(claim source.Claim, in court) *source.Refusal {
+	cluster := claim.Source.Cluster
+	if in.policy.Clusters[cluster].InSync {
+		return nil
+	}
+	return refusal(reason.ClusterNotReady, "cluster %s is not in sync, so that its claims are unknown; see the conditions of its MemberCluster", cluster)
+}
+
+// claimSound refuses what the source itself spoils.
+func claimSound(claim source.Claim, _ court) *source.Refusal { return claim.Refusal }
+
+// domainAllowed refuses hosts outside the domains that the cluster may publish.
+func domainAllowed(claim source.Claim, in court) *source.Refusal {
+	cluster := claim.Source.Cluster
+	domains := in.policy.Clusters[cluster].AllowedDomains
+	if len(domains) == 0 {
+		return nil
+	}
+	for _, domain := range domains {
+		if inside(claim.Host, domain) {
+			return nil
+		}
+	}
+	return refusal(reason.AllowedDomains, "cluster %s may publish only under %s; add a domain to its MemberCluster's spec.allowedDomains, or choose another host", cluster, strings.Join(domains, ", "))
+}
+
+// inside says whether a host, or all that a wildcard covers, is the domain or
+// below it.
+func inside(host, domain string) bool {
+	host = strings.TrimPrefix(host, "*.")
+	return host == domain || strings.HasSuffix(host, "."+domain)
+}
+
+// optionsCertain refuses a sound claim where the options that count are those of
+// an older source of the same cluster, and cannot be read. To take the claim's own
+// instead might open the host to clients that the older source meant to keep out.
+func optionsCertain(claim source.Claim, in court) *source.Refusal {
+	leader := in.leading[claim.Source.Cluster]
+	if leader.Refusal == nil {
+		return nil
+	}
+	return refusal(reason.OptionsUncertain, "the options of %s count, which is older, and cannot be read: %s", describe(leader.Source), leader.Refusal.Message)
+}
+
+func refusal(why, format string, args ...any) *source.Refusal {
+	return &source.Refusal{Reason: why, Message: fmt.Sprintf(format, args...)}
+}

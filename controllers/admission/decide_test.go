@@ -1,0 +1,386 @@
+package admission_test
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/admission"
+	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/controllers/source"
+)
+
+const host = "app.techn.is"
+
+// everywhere is the policy of most tests: two clusters that may publish all, and
+// one that cannot be reached.
+var everywhere = admission.Policy{Clusters: map[string]admission.Cluster{
+	"hades":    {InSync: true},
+	"illmatic": {InSync: true},
+	"lost":     {InSync: false},
+}}
+
+// claimOption changes a claim.
+type claimOption func(*source.Claim)
+
+// claim is "cluster/name": a sound claim of an Ingress, as old as day says.
+func claim(cluster, name string, day int, options ...claimOption) source.Claim {
+	c := source.Claim{
+		Source:  ref(cluster, name),
+		Created: time.Date(2026, 1, day, 0, 0, 0, 0, time.UTC),
+		Host:    host,
+		Options: source.Options{PlainHTTP: v1alpha1.PlainHTTPRedirect},
+	}
+	for _, option := range options {
+		option(&c)
+	}
+	return c
+}
+
+func ref(cluster, name string) v1alpha1.SourceRef {
+	return v1alpha1.SourceRef{Cluster: cluster, Kind: source.KindIngress, Namespace: "apps", Name: name}
+}
+
+func onHost(name string) claimOption { return func(c *source.Claim) { c.Host = name } }
+func ofKind(kind string) claimOption { return func(c *source.Claim) { c.Source.Kind = kind } }
+
+func from(cidrs ...string) claimOption {
+	return func(c *source.Claim) { c.Options.AllowFrom = cidrs }
+}
+
+func spoilt(why string) claimOption {
+	return func(c *source.Claim) {
+		c.Refusal = &source.Refusal{Reason: why, Message: "because of " + c.Source.Name}
+		if why == reason.AnnotationInvalid {
+			c.Options = source.Options{}
+		}
+	}
+}
+
+// held is an ExposedHost as a cluster holds it.
+func held(cluster, name string) *admission.Holding {
+	return &admission.Holding{
+		Accepted: true, Reason: reason.Admitted, Message: "held",
+		Cluster: cluster, Sources: []v1alpha1.SourceRef{ref(cluster, name)},
+		Options: source.Options{PlainHTTP: v1alpha1.PlainHTTPDeny},
+	}
+}
+
+// refusedHolding is an ExposedHost that was refused for a source's own reason.
+func refusedHolding(cluster, name string) *admission.Holding {
+	h := held(cluster, name)
+	h.Accepted, h.Reason, h.Message = false, reason.IngressClass, "class nginx"
+	return h
+}
+
+// summary is a decision in a line: "cluster: sources" or "no Reason: sources",
+// then the rivals.
+func summary(d admission.Decision) string {
+	if d.Withdraw {
+		return "withdrawn"
+	}
+	head := d.Reason + " " + d.Cluster
+	if !d.Accepted {
+		head = "refused " + head
+	}
+	var sources, rivals []string
+	for _, s := range d.Sources {
+		sources = append(sources, s.Name)
+	}
+	for _, r := range d.Rivals {
+		rivals = append(rivals, r.Name+"="+r.Reason)
+	}
+	return strings.TrimSpace(head+" ["+strings.Join(sources, " ")+"]") + " rivals [" + strings.Join(rivals, " ") + "]"
+}
+
+func TestDecide(t *testing.T) {
+	tests := []struct {
+		name    string
+		claims  []source.Claim
+		current *admission.Holding
+		manual  bool
+		policy  admission.Policy
+		want    string
+	}{
+		{
+			name:   "one claim holds the host",
+			claims: []source.Claim{claim("hades", "a", 1)},
+			want:   "Admitted hades [a] rivals []",
+		},
+		{
+			name: "no claim, no host",
+			want: "withdrawn",
+		},
+		{
+			name:   "the oldest source wins between clusters",
+			claims: []source.Claim{claim("hades", "young", 2), claim("illmatic", "old", 1)},
+			want:   "Admitted illmatic [old] rivals [young=HeldByAnother]",
+		},
+		{
+			name:   "of the same age, the cluster's name decides",
+			claims: []source.Claim{claim("illmatic", "b", 1), claim("hades", "a", 1)},
+			want:   "Admitted hades [a] rivals [b=HeldByAnother]",
+		},
+		{
+			name:   "several sources of one cluster are all its sources, the oldest first",
+			claims: []source.Claim{claim("hades", "web", 3), claim("hades", "api", 2), claim("illmatic", "b", 4)},
+			want:   "Admitted hades [api web] rivals [b=HeldByAnother]",
+		},
+		{
+			name:   "of the same age and cluster, kind and name order them",
+			claims: []source.Claim{claim("hades", "a", 1, ofKind(source.KindIngressRoute)), claim("hades", "z", 1), claim("hades", "b", 1)},
+			want:   "Admitted hades [b z a] rivals []",
+		},
+		{
+			name:   "a young source of the winner's cluster shares, though a rival is older",
+			claims: []source.Claim{claim("hades", "first", 1), claim("illmatic", "second", 2), claim("hades", "third", 3)},
+			want:   "Admitted hades [first third] rivals [second=HeldByAnother]",
+		},
+		{
+			name:   "a spoilt claim does not win, however old",
+			claims: []source.Claim{claim("hades", "old", 1, spoilt(reason.IngressClass)), claim("illmatic", "young", 2)},
+			want:   "Admitted illmatic [young] rivals [old=IngressClass]",
+		},
+		{
+			name:   "nor does it keep a sound one of its own cluster from the host",
+			claims: []source.Claim{claim("hades", "old", 1, spoilt(reason.IngressClass)), claim("hades", "young", 2)},
+			want:   "Admitted hades [young] rivals [old=IngressClass]",
+		},
+		{
+			name:   "only spoilt claims: refused for the first one's reason",
+			claims: []source.Claim{claim("illmatic", "b", 2, spoilt(reason.HostNotCovered)), claim("hades", "a", 1, spoilt(reason.IngressClass)), claim("hades", "c", 3, spoilt(reason.TLSMissing))},
+			want:   "refused IngressClass hades [a c] rivals [b=HostNotCovered]",
+		},
+		{
+			name:   "malformed annotations of the source whose options count: not even a sound one is admitted",
+			claims: []source.Claim{claim("hades", "old", 1, spoilt(reason.AnnotationInvalid)), claim("hades", "young", 2)},
+			want:   "refused AnnotationInvalid hades [old young] rivals []",
+		},
+		{
+			name:   "malformed annotations of a younger source do not count",
+			claims: []source.Claim{claim("hades", "old", 1), claim("hades", "young", 2, spoilt(reason.AnnotationInvalid))},
+			want:   "Admitted hades [old] rivals [young=AnnotationInvalid]",
+		},
+		{
+			name:   "malformed annotations in one cluster do not bother another",
+			claims: []source.Claim{claim("hades", "old", 1, spoilt(reason.AnnotationInvalid)), claim("hades", "young", 2), claim("illmatic", "other", 3)},
+			want:   "Admitted illmatic [other] rivals [old=AnnotationInvalid young=OptionsUncertain]",
+		},
+
+		{
+			name:   "a person's ExposedHost wins over every claim",
+			claims: []source.Claim{claim("hades", "a", 1), claim("illmatic", "b", 2, spoilt(reason.IngressClass))},
+			manual: true,
+			want:   "Manual  [] rivals [a=HeldByManual b=IngressClass]",
+		},
+		{
+			name:   "and stays without any claim",
+			manual: true,
+			want:   "Manual  [] rivals []",
+		},
+
+		{
+			name:   "a claim outside the cluster's domains is refused",
+			claims: []source.Claim{claim("hades", "a", 1)},
+			policy: only("hades", "example.org", "other.org"),
+			want:   "refused AllowedDomains hades [a] rivals []",
+		},
+		{
+			name:   "and loses to one that is inside its own",
+			claims: []source.Claim{claim("hades", "a", 1), claim("illmatic", "b", 2)},
+			policy: only("hades", "example.org"),
+			want:   "Admitted illmatic [b] rivals [a=AllowedDomains]",
+		},
+
+		{
+			name:    "the holder's claim is gone and its cluster in sync: withdrawn",
+			current: held("hades", "a"),
+			want:    "withdrawn",
+		},
+		{
+			name:    "the holder's cluster is not in sync: it keeps the host",
+			current: held("lost", "a"),
+			want:    "Admitted lost [a] rivals []",
+		},
+		{
+			name:    "nobody takes it from a cluster that is not in sync",
+			current: held("lost", "a"),
+			claims:  []source.Claim{claim("hades", "old", 1)},
+			want:    "Admitted lost [a] rivals [old=HeldByAnother]",
+		},
+		{
+			name:    "what a cluster's cache still says counts no more than what it holds",
+			current: held("lost", "a"),
+			claims:  []source.Claim{claim("lost", "a", 1), claim("lost", "new", 1)},
+			want:    "Admitted lost [a] rivals []",
+		},
+		{
+			name:    "the holder's MemberCluster is deleted: withdrawn",
+			current: held("deleted", "a"),
+			claims:  []source.Claim{claim("deleted", "a", 1)},
+			want:    "withdrawn",
+		},
+		{
+			name:    "the holder's MemberCluster is deleted: handed over at once",
+			current: held("deleted", "a"),
+			claims:  []source.Claim{claim("hades", "b", 5)},
+			want:    "Admitted hades [b] rivals []",
+		},
+		{
+			name:    "the holder's claim is gone: handed over at once",
+			current: held("hades", "a"),
+			claims:  []source.Claim{claim("illmatic", "b", 5)},
+			want:    "Admitted illmatic [b] rivals []",
+		},
+		{
+			name:    "a domain that is taken away is known also of a cluster that is not in sync",
+			current: held("lost", "a"),
+			claims:  []source.Claim{claim("hades", "b", 5)},
+			policy:  only("lost", "example.org"),
+			want:    "Admitted hades [b] rivals [a=AllowedDomains]",
+		},
+		{
+			name:    "a refused host of a cluster that is not in sync stays refused",
+			current: refusedHolding("lost", "a"),
+			want:    "refused IngressClass lost [a] rivals []",
+		},
+		{
+			name:    "and gives way to a sound claim",
+			current: refusedHolding("lost", "a"),
+			claims:  []source.Claim{claim("hades", "b", 5)},
+			want:    "Admitted hades [b] rivals [a=IngressClass]",
+		},
+		{
+			name:    "an object whose status was never written is not withdrawn either",
+			current: &admission.Holding{Cluster: "lost"},
+			want:    "refused ClusterNotReady lost [] rivals []",
+		},
+		{
+			name:   "a claim of a cluster that is not in sync gains nothing new",
+			claims: []source.Claim{claim("lost", "a", 1), claim("hades", "b", 2)},
+			want:   "Admitted hades [b] rivals [a=ClusterNotReady]",
+		},
+		{
+			name:   "not even where it is alone",
+			claims: []source.Claim{claim("lost", "a", 1)},
+			want:   "refused ClusterNotReady lost [a] rivals []",
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			policy := test.policy
+			if policy.Clusters == nil {
+				policy = everywhere
+			}
+			in := admission.Input{Host: host, Claims: test.claims, Manual: test.manual, Current: test.current}
+			if got := summary(admission.Decide(in, policy)); got != test.want {
+				t.Errorf("decided:\n%s, want\n%s", got, test.want)
+			}
+		})
+	}
+}
+
+// only is everywhere, but for the domains of one cluster.
+func only(cluster string, domains ...string) admission.Policy {
+	p := admission.Policy{Clusters: map[string]admission.Cluster{}}
+	for name, c := range everywhere.Clusters {
+		if name == cluster {
+			c.AllowedDomains = domains
+		}
+		p.Clusters[name] = c
+	}
+	return p
+}
+
+func TestAllowedDomains(t *testing.T) {
+	tests := []struct {
+		host, domain string
+		inside       bool
+	}{
+		{"techn.is", "techn.is", true},
+		{"a.techn.is", "techn.is", true},
+		{"a.b.techn.is", "techn.is", true},
+		{"*.techn.is", "techn.is", true},
+		{"*.a.techn.is", "techn.is", true},
+		{"xtechn.is", "techn.is", false},
+		{"techn.is.example.org", "techn.is", false},
+		{"is", "techn.is", false},
+		{"*.is", "techn.is", false},
+		{"techn.is", "a.techn.is", false},
+		{"*.techn.is", "a.techn.is", false},
+	}
+	for _, test := range tests {
+		t.Run(test.host+" in "+test.domain, func(t *testing.T) {
+			in := admission.Input{Host: test.host, Claims: []source.Claim{claim("hades", "a", 1, onHost(test.host))}}
+			d := admission.Decide(in, only("hades", test.domain))
+			if d.Accepted != test.inside {
+				t.Errorf("accepted: %v (%s), want %v", d.Accepted, d.Message, test.inside)
+			}
+		})
+	}
+}
+
+func TestTheOldestSourcesOptionsCountAndDifferencesAreReported(t *testing.T) {
+	claims := []source.Claim{
+		claim("hades", "new", 3, from("10.0.0.0/8")),
+		claim("hades", "old", 1),
+		claim("hades", "same", 2),
+		claim("illmatic", "rival", 4, from("10.0.0.0/8")),
+	}
+	d := admission.Decide(admission.Input{Host: host, Claims: claims}, everywhere)
+	if len(d.Options.AllowFrom) != 0 || d.Options.PlainHTTP != v1alpha1.PlainHTTPRedirect {
+		t.Errorf("options are %+v, want those of the oldest", d.Options)
+	}
+	want := []admission.Difference{{
+		Source:  ref("hades", "new"),
+		Message: "Ingress apps/new of cluster hades asks for allow-from 10.0.0.0/8, but allow-from everyone of the older Ingress apps/old of cluster hades counts; make them agree",
+	}}
+	if !reflect.DeepEqual(d.Differences, want) {
+		t.Errorf("differences are %+v, want %+v", d.Differences, want)
+	}
+	if !strings.Contains(d.Message, want[0].Message) {
+		t.Errorf("the message is %q, and does not say that a source asks for less", d.Message)
+	}
+}
+
+func TestAHeldHostKeepsItsRecordedOptions(t *testing.T) {
+	d := admission.Decide(admission.Input{Host: host, Current: held("lost", "a")}, everywhere)
+	if d.Options.PlainHTTP != v1alpha1.PlainHTTPDeny {
+		t.Errorf("options are %+v, want those that were recorded", d.Options)
+	}
+	if !strings.Contains(d.Message, "not in sync") {
+		t.Errorf("the message %q does not say that the cluster is not in sync", d.Message)
+	}
+}
+
+func TestRefusalsSayWhatToDo(t *testing.T) {
+	tests := []struct {
+		name   string
+		claims []source.Claim
+		policy admission.Policy
+		want   string
+	}{
+		{
+			"a domain", []source.Claim{claim("hades", "a", 1)}, only("hades", "example.org", "other.org"),
+			"cluster hades may publish only under example.org, other.org; add a domain to its MemberCluster's spec.allowedDomains, or choose another host",
+		},
+		{
+			"a cluster", []source.Claim{claim("lost", "a", 1)}, everywhere,
+			"cluster lost is not in sync, so that its claims are unknown; see the conditions of its MemberCluster",
+		},
+		{
+			"the source's own", []source.Claim{claim("hades", "a", 1, spoilt(reason.RuleInvalid))}, everywhere,
+			"because of a",
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			d := admission.Decide(admission.Input{Host: host, Claims: test.claims}, test.policy)
+			if d.Accepted || d.Message != test.want {
+				t.Errorf("accepted: %v, message %q, want %q", d.Accepted, d.Message, test.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,135 @@
+package admission_test
+
+import (
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/jovalle/usher/controllers/admission"
+	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/controllers/source"
+)
+
+// random is a random input on one host, and a random policy.
+func random(r *rand.Rand) (admission.Input, admission.Policy) {
+	clusters := []string{"hades", "illmatic", "lost", "deleted"}
+	policy := admission.Policy{Clusters: map[string]admission.Cluster{}}
+	for _, name := range clusters[:3] {
+		c := admission.Cluster{InSync: r.IntN(4) > 0}
+		if r.IntN(4) == 0 {
+			c.AllowedDomains = []string{"example.org"}
+		}
+		policy.Clusters[name] = c
+	}
+	in := admission.Input{Host: host, Manual: r.IntN(10) == 0}
+	for i := range r.IntN(6) {
+		c := claim(clusters[r.IntN(4)], string(rune('a'+i)), 1+r.IntN(3))
+		switch r.IntN(6) {
+		case 0:
+			spoilt(reason.IngressClass)(&c)
+		case 1:
+			spoilt(reason.AnnotationInvalid)(&c)
+		case 2:
+			from("10.0.0.0/8")(&c)
+		}
+		in.Claims = append(in.Claims, c)
+	}
+	switch r.IntN(3) {
+	case 0:
+		in.Current = held(clusters[r.IntN(4)], "current")
+	case 1:
+		in.Current = refusedHolding(clusters[r.IntN(4)], "current")
+	}
+	return in, policy
+}
+
+// anyInput runs a check on many random inputs.
+func anyInput(t *testing.T, check func(*testing.T, *rand.Rand, admission.Input, admission.Policy)) {
+	t.Helper()
+	for seed := range uint64(20_000) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		in, policy := random(r)
+		check(t, r, in, policy)
+		if t.Failed() {
+			t.Fatalf("seed %d: input %+v\npolicy %+v", seed, in, policy)
+		}
+	}
+}
+
+func TestTheOrderOfClaimsDoesNotMatter(t *testing.T) {
+	anyInput(t, func(t *testing.T, r *rand.Rand, in admission.Input, policy admission.Policy) {
+		want := admission.Decide(in, policy)
+		given := slices.Clone(in.Claims)
+		shuffled := in
+		shuffled.Claims = slices.Clone(in.Claims)
+		r.Shuffle(len(shuffled.Claims), func(i, j int) {
+			shuffled.Claims[i], shuffled.Claims[j] = shuffled.Claims[j], shuffled.Claims[i]
+		})
+		if got := admission.Decide(shuffled, policy); !reflect.DeepEqual(got, want) {
+			t.Errorf("decided %s, and in another order %s", summary(want), summary(got))
+		}
+		if !reflect.DeepEqual(in.Claims, given) {
+			t.Errorf("the claims were changed")
+		}
+	})
+}
+
+func TestOnlySoundClaimsAreAdmitted(t *testing.T) {
+	anyInput(t, func(t *testing.T, _ *rand.Rand, in admission.Input, policy admission.Policy) {
+		d := admission.Decide(in, policy)
+		if !d.Accepted || in.Manual {
+			return
+		}
+		if len(policy.Clusters[d.Cluster].AllowedDomains) > 0 {
+			t.Errorf("admitted outside the allowed domains: %s", summary(d))
+		}
+		for _, ref := range d.Sources {
+			recorded := in.Current != nil && in.Current.Accepted && slices.Contains(in.Current.Sources, ref)
+			sound := slices.ContainsFunc(in.Claims, func(c source.Claim) bool { return c.Source == ref && c.Refusal == nil })
+			if ref.Cluster != d.Cluster || !recorded && !sound {
+				t.Errorf("%+v is a source without a sound claim: %s", ref, summary(d))
+			}
+		}
+	})
+}
+
+func TestEveryClaimOfAClusterInSyncIsAccountedFor(t *testing.T) {
+	anyInput(t, func(t *testing.T, _ *rand.Rand, in admission.Input, policy admission.Policy) {
+		d := admission.Decide(in, policy)
+		for _, c := range in.Claims {
+			if !policy.Clusters[c.Source.Cluster].InSync {
+				continue
+			}
+			count := 0
+			for _, s := range d.Sources {
+				if s == c.Source {
+					count++
+				}
+			}
+			for _, r := range d.Rivals {
+				if r.SourceRef == c.Source && r.Reason != "" {
+					count++
+				}
+			}
+			if count != 1 {
+				t.Errorf("%s stands %d times in: %s", c.Source.Name, count, summary(d))
+			}
+		}
+	})
+}
+
+func TestHostsAreWithdrawnOnEvidenceOnly(t *testing.T) {
+	anyInput(t, func(t *testing.T, _ *rand.Rand, in admission.Input, policy admission.Policy) {
+		if in.Current == nil || !in.Current.Accepted || in.Manual {
+			return
+		}
+		cluster, exists := policy.Clusters[in.Current.Cluster]
+		if !exists || cluster.InSync || len(cluster.AllowedDomains) > 0 {
+			return
+		}
+		if d := admission.Decide(in, policy); !d.Accepted || d.Cluster != in.Current.Cluster {
+			t.Errorf("a cluster that is not in sync lost its host: %s", summary(d))
+		}
+	})
+}
