@@ -114,7 +114,10 @@ func (s *Server) server(base context.Context, requests *sync.WaitGroup) *http.Se
 		IdleTimeout:       keepAliveTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          discardLog,
-		BaseContext:       func(net.Listener) context.Context { return base },
+		// OPTIONS * is a request like any other.
+		DisableGeneralOptionsHandler: true,
+
+		BaseContext: func(net.Listener) context.Context { return base },
 	}
 }
 

@@ -1,0 +1,50 @@
+package redirect_test
+
+import (
+	"bufio"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/go-logr/logr"
+
+	"github.com/jovalle/usher/proxy/redirect"
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+// FuzzTarget holds redirects to their promises, whatever the request line: the
+// location is on the host itself, over HTTPS, and is one line.
+func FuzzTarget(f *testing.F) {
+	for _, target := range []string{
+		"/", "//b.is/", "/\\b.is", "http://a.is@b.is/", "http://a.is\\@b.is/x", "*", "a.is:443", "/%0d%0a", "http://a.is?x", "http:///x", "/.well-known/acme-challenge/../x",
+	} {
+		f.Add(target)
+	}
+	var live routing.Live
+	live.Store(routing.NewTable([]routing.Route{{Host: "a.is"}}))
+	handler := &redirect.Handler{Table: &live, Log: logr.Discard(), Metrics: redirect.NewMetrics()}
+	handler.Prepare()
+	f.Fuzz(func(t *testing.T, target string) {
+		request, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET " + target + " HTTP/1.1\r\nHost: a.is\r\n\r\n")))
+		if err != nil {
+			return
+		}
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, request)
+		location := recorder.Header().Get("Location")
+		if (recorder.Code == http.StatusPermanentRedirect) != (location != "") {
+			t.Fatalf("answered %d to %q", recorder.Code, location)
+		}
+		if location == "" {
+			return
+		}
+		if !strings.HasPrefix(location, "https://a.is/") || strings.ContainsAny(location, "\r\n \t") {
+			t.Errorf("redirected to %q", location)
+		}
+		if u, err := url.Parse(location); err == nil && u.Host != "a.is" {
+			t.Errorf("redirected to %q on %q", location, u.Host)
+		}
+	})
+}

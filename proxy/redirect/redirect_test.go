@@ -1,0 +1,351 @@
+package redirect_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	proxyproto "github.com/pires/go-proxyproto"
+
+	"github.com/jovalle/usher/proxy/limit"
+	"github.com/jovalle/usher/proxy/redirect"
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+const patience = 20 * time.Second
+
+// start serves routes on loopback until the test ends.
+func start(t *testing.T, routes []routing.Route, options ...func(*redirect.Server)) string {
+	t.Helper()
+	listener, err := redirect.Listen(context.Background(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var live routing.Live
+	live.Store(routing.NewTable(routes))
+	s := &redirect.Server{
+		Handler: &redirect.Handler{
+			Table: &live, Log: logr.Discard(), Metrics: redirect.NewMetrics(),
+			DialTimeout: time.Second, IdleTimeout: patience,
+		},
+		Limits:        &limit.Connections{},
+		HeaderTimeout: patience,
+	}
+	for _, option := range options {
+		option(s)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, []net.Listener{listener}) }()
+	t.Cleanup(func() {
+		stop()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("Serve: %v", err)
+			}
+		case <-time.After(patience):
+			t.Error("Serve does not return")
+		}
+	})
+	return listener.Addr().String()
+}
+
+// origin is a backend that says what it was asked.
+func origin(t *testing.T, wrap ...func(net.Listener) net.Listener) routing.Backend {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := listener.Addr().(*net.TCPAddr).AddrPort()
+	for _, w := range wrap {
+		listener = w(listener)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(describe), ReadHeaderTimeout: patience}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { server.Close() })
+	return routing.Backend{Cluster: "hades", Addresses: []string{addr.Addr().String()}, HTTPPort: addr.Port()}
+}
+
+func describe(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Upgrade") != "" {
+		echoUpgraded(w)
+		return
+	}
+	body, _ := io.ReadAll(r.Body)
+	fmt.Fprintf(w, "%s %s%s from %s for %q real %q: %s", r.Method, r.Host, r.RequestURI,
+		strings.Split(r.RemoteAddr, ":")[0], r.Header.Values("X-Forwarded-For"), r.Header.Get("X-Real-Ip"), body)
+}
+
+// echoUpgraded is the server's part of an upgrade to a protocol that echoes.
+func echoUpgraded(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n")
+	_, _ = io.Copy(conn, conn)
+}
+
+// ask sends raw bytes and returns the answer's head and body.
+func ask(t *testing.T, addr, request string) (*http.Response, string) {
+	t.Helper()
+	conn := connect(t, addr)
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatalf("%q: %v", request, err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatalf("%q: %v", request, err)
+	}
+	return response, string(body)
+}
+
+func connect(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", addr, patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	return conn
+}
+
+func TestRedirect(t *testing.T) {
+	addr := start(t, []routing.Route{{Host: "a.is"}, {Host: "*.b.is"}})
+	for name, tt := range map[string]struct{ request, location string }{
+		"path and query":        {"GET /x/y?z=1 HTTP/1.1\r\nHost: a.is\r\n\r\n", "https://a.is/x/y?z=1"},
+		"port and case":         {"GET / HTTP/1.1\r\nHost: A.Is:8080\r\n\r\n", "https://a.is/"},
+		"trailing dot":          {"GET / HTTP/1.1\r\nHost: a.is.\r\n\r\n", "https://a.is/"},
+		"wildcard":              {"GET / HTTP/1.1\r\nHost: c.b.is\r\n\r\n", "https://c.b.is/"},
+		"POST":                  {"POST /x HTTP/1.1\r\nHost: a.is\r\nContent-Length: 1\r\n\r\nx", "https://a.is/x"},
+		"HTTP/1.0 with a host":  {"GET /x HTTP/1.0\r\nHost: a.is\r\n\r\n", "https://a.is/x"},
+		"escapes stay":          {"GET /%2e%2E/%c3%A9?%zz;%41 HTTP/1.1\r\nHost: a.is\r\n\r\n", "https://a.is/%2e%2E/%c3%A9?%zz;%41"},
+		"dots stay":             {"GET /a/../../b HTTP/1.1\r\nHost: a.is\r\n\r\n", "https://a.is/a/../../b"},
+		"two slashes":           {"GET //evil.is/ HTTP/1.1\r\nHost: a.is\r\n\r\n", "https://a.is//evil.is/"},
+		"backslashes":           {"GET /\\evil.is/ HTTP/1.1\r\nHost: a.is\r\n\r\n", "https://a.is/\\evil.is/"},
+		"at sign":               {"GET /@evil.is HTTP/1.1\r\nHost: a.is\r\n\r\n", "https://a.is/@evil.is"},
+		"encoded line break":    {"GET /%0d%0aSet-Cookie:x HTTP/1.1\r\nHost: a.is\r\n\r\n", "https://a.is/%0d%0aSet-Cookie:x"},
+		"absolute form":         {"GET http://a.is:80/x?y HTTP/1.1\r\nHost: ignored.is\r\n\r\n", "https://a.is/x?y"},
+		"absolute, no path":     {"GET http://a.is HTTP/1.1\r\nHost: a.is\r\n\r\n", "https://a.is/"},
+		"absolute, query alone": {"GET http://a.is?x=/y HTTP/1.1\r\nHost: a.is\r\n\r\n", "https://a.is/?x=/y"},
+		"challenge directory":   {"GET /.well-known/acme-challenge/ HTTP/1.1\r\nHost: a.is\r\n\r\n", "https://a.is/.well-known/acme-challenge/"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			response, body := ask(t, addr, tt.request)
+			if got := response.Header.Get("Location"); response.StatusCode != 308 || got != tt.location || body != "" {
+				t.Errorf("answered %d to %q with body %q, want 308 to %q", response.StatusCode, got, body, tt.location)
+			}
+		})
+	}
+}
+
+func TestEverybodyElseLearnsNothing(t *testing.T) {
+	backend := origin(t)
+	secret := routing.Route{
+		Host: "secret.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{backend},
+		AllowFrom: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+	}
+	denied := routing.Route{Host: "denied.is", PlainHTTP: routing.Deny, Backends: []routing.Backend{backend}}
+	addr := start(t, []routing.Route{secret, denied, {Host: "a.is"}})
+	const token = "/.well-known/acme-challenge/token"
+	const want = "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+	for name, request := range map[string]string{
+		"unknown host":                  "GET / HTTP/1.1\r\nHost: b.is\r\n\r\n",
+		"unknown host's challenge":      "GET " + token + " HTTP/1.1\r\nHost: b.is\r\n\r\n",
+		"client not let in":             "GET / HTTP/1.1\r\nHost: secret.is\r\n\r\n",
+		"client not let in: challenge":  "GET " + token + " HTTP/1.1\r\nHost: secret.is\r\n\r\n",
+		"denied":                        "GET / HTTP/1.1\r\nHost: denied.is\r\n\r\n",
+		"denied: out of the challenges": "GET " + token + "/../../../x HTTP/1.1\r\nHost: denied.is\r\n\r\n",
+		"denied: escaped":               "GET /.well-known/acme-challenge/..%2f..%2fx HTTP/1.1\r\nHost: denied.is\r\n\r\n",
+		"denied: POST to a challenge":   "POST " + token + " HTTP/1.1\r\nHost: denied.is\r\nContent-Length: 0\r\n\r\n",
+		"no host":                       "GET / HTTP/1.0\r\n\r\n",
+		"IP address":                    "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+		"IPv6 address":                  "GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n",
+		"OPTIONS *":                     "OPTIONS * HTTP/1.1\r\nHost: b.is\r\n\r\n",
+		"OPTIONS * of an exposed host":  "OPTIONS * HTTP/1.1\r\nHost: a.is\r\n\r\n",
+		"CONNECT":                       "CONNECT a.is:443 HTTP/1.1\r\nHost: a.is\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			answer := dateLine.ReplaceAllString(askAnything(t, addr, request), "")
+			if answer = strings.Replace(answer, "HTTP/1.0", "HTTP/1.1", 1); answer != want {
+				t.Errorf("answered %q, want %q", answer, want)
+			}
+		})
+	}
+}
+
+var dateLine = regexp.MustCompile(`Date: .*\r\n`)
+
+func TestForward(t *testing.T) {
+	backend := origin(t)
+	dead := routing.Backend{Addresses: []string{"127.0.0.1"}, HTTPPort: 1}
+	addr := start(t, []routing.Route{
+		{Host: "forward.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{dead, backend}},
+		{Host: "redirect.is", Backends: []routing.Backend{backend}},
+		{Host: "deny.is", PlainHTTP: routing.Deny, Backends: []routing.Backend{backend}},
+		{Host: "dead.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{dead}},
+	})
+	const forged = "X-Forwarded-For: 9.9.9.9\r\nX-Real-Ip: 9.9.9.9\r\nForwarded: for=9.9.9.9\r\n"
+	for name, tt := range map[string]struct {
+		request string
+		status  int
+		body    string
+	}{
+		"forwarded, past a dead address": {
+			"GET /x;y?%41;b HTTP/1.1\r\nHost: Forward.is:80\r\n" + forged + "\r\n",
+			200, `GET Forward.is:80/x;y?%41;b from 127.0.0.1 for ["127.0.0.1"] real "": `,
+		},
+		"a body, past a dead address": {
+			"POST / HTTP/1.1\r\nHost: forward.is\r\nContent-Length: 4\r\n\r\nbody",
+			200, `POST forward.is/ from 127.0.0.1 for ["127.0.0.1"] real "": body`,
+		},
+		"challenge of a redirected host": {
+			"GET /.well-known/acme-challenge/A-z_09 HTTP/1.1\r\nHost: redirect.is\r\n\r\n",
+			200, `GET redirect.is/.well-known/acme-challenge/A-z_09 from 127.0.0.1 for ["127.0.0.1"] real "": `,
+		},
+		"challenge of a denied host": {
+			"GET /.well-known/acme-challenge/t HTTP/1.1\r\nHost: deny.is\r\n\r\n",
+			200, `GET deny.is/.well-known/acme-challenge/t from 127.0.0.1 for ["127.0.0.1"] real "": `,
+		},
+		"no backend that answers": {"GET / HTTP/1.1\r\nHost: dead.is\r\n\r\n", 502, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			response, body := ask(t, addr, tt.request)
+			if response.StatusCode != tt.status || body != tt.body {
+				t.Errorf("answered %d %q, want %d %q", response.StatusCode, body, tt.status, tt.body)
+			}
+		})
+	}
+}
+
+func TestUpgrade(t *testing.T) {
+	addr := start(t, []routing.Route{{Host: "ws.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{origin(t)}}})
+	conn := connect(t, addr)
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: ws.is\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n")
+	reader := bufio.NewReader(conn)
+	response, err := http.ReadResponse(reader, nil)
+	if err != nil || response.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("upgrade answered with %v, %v", response, err)
+	}
+	for _, message := range []string{"one\n", "two\n"} {
+		fmt.Fprint(conn, message)
+		if echo, err := reader.ReadString('\n'); echo != message {
+			t.Errorf("echo of %q is %q, %v", message, echo, err)
+		}
+	}
+}
+
+func TestProxyProtocolOut(t *testing.T) {
+	for _, version := range []routing.ProxyProtocol{routing.V1, routing.V2} {
+		t.Run(version.String(), func(t *testing.T) {
+			backend := origin(t, func(l net.Listener) net.Listener {
+				return &proxyproto.Listener{Listener: l, ConnPolicy: func(proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
+					return proxyproto.REQUIRE, nil
+				}}
+			})
+			backend.ProxyProtocol = version
+			addr := start(t, []routing.Route{{Host: "a.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{backend}}},
+				func(s *redirect.Server) {
+					s.ProxyProtocolFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+				})
+			for _, client := range []string{"203.0.113.1", "203.0.113.2"} { // a connection speaks for one client
+				_, body := ask(t, addr, "PROXY TCP4 "+client+" 192.0.2.1 1000 80\r\nGET / HTTP/1.1\r\nHost: a.is\r\n\r\n")
+				if want := "from " + client + ` for ["` + client + `"]`; !strings.Contains(body, want) {
+					t.Errorf("the backend says %q, want %q", body, want)
+				}
+			}
+		})
+	}
+}
+
+func TestProxyProtocolIn(t *testing.T) {
+	inside := []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
+	routes := []routing.Route{{Host: "a.is", AllowFrom: inside}}
+	trusting := start(t, routes, func(s *redirect.Server) {
+		s.ProxyProtocolFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	const request = "GET / HTTP/1.1\r\nHost: a.is\r\n\r\n"
+	const header = "PROXY TCP4 203.0.113.1 192.0.2.1 1000 80\r\n"
+	if response, _ := ask(t, trusting, header+request); response.StatusCode != 308 {
+		t.Errorf("the client in the header: answered %d, want 308", response.StatusCode)
+	}
+	if answer := askAnything(t, trusting, request); answer != "" {
+		t.Errorf("no header from one that must send it: answered %q", answer)
+	}
+	if answer := askAnything(t, start(t, routes), header+request); !strings.HasPrefix(answer, "HTTP/1.1 400") {
+		t.Errorf("a header from one that must not: answered %q", answer)
+	}
+}
+
+// askAnything sends raw bytes and returns whatever comes back.
+func askAnything(t *testing.T, addr, request string) string {
+	t.Helper()
+	conn := connect(t, addr)
+	_, _ = io.WriteString(conn, request)
+	answer, _ := io.ReadAll(conn)
+	return string(answer)
+}
+
+func TestSlowClientsAreLetGo(t *testing.T) {
+	addr := start(t, nil, func(s *redirect.Server) { s.HeaderTimeout = 50 * time.Millisecond })
+	for name, request := range map[string]string{
+		"nothing":          "",
+		"half a header":    "GET / HTTP/1.1\r\nHost:",
+		"header too large": "GET / HTTP/1.1\r\nX: " + strings.Repeat("x", 64<<10) + "\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			began := time.Now()
+			if answer := askAnything(t, addr, request); strings.Contains(answer, "308") || time.Since(began) >= patience {
+				t.Errorf("answered %q after %v", answer, time.Since(began))
+			}
+		})
+	}
+}
+
+func TestLimits(t *testing.T) {
+	limits := &limit.Connections{PerClient: 1}
+	addr := start(t, []routing.Route{{Host: "a.is"}}, func(s *redirect.Server) { s.Limits = limits })
+	first := connect(t, addr)
+	for deadline := time.Now().Add(patience); limits.Count() == 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	if answer := askAnything(t, addr, ""); answer != "" {
+		t.Errorf("the second connection was answered %q", answer)
+	}
+	first.Close()
+	for deadline := time.Now().Add(patience); limits.Count() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a closed connection still counts")
+		}
+	}
+	if response, _ := ask(t, addr, "GET / HTTP/1.1\r\nHost: a.is\r\n\r\n"); response.StatusCode != 308 {
+		t.Errorf("answered %d after the first had left", response.StatusCode)
+	}
+}
+
+func TestIdleUpgradeEnds(t *testing.T) {
+	addr := start(t, []routing.Route{{Host: "ws.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{origin(t)}}},
+		func(s *redirect.Server) { s.Handler.IdleTimeout = 100 * time.Millisecond })
+	answer := askAnything(t, addr, "GET / HTTP/1.1\r\nHost: ws.is\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n")
+	if !strings.HasPrefix(answer, "HTTP/1.1 101") {
+		t.Errorf("answered %q", answer)
+	}
+}
