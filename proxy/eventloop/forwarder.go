@@ -54,9 +54,9 @@ type Forwarder struct {
 	// Loops is how many threads may serve connections; 0: one a processor.
 	Loops int
 
-	kernel    kernel // realKernel, but for tests
+	kernel    kernel    // realKernel, but for tests
+	resolver  *resolver // of the system's name servers, but for tests
 	began     time.Time
-	resolver  *resolver
 	journal   *journal
 	accepting atomic.Int64
 	loops     atomic.Pointer[[]*loop] // set by Serve
@@ -74,7 +74,9 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 		f.kernel = realKernel
 	}
 	f.began = time.Now()
-	f.resolver = newResolver()
+	if f.resolver == nil {
+		f.resolver = newResolver()
+	}
 	f.journal = newJournal(f.Log, f.AccessLog)
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()

@@ -1,0 +1,265 @@
+package eventloop
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
+
+	"github.com/jovalle/usher/proxy/limit"
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+// patience bounds every wait of these tests. It is only used up by a failure.
+const patience = 20 * time.Second
+
+// edge is a Forwarder that runs on loopback.
+type edge struct {
+	*Forwarder
+	t    testing.TB
+	addr netip.AddrPort
+	end  func() // stops it, and waits
+}
+
+// start forwards to routes until the test ends. The options may change the
+// Forwarder before it runs.
+func start(t testing.TB, routes []routing.Route, options ...func(*Forwarder)) *edge {
+	t.Helper()
+	var live routing.Live
+	live.Store(routing.NewTable(routes))
+	f := &Forwarder{
+		Table: &live, Limits: &limit.Connections{}, Log: logr.Discard(),
+		HelloTimeout: patience, DialTimeout: patience, IdleTimeout: patience, HalfClosedTimeout: patience,
+		DrainTimeout: 50 * time.Millisecond,
+	}
+	for _, option := range options {
+		option(f)
+	}
+	listener, err := Listen(context.Background(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- f.Serve(ctx, []*Listener{listener}) }()
+	e := &edge{Forwarder: f, t: t, addr: listener.Addr()}
+	e.end = sync.OnceFunc(func() {
+		stop()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("Serve: %v", err)
+			}
+		case <-time.After(patience):
+			t.Error("Serve does not return")
+		}
+	})
+	t.Cleanup(e.end)
+	return e
+}
+
+// origin is a backend whose connections the test plays itself.
+type origin struct {
+	t        testing.TB
+	listener *net.TCPListener
+}
+
+func listen(t testing.TB) origin {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	return origin{t, listener.(*net.TCPListener)}
+}
+
+func (o origin) backend() routing.Backend {
+	addr := o.listener.Addr().(*net.TCPAddr).AddrPort()
+	return routing.Backend{Cluster: "hades", Addresses: []string{addr.Addr().String()}, HTTPSPort: addr.Port()}
+}
+
+// accept returns the next connection from the proxy.
+func (o origin) accept() *net.TCPConn {
+	o.t.Helper()
+	_ = o.listener.SetDeadline(time.Now().Add(patience))
+	conn, err := o.listener.AcceptTCP()
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.t.Cleanup(func() { conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	return conn
+}
+
+func dial(t testing.TB, addr netip.AddrPort) *net.TCPConn {
+	t.Helper()
+	conn, err := net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	return conn
+}
+
+// hostA is the host of most tests.
+const hostA = "a.techn.is"
+
+// routeA leads hostA to an origin.
+func routeA(o origin) []routing.Route {
+	return []routing.Route{{Host: hostA, Backends: []routing.Backend{o.backend()}}}
+}
+
+// helloFor returns the first bytes of a real TLS client.
+func helloFor(t testing.TB, host string) []byte {
+	t.Helper()
+	near, far := net.Pipe()
+	defer near.Close()
+	go func() { _ = tls.Client(near, &tls.Config{ServerName: host, InsecureSkipVerify: true}).Handshake() }()
+	_ = far.SetDeadline(time.Now().Add(patience))
+	buf := make([]byte, 16<<10)
+	n, err := far.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	far.Close()
+	return buf[:n]
+}
+
+// open opens a connection through the edge and returns its two ends, after the
+// hello has gone through.
+func (e *edge) open(o origin) (client, backend *net.TCPConn) {
+	e.t.Helper()
+	hello := helloFor(e.t, hostA)
+	client = dial(e.t, e.addr)
+	send(e.t, client, hello)
+	backend = o.accept()
+	expect(e.t, backend, hello)
+	return client, backend
+}
+
+func send(t testing.TB, conn io.Writer, data []byte) {
+	t.Helper()
+	if _, err := conn.Write(data); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// expect reads exactly want.
+func expect(t testing.TB, conn io.Reader, want []byte) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if n, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("read %.200q, %v; want %.200q", got[:n], err, want)
+	}
+}
+
+// expectEnd reads to the end, which must come at once and be an EOF.
+func expectEOF(t testing.TB, conn io.Reader) {
+	t.Helper()
+	if rest, err := io.ReadAll(conn); err != nil || len(rest) > 0 {
+		t.Fatalf("read %.200q, %v; want EOF", rest, err)
+	}
+}
+
+// expectReset reads to the end, which must come at once and be a reset.
+func expectReset(t testing.TB, conn io.Reader) {
+	t.Helper()
+	if rest, err := io.ReadAll(conn); !errors.Is(err, unix.ECONNRESET) || len(rest) > 0 {
+		t.Fatalf("read %.200q, %v; want a reset", rest, err)
+	}
+}
+
+// sendReset ends a connection the hard way.
+func sendReset(conn *net.TCPConn) {
+	_ = conn.SetLinger(0)
+	conn.Close()
+}
+
+// metric returns the sum of a metric whose labels have the given values.
+func (e *edge) metric(name string, values ...string) float64 {
+	e.t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(e.Forwarder)
+	families, err := registry.Gather()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	sum := 0.0
+	for _, family := range families {
+		if family.GetName() != "usher_"+name {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			var labels []string
+			for _, pair := range m.GetLabel() {
+				labels = append(labels, pair.GetValue())
+			}
+			if strings.Contains(strings.Join(labels, " "), strings.Join(values, " ")) {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	return sum
+}
+
+func (e *edge) awaitMetric(want float64, name string, values ...string) {
+	e.t.Helper()
+	eventually(e.t, func() error {
+		if got := e.metric(name, values...); got != want {
+			return errors.New(name + " " + strings.Join(values, " ") + " has not the value it should have")
+		}
+		return nil
+	})
+}
+
+// eventually waits until check returns nil.
+func eventually(t testing.TB, check func() error) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// checkDescriptors fails the test if it leaves more descriptors open at its end
+// than now. Call it first: cleanups run last to first.
+func checkDescriptors(t testing.TB) {
+	t.Helper()
+	before := openDescriptors(t)
+	t.Cleanup(func() {
+		eventually(t, func() error {
+			if openDescriptors(t) > before {
+				return errors.New("descriptors are left open")
+			}
+			return nil
+		})
+	})
+}
+
+func openDescriptors(t testing.TB) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
