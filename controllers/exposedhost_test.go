@@ -60,7 +60,7 @@ func TestIngressIsASource(t *testing.T) {
 	table := startUsher(t)
 	addMember(t, c, "illmatic", nil)
 	apply(t, "illmatic", `{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: shop, namespace: default, annotations: {`+exposed+`}},
-		spec: {rules: [{host: shop.techn.is, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: app, port: {number: 80}}}}]}}, {host: '*.shop.techn.is'}]}}`)
+		spec: {rules: [{host: shop.techn.is, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: app, port: {number: 80}}}}]}}, {host: '*.shop.techn.is', http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: app, port: {number: 80}}}}]}}]}}`)
 	awaitHost(t, c, "shop.techn.is", ready("illmatic"))
 	awaitHost(t, c, "wildcard.shop.techn.is", ready("illmatic"))
 	routed(t, table, "anything.shop.techn.is", "illmatic")

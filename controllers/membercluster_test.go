@@ -33,7 +33,6 @@ func TestMemberTakesAddressesFromItsService(t *testing.T) {
 	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionFalse, "NoIngressAddress")
 
 	member := clientOf(t, "hades")
-	apply(t, "hades", "{apiVersion: v1, kind: Namespace, metadata: {name: kube-system}}")
 	service := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "traefik"},
 		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, Ports: []corev1.ServicePort{{Port: 443}}},

@@ -42,14 +42,19 @@ func trim(o any) (any, error) {
 	return object, nil
 }
 
-// trimIngress keeps an exposed Ingress's class and hosts.
+// trimIngress keeps an exposed Ingress's class and hosts, and of each host
+// whether it has a path.
 func trimIngress(spec networkingv1.IngressSpec, exposed bool) networkingv1.IngressSpec {
 	if !exposed {
 		return networkingv1.IngressSpec{}
 	}
-	kept := networkingv1.IngressSpec{IngressClassName: spec.IngressClassName, DefaultBackend: spec.DefaultBackend}
+	kept := networkingv1.IngressSpec{IngressClassName: spec.IngressClassName}
 	for _, rule := range spec.Rules {
-		kept.Rules = append(kept.Rules, networkingv1.IngressRule{Host: rule.Host})
+		short := networkingv1.IngressRule{Host: rule.Host}
+		if rule.HTTP != nil && len(rule.HTTP.Paths) > 0 {
+			short.HTTP = &networkingv1.HTTPIngressRuleValue{Paths: make([]networkingv1.HTTPIngressPath, 1)}
+		}
+		kept.Rules = append(kept.Rules, short)
 	}
 	return kept
 }
