@@ -45,7 +45,7 @@ func covers(pattern, host string, deep bool) bool {
 		return pattern == host
 	}
 	labels, under := strings.CutSuffix(host, suffix)
-	return under && labels != "" && (deep || !strings.Contains(labels, "."))
+	return under && (deep || !strings.Contains(labels, "."))
 }
 
 func (h hostnames) String() string {

@@ -20,7 +20,7 @@ func TestDocumentHoldsTheTable(t *testing.T) {
 	}
 	var want, got []string
 	for _, r := range reason.All() {
-		want = append(want, fmt.Sprintf("| `%s` | %s | %s |", r.Name, r.Meaning, r.Advice))
+		want = append(want, fmt.Sprintf("| %#q | %s | %s |", r.Name, r.Meaning, r.Advice))
 	}
 	for line := range strings.Lines(string(text)) {
 		if strings.HasPrefix(line, "| `") {

@@ -14,8 +14,7 @@ import (
 // where it has none of its own. The rule is read again for it: predicate's
 // errors say what was refused, but not where.
 func (g grammar) located(rule string, err error) error {
-	var syntax scanner.ErrorList
-	if errors.As(err, &syntax) {
+	if _, placed := errors.AsType[scanner.ErrorList](err); placed {
 		return err
 	}
 	files := token.NewFileSet()

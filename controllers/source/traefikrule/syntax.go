@@ -19,7 +19,7 @@ const (
 )
 
 // ParseSyntax reads the syntax field of a route: "v2", "v3", or empty for
-// [Absent]. Anything else is an error.
+// [Absent]. Anything else is an error, though Traefik takes it for v3.
 func ParseSyntax(s string) (Syntax, error) {
 	switch s {
 	case "":
