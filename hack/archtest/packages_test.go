@@ -42,9 +42,11 @@ func packages(t *testing.T) []goPackage {
 	t.Helper()
 	readSources(t)
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Doc,GoFiles,Imports,Deps", module+"/...")
+	var complaint strings.Builder
+	cmd.Stderr = &complaint
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("go list: %v", err)
+		t.Fatalf("go list: %v\n%s", err, complaint.String())
 	}
 	var all []goPackage
 	for decoder := json.NewDecoder(strings.NewReader(string(out))); ; {
