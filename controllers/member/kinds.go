@@ -83,5 +83,8 @@ var mapper = func() meta.RESTMapper {
 	for _, k := range kinds {
 		m.Add(k.gvk, k.scope)
 	}
+	// The plural that Add guesses of Gateway is "gatewaies".
+	gateway := gatewayKind.gvk.GroupVersion()
+	m.AddSpecific(gatewayKind.gvk, gateway.WithResource("gateways"), gateway.WithResource("gateway"), gatewayKind.scope)
 	return m
 }()
