@@ -1,0 +1,94 @@
+package manifest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/listtype"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
+	crdvalidation "k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	metavalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
+	"sigs.k8s.io/yaml"
+
+	"github.com/jovalle/usher/config/crd"
+)
+
+// rules are what a CustomResourceDefinition asks of an object, by the API
+// server's own code: no rule is written twice.
+type rules struct {
+	structural *schema.Structural
+	openAPI    crdvalidation.SchemaValidator
+	cel        *cel.Validator // safe for concurrent use, as the API server uses it
+}
+
+// The rules of both kinds, compiled when first needed: a process that reads no
+// manifests pays nothing for them.
+var (
+	exposedHostRules   = sync.OnceValues(func() (*rules, error) { return compile(crd.ExposedHosts) })
+	memberClusterRules = sync.OnceValues(func() (*rules, error) { return compile(crd.MemberClusters) })
+)
+
+// compile reads a definition in YAML that has one version.
+func compile(definition string) (*rules, error) {
+	var external apiextensionsv1.CustomResourceDefinition
+	if err := yaml.UnmarshalStrict([]byte(definition), &external); err != nil {
+		return nil, fmt.Errorf("read a definition: %w", err)
+	}
+	var internal apiextensions.JSONSchemaProps
+	err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(
+		external.Spec.Versions[0].Schema.OpenAPIV3Schema, &internal, nil)
+	if err != nil {
+		return nil, fmt.Errorf("convert the schema of %s: %w", external.Name, err)
+	}
+	structural, err := schema.NewStructural(&internal)
+	if err != nil {
+		return nil, fmt.Errorf("read the schema of %s: %w", external.Name, err)
+	}
+	openAPI, _, err := crdvalidation.NewSchemaValidator(&internal)
+	if err != nil {
+		return nil, fmt.Errorf("compile the schema of %s: %w", external.Name, err)
+	}
+	return &rules{structural, openAPI, cel.NewValidator(structural, true, celconfig.PerCallLimit)}, nil
+}
+
+// apply fills in the defaults of an object and returns what is wrong with it.
+// It does what the API server does on a strict create, in its order.
+func (r *rules) apply(ctx context.Context, object map[string]any) field.ErrorList {
+	unknown := pruning.PruneWithOptions(object, r.structural, true, schema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})
+	defaulting.PruneNonNullableNullsWithoutDefaults(object, r.structural)
+	defaulting.Default(object, r.structural)
+
+	var errs field.ErrorList
+	for _, path := range unknown {
+		errs = append(errs, field.Forbidden(field.NewPath(path), "unknown field: correct its spelling or remove it"))
+	}
+	errs = append(errs, metavalidation.ValidateObjectMetaAccessor(&unstructured.Unstructured{Object: object}, false,
+		metavalidation.NameIsDNSSubdomain, field.NewPath("metadata"))...)
+	errs = append(errs, crdvalidation.ValidateCustomResource(nil, object, r.openAPI)...)
+	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, r.structural, object)...)
+	if slices.ContainsFunc(errs, blocksExpressions) {
+		return errs
+	}
+	broken, _ := r.cel.Validate(ctx, nil, r.structural, object, nil, celconfig.RuntimeCELCostBudget)
+	return append(errs, broken...)
+}
+
+// blocksExpressions reports whether the object is so wrong that a CEL rule might
+// not find what it looks at.
+func blocksExpressions(e *field.Error) bool {
+	switch e.Type {
+	case field.ErrorTypeNotSupported, field.ErrorTypeRequired, field.ErrorTypeTooLong, field.ErrorTypeTooMany, field.ErrorTypeTypeInvalid:
+		return true
+	}
+	return false
+}
