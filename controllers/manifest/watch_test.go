@@ -1,0 +1,291 @@
+package manifest_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/manifest"
+)
+
+// patience is how long a test waits for what must happen.
+const patience = 20 * time.Second
+
+func exposedHost(host string) string {
+	return fmt.Sprintf("apiVersion: usher.techn.is/v1alpha1\nkind: ExposedHost\nmetadata: {name: %s}\nspec: {host: %[1]s, backends: [{address: 10.0.0.1}]}\n", host)
+}
+
+// file is the text of a file with a document a host.
+func file(hosts ...string) string {
+	var documents []string
+	for _, host := range hosts {
+		documents = append(documents, exposedHost(host))
+	}
+	return strings.Join(documents, "---\n")
+}
+
+// A journal keeps the lines of a log.
+type journal struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (j *journal) logger() logr.Logger {
+	return funcr.New(func(_, line string) {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.lines = append(j.lines, line)
+	}, funcr.Options{})
+}
+
+// count returns how many lines hold all the parts.
+func (j *journal) count(parts ...string) (n int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, line := range j.lines {
+		if !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) }) {
+			n++
+		}
+	}
+	return n
+}
+
+// A watched directory, and what is served of it.
+type watched struct {
+	*testing.T
+	journal
+
+	dir  string
+	done chan error
+
+	servedMu sync.Mutex
+	served   []string // accepted hosts
+	changes  int
+}
+
+// watch follows a directory until the test ends.
+func watch(t *testing.T, dir string) *watched {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	w := &watched{T: t, dir: dir, done: make(chan error, 1)}
+	go func() { w.done <- manifest.WatchDir(ctx, dir, w.logger(), w.changed) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-w.done; err != nil {
+			t.Errorf("WatchDir: %v", err)
+		}
+	})
+	w.await(func() bool { return w.changes > 0 }, "the first reading")
+	return w
+}
+
+func (w *watched) changed(hosts []v1alpha1.ExposedHost, _ []v1alpha1.MemberCluster) {
+	w.servedMu.Lock()
+	defer w.servedMu.Unlock()
+	w.served = nil
+	w.changes++
+	for _, host := range hosts {
+		if meta.IsStatusConditionTrue(host.Status.Conditions, v1alpha1.ConditionAccepted) {
+			w.served = append(w.served, host.Spec.Host)
+		}
+	}
+	slices.Sort(w.served)
+}
+
+// await polls until what is served is as it should be.
+func (w *watched) await(good func() bool, what string) {
+	w.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		w.servedMu.Lock()
+		ok, served := good(), w.served
+		w.servedMu.Unlock()
+		if ok {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.Fatalf("waited in vain for %s; served: %v; log: %v", what, served, w.lines)
+		}
+	}
+}
+
+func (w *watched) awaitServed(hosts ...string) {
+	w.Helper()
+	w.await(func() bool { return slices.Equal(w.served, hosts) }, fmt.Sprint(hosts))
+}
+
+func (w *watched) awaitLog(parts ...string) {
+	w.Helper()
+	w.await(func() bool { return w.count(parts...) > 0 }, fmt.Sprintf("a line with %q", parts))
+}
+
+// write writes a file in place.
+func write(t *testing.T, dir, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWatchFollowsFiles(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a.yaml", file("a.techn.is"))
+	w := watch(t, dir)
+	w.awaitServed("a.techn.is")
+
+	write(t, dir, "b.yml", file("b1.techn.is", "b2.techn.is"))
+	w.awaitServed("a.techn.is", "b1.techn.is", "b2.techn.is")
+
+	write(t, dir, "b.yml", file("b2.techn.is"))
+	w.awaitServed("a.techn.is", "b2.techn.is")
+
+	must(t, os.Remove(filepath.Join(dir, "a.yaml")))
+	w.awaitServed("b2.techn.is")
+
+	must(t, os.Rename(filepath.Join(dir, "b.yml"), filepath.Join(dir, "c.yaml")))
+	w.await(func() bool { return w.count("Read the manifests") >= 5 }, "the new name")
+	w.awaitServed("b2.techn.is")
+}
+
+func TestWatchLeavesOutWhatIsNoManifest(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{".a.yaml", ".a.yaml.swp", "a.yaml~", "#a.yaml#", "a.yaml.bak", "4913", "README.md"} {
+		write(t, dir, name, file("hidden.techn.is"))
+	}
+	must(t, os.Mkdir(filepath.Join(dir, "below.yaml"), 0o700))
+	write(t, filepath.Join(dir, "below.yaml"), "a.yaml", file("below.techn.is"))
+	write(t, dir, "a.YAML", file("a.techn.is"))
+	w := watch(t, dir)
+	w.awaitServed("a.techn.is")
+	if n := w.count("Refused"); n > 0 {
+		t.Errorf("the log complains: %v", w.lines)
+	}
+}
+
+func TestABrokenFileKeepsItsLastGoodState(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a.yaml", file("a.techn.is"))
+	write(t, dir, "b.yaml", file("b.techn.is"))
+	w := watch(t, dir)
+	w.awaitServed("a.techn.is", "b.techn.is")
+
+	write(t, dir, "b.yaml", file("b.techn.is", "NEW.techn.is"))
+	w.awaitLog("Refused", "b.yaml: document 2", "spec.host")
+	write(t, dir, "a.yaml", file("a2.techn.is"))
+	w.awaitServed("a2.techn.is", "b.techn.is")
+
+	write(t, dir, "b.yaml", "") // an editor that empties a file before it writes
+	w.awaitLog("Refused", "b.yaml: is empty")
+	write(t, dir, "b.yaml", file("b.techn.is", "new.techn.is"))
+	w.awaitServed("a2.techn.is", "b.techn.is", "new.techn.is")
+	if n := w.count("Refused", "document 2"); n != 1 {
+		t.Errorf("the broken file was logged %d times", n)
+	}
+}
+
+func TestABrokenFileAtTheStartHarmsNoOther(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a.yaml", "kind: {")
+	write(t, dir, "b.yaml", file("b.techn.is"))
+	must(t, os.Symlink("nowhere", filepath.Join(dir, "c.yaml")))
+	w := watch(t, dir)
+	w.awaitServed("b.techn.is")
+	w.awaitLog("Refused", "a.yaml: document 1")
+
+	must(t, os.Remove(filepath.Join(dir, "a.yaml")))
+	write(t, dir, "a.yaml", file("a.techn.is"))
+	w.awaitServed("a.techn.is", "b.techn.is")
+}
+
+func TestAnObjectInTwoFiles(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a.yaml", file("a.techn.is", "both.techn.is"))
+	write(t, dir, "b.yaml", file("b.techn.is", "both.techn.is"))
+	w := watch(t, dir)
+	w.awaitServed("a.techn.is", "both.techn.is")
+	w.awaitLog("Refused", "b.yaml: ExposedHost both.techn.is is in a.yaml too")
+
+	write(t, dir, "a.yaml", file("a.techn.is"))
+	w.awaitServed("a.techn.is", "b.techn.is", "both.techn.is")
+
+	write(t, dir, "a.yaml", file("a2.techn.is", "both.techn.is"))
+	w.awaitLog("Refused", "a.yaml: ExposedHost both.techn.is is in b.yaml too")
+	must(t, os.Remove(filepath.Join(dir, "b.yaml")))
+	w.awaitServed("a2.techn.is", "both.techn.is")
+}
+
+// A mounted ConfigMap: files are links through ..data, which leads to the newest
+// folder and is replaced as a whole.
+func TestWatchFollowsAConfigMap(t *testing.T) {
+	dir := t.TempDir()
+	swap := func(version, text string) {
+		must(t, os.Mkdir(filepath.Join(dir, version), 0o700))
+		write(t, filepath.Join(dir, version), "a.yaml", text)
+		must(t, os.Symlink(version, filepath.Join(dir, "..data_tmp")))
+		must(t, os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")))
+	}
+	swap("..v1", file("one.techn.is"))
+	must(t, os.Symlink("..data/a.yaml", filepath.Join(dir, "a.yaml")))
+	w := watch(t, dir)
+	w.awaitServed("one.techn.is")
+
+	swap("..v2", file("two.techn.is"))
+	w.awaitServed("two.techn.is")
+	must(t, os.RemoveAll(filepath.Join(dir, "..v1")))
+	swap("..v3", file("three.techn.is"))
+	w.awaitServed("three.techn.is")
+}
+
+func TestADirectoryThatGoesAndComesBack(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "manifests")
+	must(t, os.Mkdir(dir, 0o700))
+	write(t, dir, "a.yaml", file("a.techn.is"))
+	w := watch(t, dir)
+	w.awaitServed("a.techn.is")
+
+	must(t, os.Rename(dir, dir+".old"))
+	w.awaitLog("Could not read the manifests")
+	w.awaitServed("a.techn.is")
+
+	must(t, os.Mkdir(dir, 0o700))
+	write(t, dir, "b.yaml", file("b.techn.is"))
+	w.awaitServed("b.techn.is")
+	write(t, dir, "c.yaml", file("c.techn.is")) // and it is watched again
+	w.awaitServed("b.techn.is", "c.techn.is")
+}
+
+func TestADirectoryThatCannotBeReadAtTheStart(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "file", "")
+	for _, name := range []string{"missing", "file"} {
+		err := manifest.WatchDir(t.Context(), filepath.Join(dir, name), logr.Discard(), nil)
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: the error is %v", name, err)
+		}
+	}
+}
+
+func TestAFileThatSaysRefusedStaysRefused(t *testing.T) {
+	dir := t.TempDir()
+	refused := exposedHost("a.techn.is") + "status: {conditions: [{type: Accepted, status: 'False', reason: DomainNotAllowed, message: elsewhere, lastTransitionTime: '2026-01-02T03:04:05Z'}]}\n"
+	write(t, dir, "a.yaml", refused+"---\n"+exposedHost("b.techn.is"))
+	w := watch(t, dir)
+	w.awaitServed("b.techn.is")
+}
