@@ -3,9 +3,10 @@
 //
 // A Bed is one etcd and any number of clusters. A Cluster is an API server with a prefix of
 // its own on that etcd: RBAC, TokenRequest, CustomResourceDefinitions, server-side apply and
-// watches are real. There is no node and no controller manager, so no pods run, a deleted
-// Namespace stays Terminating, owner references delete nothing, and a LoadBalancer Service gets
-// the address that a test writes into its status. Everything listens on loopback only.
+// watches are real. There is no node and, unless StartControllers runs some, no controller, so
+// no pods run, a deleted Namespace stays Terminating, owner references delete nothing, a token's
+// Secret stays empty, and a LoadBalancer Service gets the address that a test writes into its
+// status. Everything listens on loopback only.
 //
 // The programs are built once by `make testbed`; without them Start says so.
 //

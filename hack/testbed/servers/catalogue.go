@@ -23,6 +23,7 @@ const (
 var catalogue = []target{
 	{name: Etcd, pins: "etcd", pkg: "go.etcd.io/etcd/server/v3"},
 	kube(KubeAPIServer),
+	kube(KubeControllerManager),
 	kube(Kubectl),
 	{name: Traefik, pins: "traefik", pkg: traefik + "/cmd/traefik", module: traefik, version: traefik + "/pkg/version.Version"},
 	{name: TraefikCRDs, pins: "traefik", module: traefik,
@@ -30,7 +31,6 @@ var catalogue = []target{
 	{name: GatewayCRDs, pins: "traefik", module: "sigs.k8s.io/gateway-api", manifests: "config/crd/standard/*.yaml"},
 	{name: Helm, pins: "helm", pkg: "helm.sh/helm/v4/cmd/helm", module: "helm.sh/helm/v4", version: "helm.sh/helm/v4/internal/version.version"},
 	nodeOnly(kube("kubelet")),
-	nodeOnly(kube("kube-controller-manager")),
 	nodeOnly(kube("kube-scheduler")),
 	nodeOnly(kube("kube-proxy")),
 }
@@ -39,11 +39,13 @@ var catalogue = []target{
 const (
 	Etcd          = "etcd"
 	KubeAPIServer = "kube-apiserver"
-	Kubectl       = "kubectl"
-	Traefik       = "traefik"
-	TraefikCRDs   = "traefik-crds.yaml" // Traefik's kinds, group traefik.io
-	GatewayCRDs   = "gateway-crds.yaml" // the Gateway API's standard channel
-	Helm          = "helm"
+	// KubeControllerManager is for the clusters that StartControllers was called of.
+	KubeControllerManager = "kube-controller-manager"
+	Kubectl               = "kubectl"
+	Traefik               = "traefik"
+	TraefikCRDs           = "traefik-crds.yaml" // Traefik's kinds, group traefik.io
+	GatewayCRDs           = "gateway-crds.yaml" // the Gateway API's standard channel
+	Helm                  = "helm"
 )
 
 func kube(name string) target {
