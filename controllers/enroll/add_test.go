@@ -1,0 +1,206 @@
+package enroll
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+)
+
+func isUnknown(err error) bool { return errors.Is(err, ErrUnknown) }
+
+func TestAddMakesAMemberThatUsherReads(t *testing.T) {
+	startUsher(t)
+	edge, hades := reach(t)
+	out := add(t, edge, hades)
+	wantText(t, out,
+		"Traefik answers at "+balancer+", the load balancer of Service kube-system/traefik",
+		"ServiceAccount usher-reader/usher-reader created in context hades",
+		"Secret usher-system/hades-kubeconfig created in context edge",
+		"MemberCluster hades created in context edge",
+		"warning: the member's API server is https://127.0.0.1:", "--server",
+		"hades is ready: Kubernetes v1.",
+		"next: kubectl --context hades annotate ingressroute NAME usher.techn.is/expose=true",
+	)
+	status := memberOf(t, edge).Status
+	if !meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady) || !slices.Equal(status.Ingress.Addresses, []string{balancer}) {
+		t.Errorf("status %+v", status)
+	}
+}
+
+func TestAddAgainRotatesTheTokenWithoutInterruption(t *testing.T) {
+	startUsher(t)
+	edge, hades := reach(t)
+	add(t, edge, hades)
+	publish(t, edge)
+	former := stored(t, edge)
+	interrupted := watchForInterruption(t, edge)
+	out := add(t, edge, hades)
+	if why := interrupted(); why != "" {
+		t.Error(why)
+	}
+	if stored(t, edge).BearerToken == former.BearerToken {
+		t.Error("the token is still the former one")
+	}
+	wantText(t, out, "ClusterRole usher-reader unchanged", "the former token is revoked")
+	must(t, listIngresses(stored(t, edge)))
+	eventually(t, "the former token to be refused", func() error {
+		if err := listIngresses(former); !apierrors.IsUnauthorized(err) {
+			return fmt.Errorf("asked with the former token: %w", err)
+		}
+		return nil
+	})
+	if secrets := slices.DeleteFunc(made(t, "hades"), func(o string) bool { return !strings.HasPrefix(o, "secret/") }); len(secrets) != 1 {
+		t.Errorf("the member has %v", secrets)
+	}
+}
+
+// publish exposes a host of hades, and waits until usher does.
+func publish(t *testing.T, edge *Cluster) {
+	t.Helper()
+	apply(t, "hades", `{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: whoami, namespace: default, annotations: {usher.techn.is/expose: "true"}},
+		spec: {rules: [{host: whoami.techn.is, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: app, port: {number: 80}}}}]}}]}}`)
+	eventually(t, "the host to be published", func() error {
+		var eh v1alpha1.ExposedHost
+		if err := edge.client.Get(t.Context(), client.ObjectKey{Name: "whoami.techn.is"}, &eh); err != nil {
+			return err
+		}
+		if !meta.IsStatusConditionTrue(eh.Status.Conditions, v1alpha1.ConditionReady) {
+			return fmt.Errorf("its conditions are %+v", eh.Status.Conditions)
+		}
+		return nil
+	})
+}
+
+// watchForInterruption looks again and again whether hades and its host stay ready. The function
+// that it returns ends that, and says what was seen otherwise.
+func watchForInterruption(t *testing.T, edge *Cluster) func() string {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	seen := make(chan string, 1)
+	go func() {
+		defer close(seen)
+		for ctx.Err() == nil {
+			if why := interruption(ctx, edge); why != "" && ctx.Err() == nil {
+				seen <- why
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+	return func() string {
+		cancel()
+		return <-seen
+	}
+}
+
+func interruption(ctx context.Context, edge *Cluster) string {
+	var mc v1alpha1.MemberCluster
+	var eh v1alpha1.ExposedHost
+	if err := errors.Join(edge.client.Get(ctx, client.ObjectKey{Name: "hades"}, &mc), edge.client.Get(ctx, client.ObjectKey{Name: "whoami.techn.is"}, &eh)); err != nil {
+		return err.Error()
+	}
+	for _, conditions := range [][]metav1.Condition{mc.Status.Conditions, eh.Status.Conditions} {
+		if !meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady) {
+			return fmt.Sprintf("meanwhile: %+v", conditions)
+		}
+	}
+	return ""
+}
+
+// listIngresses asks a member with a connection of its own.
+func listIngresses(config *rest.Config) error {
+	clientset, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	_, err = clientset.NetworkingV1().Ingresses(metav1.NamespaceAll).List(context.Background(), metav1.ListOptions{})
+	return err
+}
+
+func TestAddAgainKeepsWhatAPersonHasSet(t *testing.T) {
+	startUsher(t)
+	edge, hades := reach(t)
+	add(t, edge, hades)
+	changed := memberOf(t, edge)
+	changed.Spec.AllowedDomains = []string{"techn.is"}
+	changed.Spec.Ingress.Addresses = []string{"192.0.2.77"}
+	must(t, edge.client.Update(t.Context(), changed))
+	add(t, edge, hades)
+	spec := memberOf(t, edge).Spec
+	if !slices.Equal(spec.AllowedDomains, []string{"techn.is"}) || !slices.Equal(spec.Ingress.Addresses, []string{"192.0.2.77"}) {
+		t.Errorf("spec %+v", spec)
+	}
+	if roles := slices.DeleteFunc(made(t, "hades"), func(o string) bool { return !strings.HasPrefix(o, "role") }); len(roles) > 0 {
+		t.Errorf("the account may still read a Service that nobody follows: %v", roles)
+	}
+}
+
+func TestAddSaysThatUsherDoesNotRun(t *testing.T) {
+	edge, hades := reach(t)
+	removeAfterwards(t, edge, hades)
+	var out bytes.Buffer
+	o := options(&out)
+	o.Timeout = 5 * time.Second
+	err := Add(t.Context(), edge, hades, o)
+	if !errors.Is(err, errNotReady) {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	wantText(t, err.Error(), "usher does not seem to run at the edge", "kubectl --context edge --namespace usher-system get pods", "usher cluster remove hades")
+	wantText(t, out.String(), "usher has not noticed it yet")
+}
+
+func TestAddSaysWhyUsherCannotReachTheMember(t *testing.T) {
+	startUsher(t)
+	edge, hades := reach(t)
+	removeAfterwards(t, edge, hades)
+	o := options(new(bytes.Buffer))
+	o.Timeout, o.Server = 8*time.Second, "https://127.0.0.1:1"
+	err := Add(t.Context(), edge, hades, o)
+	if !errors.Is(err, errNotReady) {
+		t.Fatal(err)
+	}
+	wantText(t, err.Error(), "Unreachable", "127.0.0.1:1", "--server")
+}
+
+func TestAddNamesTheMissingPermission(t *testing.T) {
+	edge, _ := reach(t)
+	apply(t, "hades", "{apiVersion: v1, kind: ServiceAccount, metadata: {name: guest, namespace: default}}")
+	kubeconfig, err := bed.Cluster("hades").KubeconfigFor(t.Context(), "default", "guest")
+	must(t, err)
+	guest := connect(t, writeFile(t, "kubeconfig", string(kubeconfig), 0o600))
+	err = Add(t.Context(), edge, guest, options(nil))
+	if !apierrors.IsForbidden(err) {
+		t.Fatal(err)
+	}
+	wantText(t, err.Error(), "context hades", `"system:serviceaccount:default:guest" cannot get resource "namespaces"`)
+	if left := append(made(t, "hades"), made(t, "edge")...); len(left) > 0 {
+		t.Errorf("made nevertheless: %v", left)
+	}
+}
+
+func TestAddByAnExecPluginStoresNoPlugin(t *testing.T) {
+	startUsher(t)
+	edge, _ := reach(t)
+	credential := fmt.Sprintf(`{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": %q}}`, bed.Cluster("hades").Config().BearerToken)
+	plugin := writeFile(t, "plugin", "#!/bin/sh\necho '"+credential+"'\n", 0o700)
+	hades := connect(t, kubeconfigOf(t, "{exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: "+plugin+"}}"))
+	add(t, edge, hades)
+	if kept := string(storedBytes(t, edge)); strings.Contains(kept, "exec") || strings.Contains(kept, bed.Cluster("hades").Config().BearerToken) {
+		t.Errorf("stored: %s", kept)
+	}
+	must(t, listIngresses(stored(t, edge)))
+}

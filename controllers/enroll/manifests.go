@@ -1,0 +1,164 @@
+package enroll
+
+import (
+	"fmt"
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+)
+
+const (
+	// readerName is that of all that is made in a member, its namespace included.
+	readerName = "usher-reader"
+	// kubeconfigKey is the key of the edge's Secret.
+	kubeconfigKey = "kubeconfig"
+)
+
+// scheme knows every kind that is written or read.
+var scheme = func() *runtime.Scheme {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, rbacv1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(s); err != nil {
+			panic(err) // two types under one name: a mistake in the API package
+		}
+	}
+	return s
+}()
+
+// readerManifests are what is made in a member, in the order in which it is made. Service is the
+// one whose addresses usher follows; the zero value for none.
+func readerManifests(id identity, service types.NamespacedName) []*unstructured.Unstructured {
+	labels := id.memberLabels()
+	no := false
+	objects := []client.Object{
+		&corev1.Namespace{ObjectMeta: named("", labels)},
+		&corev1.ServiceAccount{ObjectMeta: named(readerName, labels), AutomountServiceAccountToken: &no},
+		&rbacv1.ClusterRole{ObjectMeta: named("", labels), Rules: readerRules()},
+		&rbacv1.ClusterRoleBinding{ObjectMeta: named("", labels), RoleRef: roleRef("ClusterRole"), Subjects: reader()},
+	}
+	if service.Name != "" {
+		objects = append(objects,
+			&rbacv1.Role{ObjectMeta: named(service.Namespace, labels), Rules: serviceRules(service.Name)},
+			&rbacv1.RoleBinding{ObjectMeta: named(service.Namespace, labels), RoleRef: roleRef("Role"), Subjects: reader()},
+		)
+	}
+	return manifests(objects...)
+}
+
+// readerRules let the account read what usher watches in every namespace, and find out which of
+// it the cluster serves. Of Secrets, or what runs in the cluster, it learns nothing.
+func readerRules() []rbacv1.PolicyRule {
+	read := func(group string, resources ...string) rbacv1.PolicyRule {
+		return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: resources, Verbs: readVerbs()}
+	}
+	return []rbacv1.PolicyRule{
+		read("networking.k8s.io", "ingresses", "ingressclasses"),
+		read("traefik.io", "ingressroutes", "ingressroutetcps"),
+		read("traefik.containo.us", "ingressroutes", "ingressroutetcps"),
+		read("gateway.networking.k8s.io", "gateways", "httproutes", "tlsroutes"),
+		read("", "namespaces"),
+		// Discovery, where a cluster does not grant it to every account.
+		{NonResourceURLs: []string{"/version", "/api/*", "/apis/*"}, Verbs: []string{"get"}},
+	}
+}
+
+// serviceRules let the account follow one Service.
+func serviceRules(name string) []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"services"}, ResourceNames: []string{name}, Verbs: readVerbs()}}
+}
+
+func readVerbs() []string { return []string{"get", "list", "watch"} }
+
+func roleRef(kind string) rbacv1.RoleRef {
+	return rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: kind, Name: readerName}
+}
+
+func reader() []rbacv1.Subject {
+	return []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: readerName, Name: readerName}}
+}
+
+// tokenSecret asks the member's control plane for a token of the account that lasts until the
+// Secret is deleted.
+func tokenSecret(id identity) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			GenerateName: readerName + "-token-",
+			Namespace:    readerName,
+			Labels:       id.memberLabels(),
+			Annotations:  map[string]string{corev1.ServiceAccountNameKey: readerName},
+		},
+		Type: corev1.SecretTypeServiceAccountToken,
+	}
+}
+
+// kubeconfigSecretName is the name of a member's Secret at the edge.
+func kubeconfigSecretName(member string) string { return member + "-kubeconfig" }
+
+// kubeconfigSecret holds a member's kubeconfig at the edge.
+func kubeconfigSecret(id identity, namespace string, kubeconfig []byte) *unstructured.Unstructured {
+	return manifest(&corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: kubeconfigSecretName(id.name), Namespace: namespace, Labels: id.edgeLabels()},
+		Type:       corev1.SecretTypeOpaque,
+		Data:       map[string][]byte{kubeconfigKey: kubeconfig},
+	})
+}
+
+// memberCluster is a member's object at the edge; of spec, all but the kubeconfig is kept.
+func memberCluster(id identity, spec v1alpha1.MemberClusterSpec) *unstructured.Unstructured {
+	spec.Kubeconfig = &v1alpha1.KubeconfigRef{SecretName: kubeconfigSecretName(id.name), Key: kubeconfigKey}
+	return manifest(&v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: id.name, Labels: id.edgeLabels()}, Spec: spec})
+}
+
+func named(namespace string, labels map[string]string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Name: readerName, Namespace: namespace, Labels: labels}
+}
+
+func manifests(objects ...client.Object) []*unstructured.Unstructured {
+	all := make([]*unstructured.Unstructured, len(objects))
+	for i, o := range objects {
+		all[i] = manifest(o)
+	}
+	return all
+}
+
+// manifest is what a person would write of an object: its kind, and no empty fields or status.
+func manifest(o client.Object) *unstructured.Unstructured {
+	u := complete(o)
+	delete(u.Object, "status")
+	prune(u.Object)
+	return u
+}
+
+// complete is an object with its kind, and all that a reader may want to know of it.
+func complete(o client.Object) *unstructured.Unstructured {
+	gvk, err := apiutil.GVKForObject(o, scheme)
+	if err != nil {
+		panic(fmt.Sprintf("a kind that the scheme above lacks: %v", err))
+	}
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	if err != nil {
+		panic(fmt.Sprintf("an API type that has no JSON form: %v", err))
+	}
+	u := &unstructured.Unstructured{Object: fields}
+	u.SetGroupVersionKind(gvk)
+	u.SetManagedFields(nil)
+	return u
+}
+
+// prune removes fields without a value, at every depth.
+func prune(fields map[string]any) {
+	maps.DeleteFunc(fields, func(_ string, value any) bool {
+		inner, isMap := value.(map[string]any)
+		prune(inner)
+		return value == nil || isMap && len(inner) == 0
+	})
+}

@@ -1,0 +1,236 @@
+package enroll
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers"
+	"github.com/jovalle/usher/controllers/member"
+	"github.com/jovalle/usher/hack/testbed"
+)
+
+const (
+	namespace = "usher-system"
+	// patience is far beyond what any step takes.
+	patience = 40 * time.Second
+	// balancer is the address of Traefik's Service in hades; nothing listens there.
+	balancer = "192.0.2.10"
+)
+
+// bed has the edge and one member, which one test after the other adds and removes.
+var bed *testbed.Bed
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
+	os.Exit(testbed.Main(prepared{m}, &bed, testbed.Options{Clusters: []string{"edge", "hades"}}))
+}
+
+// prepared runs the tests against clusters that hold what they hold before usher comes.
+type prepared struct{ m *testing.M }
+
+func (p prepared) Run() int {
+	ctx := context.Background()
+	edge, hades := bed.Cluster("edge"), bed.Cluster("hades")
+	for _, step := range []func() error{
+		func() error { return edge.ApplyFiles(ctx, "../../config/crd/*.yaml") },
+		func() error { return edge.Apply(ctx, "{apiVersion: v1, kind: Namespace, metadata: {name: usher-system}}") },
+		func() error { return hades.InstallTraefikCRDs(ctx) },
+		func() error { return hades.InstallOldTraefikCRDs(ctx) },
+		func() error { return hades.InstallGatewayCRDs(ctx) },
+		func() error { return startTraefikService(ctx, "kube-system", balancer) },
+		func() error { return hades.StartControllers(testbed.TokenController, testbed.NamespaceController) },
+	} {
+		if err := step(); err != nil {
+			fmt.Fprintln(os.Stderr, "preparing the clusters:", err)
+			return 1
+		}
+	}
+	return p.m.Run()
+}
+
+// startTraefikService makes Traefik's Service in hades, with a load balancer's address.
+func startTraefikService(ctx context.Context, namespace, address string) error {
+	hades := bed.Cluster("hades")
+	err := hades.Apply(ctx, "apiVersion: v1\nkind: Service\nmetadata: {name: traefik, namespace: "+namespace+", labels: {app.kubernetes.io/name: traefik}}\n"+
+		"spec: {type: LoadBalancer, ports: [{name: web, port: 80}, {name: websecure, port: 443}]}\n")
+	if err != nil {
+		return err
+	}
+	_, err = hades.Kubectl(ctx, "--namespace", namespace, "patch", "service", "traefik", "--subresource=status", "--type=merge",
+		"--patch", `{"status": {"loadBalancer": {"ingress": [{"ip": "`+address+`"}]}}}`)
+	return err
+}
+
+// reach returns both clusters as a person with kubeconfig files reaches them.
+func reach(t *testing.T) (edge, hades *Cluster) {
+	t.Helper()
+	return connect(t, bed.Cluster("edge").KubeconfigFile()), connect(t, bed.Cluster("hades").KubeconfigFile())
+}
+
+func connect(t *testing.T, file string) *Cluster {
+	t.Helper()
+	c, err := Connect(file, "")
+	must(t, err)
+	return c
+}
+
+// startUsher runs the control plane in this process until the test ends.
+func startUsher(t *testing.T) {
+	t.Helper()
+	mgr, err := ctrl.NewManager(bed.Cluster("edge").Config(), ctrl.Options{
+		Scheme:  controllers.Scheme(),
+		Cache:   controllers.CacheOptions(namespace),
+		Metrics: metricsserver.Options{BindAddress: "0"},
+		Logger:  logr.Discard(),
+	})
+	must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	must(t, controllers.SetupControlPlane(ctx, mgr, namespace))
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the controllers ended with: %v", err)
+		}
+	})
+}
+
+// options are those of a person who names no more than the member.
+func options(out io.Writer) Options {
+	return Options{Name: "hades", Namespace: namespace, Timeout: patience, Out: out}
+}
+
+// add adds hades and returns what a person saw. With the test's end it is removed again.
+func add(t *testing.T, edge, hades *Cluster) string {
+	t.Helper()
+	removeAfterwards(t, edge, hades)
+	var out bytes.Buffer
+	if err := Add(t.Context(), edge, hades, options(&out)); err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	return out.String()
+}
+
+// removeAfterwards leaves the clusters as the next test expects them.
+func removeAfterwards(t *testing.T, edge, hades *Cluster) {
+	t.Helper()
+	t.Cleanup(func() {
+		var out bytes.Buffer
+		if err := Remove(context.Background(), edge, hades, options(&out)); err != nil && !isUnknown(err) {
+			t.Errorf("removing hades: %v\n%s", err, &out)
+		}
+	})
+}
+
+// stored is the client configuration in the edge's Secret.
+func stored(t *testing.T, edge *Cluster) *rest.Config {
+	t.Helper()
+	config, _, err := member.ParseKubeconfig(storedBytes(t, edge), "")
+	must(t, err)
+	config.QPS = -1
+	return config
+}
+
+func storedBytes(t *testing.T, edge *Cluster) []byte {
+	t.Helper()
+	var secret corev1.Secret
+	must(t, edge.client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "hades-kubeconfig"}, &secret))
+	return secret.Data["kubeconfig"]
+}
+
+func memberOf(t *testing.T, edge *Cluster) *v1alpha1.MemberCluster {
+	t.Helper()
+	var mc v1alpha1.MemberCluster
+	must(t, edge.client.Get(t.Context(), client.ObjectKey{Name: "hades"}, &mc))
+	return &mc
+}
+
+// made lists all in a cluster that carries usher's label, as kubectl names it.
+func made(t *testing.T, cluster string) []string {
+	t.Helper()
+	kinds := "namespaces,serviceaccounts,secrets,clusterroles,clusterrolebindings,roles,rolebindings"
+	if cluster == "edge" {
+		kinds += ",memberclusters,exposedhosts"
+	}
+	out, err := bed.Cluster(cluster).Kubectl(t.Context(), "get", kinds, "--all-namespaces", "-l", "app.kubernetes.io/managed-by=usher", "-o", "name")
+	must(t, err)
+	return strings.Fields(out)
+}
+
+// apply applies manifests in a cluster, and deletes them with the test.
+func apply(t *testing.T, cluster, manifests string) {
+	t.Helper()
+	must(t, bed.Cluster(cluster).Apply(t.Context(), manifests))
+	file := writeFile(t, "manifests.yaml", manifests, 0o600)
+	t.Cleanup(func() {
+		if out, err := bed.Cluster(cluster).Kubectl(context.Background(), "delete", "--ignore-not-found", "-f", file); err != nil {
+			t.Errorf("kubectl delete: %v\n%s", err, out)
+		}
+	})
+}
+
+func writeFile(t *testing.T, name, content string, mode os.FileMode) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	must(t, os.WriteFile(file, []byte(content), mode))
+	return file
+}
+
+// eventually polls until check returns nil.
+func eventually(t *testing.T, what string, check func() error) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if err = check(); err == nil {
+			return
+		}
+	}
+	t.Fatalf("%s: %v", what, err)
+}
+
+func wantText(t *testing.T, got string, wanted ...string) {
+	t.Helper()
+	for _, want := range wanted {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing in:\n%s", want, got)
+		}
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// kubeconfigOf is a kubeconfig for hades with another user.
+func kubeconfigOf(t *testing.T, user string) string {
+	t.Helper()
+	kubeconfig, err := bed.Cluster("hades").Kubeconfig()
+	must(t, err)
+	config, err := clientcmd.Load(kubeconfig)
+	must(t, err)
+	config.AuthInfos["hades"] = nil
+	delete(config.AuthInfos, "hades")
+	content, err := clientcmd.Write(*config)
+	must(t, err)
+	return writeFile(t, "kubeconfig", string(content)+"users: [{name: hades, user: "+user+"}]\n", 0o600)
+}

@@ -1,0 +1,112 @@
+package enroll
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+)
+
+// usualServices are where K3s and Traefik's Helm chart put Traefik's Service.
+var usualServices = []types.NamespacedName{
+	{Namespace: "kube-system", Name: "traefik"},
+	{Namespace: "traefik", Name: "traefik"},
+}
+
+// traefikLabels are on Traefik's Service wherever its Helm chart, which K3s uses too, put it.
+var traefikLabels = client.MatchingLabels{"app.kubernetes.io/name": "traefik"}
+
+// Names of Traefik's default entry points, which its Helm chart gives to the Service's ports.
+const (
+	portHTTPS = "websecure"
+	portHTTP  = "web"
+)
+
+// ErrNoIngress marks a member whose ingress address has to be told.
+var ErrNoIngress = errors.New("name an address with --address, or a Service with --service")
+
+// ingressOfService is the endpoint that a Service's load balancer gives, and its addresses now.
+func (c *Cluster) ingressOfService(ctx context.Context, key types.NamespacedName) (v1alpha1.IngressEndpoint, []string, error) {
+	var service corev1.Service
+	if err := c.client.Get(ctx, key, &service); err != nil {
+		return v1alpha1.IngressEndpoint{}, nil, c.failed("read Service "+key.String(), err)
+	}
+	addresses := balancerAddresses(&service)
+	if len(addresses) == 0 {
+		err := fmt.Errorf("service %s has no load-balancer address: %w", key, ErrNoIngress)
+		return v1alpha1.IngressEndpoint{}, nil, c.failed("find Traefik", err)
+	}
+	return endpointOf(&service), addresses, nil
+}
+
+// findIngress looks for Traefik's Service where it usually is, and then anywhere by its label.
+func (c *Cluster) findIngress(ctx context.Context) (v1alpha1.IngressEndpoint, []string, error) {
+	for _, key := range usualServices {
+		endpoint, addresses, err := c.ingressOfService(ctx, key)
+		if err == nil || !apierrors.IsNotFound(err) && !errors.Is(err, ErrNoIngress) {
+			return endpoint, addresses, err
+		}
+	}
+	var list corev1.ServiceList
+	if err := c.client.List(ctx, &list, traefikLabels); err != nil {
+		return v1alpha1.IngressEndpoint{}, nil, c.failed("look for Traefik's Service", err)
+	}
+	found, err := onlyBalancer(list.Items)
+	if err != nil {
+		return v1alpha1.IngressEndpoint{}, nil, c.failed("find Traefik", err)
+	}
+	return endpointOf(found), balancerAddresses(found), nil
+}
+
+// onlyBalancer returns the one Service that has a load-balancer address.
+func onlyBalancer(services []corev1.Service) (*corev1.Service, error) {
+	var found []*corev1.Service
+	var names []string
+	for i := range services {
+		if len(balancerAddresses(&services[i])) > 0 {
+			found = append(found, &services[i])
+			names = append(names, services[i].Namespace+"/"+services[i].Name)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, fmt.Errorf("no Service of Traefik has a load-balancer address: %w", ErrNoIngress)
+	case 1:
+		return found[0], nil
+	}
+	return nil, fmt.Errorf("several Services may be Traefik's, %s: %w", strings.Join(names, " and "), ErrNoIngress)
+}
+
+// balancerAddresses are the IP addresses and DNS names of a Service's load balancer.
+func balancerAddresses(service *corev1.Service) []string {
+	var addresses []string
+	for _, ingress := range service.Status.LoadBalancer.Ingress {
+		if ingress.IP != "" {
+			addresses = append(addresses, ingress.IP)
+		} else if ingress.Hostname != "" {
+			addresses = append(addresses, ingress.Hostname)
+		}
+	}
+	return addresses
+}
+
+// endpointOf has usher follow a Service, on the ports that it names as Traefik does.
+func endpointOf(service *corev1.Service) v1alpha1.IngressEndpoint {
+	endpoint := v1alpha1.IngressEndpoint{Service: v1alpha1.ServiceRef{Namespace: service.Namespace, Name: service.Name}}
+	for _, port := range service.Spec.Ports {
+		switch port.Name {
+		case portHTTPS:
+			endpoint.HTTPSPort = port.Port
+		case portHTTP:
+			endpoint.HTTPPort = port.Port
+		}
+	}
+	return endpoint
+}
