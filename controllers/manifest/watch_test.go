@@ -164,6 +164,38 @@ func TestWatchFollowsFiles(t *testing.T) {
 	w.awaitServed("b2.techn.is")
 }
 
+func TestAFileThatIsWrittenAgainTellsNobody(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a.yaml", file("a.techn.is"))
+	w := watch(t, dir)
+	write(t, dir, "a.yaml", file("a.techn.is"))
+	time.Sleep(300 * time.Millisecond) // for what must not happen
+	write(t, dir, "b.yaml", file("b.techn.is"))
+	w.awaitServed("a.techn.is", "b.techn.is")
+	if w.changes != 2 {
+		t.Errorf("told of %d changes", w.changes)
+	}
+}
+
+func TestWatchFollowsALinkToADirectory(t *testing.T) {
+	dir := t.TempDir()
+	link := filepath.Join(dir, "current")
+	for _, version := range []string{"v1", "v2"} {
+		must(t, os.Mkdir(filepath.Join(dir, version), 0o700))
+		write(t, filepath.Join(dir, version), "a.yaml", file(version+".techn.is"))
+	}
+	must(t, os.Symlink("v1", link))
+	w := watch(t, link)
+	w.awaitServed("v1.techn.is")
+
+	must(t, os.Remove(link))
+	must(t, os.Symlink("v2", link))
+	write(t, filepath.Join(dir, "v1"), "b.yaml", file("b.techn.is")) // the old one is what is watched, for half a minute
+	w.awaitServed("v2.techn.is")
+	write(t, filepath.Join(dir, "v2"), "c.yaml", file("c.techn.is"))
+	w.awaitServed("c.techn.is", "v2.techn.is")
+}
+
 func TestWatchLeavesOutWhatIsNoManifest(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{".a.yaml", ".a.yaml.swp", "a.yaml~", "#a.yaml#", "a.yaml.bak", "4913", "README.md"} {

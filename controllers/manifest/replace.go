@@ -1,0 +1,98 @@
+package manifest
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// maxAside is how many bad snapshots are kept.
+const maxAside = 3
+
+// replace writes a file as a whole or not at all: a new one, readable by its
+// owner only, is safe on the disk before it takes the old one's name, and its
+// name before replace returns.
+func replace(path string, data []byte) error {
+	temp, err := writeTemp(path, data)
+	if err == nil {
+		err = os.Rename(temp, path)
+	}
+	if err != nil {
+		_ = os.Remove(temp) // what stays is removed at the next start
+		return err
+	}
+	return syncDirectory(filepath.Dir(path))
+}
+
+// tempPrefix begins the names of a file's forerunners. No manifest's name begins so.
+func tempPrefix(path string) string { return "." + filepath.Base(path) + "." }
+
+// writeTemp writes data safely to a file of its own beside path, and returns the
+// name, empty where there is no file.
+func writeTemp(path string, data []byte) (string, error) {
+	temp, err := os.CreateTemp(filepath.Dir(path), tempPrefix(path))
+	if err != nil {
+		return "", err
+	}
+	_, err = temp.Write(data)
+	if err == nil {
+		err = temp.Sync()
+	}
+	return temp.Name(), errors.Join(err, temp.Close())
+}
+
+// syncDirectory makes the names in a directory safe on the disk.
+func syncDirectory(dir string) error {
+	opened, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer opened.Close()
+	return opened.Sync()
+}
+
+// tryReplacing finds out whether a file could be replaced, and removes what
+// killed writes left behind.
+func tryReplacing(path string) error {
+	if _, err := writeTemp(path, nil); err != nil {
+		return err
+	}
+	left, err := siblings(path, tempPrefix(path))
+	for _, name := range left {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
+}
+
+// setAside renames a file so that it is not read again but can be looked at, and
+// returns its new name. Of those set aside before only the newest stay.
+func setAside(path string) (string, error) {
+	prefix := filepath.Base(path) + ".bad-"
+	aside := filepath.Join(filepath.Dir(path), prefix+time.Now().UTC().Format("20060102T150405.000000000Z"))
+	if err := os.Rename(path, aside); err != nil {
+		return "", err
+	}
+	bad, err := siblings(path, prefix)
+	for ; len(bad) > maxAside; bad = bad[1:] {
+		err = errors.Join(err, os.Remove(bad[0]))
+	}
+	return aside, err
+}
+
+// siblings returns the files beside path whose names begin so, in order.
+func siblings(path, prefix string) ([]string, error) {
+	dir := filepath.Dir(path)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), prefix) {
+			found = append(found, filepath.Join(dir, entry.Name()))
+		}
+	}
+	return found, nil
+}

@@ -1,0 +1,150 @@
+package manifest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kjson "sigs.k8s.io/json"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+)
+
+// snapshotFormat is the version of the format below. It rises when an older
+// usher would serve a newer snapshot wrongly.
+const snapshotFormat = 1
+
+// The annotations of a snapshot's List. The checksum is of the bytes of its
+// items, from '[' to ']', as they stand in the file.
+const (
+	annotationFormat   = "usher.techn.is/snapshot-format"
+	annotationChecksum = "usher.techn.is/snapshot-sha256"
+)
+
+// encodeSnapshot returns the file that holds the objects, and the checksum of its
+// items: the same for the same objects in any order.
+func encodeSnapshot(served *objects) ([]byte, [sha256.Size]byte, error) {
+	items, err := encodeItems(served)
+	if err != nil {
+		return nil, [sha256.Size]byte{}, err
+	}
+	sum := sha256.Sum256(items)
+	var file bytes.Buffer
+	file.Grow(len(items) + 512)
+	fmt.Fprintf(&file, `{
+"apiVersion": "v1",
+"kind": "List",
+"metadata": {"annotations": {%q: "%d", %q: "%x"}},
+"items": `, annotationFormat, snapshotFormat, annotationChecksum, sum)
+	file.Write(items)
+	file.WriteString("\n}\n")
+	return file.Bytes(), sum, nil
+}
+
+// encodeItems writes one object a line: clusters, then hosts, each by name.
+func encodeItems(served *objects) ([]byte, error) {
+	var items bytes.Buffer
+	items.WriteString("[")
+	separator := "\n"
+	write := func(object any) error {
+		line, err := json.Marshal(object)
+		items.WriteString(separator)
+		items.Write(line)
+		separator = ",\n"
+		return err
+	}
+	for _, i := range sorted(served.clusters, func(c *v1alpha1.MemberCluster) string { return c.Name }) {
+		if err := write(trimCluster(&served.clusters[i])); err != nil {
+			return nil, fmt.Errorf("encode MemberCluster %s: %w", served.clusters[i].Name, err)
+		}
+	}
+	for _, i := range sorted(served.hosts, func(h *v1alpha1.ExposedHost) string { return h.Name }) {
+		host := &served.hosts[i]
+		if !meta.IsStatusConditionTrue(host.Status.Conditions, v1alpha1.ConditionAccepted) {
+			continue
+		}
+		if err := write(trimHost(host)); err != nil {
+			return nil, fmt.Errorf("encode ExposedHost %s: %w", host.Name, err)
+		}
+	}
+	items.WriteString("\n]")
+	return items.Bytes(), nil
+}
+
+// sorted returns the indexes of a slice, which is not to be edited, by name.
+func sorted[T any](all []T, name func(*T) string) []int {
+	order := make([]int, len(all))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(name(&all[a]), name(&all[b])) })
+	return order
+}
+
+// trimHost returns what the routing table needs of a host, and its labels.
+func trimHost(host *v1alpha1.ExposedHost) *v1alpha1.ExposedHost {
+	trimmed := &v1alpha1.ExposedHost{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: kindExposedHost},
+		ObjectMeta: metav1.ObjectMeta{Name: host.Name, Labels: host.Labels},
+		Spec:       host.Spec,
+	}
+	if accepted := meta.FindStatusCondition(host.Status.Conditions, v1alpha1.ConditionAccepted); accepted != nil {
+		trimmed.Status.Conditions = []metav1.Condition{*accepted}
+	}
+	return trimmed
+}
+
+// trimCluster returns what the routing table needs of a cluster, and its labels.
+func trimCluster(cluster *v1alpha1.MemberCluster) *v1alpha1.MemberCluster {
+	return &v1alpha1.MemberCluster{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: kindMemberCluster},
+		ObjectMeta: metav1.ObjectMeta{Name: cluster.Name, Labels: cluster.Labels},
+		Spec:       cluster.Spec,
+		Status:     v1alpha1.MemberClusterStatus{Ingress: cluster.Status.Ingress},
+	}
+}
+
+// decodeSnapshot reads a file that encodeSnapshot wrote, and nothing else.
+func decodeSnapshot(data []byte) (objects, [sha256.Size]byte, error) {
+	var file struct {
+		metav1.TypeMeta `json:",inline"`
+		Metadata        metav1.ObjectMeta `json:"metadata"`
+		Items           json.RawMessage   `json:"items"`
+	}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &file); err != nil {
+		return objects{}, [sha256.Size]byte{}, fmt.Errorf("is not JSON: %w", err)
+	}
+	sum := sha256.Sum256(file.Items)
+	if err := checkSeal(file.Metadata.Annotations, sum); err != nil {
+		return objects{}, sum, err
+	}
+	items, err := document{number: 1, text: data}.open()
+	if err != nil {
+		return objects{}, sum, err
+	}
+	found, err := decodeAll(context.Background(), items, trust)
+	return found, sum, err
+}
+
+// checkSeal checks a snapshot's version, and its items' checksum.
+func checkSeal(annotations map[string]string, sum [sha256.Size]byte) error {
+	format, err := strconv.Atoi(annotations[annotationFormat])
+	switch {
+	case err != nil:
+		return fmt.Errorf("the annotation %s is not a version: %w", annotationFormat, err)
+	case format != snapshotFormat:
+		return fmt.Errorf("has format %d; this usher reads format %d", format, snapshotFormat)
+	case annotations[annotationChecksum] != hex.EncodeToString(sum[:]):
+		return errors.New("its checksum is wrong: it was damaged, or edited")
+	}
+	return nil
+}

@@ -1,0 +1,298 @@
+package manifest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/routetable"
+)
+
+// served makes objects as a cache holds them: accepted hosts a1.techn.is … of a
+// cluster whose ingress was found, with more metadata than a file needs.
+func served(hosts int) objects {
+	since := metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	o := objects{clusters: []v1alpha1.MemberCluster{{
+		ObjectMeta: metav1.ObjectMeta{Name: "hades", UID: "1", ResourceVersion: "7"},
+		Status:     v1alpha1.MemberClusterStatus{Ingress: &v1alpha1.ResolvedIngress{Addresses: []string{"192.168.1.10"}, HTTPSPort: 443, HTTPPort: 80}},
+	}}}
+	for i := range hosts {
+		host := fmt.Sprintf("a%d.techn.is", i)
+		o.hosts = append(o.hosts, v1alpha1.ExposedHost{
+			ObjectMeta: metav1.ObjectMeta{Name: host, ResourceVersion: "8", ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "usher"}}},
+			Spec:       v1alpha1.ExposedHostSpec{Host: host, Backends: []v1alpha1.HostBackend{{Cluster: "hades"}}, PlainHTTP: v1alpha1.PlainHTTPRedirect},
+			Status: v1alpha1.ExposedHostStatus{Conditions: []metav1.Condition{
+				{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, Reason: "Accepted", LastTransitionTime: since},
+				{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Ready", LastTransitionTime: since},
+			}},
+		})
+	}
+	return o
+}
+
+func newSnapshot(t *testing.T, dir string) *Snapshot {
+	t.Helper()
+	s, err := NewSnapshot(dir, logr.Discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// runSnapshot runs it and returns what ends it.
+func runSnapshot(t *testing.T, s *Snapshot) (stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	return func() error { cancel(); return <-done }
+}
+
+// save writes objects as usher does, and ends.
+func save(t *testing.T, dir string, o objects) {
+	t.Helper()
+	s := newSnapshot(t, dir)
+	s.Load()
+	s.Store(o.hosts, o.clusters)
+	if err := runSnapshot(t, s)(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func await(t *testing.T, what string, good func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !good(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// routes is what the proxy would make of the objects.
+func routes(t *testing.T, o objects) any {
+	t.Helper()
+	table, problems := routetable.Build(o.hosts, o.clusters)
+	if len(problems) > 0 {
+		t.Error(problems)
+	}
+	return table
+}
+
+func TestASnapshotServesTheSame(t *testing.T) {
+	dir := t.TempDir()
+	before := served(3)
+	refused := *before.hosts[0].DeepCopy()
+	refused.Name, refused.Spec.Host = "refused.techn.is", "refused.techn.is"
+	refused.Status.Conditions[0].Status = metav1.ConditionFalse
+	save(t, dir, objects{hosts: append(slices.Clone(before.hosts), refused), clusters: before.clusters})
+
+	var loaded objects
+	var ok bool
+	if loaded.hosts, loaded.clusters, ok = newSnapshot(t, dir).Load(); !ok {
+		t.Fatal("it was not loaded")
+	}
+	if !reflect.DeepEqual(routes(t, loaded), routes(t, before)) {
+		t.Errorf("loaded %+v", loaded)
+	}
+	path := filepath.Join(dir, snapshotName)
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
+		t.Errorf("the file is %v, %v", info.Mode(), err)
+	}
+	data, _, err := readFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asManifest, err := read(t.Context(), snapshotName, data)
+	if err != nil {
+		t.Fatalf("as a manifest: %v", err)
+	}
+	if !reflect.DeepEqual(routes(t, asManifest), routes(t, before)) {
+		t.Errorf("as a manifest: %+v", asManifest)
+	}
+}
+
+func TestASnapshotIsWrittenOnlyWhenItChanges(t *testing.T) {
+	dir := t.TempDir()
+	first := served(3)
+	save(t, dir, first)
+	path := filepath.Join(dir, snapshotName)
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	same := served(3)
+	slices.Reverse(same.hosts)
+	same.hosts[0].ResourceVersion = "9"
+	same.hosts[0].Status.Conditions[1].Status = metav1.ConditionFalse
+	save(t, dir, same)
+	if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) {
+		t.Errorf("it was written again: %v", err)
+	}
+	save(t, dir, served(4))
+	if after, err := os.Stat(path); err != nil || os.SameFile(before, after) {
+		t.Errorf("it was not written: %v", err)
+	}
+}
+
+func TestStoresAreGathered(t *testing.T) {
+	dir := t.TempDir()
+	s := newSnapshot(t, dir)
+	s.interval = 300 * time.Millisecond
+	stop := runSnapshot(t, s)
+	s.Store(nil, nil)
+	await(t, "the first one, at once", func() bool { return holds(dir) == 0 })
+	began := time.Now()
+	for i := range 100 {
+		o := served(i + 1)
+		s.Store(o.hosts, o.clusters)
+	}
+	await(t, "the last one", func() bool { return holds(dir) > 0 })
+	if n, took := holds(dir), time.Since(began); n != 100 || took < s.interval/2 {
+		t.Errorf("after %v it holds %d hosts", took, n)
+	}
+	last := served(101)
+	s.Store(last.hosts, last.clusters)
+	if err := stop(); err != nil || holds(dir) != 101 {
+		t.Errorf("at the end it holds %d hosts: %v", holds(dir), err)
+	}
+}
+
+// holds returns how many hosts a good snapshot holds; -1 where there is none.
+func holds(dir string) int {
+	data, _, err := readFile(filepath.Join(dir, snapshotName))
+	if err != nil {
+		return -1
+	}
+	found, _, err := decodeSnapshot(data)
+	if err != nil {
+		return -1
+	}
+	return len(found.hosts)
+}
+
+func TestABadSnapshotIsSetAside(t *testing.T) {
+	good, _, err := encodeSnapshot(new(served(3)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	swap := func(old, with string) []byte { return bytes.Replace(good, []byte(old), []byte(with), 1) }
+	newer := `{"usher.techn.is/snapshot-format": "2"`
+	for name, data := range map[string][]byte{
+		"empty":                {},
+		"zeros":                make([]byte, 4096),
+		"cut off":              good[:len(good)/2],
+		"cut off at the end":   good[:len(good)-3],
+		"followed by more":     append(slices.Clone(good), '}'),
+		"one letter changed":   swap("a1.techn.is", "b1.techn.is"),
+		"one space added":      swap(`"spec":{`, `"spec": {`),
+		"of a newer format":    swap(`{"usher.techn.is/snapshot-format": "1"`, newer),
+		"without a format":     swap("snapshot-format", "snapshot-formed"),
+		"without a checksum":   swap("snapshot-sha256", "snapshot-sha512"),
+		"of another kind":      swap(`"List"`, `"Lost"`),
+		"with a field we lack": resealed(t, good, `"plainHTTP":`, `"onlyFrom":`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, snapshotName)
+			if err := os.WriteFile(path, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var logged atomic.Int32
+			s := newSnapshot(t, dir)
+			s.log = funcr.New(func(_, _ string) { logged.Add(1) }, funcr.Options{})
+			if _, _, ok := s.Load(); ok {
+				t.Error("it was used")
+			}
+			if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("it is still there: %v", err)
+			}
+			if bad, err := siblings(path, snapshotName+".bad-"); len(bad) != 1 || err != nil {
+				t.Errorf("set aside: %v, %v", bad, err)
+			}
+			if logged.Load() != 1 {
+				t.Errorf("logged %d lines", logged.Load())
+			}
+		})
+	}
+}
+
+// resealed changes an item and makes the checksum right again.
+func resealed(t *testing.T, file []byte, old, with string) []byte {
+	t.Helper()
+	_, sum, err := decodeSnapshot(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := bytes.IndexByte(file, '[')
+	items := bytes.Replace(file[begin:bytes.LastIndexByte(file, ']')+1], []byte(old), []byte(with), 1)
+	head := strings.Replace(string(file[:begin]), fmt.Sprintf("%x", sum), fmt.Sprintf("%x", sha256.Sum256(items)), 1)
+	return []byte(head + string(items) + "\n}\n")
+}
+
+func TestFewBadSnapshotsAreKept(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, snapshotName)
+	for i := range 5 {
+		if err := os.WriteFile(path, fmt.Appendf(nil, "bad %d", i), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		newSnapshot(t, dir).Load()
+	}
+	bad, err := siblings(path, snapshotName+".bad-")
+	if len(bad) != maxAside || err != nil {
+		t.Fatalf("kept %v, %v", bad, err)
+	}
+	if data, _, err := readFile(bad[maxAside-1]); string(data) != "bad 4" {
+		t.Errorf("the newest holds %q, %v", data, err)
+	}
+}
+
+func TestNoSnapshotIsNoError(t *testing.T) {
+	s, err := NewSnapshot(filepath.Join(t.TempDir(), "made", "here"), logr.New(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, ok := s.Load(); ok {
+		t.Error("something was loaded")
+	}
+}
+
+func TestAStateDirectoryThatCannotBeWrittenTo(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{file, filepath.Join(file, "below"), "/proc/self"} {
+		if _, err := NewSnapshot(dir, logr.Discard()); err == nil || !strings.Contains(err.Error(), "state directory") {
+			t.Errorf("%s: the error is %v", dir, err)
+		}
+	}
+}
+
+func TestLeftoversOfKilledWritesAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	left := filepath.Join(dir, tempPrefix(snapshotName)+"123")
+	if err := os.WriteFile(left, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	newSnapshot(t, dir)
+	if entries, err := os.ReadDir(dir); len(entries) != 0 || err != nil {
+		t.Errorf("there are %v, %v", entries, err)
+	}
+}
