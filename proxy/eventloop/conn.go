@@ -48,7 +48,7 @@ type conn struct {
 	state      state
 	watched    bool // the client's socket is in the epoll set
 	watchesOut bool // and waited on for room to write
-	keptAlive  bool // keepalive is set on the backend's socket
+	keptAlive  bool // keepalive is set on both sockets
 	counted    bool // in the count of the client's connections
 	queued     bool // in loop.ready
 
@@ -121,17 +121,18 @@ func (c *conn) note(from side, events uint32) {
 	if from == backend {
 		in, out = &c.down, &c.up
 	}
-	const ending = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
-	if events&(unix.EPOLLIN|ending) != 0 {
+	const over = unix.EPOLLHUP | unix.EPOLLERR
+	if events&(unix.EPOLLIN|unix.EPOLLRDHUP|over) != 0 {
 		in.readable = true
 	}
-	if events&ending != 0 {
+	if events&(unix.EPOLLRDHUP|over) != 0 {
 		in.closing = true
+		in.final = events&over == 0
 	}
-	if events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+	if events&(unix.EPOLLOUT|over) != 0 {
 		out.writable = true
 	}
-	if events&(unix.EPOLLHUP|unix.EPOLLERR) != 0 && in.ended && !out.shut {
+	if events&over != 0 && in.ended && !out.shut {
 		out.broken = true // a reset after the end: no read will tell
 	}
 }
@@ -368,14 +369,14 @@ func (c *conn) expired() {
 	}
 }
 
-// keepAlive makes the kernel find out whether the backend is still there. Only
-// connections that last are worth the calls; accepted sockets have it from
-// their listener.
+// keepAlive makes the kernel find out whether both sides are still there. Only
+// connections that last are worth its calls and timers.
 func (c *conn) keepAlive() {
 	if c.keptAlive || c.state != forwarding && c.state != halfClosed {
 		return
 	}
 	c.keptAlive = true
+	setKeepAlive(c.up.src)
 	setKeepAlive(c.up.dst)
 }
 

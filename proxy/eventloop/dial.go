@@ -67,6 +67,8 @@ func (c *conn) connect() unix.Errno {
 		return errno
 	}
 	setOption(int32(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	// The handshake's last acknowledgement rides on the hello: a segment less.
+	setOption(int32(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
 	l.peer = peer
 	errno = l.kernel.connect(fd, &l.peer)
 	if errno != 0 && errno != unix.EINPROGRESS && errno != unix.EINTR {

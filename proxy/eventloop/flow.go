@@ -25,7 +25,8 @@ type flow struct {
 	src, dst int32
 	readable bool // the source may have bytes, or its end; false: an event will tell
 	writable bool // the sink may have room; false: an event will tell
-	closing  bool // the source has announced its end: read on until it comes
+	closing  bool // the source has announced its end, or failed: read on until that comes
+	final    bool // the source's end is in: a read that is short is the last
 	ended    bool // the source's end has been read
 	shut     bool // the end has been passed on to the sink
 	broken   bool // the sink was reset after its own direction had ended
@@ -96,13 +97,16 @@ func (l *loop) take(f *flow) (int, unix.Errno) {
 	}
 	// Less than asked for is all there was; more will come with an event.
 	f.bulk = n == len(l.scratch)
+	f.ended = f.final && !f.bulk
 	f.readable = f.bulk || f.closing
 	return n, l.pass(f, l.scratch[:n])
 }
 
 // pass writes data that was just read, and keeps what the sink does not take.
+// The last bytes wait for the end, which is passed on next, so that one segment
+// carries both.
 func (l *loop) pass(f *flow, data []byte) unix.Errno {
-	n, errno := l.kernel.write(int(f.dst), data)
+	n, errno := l.kernel.write(int(f.dst), data, f.ended)
 	switch errno {
 	case 0:
 	case unix.EAGAIN:
@@ -144,7 +148,7 @@ func (l *loop) pay(f *flow) unix.Errno {
 	var n int
 	var errno unix.Errno
 	if f.rest != nil {
-		n, errno = l.kernel.write(int(f.dst), f.rest.bytes())
+		n, errno = l.kernel.write(int(f.dst), f.rest.bytes(), false)
 	} else {
 		n, errno = l.kernel.splice(int(f.pipe.r), int(f.dst), f.pipe.held)
 	}

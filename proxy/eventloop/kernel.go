@@ -17,7 +17,7 @@ import (
 type kernel struct {
 	accept  func(listener int, peer *sockaddr) (fd int, errno syscall.Errno)
 	read    func(fd int, p []byte) (n int, errno syscall.Errno)
-	write   func(fd int, p []byte) (n int, errno syscall.Errno)
+	write   func(fd int, p []byte, more bool) (n int, errno syscall.Errno)
 	splice  func(from, to, limit int) (n int, errno syscall.Errno)
 	socket  func(family int) (fd int, errno syscall.Errno)
 	connect func(fd int, peer *sockaddr) syscall.Errno
@@ -49,9 +49,13 @@ func sysRead(fd int, p []byte) (int, syscall.Errno) {
 	return int(n), errno
 }
 
-func sysWrite(fd int, p []byte) (int, syscall.Errno) {
+func sysWrite(fd int, p []byte, more bool) (int, syscall.Errno) {
+	flags := uintptr(unix.MSG_NOSIGNAL)
+	if more {
+		flags |= unix.MSG_MORE
+	}
 	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd),
-		uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0)
+		uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), flags, 0, 0)
 	return int(n), errno
 }
 

@@ -12,8 +12,8 @@ import (
 )
 
 // faults is a kernel that fails now and then, as the real one may. After an
-// EAGAIN, or a read that leaves bytes behind, edge-triggered events oblige the
-// kernel to tell when to try again: so does this one.
+// EAGAIN, edge-triggered events oblige the kernel to tell when to try again: so
+// does this one. A read that is cut short is no fault of TCP's.
 type faults struct {
 	one     func() bool // decides about one call
 	mu      sync.Mutex
@@ -32,20 +32,16 @@ func (f *faults) kernel() kernel {
 		if errno := f.temporary(fd); errno != 0 {
 			return 0, errno
 		}
-		if len(p) > 1 && f.one() {
-			defer f.announce(fd)
-			p = p[:1+rand.IntN(len(p)-1)]
-		}
 		return sysRead(fd, p)
 	}
-	k.write = func(fd int, p []byte) (int, unix.Errno) {
+	k.write = func(fd int, p []byte, more bool) (int, unix.Errno) {
 		if errno := f.temporary(fd); errno != 0 {
 			return 0, errno
 		}
 		if len(p) > 1 && f.one() {
 			p = p[:1+rand.IntN(len(p)-1)]
 		}
-		return sysWrite(fd, p)
+		return sysWrite(fd, p, more)
 	}
 	k.splice = func(from, to, limit int) (int, unix.Errno) {
 		if errno := f.temporary(from, to); errno != 0 {
@@ -203,11 +199,11 @@ func TestStreamFaults(t *testing.T) {
 			o := listen(t)
 			var fail atomic.Bool
 			e := start(t, routeA(o), failing(func(k *kernel) {
-				k.write = func(fd int, p []byte) (int, unix.Errno) {
+				k.write = func(fd int, p []byte, more bool) (int, unix.Errno) {
 					if fail.Load() {
 						return -1, errno
 					}
-					return sysWrite(fd, p)
+					return sysWrite(fd, p, more)
 				}
 			}))
 			client, backend := e.open(o)

@@ -84,7 +84,7 @@ func (c *conn) refuse(why refusal) {
 		return
 	}
 	record := alertRecord(alert)
-	if n, errno := l.kernel.write(int(c.down.dst), record); errno != 0 || n < len(record) {
+	if n, errno := l.kernel.write(int(c.down.dst), record, true); errno != 0 || n < len(record) {
 		c.end()
 		return
 	}
