@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -16,45 +15,62 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers"
-	"github.com/jovalle/usher/proxy/routing"
+	"github.com/jovalle/usher/controllers/manifest"
 )
 
 // leaseName is the Lease by which replicas elect the one that writes.
 const leaseName = "usher"
 
-// control runs the reconcilers. A controller-runtime manager that fails, for
-// want of an API server or because its lease was lost, is replaced by a new one:
-// the proxy beside it serves on from the table that it has.
+// control is the feed from the edge cluster: it runs the reconcilers. A
+// controller-runtime manager that fails, for want of an API server or because its
+// lease was lost, is replaced by a new one: the proxy beside it serves on from
+// the table that it has.
 type control struct {
-	options *runOptions
-	edge    *rest.Config
-	table   *routing.Live
-	log     logr.Logger
+	*filling
+	options  *runOptions
+	edge     *rest.Config
+	snapshot *manifest.Snapshot // nil: none is kept
 
 	synced atomic.Bool // the edge cluster's objects have been read
-	fed    atomic.Bool // the table has been filled
 }
 
-// ready returns what usher still waits for, or nil.
 func (c *control) ready() error {
-	switch {
-	case c.options.proxy && !c.fed.Load():
-		return errors.New("the routing table has not been filled yet")
-	case !c.options.proxy && !c.synced.Load():
+	if !c.options.proxy && !c.synced.Load() {
 		return errors.New("the edge cluster has not been read yet")
+	}
+	if c.options.proxy {
+		return c.filling.ready()
 	}
 	return nil
 }
 
-// run keeps a manager running until ctx ends.
+// run serves from the snapshot, if there is one, and keeps a manager running until ctx ends.
 func (c *control) run(ctx context.Context) error {
+	if c.snapshot == nil {
+		c.keepManaging(ctx)
+		return nil
+	}
+	if hosts, clusters, ok := c.snapshot.Load(); ok {
+		c.fill(hosts, clusters)
+		c.log.Info("Serving from the snapshot until the edge cluster has been read", "hosts", c.table.Load().Len())
+	}
+	managing, managed := context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		defer managed() // what the last manager stored is written after it has ended
+		c.keepManaging(ctx)
+	}()
+	return c.snapshot.Run(managing)
+}
+
+// keepManaging replaces each manager that fails, until ctx ends.
+func (c *control) keepManaging(ctx context.Context) {
 	backoff := wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 5, Cap: 15 * time.Second}
 	retry := backoff
 	for {
 		began := time.Now()
 		err := c.manage(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
 		if time.Since(began) > time.Minute {
 			retry = backoff
@@ -62,7 +78,7 @@ func (c *control) run(ctx context.Context) error {
 		c.log.Error(err, "The controllers stopped and start again; the proxy serves on")
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-time.After(retry.Step()):
 		}
 	}
@@ -105,5 +121,10 @@ func (c *control) noteSynced(context.Context) error {
 	return nil
 }
 
-// stored hears of each new routing table.
-func (c *control) stored([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster) { c.fed.Store(true) }
+// stored hears of each new routing table, and what it was built from.
+func (c *control) stored(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) {
+	c.filled.Store(true)
+	if c.snapshot != nil {
+		c.snapshot.Store(hosts, clusters)
+	}
+}

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/jovalle/usher/cmd/usher/admin"
+	"github.com/jovalle/usher/controllers/manifest"
 	"github.com/jovalle/usher/proxy"
 	"github.com/jovalle/usher/proxy/routing"
 )
@@ -34,6 +35,8 @@ type runOptions struct {
 	leaderElect bool
 	admin       []string
 	logLevel    string
+	stateDir    string
+	manifests   string
 	trusted     []string // --proxy-protocol-from
 	server      proxy.Server
 }
@@ -56,6 +59,8 @@ func runCommand() *cobra.Command {
 	flags.StringSliceVar(&o.server.HTTPSListen, "https-listen", []string{":443"}, "`ADDRESSES` for TLS connections")
 	flags.StringSliceVar(&o.server.HTTPListen, "http-listen", []string{":80"}, "`ADDRESSES` for plain HTTP")
 	flags.StringSliceVar(&o.admin, "admin-listen", []string{":8080"}, "`ADDRESSES` for health, readiness and metrics")
+	flags.StringVar(&o.stateDir, "state-dir", "", "`DIR` of the routing table's snapshot, served from at a start without an API server (default: none)")
+	flags.StringVar(&o.manifests, "manifests", "", "`DIR` of ExposedHosts and MemberClusters in YAML or JSON files, watched, instead of an API server; with --controllers=false")
 	flags.StringSliceVar(&o.trusted, "proxy-protocol-from", nil, "`CIDRS` of clients that must send a PROXY header")
 	flags.IntVar(&o.server.MaxConnections, "max-connections", 0, "how many connections may be open; 0: what the descriptor limit allows")
 	flags.IntVar(&o.server.MaxConnectionsPerClient, "max-connections-per-client", 0, "how many connections one client address may have; 0: any number")
@@ -72,6 +77,12 @@ func (o *runOptions) validate() error {
 	if !o.controllers && !o.proxy {
 		return &usageError{errors.New("--controllers=false and --proxy=false leave nothing to run")}
 	}
+	if o.stateDir != "" && !o.proxy {
+		return badFlag("state-dir", "the snapshot is the proxy's, and --proxy=false runs none")
+	}
+	if err := o.validateManifests(); err != nil {
+		return err
+	}
 	for _, cidr := range o.trusted {
 		prefix, err := netip.ParsePrefix(cidr)
 		if err != nil {
@@ -79,6 +90,28 @@ func (o *runOptions) validate() error {
 		}
 		o.server.ProxyProtocolFrom = append(o.server.ProxyProtocolFrom, prefix.Masked())
 	}
+	if o.namespace == "" {
+		o.namespace = ownNamespace()
+	}
+	return o.validateNumbers()
+}
+
+// validateManifests refuses what needs an API server beside --manifests.
+func (o *runOptions) validateManifests() error {
+	switch {
+	case o.manifests == "":
+		return nil
+	case o.controllers || !o.proxy:
+		return badFlag("manifests", "files feed the proxy alone: add --controllers=false, and leave --proxy on")
+	case o.kubeconfig != "":
+		return badFlag("manifests", "files stand in for an API server: leave --kubeconfig out")
+	case o.stateDir != "":
+		return badFlag("manifests", "files need no snapshot: leave --state-dir out")
+	}
+	return nil
+}
+
+func (o *runOptions) validateNumbers() error {
 	for name, d := range map[string]time.Duration{
 		"drain-timeout": o.server.DrainTimeout, "idle-timeout": o.server.IdleTimeout,
 		"hello-timeout": o.server.HelloTimeout, "dial-timeout": o.server.DialTimeout,
@@ -93,9 +126,6 @@ func (o *runOptions) validate() error {
 	if o.server.MaxConnectionsPerClient < 0 {
 		return badFlag("max-connections-per-client", "%d is negative", o.server.MaxConnectionsPerClient)
 	}
-	if o.namespace == "" {
-		o.namespace = ownNamespace()
-	}
 	return nil
 }
 
@@ -108,13 +138,12 @@ func (o *runOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	edge, err := edgeConfig(o.kubeconfig)
+	table := &routing.Live{}
+	feed, err := o.feed(table, log)
 	if err != nil {
 		return err
 	}
-	table := &routing.Live{}
-	control := &control{options: o, edge: edge, table: table, log: log}
-	adminServer := &admin.Server{Listen: o.admin, Ready: control.ready, Metrics: metrics.Registry}
+	adminServer := &admin.Server{Listen: o.admin, Ready: feed.ready, Metrics: metrics.Registry}
 	if err := adminServer.Bind(); err != nil {
 		return err
 	}
@@ -134,12 +163,40 @@ func (o *runOptions) run(ctx context.Context) error {
 		context.AfterFunc(ctx, stopAdmin)
 	}
 	context.AfterFunc(ctx, adminServer.Drain)
-	group.Go(func() error { return control.run(ctx) })
+	group.Go(func() error { return feed.run(ctx) })
 	group.Go(func() error { return adminServer.Serve(adminCtx) })
 	log.Info("Started", "version", version, "https", o.server.HTTPSAddrs(), "http", o.server.HTTPAddrs(), "admin", adminServer.Addrs())
 	err = group.Wait()
 	log.Info("Stopped")
 	return err
+}
+
+// feed is what fills the routing table: the edge cluster, or files.
+type feed interface {
+	// run goes on until its context ends.
+	run(ctx context.Context) error
+	// ready returns what the table still waits for, or nil.
+	ready() error
+}
+
+// feed returns the feed that the flags ask for.
+func (o *runOptions) feed(table *routing.Live, log logr.Logger) (feed, error) {
+	filling := &filling{table: table, log: log}
+	if o.manifests != "" {
+		return &files{filling: filling, dir: o.manifests}, nil
+	}
+	edge, err := edgeConfig(o.kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	c := &control{filling: filling, options: o, edge: edge}
+	if o.stateDir == "" {
+		return c, nil
+	}
+	if c.snapshot, err = manifest.NewSnapshot(o.stateDir, log.WithName("snapshot")); err != nil {
+		return nil, fmt.Errorf("--state-dir: %w", err)
+	}
+	return c, nil
 }
 
 // newLogger returns the process's logger, and makes Kubernetes' libraries use it.

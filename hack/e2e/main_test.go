@@ -20,6 +20,9 @@ import (
 // on is the stage that all tests share; each has hosts of its own.
 var on *stage.Stage
 
+// stateDir is where usher keeps its snapshot.
+var stateDir string
+
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
@@ -31,12 +34,13 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	stateDir = filepath.Join(dir, "state")
 	program := filepath.Join(dir, "usher")
 	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/usher").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building usher: %v\n%s", err, out)
 		return 1
 	}
-	on, err = stage.Raise(context.Background(), stage.Options{Usher: program, CRDs: "../../config/crd/*.yaml", Args: []string{"--drain-timeout=10s"}})
+	on, err = stage.Raise(context.Background(), stage.Options{Usher: program, CRDs: "../../config/crd/*.yaml", Args: []string{"--drain-timeout=10s", "--state-dir=" + stateDir}})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -109,4 +112,32 @@ func TestTerminateDrains(t *testing.T) {
 	}
 	must(t, on.StartUsher(t.Context()))
 	answered(t, "drained.techn.is", "illmatic")
+}
+
+// Killed, and started again without an API server to ask, usher serves from its
+// snapshot; when the API server is back, it follows that.
+func TestSnapshotOutlivesTheAPIServer(t *testing.T) {
+	must(t, on.Hades.Publish(t.Context(), "archive", "archive.techn.is", `usher.techn.is/expose: "true"`))
+	answered(t, "archive.techn.is", "hades")
+	eventually(t, "the snapshot should hold the host", func() error {
+		data, err := os.ReadFile(filepath.Join(stateDir, "table.json"))
+		if err == nil && !strings.Contains(string(data), "archive.techn.is") {
+			err = errors.New("it does not")
+		}
+		return err
+	})
+	on.KillUsher()
+	on.Edge.Stop()
+	must(t, on.StartUsher(t.Context()))
+	answered(t, "archive.techn.is", "hades")
+	unanswered(t, "nobody.techn.is")
+
+	must(t, on.Edge.Start(context.Background()))
+	kubectl(t, on.Hades.Cluster, "annotate", "ingressroute", "archive", unexpose)
+	eventuallyWithin(t, 2*time.Minute, "archive.techn.is should be refused", func() error {
+		if _, err := ask(t.Context(), "archive.techn.is"); err == nil {
+			return errors.New("it is answered still")
+		}
+		return nil
+	})
 }

@@ -146,5 +146,8 @@ func (s *Stage) ready(ctx context.Context) error {
 	return nil
 }
 
+// KillUsher ends usher at once, as kill -9 does.
+func (s *Stage) KillUsher() { s.usher.Kill() }
+
 // StopUsher asks usher to end, and returns how it did.
 func (s *Stage) StopUsher(ctx context.Context) error { return s.usher.Terminate(ctx) }
