@@ -22,16 +22,16 @@ import (
 
 // ExposedHostReconciler decides about one host: it asks the members who claims
 // it, and writes, rewrites or withdraws its ExposedHost.
-//
-// +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts/status,verbs=patch
-// +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters,verbs=get;list;watch
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 type ExposedHostReconciler struct {
 	Client  client.Client
 	Members *member.Set
 	Events  events.EventRecorder
 }
+
+// +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts/status,verbs=patch
+// +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // Reconcile brings the ExposedHost of the named host in line with the claims on it.
 func (r *ExposedHostReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {

@@ -24,10 +24,6 @@ import (
 
 // MemberClusterReconciler keeps each MemberCluster connected as its spec says,
 // and reports in its status what became of that. It never waits for a member.
-//
-// +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters,verbs=get;list;watch
-// +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters/status,verbs=patch
-// +kubebuilder:rbac:groups="",namespace=usher-system,resources=secrets,verbs=get;list;watch
 type MemberClusterReconciler struct {
 	Client client.Client
 	// Edge reaches the edge cluster: a member without a kubeconfig is that one.
@@ -42,6 +38,10 @@ const (
 	reasonSecretNotFound    = "SecretNotFound"
 	reasonKubeconfigInvalid = "KubeconfigInvalid"
 )
+
+// +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters,verbs=get;list;watch
+// +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters/status,verbs=patch
+// +kubebuilder:rbac:groups="",namespace=usher-system,resources=secrets,verbs=get;list;watch
 
 // Reconcile connects, reconnects or forgets a member, and reports.
 func (r *MemberClusterReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {

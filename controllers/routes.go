@@ -16,14 +16,14 @@ import (
 // RouteReconciler feeds the routing table. It runs on every replica, leader or
 // not, and reads nothing but ExposedHosts and MemberClusters. All events have
 // one key, so that any number of them that come at once make one new table.
-//
-// +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts;memberclusters,verbs=get;list;watch
 type RouteReconciler struct {
 	Client client.Reader
 	Table  *routing.Live
 	// Stored, if set, is called with what each new table was built from.
 	Stored func([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster)
 }
+
+// +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts;memberclusters,verbs=get;list;watch,roleName=usher-proxy
 
 // Reconcile builds the table anew and swaps it in.
 func (r *RouteReconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {

@@ -53,6 +53,11 @@ func CacheOptions(namespace string) cache.Options {
 	}
 }
 
+// Several replicas elect the leader by a Lease.
+//
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=usher-system,resources=leases,verbs=create;get;update
+// +kubebuilder:rbac:groups="",namespace=usher-system,resources=events,verbs=create;patch
+
 // SetupControlPlane registers what the leader runs: the members' connections
 // and the reconcilers of MemberClusters and ExposedHosts.
 func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace string) error {

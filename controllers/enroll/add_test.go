@@ -46,9 +46,12 @@ func TestAddAgainRotatesTheTokenWithoutInterruption(t *testing.T) {
 	edge, hades := reach(t)
 	add(t, edge, hades)
 	publish(t, edge)
-	former := stored(t, edge)
+	former, read := stored(t, edge), memberOf(t, edge).Status.LastSyncTime
 	interrupted := watchForInterruption(t, edge)
 	out := add(t, edge, hades)
+	if now := memberOf(t, edge).Status.LastSyncTime; !read.Before(now) {
+		t.Errorf("the former token was revoked before usher read with the new one: %v, %v", read, now)
+	}
 	if why := interrupted(); why != "" {
 		t.Error(why)
 	}

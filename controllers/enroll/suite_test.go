@@ -49,7 +49,9 @@ func (p prepared) Run() int {
 	edge, hades := bed.Cluster("edge"), bed.Cluster("hades")
 	for _, step := range []func() error{
 		func() error { return edge.ApplyFiles(ctx, "../../config/crd/*.yaml") },
-		func() error { return edge.Apply(ctx, "{apiVersion: v1, kind: Namespace, metadata: {name: usher-system}}") },
+		func() error {
+			return edge.Apply(ctx, "{apiVersion: v1, kind: Namespace, metadata: {name: usher-system}}")
+		},
 		func() error { return hades.InstallTraefikCRDs(ctx) },
 		func() error { return hades.InstallOldTraefikCRDs(ctx) },
 		func() error { return hades.InstallGatewayCRDs(ctx) },
@@ -165,11 +167,23 @@ func memberOf(t *testing.T, edge *Cluster) *v1alpha1.MemberCluster {
 // made lists all in a cluster that carries usher's label, as kubectl names it.
 func made(t *testing.T, cluster string) []string {
 	t.Helper()
+	return list(t, cluster, "-l", "app.kubernetes.io/managed-by=usher", "-o", "name")
+}
+
+// snapshot lists what usher might write in both clusters, each with its version.
+func snapshot(t *testing.T) []string {
+	t.Helper()
+	columns := "-o=custom-columns=:kind,:metadata.namespace,:metadata.name,:metadata.resourceVersion"
+	return append(list(t, "hades", columns), list(t, "edge", columns)...)
+}
+
+func list(t *testing.T, cluster string, args ...string) []string {
+	t.Helper()
 	kinds := "namespaces,serviceaccounts,secrets,clusterroles,clusterrolebindings,roles,rolebindings"
 	if cluster == "edge" {
 		kinds += ",memberclusters,exposedhosts"
 	}
-	out, err := bed.Cluster(cluster).Kubectl(t.Context(), "get", kinds, "--all-namespaces", "-l", "app.kubernetes.io/managed-by=usher", "-o", "name")
+	out, err := bed.Cluster(cluster).Kubectl(t.Context(), append([]string{"get", kinds, "--all-namespaces"}, args...)...)
 	must(t, err)
 	return strings.Fields(out)
 }

@@ -49,6 +49,13 @@ var (
 	serviceKind      = kind{gvk: corev1.SchemeGroupVersion.WithKind("Service"), scope: meta.RESTScopeNamespace, object: &corev1.Service{}}
 )
 
+// Watching takes a role of its own: a member's credentials have it, and nothing else.
+//
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=ingresses;ingressclasses,verbs=get;list;watch,roleName=usher-member
+// +kubebuilder:rbac:groups=traefik.io;traefik.containo.us,resources=ingressroutes;ingressroutetcps,verbs=get;list;watch,roleName=usher-member
+// +kubebuilder:rbac:groups=gateway.networking.k8s.io,resources=httproutes;tlsroutes;gateways,verbs=get;list;watch,roleName=usher-member
+// +kubebuilder:rbac:groups="",resources=namespaces;services,verbs=get;list;watch,roleName=usher-member
+
 // kinds are all that a session may watch.
 var kinds = append(sources[:len(sources):len(sources)], ingressClassKind, gatewayKind, namespaceKind, serviceKind)
 

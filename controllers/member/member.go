@@ -171,12 +171,15 @@ func (m *member) connected(version string) {
 	})
 }
 
-// syncing notes that the first read goes on, or what hinders it.
+// syncing notes that the first read goes on, or what hinders it. Where a former
+// connection is in sync and serves on, only a hindrance is news.
 func (m *member) syncing(problem error) {
 	m.update(func(state *State) {
-		state.Synced = Condition{Reason: ReasonSyncing, Message: "the cluster's sources are being read"}
-		if problem != nil {
+		switch {
+		case problem != nil:
 			state.Synced = failure(problem)
+		case !state.Synced.True:
+			state.Synced = Condition{Reason: ReasonSyncing, Message: "the cluster's sources are being read"}
 		}
 	})
 }

@@ -95,7 +95,7 @@ func TestTerminateDrains(t *testing.T) {
 	open := converse(t, "drained.techn.is")
 	must(t, open.say())
 	ended := make(chan error, 1)
-	go func() { ended <- on.StopUsher(context.Background()) }()
+	go func() { ended <- on.Terminate(context.Background()) }()
 	eventually(t, "new connections should be refused", func() error {
 		if _, err := ask(t.Context(), "drained.techn.is"); err == nil || !strings.Contains(err.Error(), "connection refused") {
 			return fmt.Errorf("still accepted (%w)", err)

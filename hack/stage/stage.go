@@ -11,19 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/netip"
-	"path/filepath"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/jovalle/usher/hack/testbed"
-	"github.com/jovalle/usher/hack/testbed/process"
 )
-
-// readyTimeout is how long usher may take until it is ready.
-const readyTimeout = time.Minute
 
 // Options say what a Stage is made of.
 type Options struct {
@@ -37,12 +29,11 @@ type Options struct {
 
 // Stage is all of it, running.
 type Stage struct {
-	Bed              *testbed.Bed
-	Edge             *testbed.Cluster
-	Hades, Illmatic  *Member
-	HTTPS, HTTP, API netip.AddrPort // where usher listens; API is the admin listener
-	options          Options
-	usher            *process.Process
+	Bed             *testbed.Bed
+	Edge            *testbed.Cluster
+	Hades, Illmatic *Member
+	*Usher
+	options Options
 }
 
 // Member is a member cluster and its Traefik.
@@ -113,41 +104,8 @@ spec:
 `, m.Name(), kubeconfig, m.Traefik.HTTPS.Addr(), m.Traefik.HTTPS.Port(), m.Traefik.HTTP.Port()))
 }
 
-// StartUsher starts usher's program on free ports and waits until it is ready.
-func (s *Stage) StartUsher(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
-	defer cancel()
-	args := append([]string{"run", "--kubeconfig", s.Edge.KubeconfigFile(),
-		"--https-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, s.options.Args...)
-	var err error
-	if s.usher, err = s.Bed.Run("usher", nil, s.options.Usher, args...); err != nil {
-		return err
-	}
-	return s.usher.AwaitReady(ctx, s.ready)
+// StartUsher starts usher's program, once more after it has ended, and waits until it is ready.
+func (s *Stage) StartUsher(ctx context.Context) (err error) {
+	s.Usher, err = Run(ctx, s.Bed, "usher", s.options.Usher, s.Edge, s.options.Args...)
+	return err
 }
-
-// ready finds where usher listens and asks whether it is ready.
-func (s *Stage) ready(ctx context.Context) error {
-	if err := s.readAddresses(filepath.Join(s.Bed.LogDir(), "usher.log")); err != nil {
-		return err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/readyz", s.API), nil)
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("usher is not ready: %s", response.Status)
-	}
-	return nil
-}
-
-// KillUsher ends usher at once, as kill -9 does.
-func (s *Stage) KillUsher() { s.usher.Kill() }
-
-// StopUsher asks usher to end, and returns how it did.
-func (s *Stage) StopUsher(ctx context.Context) error { return s.usher.Terminate(ctx) }
