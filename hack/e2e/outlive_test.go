@@ -126,7 +126,7 @@ func TestSnapshotOutlivesTheAPIServer(t *testing.T) {
 		}
 		return err
 	})
-	on.KillUsher()
+	on.Kill()
 	on.Edge.Stop()
 	must(t, on.StartUsher(t.Context()))
 	answered(t, "archive.techn.is", "hades")
