@@ -26,12 +26,13 @@ const (
 
 // statusOf is the status that a decision makes of an ExposedHost.
 func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster) v1alpha1.ExposedHostStatus {
-	backends := routetable.Backends(eh.Spec.Backends, clusters)
 	status := v1alpha1.ExposedHostStatus{
 		Conditions: slices.Clone(eh.Status.Conditions),
 		Sources:    decision.Sources,
 		Rivals:     decision.Rivals,
-		Backends:   routetable.Endpoints(backends),
+	}
+	for _, b := range routetable.Backends(eh.Spec.Backends, clusters) {
+		status.Backends = append(status.Backends, routetable.Endpoints(b.Addresses, int32(b.HTTPSPort))...)
 	}
 	accepted := metav1.Condition{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionFalse, Reason: decision.Reason, Message: message(decision)}
 	if decision.Accepted {

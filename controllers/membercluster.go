@@ -19,7 +19,6 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/member"
 	"github.com/jovalle/usher/controllers/routetable"
-	"github.com/jovalle/usher/proxy/routing"
 )
 
 // MemberClusterReconciler keeps each MemberCluster connected as its spec says,
@@ -161,7 +160,7 @@ func ingressOf(mc *v1alpha1.MemberCluster, state member.State) *v1alpha1.Resolve
 		return nil
 	}
 	ingress := routetable.Resolve(mc.Spec.Ingress, addresses)
-	ingress.Summary = firstAndMore(routetable.Endpoints([]routing.Backend{{Addresses: addresses, HTTPSPort: uint16(ingress.HTTPSPort)}}))
+	ingress.Summary = firstAndMore(routetable.Endpoints(addresses, ingress.HTTPSPort))
 	return &ingress
 }
 

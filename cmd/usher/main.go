@@ -27,8 +27,7 @@ func main() {
 		return
 	}
 	fmt.Fprintln(os.Stderr, "usher:", err)
-	var usage *usageError
-	if errors.As(err, &usage) {
+	if _, wrong := errors.AsType[*usageError](err); wrong {
 		os.Exit(exitUsage)
 	}
 	os.Exit(exitFailure)

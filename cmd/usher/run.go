@@ -148,7 +148,7 @@ func (o *runOptions) run(ctx context.Context) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx)) // metrics go on while connections drain
+	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx)) // it says that usher drains, and ends by itself
 	defer stopAdmin()
 	if o.proxy {
 		o.server.Table, o.server.Log = table, log.WithName("proxy")

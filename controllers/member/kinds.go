@@ -1,6 +1,8 @@
 package member
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -24,6 +26,9 @@ type kind struct {
 	claims func(client.Object, source.Context) source.Result
 }
 
+// gatewayGroup is the Gateway API's group and version.
+var gatewayGroup = schema.GroupVersion(gatewayv1.GroupVersion)
+
 // sources are the kinds that claim hosts.
 var sources = []kind{
 	sourceKind(networkingv1.SchemeGroupVersion.WithKind(source.KindIngress), &networkingv1.Ingress{}, newList[networkingv1.IngressList], source.FromIngress),
@@ -37,14 +42,14 @@ var sources = []kind{
 		func(o *traefik.ContainousIngressRouteTCP, in source.Context) source.Result {
 			return source.FromIngressRouteTCP(&o.IngressRouteTCP, in)
 		}),
-	sourceKind(gatewayv1.SchemeGroupVersion.WithKind(source.KindHTTPRoute), &gatewayv1.HTTPRoute{}, newList[gatewayv1.HTTPRouteList], source.FromHTTPRoute),
-	sourceKind(gatewayv1.SchemeGroupVersion.WithKind(source.KindTLSRoute), &gatewayv1.TLSRoute{}, newList[gatewayv1.TLSRouteList], source.FromTLSRoute),
+	sourceKind(gatewayGroup.WithKind(source.KindHTTPRoute), &gatewayv1.HTTPRoute{}, newList[gatewayv1.HTTPRouteList], source.FromHTTPRoute),
+	sourceKind(gatewayGroup.WithKind(source.KindTLSRoute), &gatewayv1.TLSRoute{}, newList[gatewayv1.TLSRouteList], source.FromTLSRoute),
 }
 
 // The kinds that sources refer to, and the one that tells a member's ingress addresses.
 var (
 	ingressClassKind = kind{gvk: networkingv1.SchemeGroupVersion.WithKind("IngressClass"), scope: meta.RESTScopeRoot, object: &networkingv1.IngressClass{}}
-	gatewayKind      = kind{gvk: gatewayv1.SchemeGroupVersion.WithKind("Gateway"), scope: meta.RESTScopeNamespace, object: &gatewayv1.Gateway{}}
+	gatewayKind      = kind{gvk: gatewayGroup.WithKind("Gateway"), scope: meta.RESTScopeNamespace, object: &gatewayv1.Gateway{}}
 	namespaceKind    = kind{gvk: corev1.SchemeGroupVersion.WithKind("Namespace"), scope: meta.RESTScopeRoot, object: &corev1.Namespace{}}
 	serviceKind      = kind{gvk: corev1.SchemeGroupVersion.WithKind("Service"), scope: meta.RESTScopeNamespace, object: &corev1.Service{}}
 )
@@ -57,7 +62,7 @@ var (
 // +kubebuilder:rbac:groups="",resources=namespaces;services,verbs=get;list;watch,roleName=usher-member
 
 // kinds are all that a session may watch.
-var kinds = append(sources[:len(sources):len(sources)], ingressClassKind, gatewayKind, namespaceKind, serviceKind)
+var kinds = append(slices.Clip(sources), ingressClassKind, gatewayKind, namespaceKind, serviceKind)
 
 // sourceKind describes a namespaced kind whose objects claim hosts.
 func sourceKind[T client.Object](gvk schema.GroupVersionKind, object T, list func() client.ObjectList, claims func(T, source.Context) source.Result) kind {

@@ -6,6 +6,7 @@ package routetable
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"strconv"
 
@@ -145,16 +146,11 @@ func proxyProtocol(p v1alpha1.ProxyProtocol) routing.ProxyProtocol {
 	return routing.None
 }
 
-// Endpoints lists the HTTPS endpoints of backends as address:port.
-func Endpoints(backends []routing.Backend) []string {
-	var endpoints []string
-	for _, b := range backends {
-		for _, address := range b.Addresses {
-			if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() {
-				address = "[" + address + "]"
-			}
-			endpoints = append(endpoints, address+":"+strconv.Itoa(int(b.HTTPSPort)))
-		}
+// Endpoints writes addresses with their HTTPS port, as address:port.
+func Endpoints(addresses []string, httpsPort int32) []string {
+	endpoints := make([]string, len(addresses))
+	for i, address := range addresses {
+		endpoints[i] = net.JoinHostPort(address, strconv.Itoa(int(httpsPort)))
 	}
 	return endpoints
 }

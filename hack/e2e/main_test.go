@@ -33,7 +33,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	stateDir = filepath.Join(dir, "state")
 	program := filepath.Join(dir, "usher")
 	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/usher").CombinedOutput(); err != nil {

@@ -28,6 +28,7 @@ spec:
   {{- end }}
   securityContext:
     runAsNonRoot: true
+    fsGroup: 65532
     seccompProfile:
       type: RuntimeDefault
   containers:
@@ -61,7 +62,16 @@ spec:
           add: [NET_BIND_SERVICE]
       resources:
         {{- toYaml $values.resources | nindent 8 }}
+      {{- if $forwards }}
+      volumeMounts:
+        - name: state
+          mountPath: /var/lib/usher
+      {{- end }}
   {{- if $forwards }}
+  volumes:
+    # The routing table's snapshot. It outlives the container, and the node's restart.
+    - name: state
+      emptyDir: {}
   {{- with $values.nodeSelector }}
   nodeSelector:
     {{- toYaml . | nindent 4 }}
@@ -95,6 +105,7 @@ spec:
 - --https-listen=:{{ $values.proxy.httpsPort }}
 - --http-listen=:{{ $values.proxy.httpPort }}
 - --drain-timeout={{ $values.proxy.drainSeconds }}s
+- --state-dir=/var/lib/usher
 {{- with $values.proxy.proxyProtocolFrom }}
 - --proxy-protocol-from={{ join "," . }}
 {{- end }}

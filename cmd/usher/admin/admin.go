@@ -11,10 +11,12 @@ import (
 	"net/http"
 	"net/netip"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sys/unix"
 )
 
 // Server serves /healthz, /readyz and /metrics.
@@ -27,19 +29,37 @@ type Server struct {
 	Metrics prometheus.Gatherer
 
 	draining  atomic.Bool
+	drained   chan struct{} // closed when the addresses are to be let go
 	listeners []net.Listener
 }
 
-// Bind takes the addresses; nothing is served before Serve.
+// notice is how long a server that drains says so before it lets go of its
+// addresses: long enough for a probe to see it, and then the process that takes
+// over is asked.
+const notice = 5 * time.Second
+
+// Bind takes the addresses; nothing is served before Serve. Another process may
+// hold them too, so that one can take over from the other.
 func (s *Server) Bind() error {
+	s.drained = make(chan struct{})
+	config := net.ListenConfig{Control: shareAddress}
 	for _, address := range s.Listen {
-		listener, err := net.Listen("tcp", address)
+		listener, err := config.Listen(context.Background(), "tcp", address)
 		if err != nil {
 			return fmt.Errorf("--admin-listen: %w", err)
 		}
 		s.listeners = append(s.listeners, listener)
 	}
 	return nil
+}
+
+// shareAddress sets SO_REUSEPORT: see socket(7).
+func shareAddress(_, _ string, raw syscall.RawConn) error {
+	var setting error
+	err := raw.Control(func(fd uintptr) {
+		setting = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	})
+	return errors.Join(err, setting)
 }
 
 // Addrs returns the addresses that Bind took.
@@ -51,10 +71,13 @@ func (s *Server) Addrs() []netip.AddrPort {
 	return addrs
 }
 
-// Drain makes the server report not ready from now on.
-func (s *Server) Drain() { s.draining.Store(true) }
+// Drain makes the server report not ready from now on, and end soon. It is called at most once.
+func (s *Server) Drain() {
+	s.draining.Store(true)
+	time.AfterFunc(notice, func() { close(s.drained) })
+}
 
-// Serve answers until ctx ends.
+// Serve answers until ctx ends, or for a moment after Drain.
 func (s *Server) Serve(ctx context.Context) error {
 	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
 	failed := make(chan error, len(s.listeners))
@@ -64,6 +87,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	var err error
 	select {
 	case <-ctx.Done():
+	case <-s.drained:
 	case err = <-failed:
 	}
 	_ = server.Close()

@@ -1,0 +1,116 @@
+package routetable_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/routetable"
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+// hades has addresses in its spec, illmatic those of its Service, and astray none.
+var clusters = []v1alpha1.MemberCluster{
+	{
+		ObjectMeta: metav1.ObjectMeta{Name: "hades"},
+		Spec:       v1alpha1.MemberClusterSpec{Ingress: v1alpha1.IngressEndpoint{Addresses: []string{"192.0.2.10", "2001:db8::10"}, HTTPSPort: 8443, ProxyProtocol: v1alpha1.ProxyProtocolV2}},
+		Status:     v1alpha1.MemberClusterStatus{Ingress: &v1alpha1.ResolvedIngress{Addresses: []string{"192.0.2.99"}}},
+	},
+	{
+		ObjectMeta: metav1.ObjectMeta{Name: "illmatic"},
+		Status:     v1alpha1.MemberClusterStatus{Ingress: &v1alpha1.ResolvedIngress{Addresses: []string{"192.0.2.20"}}},
+	},
+	{ObjectMeta: metav1.ObjectMeta{Name: "astray"}},
+}
+
+func host(name string, accepted metav1.ConditionStatus, change func(*v1alpha1.ExposedHostSpec)) v1alpha1.ExposedHost {
+	eh := v1alpha1.ExposedHost{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.ExposedHostSpec{Host: name}}
+	if accepted != "" {
+		eh.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAccepted, Status: accepted}}
+	}
+	change(&eh.Spec)
+	return eh
+}
+
+func on(backends ...v1alpha1.HostBackend) func(*v1alpha1.ExposedHostSpec) {
+	return func(spec *v1alpha1.ExposedHostSpec) { spec.Backends = backends }
+}
+
+func TestBuildServesWhatIsAcceptedAndHasAnAddress(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		host v1alpha1.ExposedHost
+		want []routing.Backend // none: not served
+	}{
+		{"accepted, addresses in the spec", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "hades"})),
+			[]routing.Backend{{Cluster: "hades", Addresses: []string{"192.0.2.10", "2001:db8::10"}, HTTPSPort: 8443, HTTPPort: 80, ProxyProtocol: routing.V2}}},
+		{"accepted, addresses found", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "illmatic"})),
+			[]routing.Backend{{Cluster: "illmatic", Addresses: []string{"192.0.2.20"}, HTTPSPort: 443, HTTPPort: 80}}},
+		{"an address of its own", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Address: "nas.lan", HTTPSPort: 5001})),
+			[]routing.Backend{{Addresses: []string{"nas.lan"}, HTTPSPort: 5001, HTTPPort: 80}}},
+		{"several backends, one without an address", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "astray"}, v1alpha1.HostBackend{Cluster: "illmatic"})),
+			[]routing.Backend{{Cluster: "illmatic", Addresses: []string{"192.0.2.20"}, HTTPSPort: 443, HTTPPort: 80}}},
+		{"refused", host("a.is", metav1.ConditionFalse, on(v1alpha1.HostBackend{Cluster: "hades"})), nil},
+		{"not decided about", host("a.is", "", on(v1alpha1.HostBackend{Cluster: "hades"})), nil},
+		{"no backend", host("a.is", metav1.ConditionTrue, on()), nil},
+		{"a cluster without an address", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "astray"})), nil},
+		{"a cluster that does not exist", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "nowhere"})), nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			table, problems := routetable.Build([]v1alpha1.ExposedHost{test.host}, clusters)
+			if len(problems) > 0 {
+				t.Fatalf("problems: %v", problems)
+			}
+			route := table.Lookup("a.is")
+			if (route != nil) != (len(test.want) > 0) {
+				t.Fatalf("route is %+v", route)
+			}
+			if route == nil {
+				return
+			}
+			same := func(a, b routing.Backend) bool {
+				return a.Cluster == b.Cluster && slices.Equal(a.Addresses, b.Addresses) && a.HTTPSPort == b.HTTPSPort && a.HTTPPort == b.HTTPPort && a.ProxyProtocol == b.ProxyProtocol
+			}
+			if !slices.EqualFunc(route.Backends, test.want, same) {
+				t.Errorf("backends are %+v", route.Backends)
+			}
+		})
+	}
+}
+
+// What cannot be read is left out and named: a host is never opened wider than its object says.
+func TestBuildLeavesOutWhatItCannotRead(t *testing.T) {
+	for name, change := range map[string]func(*v1alpha1.ExposedHostSpec){
+		"spec.allowFrom[1]": func(s *v1alpha1.ExposedHostSpec) { s.AllowFrom = []string{"192.0.2.0/24", "192.0.2.300/24"} },
+		"spec.plainHTTP":    func(s *v1alpha1.ExposedHostSpec) { s.PlainHTTP = "Maybe" },
+		"spec.host":         func(s *v1alpha1.ExposedHostSpec) { s.Host = "192.0.2.1" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bad := host("bad.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "hades"}))
+			change(&bad.Spec)
+			good := host("good.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "hades"}))
+			table, problems := routetable.Build([]v1alpha1.ExposedHost{bad, good}, clusters)
+			if len(problems) != 1 || !strings.Contains(problems[0].Error(), "ExposedHost bad.is: "+name) {
+				t.Errorf("problems are %v", problems)
+			}
+			if table.Len() != 1 || table.Lookup("good.is") == nil {
+				t.Errorf("the table has %d routes", table.Len())
+			}
+		})
+	}
+}
+
+func TestBuildCarriesOptions(t *testing.T) {
+	eh := host("a.is", metav1.ConditionTrue, func(s *v1alpha1.ExposedHostSpec) {
+		s.Backends = []v1alpha1.HostBackend{{Cluster: "hades"}}
+		s.PlainHTTP, s.AllowFrom = v1alpha1.PlainHTTPForward, []string{"192.168.1.7/16"}
+	})
+	table, _ := routetable.Build([]v1alpha1.ExposedHost{eh}, clusters)
+	route := table.Lookup("a.is")
+	if route.PlainHTTP != routing.Forward || len(route.AllowFrom) != 1 || route.AllowFrom[0].String() != "192.168.0.0/16" {
+		t.Errorf("route is %+v", route)
+	}
+}
