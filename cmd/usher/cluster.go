@@ -18,6 +18,13 @@ const (
 	defaultClusterTimeout = 2 * time.Minute
 )
 
+// Values of --dry-run: the cluster whose manifests are printed.
+const (
+	dryRunMember = "member"
+	dryRunEdge   = "edge"
+	dryRunAll    = "all"
+)
+
 func clusterCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cluster",
@@ -35,7 +42,7 @@ type clusterOptions struct {
 	kubeconfig, context         string // of the member
 	edgeKubeconfig, edgeContext string
 	service                     string // NAMESPACE/NAME
-	dryRun                      bool
+	dryRun                      string // which cluster's manifests to print; empty: none
 	output                      string
 }
 
@@ -67,12 +74,11 @@ watches, and at the edge the Secret with its token and the MemberCluster. Of one
 that is a member already the token is rotated, without an interruption; the rest
 stays as it is, but for what flags change.
 
-With --dry-run nothing is written. What is printed can be kept in a repository,
-and is told apart by a label:
+With --dry-run nothing is written, and what would be is printed, to be kept in a
+repository:
 
-  usher cluster add NAME --context CTX --dry-run > member.yaml
-  kubectl --context CTX apply -l app.kubernetes.io/component=member -f member.yaml
-  kubectl apply -l app.kubernetes.io/component=edge -f member.yaml
+  usher cluster add NAME --context CTX --dry-run=member | kubectl --context CTX apply -f -
+  usher cluster add NAME --context CTX --dry-run=edge | kubectl apply -f -
 
 The token is no part of it: the same command without --dry-run makes that.`,
 		Example: `  usher cluster add hades --context hades
@@ -88,7 +94,8 @@ The token is no part of it: the same command without --dry-run makes that.`,
 	flags.StringArrayVar(&o.Addresses, "address", nil, "`ADDRESS` where the member's Traefik answers, without a port; may be given again (default: that of its Service)")
 	flags.StringVar(&o.service, "service", "", "`NAMESPACE/NAME` of Traefik's Service, whose load-balancer address is followed (default: it is looked for)")
 	flags.StringVar(&o.Server, "server", "", "`URL` at which the edge reaches the member's API server (default: the one in the kubeconfig)")
-	flags.BoolVar(&o.dryRun, "dry-run", false, "print the manifests, and write nothing")
+	flags.StringVar(&o.dryRun, "dry-run", "", "write nothing, and print the manifests for `member`, edge or all (default: all)")
+	flags.Lookup("dry-run").NoOptDefVal = dryRunAll
 	flags.StringVarP(&o.output, "output", "o", "", "`FORMAT` of --dry-run: yaml (default) or json")
 	return cmd
 }
@@ -101,23 +108,37 @@ func (o *clusterOptions) add(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if !o.dryRun {
-		o.Out = cmd.OutOrStdout()
-		return enroll.Add(cmd.Context(), edge, member, o.Options)
+	if o.dryRun != "" {
+		return o.plan(cmd, edge, member)
 	}
+	o.Out = cmd.OutOrStdout()
+	return enroll.Add(cmd.Context(), edge, member, o.Options)
+}
+
+// plan prints what add would write.
+func (o *clusterOptions) plan(cmd *cobra.Command, edge, member *enroll.Cluster) error {
 	o.Out = cmd.ErrOrStderr()
-	manifests, err := enroll.Plan(cmd.Context(), edge, member, o.Options)
+	inMember, atEdge, err := enroll.Plan(cmd.Context(), edge, member, o.Options)
 	if err != nil {
 		return err
 	}
-	return enroll.Print(cmd.OutOrStdout(), manifests, o.output)
+	switch o.dryRun {
+	case dryRunMember:
+		atEdge = nil
+	case dryRunEdge:
+		inMember = nil
+	}
+	return enroll.Print(cmd.OutOrStdout(), append(inMember, atEdge...), o.output)
 }
 
 func (o *clusterOptions) validateAdd() error {
-	if o.output != "" && !o.dryRun {
+	if o.output != "" && o.dryRun == "" {
 		return badFlag("output", "it needs --dry-run")
 	}
-	if err := checkFormat(o.output, enroll.FormatYAML, enroll.FormatJSON); err != nil {
+	if err := oneOf("output", o.output, enroll.FormatYAML, enroll.FormatJSON); err != nil {
+		return err
+	}
+	if err := oneOf("dry-run", o.dryRun, dryRunMember, dryRunEdge, dryRunAll); err != nil {
 		return err
 	}
 	if o.service != "" {
@@ -171,7 +192,7 @@ func clusterListCommand() *cobra.Command {
 }
 
 func (o *clusterOptions) list(cmd *cobra.Command) error {
-	if err := checkFormat(o.output, enroll.FormatJSON, enroll.FormatYAML, enroll.FormatName); err != nil {
+	if err := oneOf("output", o.output, enroll.FormatJSON, enroll.FormatYAML, enroll.FormatName); err != nil {
 		return err
 	}
 	edge, err := o.connectEdge()
@@ -223,12 +244,12 @@ func (o *clusterOptions) remove(cmd *cobra.Command) error {
 	return enroll.Remove(cmd.Context(), edge, member, o.Options)
 }
 
-// checkFormat refuses a value of --output that is none of those; the empty one is the default.
-func checkFormat(format string, known ...string) error {
-	if format == "" || slices.Contains(known, format) {
+// oneOf refuses a flag's value that is none of those; the empty one is the default.
+func oneOf(flag, value string, known ...string) error {
+	if value == "" || slices.Contains(known, value) {
 		return nil
 	}
-	return badFlag("output", "%q is none of %s", format, strings.Join(known, ", "))
+	return badFlag(flag, "%q is none of %s", value, strings.Join(known, ", "))
 }
 
 // oneName takes exactly one argument.

@@ -3,7 +3,6 @@ package enroll
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -40,16 +39,16 @@ func Add(ctx context.Context, edge, member *Cluster, o Options) error {
 	return nil
 }
 
-// Plan returns what Add would write and a person may keep in a repository instead: all but the
-// token, and the Secret that holds it. It writes nothing.
-func Plan(ctx context.Context, edge, member *Cluster, o Options) ([]*unstructured.Unstructured, error) {
+// Plan returns what Add would write in each cluster and a person may keep in a repository
+// instead: all but the token, and the Secret that holds it. It writes nothing.
+func Plan(ctx context.Context, edge, member *Cluster, o Options) (inMember, atEdge []*unstructured.Unstructured, err error) {
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	e, err := prepare(ctx, edge, member, o)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return append(slices.Clone(e.reader), e.cluster), nil
+	return e.reader, []*unstructured.Unstructured{e.cluster}, nil
 }
 
 // enrol writes, in the member and then at the edge, and returns the tokens that a new one replaces.

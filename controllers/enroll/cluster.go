@@ -3,6 +3,7 @@ package enroll
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"time"
 
@@ -172,9 +173,7 @@ func merge(have, want *unstructured.Unstructured) {
 	if labels == nil {
 		labels = map[string]string{}
 	}
-	for key, value := range want.GetLabels() {
-		labels[key] = value
-	}
+	maps.Copy(labels, want.GetLabels())
 	have.SetLabels(labels)
 	for field, value := range want.Object {
 		if field != "metadata" {

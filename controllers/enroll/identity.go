@@ -8,20 +8,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Labels of all that is made. The first two are Kubernetes' recommended ones.
+// Labels of all that is made.
 const (
 	labelManagedBy = "app.kubernetes.io/managed-by"
-	labelComponent = "app.kubernetes.io/component"
 	labelCluster   = "usher.techn.is/cluster" // name of the MemberCluster
 	labelEdge      = "usher.techn.is/edge"    // UID of the edge's namespace kube-system, only on what is in a member
 )
 
-// Values of those labels.
-const (
-	managedBy       = "usher"
-	componentMember = "member" // made in the member cluster
-	componentEdge   = "edge"   // made in the edge cluster
-)
+const managedBy = "usher"
 
 // identity says for whom an object was made.
 type identity struct {
@@ -31,21 +25,12 @@ type identity struct {
 
 // memberLabels are those of all that is made in the member.
 func (id identity) memberLabels() map[string]string {
-	return map[string]string{
-		labelManagedBy: managedBy,
-		labelComponent: componentMember,
-		labelCluster:   id.name,
-		labelEdge:      string(id.edge),
-	}
+	return map[string]string{labelManagedBy: managedBy, labelCluster: id.name, labelEdge: string(id.edge)}
 }
 
 // edgeLabels are those of all that is made at the edge.
 func (id identity) edgeLabels() map[string]string {
-	return map[string]string{
-		labelManagedBy: managedBy,
-		labelComponent: componentEdge,
-		labelCluster:   id.name,
-	}
+	return map[string]string{labelManagedBy: managedBy, labelCluster: id.name}
 }
 
 // ErrClash marks an object that stands where one has to be made, and was made by somebody else
