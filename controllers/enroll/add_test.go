@@ -157,7 +157,7 @@ func TestAddSaysThatUsherDoesNotRun(t *testing.T) {
 	removeAfterwards(t, edge, hades)
 	var out bytes.Buffer
 	o := options(&out)
-	o.Timeout = 5 * time.Second
+	o.Timeout = 3 * time.Second
 	err := Add(t.Context(), edge, hades, o)
 	if !errors.Is(err, errNotReady) {
 		t.Fatalf("%v\n%s", err, &out)
@@ -171,7 +171,7 @@ func TestAddSaysWhyUsherCannotReachTheMember(t *testing.T) {
 	edge, hades := reach(t)
 	removeAfterwards(t, edge, hades)
 	o := options(new(bytes.Buffer))
-	o.Timeout, o.Server = 8*time.Second, "https://127.0.0.1:1"
+	o.Timeout, o.Server = 6*time.Second, "https://127.0.0.1:1"
 	err := Add(t.Context(), edge, hades, o)
 	if !errors.Is(err, errNotReady) {
 		t.Fatal(err)

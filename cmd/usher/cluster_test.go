@@ -1,0 +1,67 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestClusterCommandLinesThatAreWrong(t *testing.T) {
+	for _, test := range []struct {
+		line, says string
+	}{
+		{"cluster add", "NAME is missing"},
+		{"cluster add hades illmatic", `unexpected argument "illmatic"`},
+		{"cluster add Hades", `name "Hades"`},
+		{"cluster add hades -o yaml", "--output: it needs --dry-run"},
+		{"cluster add hades --dry-run -o table", `--output: "table" is none of yaml, json`},
+		{"cluster add hades --dry-run=server", `--dry-run: "server" is none of member, edge, all`},
+		{"cluster add hades --service traefik", `--service: "traefik" is not NAMESPACE/NAME`},
+		{"cluster add hades --service a/b/c", `--service: "a/b/c" is not NAMESPACE/NAME`},
+		{"cluster add hades --address 192.0.2.1:443", `address "192.0.2.1:443"`},
+		{"cluster add hades --address 192.0.2.1 --service a/b", "exclude each other"},
+		{"cluster add hades --server 192.0.2.1", `server "192.0.2.1"`},
+		{"cluster add hades --timeout 0", "timeout 0s"},
+		{"cluster list hades", `unexpected argument "hades"`},
+		{"cluster list -o wide", `--output: "wide" is none of json, yaml, name`},
+		{"cluster remove", "NAME is missing"},
+		{"cluster remove hades --dry-run", "unknown flag"},
+		{"cluster purge", `unexpected argument "purge"`},
+	} {
+		t.Run(test.line, func(t *testing.T) {
+			err := execute(t, test.line)
+			var usage *usageError
+			if !errors.As(err, &usage) || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("%v; want a wrong command line that says %q", err, test.says)
+			}
+		})
+	}
+}
+
+func TestClusterCommandsNameTheKubeconfigThatIsNotThere(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "kubeconfig")
+	t.Setenv("KUBECONFIG", missing)
+	for line, says := range map[string]string{
+		"cluster list": "connect to the edge",
+		"cluster add hades --edge-kubeconfig " + missing:   missing,
+		"cluster remove hades --force --edge-context edge": "connect to the edge",
+	} {
+		var usage *usageError
+		if err := execute(t, line); err == nil || errors.As(err, &usage) || !strings.Contains(err.Error(), says) {
+			t.Errorf("usher %s: %v; want a failure that says %q", line, err, says)
+		}
+	}
+}
+
+// execute runs a command line that prints nothing of interest.
+func execute(t *testing.T, line string) error {
+	t.Helper()
+	cmd := rootCommand()
+	var out bytes.Buffer
+	cmd.SetOut(&out)
+	cmd.SetErr(&out)
+	cmd.SetArgs(strings.Fields(line))
+	return cmd.ExecuteContext(t.Context())
+}

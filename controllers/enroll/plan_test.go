@@ -1,0 +1,58 @@
+package enroll
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+func TestPlanIsAppliedByKubectlAndThenAddedWithoutAChange(t *testing.T) {
+	startUsher(t)
+	edge, hades := reach(t)
+	removeAfterwards(t, edge, hades)
+	before := snapshot(t)
+	inMember, atEdge, err := Plan(t.Context(), edge, hades, options(nil))
+	must(t, err)
+	if after := snapshot(t); strings.Join(before, " ") != strings.Join(after, " ") {
+		t.Errorf("a plan has written: %v, then %v", before, after)
+	}
+	applyPlan(t, "hades", inMember)
+	applyPlan(t, "edge", atEdge)
+	said := add(t, edge, hades)
+	for _, object := range append(inMember, atEdge...) {
+		wantText(t, said, describe(object)+" unchanged")
+	}
+}
+
+// applyPlan applies what is printed of a plan, which holds nothing that a repository must not.
+func applyPlan(t *testing.T, cluster string, planned []*unstructured.Unstructured) {
+	t.Helper()
+	var out bytes.Buffer
+	must(t, Print(&out, planned, FormatYAML))
+	for _, never := range []string{"kind: Secret", "token", "status:", "creationTimestamp", "null"} {
+		if strings.Contains(out.String(), never) {
+			t.Errorf("%q is printed:\n%s", never, &out)
+		}
+	}
+	_, err := bed.Cluster(cluster).Kubectl(t.Context(), "apply", "-f", writeFile(t, "plan.yaml", out.String(), 0o600))
+	must(t, err)
+}
+
+func TestPlanPrintsAsAListToo(t *testing.T) {
+	edge, hades := reach(t)
+	planned, _, err := Plan(t.Context(), edge, hades, options(nil))
+	must(t, err)
+	var out bytes.Buffer
+	must(t, Print(&out, planned, FormatJSON))
+	var list struct {
+		Kind  string
+		Items []any
+	}
+	must(t, json.Unmarshal(out.Bytes(), &list))
+	if list.Kind != "List" || len(list.Items) != len(planned) {
+		t.Errorf("printed %s", &out)
+	}
+}
