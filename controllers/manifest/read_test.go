@@ -1,14 +1,12 @@
 package manifest
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
-
-	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/jovalle/usher/api/v1alpha1"
 )
@@ -152,15 +150,21 @@ func FuzzRead(f *testing.F) {
 		if err != nil {
 			return
 		}
-		data, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": asItems(first)})
-		if err != nil {
-			t.Fatal(err)
-		}
+		data := asList(t, first)
 		again, err := read(t.Context(), "x.json", data)
-		if err != nil || !reflect.DeepEqual(again, first) {
-			t.Errorf("read %+v, then %+v, %v from\n%s", first, again, err, data)
+		if err != nil || !bytes.Equal(asList(t, again), data) {
+			t.Errorf("read %+v, %v from\n%s", again, err, data)
 		}
 	})
+}
+
+func asList(t *testing.T, o objects) []byte {
+	t.Helper()
+	data, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": asItems(o)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 func asItems(o objects) []any {
@@ -172,11 +176,6 @@ func asItems(o objects) []any {
 		items = append(items, &o.clusters[i])
 	}
 	return items
-}
-
-// accepted reports whether a host would be served.
-func accepted(host v1alpha1.ExposedHost) bool {
-	return meta.IsStatusConditionTrue(host.Status.Conditions, v1alpha1.ConditionAccepted)
 }
 
 // BenchmarkRead reads as many hosts as anyone has, in one file.

@@ -46,7 +46,7 @@ type Snapshot struct {
 // NewSnapshot returns the snapshot in a state directory, which it makes where
 // there is none. A directory that cannot be written to is an error.
 func NewSnapshot(dir string, log logr.Logger) (*Snapshot, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:gosec // the operator names the directory
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
 	path := filepath.Join(dir, snapshotName)

@@ -1,0 +1,121 @@
+package manifest
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/jovalle/usher/hack/testbed"
+)
+
+// TestRulesAreThoseOfTheAPIServer asks both for their opinion of the same objects.
+func TestRulesAreThoseOfTheAPIServer(t *testing.T) {
+	host := func(spec string) string { return asObject("ExposedHost", "a.techn.is", spec) }
+	cluster := func(spec string) string { return asObject("MemberCluster", "hades", spec) }
+	bed := testbed.New(t, testbed.Options{Clusters: []string{"edge"}})
+	edge := bed.Cluster("edge")
+	if err := edge.ApplyFiles(t.Context(), "../../config/crd/*.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	api, err := client.New(edge.Config(), client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"a host":                          host("{host: a.techn.is, backends: [{cluster: hades}]}"),
+		"a host without a backend":        host("{host: a.techn.is}"),
+		"nulls":                           host("{host: a.techn.is, backends: null, plainHTTP: null, allowFrom: null}"),
+		"all of a host":                   host("{host: a.techn.is, backends: [{address: '::1', httpsPort: 8443, httpPort: 8080}], plainHTTP: Deny, allowFrom: ['2001:db8::/32']}"),
+		"another host than the name":      host("{host: b.techn.is}"),
+		"a wildcard of another name":      host("{host: '*.techn.is'}"),
+		"no host":                         host("{}"),
+		"no spec":                         "{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: a.techn.is}}",
+		"an address for a host":           asObject("ExposedHost", "10.0.0.1", "{host: 10.0.0.1}"),
+		"a name in upper case":            asObject("ExposedHost", "A.techn.is", "{host: A.techn.is}"),
+		"too long a host":                 host("{host: " + strings.Repeat("a", 254) + "}"),
+		"a host that is a number":         host("{host: 7}"),
+		"an unknown field":                host("{host: a.techn.is, hosts: []}"),
+		"an unknown field of a backend":   host("{host: a.techn.is, backends: [{cluster: hades, port: 443}]}"),
+		"a backend of two minds":          host("{host: a.techn.is, backends: [{cluster: hades, address: 10.0.0.1}]}"),
+		"a backend of none":               host("{host: a.techn.is, backends: [{}]}"),
+		"a cluster's port":                host("{host: a.techn.is, backends: [{cluster: hades, httpsPort: 443}]}"),
+		"an address with a port":          host("{host: a.techn.is, backends: [{address: '10.0.0.1:443'}]}"),
+		"port 0":                          host("{host: a.techn.is, backends: [{address: 10.0.0.1, httpsPort: 0}]}"),
+		"half a port":                     host("{host: a.techn.is, backends: [{address: 10.0.0.1, httpsPort: 1.5}]}"),
+		"a port with a point":             host("{host: a.techn.is, backends: [{address: 10.0.0.1, httpsPort: 443.0}]}"),
+		"seventeen backends":              host("{host: a.techn.is, backends: [" + strings.Repeat("{cluster: hades},", 17) + "]}"),
+		"no answer to plain HTTP":         host("{host: a.techn.is, plainHTTP: Maybe}"),
+		"an address for a CIDR":           host("{host: a.techn.is, allowFrom: [10.0.0.1]}"),
+		"a CIDR twice":                    host("{host: a.techn.is, allowFrom: [10.0.0.0/8, 10.0.0.0/8]}"),
+		"a cluster":                       cluster("{}"),
+		"a cluster with a kubeconfig":     cluster("{kubeconfig: {secretName: hades}}"),
+		"a kubeconfig without a Secret":   cluster("{kubeconfig: {key: config}}"),
+		"all of a cluster":                cluster("{ingress: {addresses: [192.168.1.10], httpsPort: 8443, proxyProtocol: V2}, ingressClasses: [traefik], allowedDomains: [techn.is]}"),
+		"an ingress address with a port":  cluster("{ingress: {addresses: ['192.168.1.10:443']}}"),
+		"an ingress address twice":        cluster("{ingress: {addresses: [192.168.1.10, 192.168.1.10]}}"),
+		"a domain with a dot at its end":  cluster("{allowedDomains: [techn.is.]}"),
+		"a name that is too long":         asObject("MemberCluster", strings.Repeat("a", 64), "{}"),
+		"a PROXY protocol of the future":  cluster("{ingress: {proxyProtocol: V3}}"),
+		"an unknown field of the cluster": cluster("{ingress: {address: 192.168.1.10}}"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			theirs := &unstructured.Unstructured{}
+			if err := yaml.Unmarshal([]byte(text), &theirs.Object); err != nil {
+				t.Fatal(err)
+			}
+			theirErr := api.Create(t.Context(), theirs, client.DryRunAll, client.FieldValidation("Strict"))
+			ours, ourErr := read(t.Context(), "x.yaml", []byte(text))
+			if (theirErr == nil) != (ourErr == nil) {
+				t.Fatalf("the API server says %v; the file reader says %v", theirErr, ourErr)
+			}
+			if theirErr != nil {
+				compareErrors(t, theirErr, ourErr)
+				return
+			}
+			if spec := specOf(t, ours); !reflect.DeepEqual(spec, theirs.Object["spec"]) {
+				t.Errorf("the API server makes it\n%v\nthe file reader\n%v", theirs.Object["spec"], spec)
+			}
+		})
+	}
+}
+
+// asObject is a manifest with that spec, on one line.
+func asObject(kind, name, spec string) string {
+	return "{apiVersion: usher.techn.is/v1alpha1, kind: " + kind + ", metadata: {name: " + name + "}, spec: " + spec + "}"
+}
+
+// compareErrors expects ours to name each field, and to give each reason, that
+// theirs does.
+func compareErrors(t *testing.T, theirs, ours error) {
+	t.Helper()
+	var status *apierrors.StatusError
+	if !errors.As(theirs, &status) || status.ErrStatus.Details == nil {
+		return // a strict decoding error, which is one line of text
+	}
+	for _, cause := range status.ErrStatus.Details.Causes {
+		want := cause.Field + ": " + cause.Message
+		if cause.Field == "<nil>" { // the object as a whole
+			want = strings.TrimPrefix(strings.TrimPrefix(cause.Message, "Invalid value: "), `"": `)
+		}
+		if !strings.Contains(want, "some validation rules were not checked") && !strings.Contains(ours.Error(), want) {
+			t.Errorf("the file reader says\n%v\nwithout\n%s", ours, want)
+		}
+	}
+}
+
+// specOf returns the spec of the only object.
+func specOf(t *testing.T, o objects) any {
+	t.Helper()
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(asItems(o)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return object["spec"]
+}
