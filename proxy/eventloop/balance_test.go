@@ -1,7 +1,6 @@
 package eventloop
 
 import (
-	"fmt"
 	"io"
 	"runtime"
 	"testing"
@@ -45,11 +44,11 @@ func TestMeter(t *testing.T) {
 		rest <- unix.Gettid()
 	}()
 	m := newMeter([]int{busy, <-rest})
-	for began := time.Now(); time.Since(began) < 100*time.Millisecond; {
-		_ = fmt.Sprint(began)
+	for enough := threadTime(busy) + 50*time.Millisecond; threadTime(busy) < enough; {
 	}
+	elapsed := time.Since(m.at)
 	shares := m.shares()
-	if shares[0] <= 0.1 || shares[0] > 1.1 || shares[1] > 0.1 {
+	if used := time.Duration(shares[0] * float64(elapsed)); used < 40*time.Millisecond || shares[0] > 1.1 || shares[1] > 0.1 {
 		t.Errorf("a busy and an ended thread used %v of a processor", shares)
 	}
 }

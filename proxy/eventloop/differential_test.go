@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	scriptCount = flag.Int("scripts", 1500, "scripts of the differential tests")
+	scriptCount = flag.Int("scripts", defaultScripts, "scripts of the differential tests")
 	scriptSeed  = flag.Uint64("seed", 0, "first seed of the differential tests; 0: by the clock")
 )
 
@@ -120,10 +120,14 @@ type end struct {
 }
 
 func newEnd(conn *net.TCPConn, own, other part, seed uint64) *end {
-	data := make([]byte, own.total())
-	_, _ = rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16)}).Read(data)
-	return &end{conn: conn, part: own, data: data, endsPeer: other.end, settled: make(chan struct{})}
+	block := anyBytes()
+	total := own.total()
+	from := int(seed % uint64(len(block)-total))
+	return &end{conn: conn, part: own, data: block[from : from+total], endsPeer: other.end, settled: make(chan struct{})}
 }
+
+// anyBytes are more random bytes than any part writes.
+var anyBytes = sync.OnceValue(func() []byte { return randomBytes(8 << 20) })
 
 func (e *end) write() {
 	rest := e.data
