@@ -105,7 +105,7 @@ func (c *control) manage(ctx context.Context) error {
 		}
 	}
 	if c.options.proxy {
-		if err := controllers.SetupDataPlane(mgr, &controllers.RouteReconciler{Client: mgr.GetClient(), Table: c.table, Stored: c.stored}); err != nil {
+		if err := controllers.SetupDataPlane(mgr, &controllers.RouteReconciler{Client: mgr.GetClient(), Fill: c.follow}); err != nil {
 			return err
 		}
 	}
@@ -121,9 +121,9 @@ func (c *control) noteSynced(context.Context) error {
 	return nil
 }
 
-// stored hears of each new routing table, and what it was built from.
-func (c *control) stored(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) {
-	c.filled.Store(true)
+// follow fills the table with what the edge cluster holds, and has it kept in the snapshot.
+func (c *control) follow(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) {
+	c.fill(hosts, clusters)
 	if c.snapshot != nil {
 		c.snapshot.Store(hosts, clusters)
 	}
