@@ -20,6 +20,8 @@ type RouteReconciler struct {
 	Fill func([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster)
 }
 
+// +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts;memberclusters,verbs=get;list;watch,roleName=usher-proxy
+
 // Reconcile reads everything anew.
 func (r *RouteReconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	var hosts v1alpha1.ExposedHostList
