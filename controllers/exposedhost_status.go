@@ -34,7 +34,7 @@ func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters ma
 	for _, b := range routetable.Backends(eh.Spec.Backends, clusters) {
 		status.Backends = append(status.Backends, routetable.Endpoints(b.Addresses, int32(b.HTTPSPort))...)
 	}
-	accepted := metav1.Condition{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionFalse, Reason: decision.Reason, Message: message(decision)}
+	accepted := metav1.Condition{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionFalse, Reason: decision.Reason, Message: decision.Message}
 	if decision.Accepted {
 		accepted.Status = metav1.ConditionTrue
 	}
@@ -43,17 +43,8 @@ func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters ma
 		condition.ObservedGeneration = eh.Generation
 		meta.SetStatusCondition(&status.Conditions, condition)
 	}
-	status.Summary = summary(decision, status, isManual(eh))
+	status.Summary = summary(eh, decision, status)
 	return status
-}
-
-// message is the decision's, with the sources whose options do not count.
-func message(decision admission.Decision) string {
-	parts := []string{decision.Message}
-	for _, difference := range decision.Differences {
-		parts = append(parts, difference.Message)
-	}
-	return strings.Join(parts, " ")
 }
 
 func readyCondition(eh *v1alpha1.ExposedHost, accepted metav1.Condition, endpoints []string, clusters map[string]*v1alpha1.MemberCluster) metav1.Condition {
@@ -83,10 +74,13 @@ func withoutEndpoint(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.Mem
 }
 
 // summary puts a status into a word each.
-func summary(decision admission.Decision, status v1alpha1.ExposedHostStatus, manual bool) v1alpha1.Summary {
+func summary(eh *v1alpha1.ExposedHost, decision admission.Decision, status v1alpha1.ExposedHostStatus) v1alpha1.Summary {
 	s := v1alpha1.Summary{Cluster: decision.Cluster, Source: firstAndMore(sourceNames(status.Sources)), Backend: firstAndMore(status.Backends)}
-	if manual {
+	if isManual(eh) {
 		s.Source = "by hand"
+		if len(eh.Spec.Backends) > 0 {
+			s.Cluster = eh.Spec.Backends[0].Cluster
+		}
 	}
 	var rivals []string
 	for _, rival := range status.Rivals {
@@ -132,8 +126,8 @@ func (r *ExposedHostReconciler) tell(ctx context.Context, before, after *v1alpha
 		r.Events.Eventf(after, nil, kind, is.Reason, "Decide", "%s", is.Message)
 		log.FromContext(ctx).Info("Decided about host", "accepted", decision.Accepted, "reason", is.Reason, "cluster", decision.Cluster)
 	}
-	if before != nil && before.Status.Summary.Cluster != "" && before.Status.Summary.Cluster != decision.Cluster {
-		r.Events.Eventf(after, nil, corev1.EventTypeNormal, "HandedOver", "Decide", "the host went from cluster %s to %s", before.Status.Summary.Cluster, decision.Cluster)
+	if before != nil && before.Status.Summary.Cluster != "" && before.Status.Summary.Cluster != after.Status.Summary.Cluster {
+		r.Events.Eventf(after, nil, corev1.EventTypeNormal, "HandedOver", "Decide", "the host went from cluster %s to %s", before.Status.Summary.Cluster, after.Status.Summary.Cluster)
 	}
 	for _, rival := range decision.Rivals {
 		if before == nil || !slices.Contains(before.Status.Rivals, rival) {
