@@ -126,7 +126,7 @@ func (r *ExposedHostReconciler) tell(ctx context.Context, before, after *v1alpha
 		r.Events.Eventf(after, nil, kind, is.Reason, "Decide", "%s", is.Message)
 		log.FromContext(ctx).Info("Decided about host", "accepted", decision.Accepted, "reason", is.Reason, "cluster", decision.Cluster)
 	}
-	if before != nil && before.Status.Summary.Cluster != "" && before.Status.Summary.Cluster != after.Status.Summary.Cluster {
+	if was != nil && was.Status == is.Status && decision.Accepted && before.Status.Summary.Cluster != after.Status.Summary.Cluster {
 		r.Events.Eventf(after, nil, corev1.EventTypeNormal, "HandedOver", "Decide", "the host went from cluster %s to %s", before.Status.Summary.Cluster, after.Status.Summary.Cluster)
 	}
 	for _, rival := range decision.Rivals {
