@@ -104,6 +104,7 @@ func TestReset(t *testing.T) {
 					expectEOF(t, near)
 				}
 				sendReset(near)
+				e.awaitMetric(1, "connections_closed_total", "reset")
 				if before == "own end" {
 					// far has read the end already: only writing tells.
 					eventually(t, func() error {
@@ -115,22 +116,35 @@ func TestReset(t *testing.T) {
 				} else {
 					expectReset(t, far)
 				}
-				e.awaitMetric(1, "connections_closed_total", "reset")
 			})
 		}
 	}
 }
 
-// TestLastWordsOfADeadPeer has a backend answer and die at once, as a server
-// does that does not want the rest of an upload.
+// TestLastWordsOfADeadPeer has a backend answer and reset at once, as a server
+// does that does not want the rest of an upload. The loop hears of both in one
+// event: the answer must arrive, and not look as if it was whole.
 func TestLastWordsOfADeadPeer(t *testing.T) {
 	o := listen(t)
-	e := start(t, routeA(o))
+	e := start(t, routeA(o), func(f *Forwarder) { f.Loops = 1 })
 	client, backend := e.open(o)
+	release := hold((*e.loops.Load())[0])
 	send(t, backend, []byte("413 go away"))
-	expect(t, client, []byte("413 go away"))
 	sendReset(backend)
+	release()
+	expect(t, client, []byte("413 go away"))
 	expectReset(t, client)
+}
+
+// hold keeps a loop from its events until release.
+func hold(l *loop) (release func()) {
+	held, goOn := make(chan struct{}), make(chan struct{})
+	l.post(func() {
+		close(held)
+		<-goOn
+	})
+	<-held
+	return func() { close(goOn) }
 }
 
 func TestRefusals(t *testing.T) {

@@ -1,0 +1,50 @@
+package eventloop
+
+import (
+	"testing"
+)
+
+// TestPipesAreNotLentWithBytes holds one connection's bytes apart from
+// another's.
+func TestPipesAreNotLentWithBytes(t *testing.T) {
+	checkDescriptors(t)
+	k := realKernel
+	p := pipes{kernel: &k}
+	clean, used := p.borrow(), p.borrow()
+	used.held = 1
+	p.put(used)
+	p.put(clean)
+	if again := p.borrow(); again != clean {
+		t.Error("a pipe was lent that still held bytes")
+	}
+	if more := p.borrow(); more == used {
+		t.Error("a pipe was lent that still held bytes")
+	} else {
+		p.put(more)
+	}
+	p.put(clean)
+	p.closeAll()
+	if p.open != 0 {
+		t.Errorf("%d pipes are counted as open", p.open)
+	}
+}
+
+func TestPipesAreBounded(t *testing.T) {
+	checkDescriptors(t)
+	k := realKernel
+	p := pipes{kernel: &k}
+	var lent []*pipe
+	for one := p.borrow(); one != nil; one = p.borrow() {
+		lent = append(lent, one)
+	}
+	if len(lent) != maxPipes {
+		t.Errorf("%d pipes were lent, want %d", len(lent), maxPipes)
+	}
+	for _, one := range lent {
+		p.put(one)
+	}
+	if len(p.free) != keptPipes {
+		t.Errorf("%d pipes are kept, want %d", len(p.free), keptPipes)
+	}
+	p.closeAll()
+}
