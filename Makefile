@@ -63,6 +63,11 @@ generate: $(TOOLS)/controller-gen $(TOOLS)/helm-docs ## Write deepcopy code, CRD
 testbed: ## Build the test bed's servers into the cache (20 minutes from nothing)
 	@$(TESTBED) build
 
+.PHONY: node-tools
+node-tools: testbed ## Install what tests on a real node need, from Debian, and build its servers (needs root)
+	@apt-get install --quiet --yes --no-install-recommends buildah containerd containernetworking-plugins iproute2 iptables libcap2-bin nftables runc
+	@$(TESTBED) build kubelet kube-scheduler kube-proxy
+
 .PHONY: image
 image: ## Build the container image for amd64 and arm64 into dist/ (needs root, buildah and setcap)
 	@IMAGE='$(IMAGE)' VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' hack/image
