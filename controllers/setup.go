@@ -81,6 +81,9 @@ func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace strin
 	if err := setupExposedHosts(mgr, members, hosts); err != nil {
 		return fmt.Errorf("set up ExposedHosts: %w", err)
 	}
+	if err := mgr.Add(publishMetrics(mgr)); err != nil {
+		return fmt.Errorf("add the metrics: %w", err)
+	}
 	return nil
 }
 
