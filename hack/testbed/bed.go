@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,6 +25,9 @@ const readyTimeout = 90 * time.Second
 type Options struct {
 	// Clusters are the names of the clusters to start, as DNS labels.
 	Clusters []string
+	// Address is where API servers and Traefiks listen, one of this machine's. The zero value:
+	// 127.0.0.1.
+	Address netip.Addr
 	// Output is told what is ready, and after how long. Nil: nobody.
 	Output io.Writer
 }
@@ -31,6 +35,7 @@ type Options struct {
 // A Bed is an etcd with clusters on it. Its methods may be called from several goroutines.
 type Bed struct {
 	dir     string // holds data/, which goes with the bed, and log/
+	address netip.Addr
 	output  io.Writer
 	release func() error // removes data/
 
@@ -47,7 +52,7 @@ func Start(ctx context.Context, o Options) (*Bed, error) {
 		return nil, err
 	}
 	start := time.Now()
-	bed, err := makeBed(o.Output)
+	bed, err := makeBed(o)
 	if err != nil {
 		return nil, err
 	}
@@ -69,15 +74,18 @@ func built(names ...string) error {
 	return nil
 }
 
-func makeBed(output io.Writer) (*Bed, error) {
-	if output == nil {
-		output = io.Discard
+func makeBed(o Options) (*Bed, error) {
+	if o.Output == nil {
+		o.Output = io.Discard
+	}
+	if !o.Address.IsValid() {
+		o.Address = loopback
 	}
 	dir, err := os.MkdirTemp("", "usher-testbed-")
 	if err != nil {
 		return nil, fmt.Errorf("making the test bed's folder: %w", err)
 	}
-	bed := &Bed{dir: dir, output: output, clusters: map[string]*Cluster{}}
+	bed := &Bed{dir: dir, address: o.Address, output: o.Output, clusters: map[string]*Cluster{}}
 	err = errors.Join(os.Mkdir(bed.dataDir(), 0o700), os.Mkdir(bed.LogDir(), 0o700))
 	if err == nil {
 		bed.release, err = process.RemoveWhenOrphaned(bed.dataDir())

@@ -39,10 +39,10 @@ type Cluster struct {
 func (b *Bed) StartCluster(ctx context.Context, name string) (*Cluster, error) {
 	c := &Cluster{name: name, bed: b}
 	var err error
-	if c.credentials, err = makeCredentials(c.dir()); err != nil {
+	if c.credentials, err = makeCredentials(c.dir(), b.address); err != nil {
 		return nil, fmt.Errorf("making credentials of cluster %s: %w", name, err)
 	}
-	err = withFreePorts(ctx, 1, func(free []netip.AddrPort) error {
+	err = withFreePorts(ctx, b.address, 1, func(free []netip.AddrPort) error {
 		c.address, c.config = free[0], c.credentials.adminConfig(free[0])
 		return c.Start(ctx)
 	})
@@ -67,7 +67,7 @@ var silent = logr.FromSlogHandler(slog.DiscardHandler)
 // Name is the cluster's name, and that of its kubeconfig's context.
 func (c *Cluster) Name() string { return c.name }
 
-// Address is where the API server listens, on loopback and by TLS.
+// Address is where the API server listens, by TLS.
 func (c *Cluster) Address() netip.AddrPort { return c.address }
 
 // Config returns a copy of an administrator's configuration, without a limit on its requests.

@@ -25,8 +25,8 @@ type credentials struct {
 
 // makeCredentials writes new ones into a new folder. They are the cluster's own, so that no
 // cluster takes another for itself, or believes another's tokens.
-func makeCredentials(dir string) (credentials, error) {
-	certificate, key, err := cert.GenerateSelfSignedCertKey("localhost", []net.IP{loopback.AsSlice()}, nil)
+func makeCredentials(dir string, address netip.Addr) (credentials, error) {
+	certificate, key, err := cert.GenerateSelfSignedCertKey("localhost", []net.IP{address.AsSlice()}, nil)
 	if err != nil {
 		return credentials{}, err
 	}

@@ -6,7 +6,7 @@
 // watches are real. There is no node and, unless StartControllers runs some, no controller, so
 // no pods run, a deleted Namespace stays Terminating, owner references delete nothing, a token's
 // Secret stays empty, and a LoadBalancer Service gets the address that a test writes into its
-// status. Everything listens on loopback only.
+// status. Everything listens on loopback, unless Options say otherwise.
 //
 // The programs are built once by `make testbed`; without them Start says so.
 //

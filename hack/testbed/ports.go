@@ -24,9 +24,9 @@ const (
 
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
-// freePorts finds n addresses on loopback that nobody listens on at this moment. Somebody may
+// freePorts finds n ports of an address that nobody listens on at this moment. Somebody may
 // take one before its server does: whoever starts the server tries again with others.
-func freePorts(ctx context.Context, n int) ([]netip.AddrPort, error) {
+func freePorts(ctx context.Context, at netip.Addr, n int) ([]netip.AddrPort, error) {
 	var config net.ListenConfig
 	held := make(map[netip.AddrPort]net.Listener, n) // held until all are found: no port is found twice
 	defer func() {
@@ -38,21 +38,21 @@ func freePorts(ctx context.Context, n int) ([]netip.AddrPort, error) {
 		if len(held) == n {
 			return slices.Collect(maps.Keys(held)), nil
 		}
-		address := netip.AddrPortFrom(loopback, uint16(firstPort+rand.IntN(endOfPorts-firstPort)))
+		address := netip.AddrPortFrom(at, uint16(firstPort+rand.IntN(endOfPorts-firstPort)))
 		if listener, err := config.Listen(ctx, "tcp", address.String()); err == nil {
 			held[address] = listener
 		}
 	}
-	return nil, errors.New("no free port on 127.0.0.1")
+	return nil, fmt.Errorf("no free port on %s", at)
 }
 
 // startAttempts is how often a server is started when others are faster to take its ports.
 const startAttempts = 5
 
 // withFreePorts calls start with n free ports, and again with others while it finds them taken.
-func withFreePorts(ctx context.Context, n int, start func([]netip.AddrPort) error) error {
+func withFreePorts(ctx context.Context, at netip.Addr, n int, start func([]netip.AddrPort) error) error {
 	for attempt := 1; ; attempt++ {
-		ports, err := freePorts(ctx, n)
+		ports, err := freePorts(ctx, at, n)
 		if err != nil {
 			return err
 		}

@@ -8,7 +8,7 @@ import (
 )
 
 func TestFreePortsAreDistinctAndBelowTheEphemeralRange(t *testing.T) {
-	ports, err := freePorts(t.Context(), 20)
+	ports, err := freePorts(t.Context(), loopback, 20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func TestTakenPortsAreTriedAgainAFewTimes(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			starts := 0
-			err := withFreePorts(t.Context(), 1, func([]netip.AddrPort) error {
+			err := withFreePorts(t.Context(), loopback, 1, func([]netip.AddrPort) error {
 				starts++
 				if starts > len(c.errors) {
 					return nil
@@ -57,7 +57,7 @@ func TestServersSayThatTheirPortIsTaken(t *testing.T) {
 	}
 	defer listener.Close()
 	taken := listener.Addr().(*net.TCPAddr).AddrPort()
-	free, err := freePorts(t.Context(), 2)
+	free, err := freePorts(t.Context(), loopback, 2)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func (c *Cluster) StartTraefik(ctx context.Context, args ...string) (*Traefik, e
 		return nil, err
 	}
 	var t *Traefik
-	err := withFreePorts(ctx, 3, func(free []netip.AddrPort) (err error) {
+	err := withFreePorts(ctx, c.bed.address, 3, func(free []netip.AddrPort) (err error) {
 		t = &Traefik{HTTPS: free[0], HTTP: free[1], API: free[2], name: c.name + "-traefik"}
 		return t.start(ctx, c, args)
 	})
