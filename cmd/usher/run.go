@@ -52,7 +52,7 @@ func runCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `FILE` of the edge cluster (default: in-cluster)")
-	flags.StringVar(&o.namespace, "namespace", "", "`NAME` of the namespace of the members' kubeconfig Secrets (default: the pod's own, else usher-system)")
+	flags.StringVar(&o.namespace, "namespace", "", "`NAME` of the namespace of the members' kubeconfig Secrets (default: the pod's own, else "+defaultNamespace+")")
 	flags.BoolVar(&o.controllers, "controllers", true, "run the control plane")
 	flags.BoolVar(&o.proxy, "proxy", true, "run the data plane")
 	flags.BoolVar(&o.leaderElect, "leader-elect", false, "elect one of several replicas to run the control plane")
@@ -231,11 +231,11 @@ func edgeConfig(file string) (*rest.Config, error) {
 // podNamespace is where Kubernetes tells a pod its namespace.
 const podNamespace = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
-// ownNamespace returns the pod's namespace, else usher-system.
+// ownNamespace returns the pod's namespace, else the default one.
 func ownNamespace() string {
 	data, err := os.ReadFile(podNamespace)
 	if name := strings.TrimSpace(string(data)); err == nil && name != "" {
 		return name
 	}
-	return "usher-system"
+	return defaultNamespace
 }
