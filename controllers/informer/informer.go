@@ -1,0 +1,82 @@
+// Package informer makes informers that ask again soon. Those of client-go wait
+// up to a minute between two attempts, and that wait cannot be cancelled: after an
+// outage of an API server, what has changed meanwhile would be heard late.
+//
+// It must not import anything of usher: the edge cluster's cache and the members'
+// are made with it alike.
+package informer
+
+import (
+	"context"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	toolscache "k8s.io/client-go/tools/cache"
+)
+
+// The time between two attempts rises from the first to the second value, each
+// plus up to half of it.
+const (
+	retryFirst = 250 * time.Millisecond
+	retryCap   = 3 * time.Second
+)
+
+// Func makes an informer, as controller-runtime's cache.Options asks for it.
+type Func = func(toolscache.ListerWatcher, runtime.Object, time.Duration, toolscache.Indexers) toolscache.SharedIndexInformer
+
+// New returns a Func. Unless it is nil, asked is called with the outcome of each
+// list and each start of a watch, and an object of the kind asked for.
+func New(asked func(kind runtime.Object, err error)) Func {
+	return func(source toolscache.ListerWatcher, kind runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
+		p := &persistent{source: toolscache.ToListerWatcherWithContext(source), asked: func(err error) {
+			if asked != nil {
+				asked(kind, err)
+			}
+		}}
+		return toolscache.NewSharedIndexInformer(&toolscache.ListWatch{ListWithContextFunc: p.list, WatchFuncWithContext: p.watch}, kind, resync, indexers)
+	}
+}
+
+// persistent repeats what fails until it succeeds, or until asking differently is called for.
+type persistent struct {
+	source toolscache.ListerWatcherWithContext
+	asked  func(error)
+}
+
+func (p *persistent) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	return persist(ctx, p.asked, func() (runtime.Object, error) { return p.source.ListWithContext(ctx, options) })
+}
+
+func (p *persistent) watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+	return persist(ctx, p.asked, func() (watch.Interface, error) { return p.source.WatchWithContext(ctx, options) })
+}
+
+func persist[T any](ctx context.Context, asked func(error), try func() (T, error)) (T, error) {
+	backoff := wait.Backoff{Duration: retryFirst, Factor: 2, Jitter: 0.5, Steps: 5, Cap: retryCap}
+	for {
+		answer, err := try()
+		if ctx.Err() != nil || asksDifferently(err) {
+			return answer, err
+		}
+		if asked(err); err == nil {
+			return answer, nil
+		}
+		select {
+		case <-ctx.Done():
+			return answer, ctx.Err()
+		case <-time.After(backoff.Step()):
+		}
+	}
+}
+
+// asksDifferently reports whether the caller must change the request: list anew
+// instead of watching on, or list where the API server cannot stream a list.
+func asksDifferently(err error) bool {
+	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) ||
+		apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||
+		apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge)
+}
