@@ -127,14 +127,21 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// cluster is a TLS backend that answers each connection with its own name and
-// the server name it was asked for, then echoes.
+// cluster is a TLS backend that greets each connection with its own name and
+// the server name it was asked for.
 type cluster struct {
 	name string
 	addr netip.AddrPort
 }
 
+// startCluster starts a cluster that goes on to echo.
 func startCluster(t *testing.T, name string) cluster {
+	t.Helper()
+	return startClusterThat(t, name, func(conn net.Conn) { _, _ = io.Copy(conn, conn) })
+}
+
+// startClusterThat starts a cluster that does something after the greeting.
+func startClusterThat(t *testing.T, name string, then func(net.Conn)) cluster {
 	t.Helper()
 	certificate := selfSigned(t)
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate}})
@@ -148,19 +155,19 @@ func startCluster(t *testing.T, name string) cluster {
 			if err != nil {
 				return
 			}
-			go greet(conn.(*tls.Conn), name)
+			go greet(conn.(*tls.Conn), name, then)
 		}
 	}()
 	return cluster{name, listener.Addr().(*net.TCPAddr).AddrPort()}
 }
 
-func greet(conn *tls.Conn, name string) {
+func greet(conn *tls.Conn, name string, then func(net.Conn)) {
 	defer conn.Close()
 	if conn.Handshake() != nil {
 		return
 	}
 	fmt.Fprintf(conn, "%s %s\n", name, conn.ConnectionState().ServerName)
-	_, _ = io.Copy(conn, conn)
+	then(conn)
 }
 
 func (c cluster) backend() routing.Backend {

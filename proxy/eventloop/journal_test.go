@@ -1,0 +1,126 @@
+package eventloop
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/go-logr/logr/funcr"
+
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+// lines collects what is logged.
+type lines struct {
+	mu   sync.Mutex
+	kept []string
+}
+
+func (l *lines) add(_, line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kept = append(l.kept, line)
+}
+
+// with returns the lines that hold every one of words.
+func (l *lines) with(words ...string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var found []string
+	for _, line := range l.kept {
+		holds := true
+		for _, word := range words {
+			holds = holds && strings.Contains(line, word)
+		}
+		if holds {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+func (l *lines) await(t *testing.T, words ...string) {
+	t.Helper()
+	eventually(t, func() error {
+		if len(l.with(words...)) == 0 {
+			return fmt.Errorf("no line with %q", words)
+		}
+		return nil
+	})
+}
+
+func logTo(l *lines, verbosity int) func(*Forwarder) {
+	return func(f *Forwarder) { f.Log = funcr.New(l.add, funcr.Options{Verbosity: verbosity}) }
+}
+
+func TestLog(t *testing.T) {
+	o := listen(t)
+	var log lines
+	routes := append(routeA(o), routing.Route{
+		Host: "dead.is", Backends: []routing.Backend{{Cluster: "dead", Addresses: []string{"127.0.0.2"}, HTTPSPort: 1}},
+	})
+	e := start(t, routes, logTo(&log, 1), func(f *Forwarder) { f.AccessLog = true })
+	refused := dial(t, e.addr)
+	send(t, refused, helloFor(t, "b.techn.is"))
+	log.await(t, "Connection refused", refused.LocalAddr().String(), "b.techn.is", "unknown_host")
+
+	send(t, dial(t, e.addr), helloFor(t, "dead.is"))
+	log.await(t, "Backend cannot be dialled", "127.0.0.2:1", `"dead"`, "connection refused")
+
+	client, backend := e.open(o)
+	send(t, backend, []byte("12345"))
+	backend.Close()
+	_, _ = io.ReadAll(client)
+	client.Close()
+	log.await(t, "Connection closed", client.LocalAddr().String(), hostA, "hades", `"down"=5`, `"reason"="closed"`)
+}
+
+func TestRefusalsAreNotLoggedByDefault(t *testing.T) {
+	var log lines
+	e := start(t, nil, logTo(&log, 0))
+	client := dial(t, e.addr)
+	send(t, client, helloFor(t, hostA))
+	_, _ = io.ReadAll(client)
+	e.end()
+	if found := log.with("refused"); len(found) > 0 {
+		t.Errorf("logged %q", found)
+	}
+}
+
+// TestStrangersCannotFillTheLog refuses more clients than may be logged.
+func TestStrangersCannotFillTheLog(t *testing.T) {
+	var log lines
+	e := start(t, nil, logTo(&log, 1))
+	const clients = 10 * refusalBurst
+	for range clients {
+		client := dial(t, e.addr)
+		send(t, client, []byte("GET / HTTP/1.1\r\n\r\n"))
+		client.Close()
+	}
+	e.awaitMetric(clients, "connections_refused_total")
+	e.end()
+	if n := len(log.with("refused")); n == 0 || n > clients/2 {
+		t.Errorf("%d refusals made %d lines", clients, n)
+	}
+}
+
+// TestASlowLogDelaysNobody has a log that does not return.
+func TestASlowLogDelaysNobody(t *testing.T) {
+	goOn := make(chan struct{})
+	j := newJournal(funcr.New(func(string, string) { <-goOn }, funcr.Options{}), true)
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { j.run(ctx) })
+	for range 2 * waitingLines {
+		j.add(func() { j.log.Info("a line") })
+	}
+	if j.dropped.Load() == 0 {
+		t.Error("no line was dropped, and none could be written")
+	}
+	close(goOn)
+	stop()
+	running.Wait()
+}
