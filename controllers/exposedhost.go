@@ -52,6 +52,9 @@ func (r *ExposedHostReconciler) Reconcile(ctx context.Context, req reconcile.Req
 		return reconcile.Result{}, r.withdraw(ctx, current)
 	}
 	applied, err := r.apply(ctx, host, current, decision)
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+		return reconcile.Result{}, nil // the cache is behind: what it lacks comes as an event
+	}
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -95,16 +98,26 @@ func (r *ExposedHostReconciler) withdraw(ctx context.Context, current *v1alpha1.
 	return nil
 }
 
-// apply writes the object's spec and label where they differ, and returns the object as it then is.
+// apply writes the object's spec and label where they differ, and returns the
+// object as it then is. It writes over the very object that was decided about,
+// and creates one where there was none: never over one that a person has made,
+// or made theirs, meanwhile.
 func (r *ExposedHostReconciler) apply(ctx context.Context, host string, current *v1alpha1.ExposedHost, decision admission.Decision) (*v1alpha1.ExposedHost, error) {
 	spec := specOf(host, decision)
 	if current != nil && current.Labels[v1alpha1.LabelManaged] == "true" && equality.Semantic.DeepEqual(current.Spec, spec) {
 		return current, nil
 	}
+	if current == nil {
+		var err error
+		if current, err = r.create(ctx, host); err != nil {
+			return nil, err
+		}
+	}
 	desired, err := applyConfiguration(nameOfHost(host), spec)
 	if err != nil {
 		return nil, err
 	}
+	desired.SetResourceVersion(current.ResourceVersion)
 	if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(desired), client.FieldOwner(v1alpha1.FieldManager), client.ForceOwnership); err != nil {
 		if apierrors.IsInvalid(err) {
 			return nil, reconcile.TerminalError(fmt.Errorf("apply ExposedHost %s: %w", nameOfHost(host), err))
@@ -112,6 +125,20 @@ func (r *ExposedHostReconciler) apply(ctx context.Context, host string, current 
 		return nil, fmt.Errorf("apply ExposedHost %s: %w", nameOfHost(host), err)
 	}
 	return fromUnstructured(desired)
+}
+
+// create makes an object that exposes nothing yet. What it sets is never taken
+// back: server-side apply would not remove a field that was created.
+func (r *ExposedHostReconciler) create(ctx context.Context, host string) (*v1alpha1.ExposedHost, error) {
+	eh := &v1alpha1.ExposedHost{Spec: v1alpha1.ExposedHostSpec{Host: host}}
+	eh.Name, eh.Labels = nameOfHost(host), map[string]string{v1alpha1.LabelManaged: "true"}
+	if err := r.Client.Create(ctx, eh, client.FieldOwner(v1alpha1.FieldManager)); err != nil {
+		if apierrors.IsInvalid(err) {
+			return nil, reconcile.TerminalError(fmt.Errorf("create ExposedHost %s: %w", eh.Name, err))
+		}
+		return nil, fmt.Errorf("create ExposedHost %s: %w", eh.Name, err)
+	}
+	return eh, nil
 }
 
 // specOf is what usher writes for a decision: a refused host has no backend.

@@ -115,7 +115,7 @@ func firstAndMore(names []string) string {
 }
 
 // tell records Events and logs what changed for people: the decision, the
-// cluster that holds the host, and rivals that are new.
+// cluster that holds the host, sources that do not agree, and rivals that are new.
 func (r *ExposedHostReconciler) tell(ctx context.Context, before, after *v1alpha1.ExposedHost, decision admission.Decision) {
 	was, is := findCondition(before, v1alpha1.ConditionAccepted), findCondition(after, v1alpha1.ConditionAccepted)
 	if was == nil || was.Status != is.Status || was.Reason != is.Reason {
@@ -128,6 +128,9 @@ func (r *ExposedHostReconciler) tell(ctx context.Context, before, after *v1alpha
 	}
 	if was != nil && was.Status == is.Status && decision.Accepted && before.Status.Summary.Cluster != after.Status.Summary.Cluster {
 		r.Events.Eventf(after, nil, corev1.EventTypeNormal, "HandedOver", "Decide", "the host went from cluster %s to %s", before.Status.Summary.Cluster, after.Status.Summary.Cluster)
+	}
+	if len(decision.Differences) > 0 && (was == nil || was.Message != is.Message) {
+		r.Events.Eventf(after, nil, corev1.EventTypeWarning, "OptionsDiffer", "Decide", "%s", is.Message)
 	}
 	for _, rival := range decision.Rivals {
 		if before == nil || !slices.Contains(before.Status.Rivals, rival) {

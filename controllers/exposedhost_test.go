@@ -128,6 +128,32 @@ func TestPersonsExposedHostIsServedAndNeverRewritten(t *testing.T) {
 	awaitHost(t, c, "nas.techn.is", ready("hades"))
 }
 
+// Neither is one that the cache has not shown yet.
+func TestPersonsExposedHostIsNotRewrittenWhileTheCacheIsBehind(t *testing.T) {
+	c := edge(t)
+	startUsher(t)
+	addMember(t, c, "hades", nil)
+	apply(t, "hades", ingressRoute("raced", "Host(`raced.techn.is`)", exposed))
+	managed := awaitHost(t, c, "raced.techn.is", ready("hades"))
+	for range 20 { // the reconciler has just seen its own, if any
+		_ = c.Delete(t.Context(), managed)
+		eh := &v1alpha1.ExposedHost{
+			ObjectMeta: metav1.ObjectMeta{Name: "raced.techn.is"},
+			Spec:       v1alpha1.ExposedHostSpec{Host: "raced.techn.is", Backends: []v1alpha1.HostBackend{{Address: "192.0.2.50"}}},
+		}
+		if c.Create(t.Context(), eh) != nil {
+			continue // usher was faster
+		}
+		awaitHost(t, c, "raced.techn.is", func(eh *v1alpha1.ExposedHost) error {
+			if eh.Labels[v1alpha1.LabelManaged] != "" || eh.Spec.Backends[0].Address == "" {
+				t.Fatalf("it was rewritten: %+v", eh)
+			}
+			return ready("")(eh)
+		})
+		managed = eh
+	}
+}
+
 // A host that two clusters claim is the older source's; when that goes, it is
 // handed over by one update, so that the table never lacks it.
 func TestConflictIsWonByTheOldestAndHandedOver(t *testing.T) {
