@@ -127,7 +127,7 @@ func addMember(t *testing.T, c client.Client, name string, change func(*v1alpha1
 }
 
 // addressOf are the ingress addresses that tests give the members; nothing listens there.
-var addressOf = map[string]string{"hades": "192.0.2.10", "illmatic": "192.0.2.20"}
+var addressOf = map[string]string{"hades": "192.0.2.10", "illmatic": "192.0.2.20", "bare": "192.0.2.30"}
 
 // create makes an object, and deletes it with the test.
 func create(t *testing.T, c client.Client, o client.Object) {

@@ -1,8 +1,10 @@
 package member
 
 import (
+	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -48,6 +50,8 @@ func refers(o client.Object) bool {
 		return true
 	case *traefik.IngressRoute:
 		return len(t.Spec.ParentRefs) > 0
+	case *traefik.ContainousIngressRoute:
+		return len(t.Spec.ParentRefs) > 0
 	}
 	return false
 }
@@ -83,18 +87,40 @@ func (s *session) hosts(in source.Context) []string {
 	return slices.Compact(hosts)
 }
 
-// refusals returns what the sources are refused that names no host.
+// refusals returns what the sources are refused that names no host, those of the
+// newest sources first.
 func (s *session) refusals(in source.Context) []v1alpha1.SourceRefusal {
-	var refusals []v1alpha1.SourceRefusal
+	var refused []refusedSource
 	s.eachObject(keyExposed, func(k kind, o client.Object) {
 		for _, refusal := range k.claims(o, in).Refusals {
-			refusals = append(refusals, v1alpha1.SourceRefusal{
+			refused = append(refused, refusedSource{o.GetCreationTimestamp().Time, v1alpha1.SourceRefusal{
 				Kind: k.gvk.Kind, Namespace: o.GetNamespace(), Name: o.GetName(),
 				Reason: refusal.Reason, Message: refusal.Message,
-			})
+			}})
 		}
 	})
+	slices.SortStableFunc(refused, refusedSource.compare) // a cache lists in no order
+	refusals := make([]v1alpha1.SourceRefusal, len(refused))
+	for i, r := range refused {
+		refusals[i] = r.refusal
+	}
 	return refusals
+}
+
+// refusedSource is a refusal, and when its source was made.
+type refusedSource struct {
+	created time.Time
+	refusal v1alpha1.SourceRefusal
+}
+
+// compare orders refusals: the newest source first, and then by name.
+func (r refusedSource) compare(o refusedSource) int {
+	return cmp.Or(
+		o.created.Compare(r.created),
+		cmp.Compare(r.refusal.Kind, o.refusal.Kind),
+		cmp.Compare(r.refusal.Namespace, o.refusal.Namespace),
+		cmp.Compare(r.refusal.Name, o.refusal.Name),
+	)
 }
 
 // each calls yield with what every source under an index key claims.
@@ -106,7 +132,7 @@ func (s *session) each(key string, in source.Context, yield func(source.Result))
 // Traefik's API groups hold an object, traefik.io's counts.
 func (s *session) eachObject(key string, yield func(kind, client.Object)) {
 	for _, k := range sources {
-		if !s.follows(k) {
+		if !s.reads(k) {
 			continue
 		}
 		for _, o := range s.list(k, key) {
@@ -117,10 +143,18 @@ func (s *session) eachObject(key string, yield func(kind, client.Object)) {
 	}
 }
 
+// ended is a context that is done. A read from a cache with it waits for nothing:
+// a kind that a person may not list is never read, and must not hold a reconciler.
+var ended = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
 // list returns the cached objects of a kind under an index key. They are shared: read only.
 func (s *session) list(k kind, key string) []client.Object {
 	list := k.list()
-	err := s.cluster.GetCache().List(context.Background(), list, client.MatchingFields{indexClaims: key}, client.UnsafeDisableDeepCopy)
+	err := s.cluster.GetCache().List(ended, list, client.MatchingFields{indexClaims: key}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil // the kind was unwatched a moment ago: its objects are gone
 	}
@@ -134,25 +168,39 @@ func (s *session) list(k kind, key string) []client.Object {
 
 // eclipsed reports whether a source of the old group has a twin in the new one.
 func (s *session) eclipsed(k kind, o client.Object) bool {
-	var twin kind
-	switch o.(type) {
-	case *traefik.ContainousIngressRoute:
-		twin = kind{gvk: traefik.GroupVersion.WithKind(k.gvk.Kind), object: &traefik.IngressRoute{}}
-	case *traefik.ContainousIngressRouteTCP:
-		twin = kind{gvk: traefik.GroupVersion.WithKind(k.gvk.Kind), object: &traefik.IngressRouteTCP{}}
-	default:
-		return false
+	twin, ok := kindOf(traefik.GroupVersion.WithKind(k.gvk.Kind))
+	return ok && k.gvk.GroupVersion() == traefik.ContainousGroupVersion && s.get(twin, o.GetNamespace(), o.GetName()) != nil
+}
+
+// affected returns the sources whose claims a change of objects may change: they
+// themselves, and of the new group's, their twins in the old one.
+func (s *session) affected(k kind, objects []client.Object, yield func(kind, client.Object)) {
+	twins, ok := kindOf(traefik.ContainousGroupVersion.WithKind(k.gvk.Kind))
+	for _, o := range objects {
+		yield(k, o)
+		if !ok || k.gvk.GroupVersion() != traefik.GroupVersion {
+			continue
+		}
+		if twin := s.get(twins, o.GetNamespace(), o.GetName()); twin != nil {
+			yield(twins, twin)
+		}
 	}
-	return s.get(twin, o.GetNamespace(), o.GetName()) != nil
+}
+
+// parents reports whether objects of the kind are what others refer to.
+func (s *session) parents(k kind) bool {
+	return k.gvk == ingressRouteKind.gvk && slices.ContainsFunc(sources, func(child kind) bool {
+		return child.gvk.Kind == source.KindIngressRoute && s.reads(child) && len(s.list(child, keyRefers)) > 0
+	})
 }
 
 // get returns a cached object, or nil.
 func (s *session) get(k kind, namespace, name string) client.Object {
-	if !s.follows(k) {
+	if !s.reads(k) {
 		return nil
 	}
 	object := k.object.DeepCopyObject().(client.Object)
-	if s.cluster.GetCache().Get(context.Background(), client.ObjectKey{Namespace: namespace, Name: name}, object) != nil {
+	if s.cluster.GetCache().Get(ended, client.ObjectKey{Namespace: namespace, Name: name}, object) != nil {
 		return nil
 	}
 	return object
@@ -165,7 +213,7 @@ func (s *session) context(cluster string, ingressClasses []string) source.Contex
 		IngressClasses:      ingressClasses,
 		DefaultIngressClass: s.defaultIngressClass(),
 		IngressRoute: func(namespace, name string) *traefik.IngressRoute {
-			o, _ := s.get(kind{gvk: traefik.GroupVersion.WithKind(source.KindIngressRoute), object: &traefik.IngressRoute{}}, namespace, name).(*traefik.IngressRoute)
+			o, _ := s.get(ingressRouteKind, namespace, name).(*traefik.IngressRoute)
 			return o
 		},
 		Gateway: func(namespace, name string) *gatewayv1.Gateway {
@@ -181,21 +229,27 @@ func (s *session) context(cluster string, ingressClasses []string) source.Contex
 	}
 }
 
-// defaultIngressClass returns the name of the class that is marked as the default.
+// defaultIngressClass returns the name of the class that is marked as the
+// default; of several, as Kubernetes' admission does, the newest.
 func (s *session) defaultIngressClass() string {
-	if !s.follows(ingressClassKind) {
+	if !s.reads(ingressClassKind) {
 		return ""
 	}
 	var classes networkingv1.IngressClassList
-	if s.cluster.GetCache().List(context.Background(), &classes, client.UnsafeDisableDeepCopy) != nil {
+	if s.cluster.GetCache().List(ended, &classes, client.UnsafeDisableDeepCopy) != nil {
 		return ""
 	}
+	var newest networkingv1.IngressClass
 	for _, class := range classes.Items {
-		if class.Annotations[networkingv1.AnnotationIsDefaultIngressClass] == "true" {
-			return class.Name
+		if class.Annotations[networkingv1.AnnotationIsDefaultIngressClass] != "true" {
+			continue
+		}
+		age := newest.CreationTimestamp.Compare(class.CreationTimestamp.Time)
+		if newest.Name == "" || age < 0 || age == 0 && class.Name < newest.Name {
+			newest = class
 		}
 	}
-	return ""
+	return newest.Name
 }
 
 // addresses returns the watched Service's load-balancer addresses.

@@ -46,6 +46,18 @@ var sources = []kind{
 	sourceKind(gatewayGroup.WithKind(source.KindTLSRoute), &gatewayv1.TLSRoute{}, newList[gatewayv1.TLSRouteList], source.FromTLSRoute),
 }
 
+// ingressRouteKind is a source that others may refer to as their parent.
+var ingressRouteKind, _ = kindOf(traefik.GroupVersion.WithKind(source.KindIngressRoute))
+
+// kindOf returns a kind of source, and false where there is none of that name.
+func kindOf(gvk schema.GroupVersionKind) (kind, bool) {
+	i := slices.IndexFunc(sources, func(k kind) bool { return k.gvk == gvk })
+	if i < 0 {
+		return kind{}, false
+	}
+	return sources[i], true
+}
+
 // The kinds that sources refer to, and the one that tells a member's ingress addresses.
 var (
 	ingressClassKind = kind{gvk: networkingv1.SchemeGroupVersion.WithKind("IngressClass"), scope: meta.RESTScopeRoot, object: &networkingv1.IngressClass{}}

@@ -10,19 +10,22 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/source"
 )
 
 // How a member is watched over. An API server that stops answering is noticed
-// after at most probeEvery + probeTimeout + probeAgain + probeTimeout = 22 s.
+// after at most probeEvery + probeTimeout + probeAgain + probeTimeout = 17 s, and
+// a CRD that comes or goes after probeEvery: a handful of small requests, and no
+// permission to watch CRDs.
 const (
-	probeEvery    = 10 * time.Second
-	probeAgain    = 2 * time.Second  // after a first failure
-	discoverEvery = 30 * time.Second // CRDs come and go
-	syncPoll      = 20 * time.Millisecond
-	retryFirst    = 250 * time.Millisecond
-	retryCap      = 5 * time.Second // so that what changed meanwhile is caught up within 10 s
-	keptRefusals  = 10              // as many as MemberCluster's status holds
+	probeEvery   = 5 * time.Second
+	probeAgain   = 2 * time.Second // after a first failure
+	syncPoll     = 20 * time.Millisecond
+	retryFirst   = 250 * time.Millisecond
+	retryCap     = 3 * time.Second  // so that what changed meanwhile is caught up within 10 s
+	refusedFor   = 75 * time.Second // a reflector tries again at least once a minute
+	keptRefusals = 10               // as many as MemberCluster's status holds
 )
 
 // member is one member cluster: at most one session serves, at most one is being made.
@@ -40,6 +43,9 @@ type member struct {
 	classes []string // MemberCluster's ingressClasses
 	state   State
 	serving *session // nil until first in sync
+
+	refusals []v1alpha1.SourceRefusal // of the serving session's sources, as of when they were last collected
+	collect  bool                     // they have to be collected anew
 }
 
 // loop keeps the member connected until ctx ends. The serving session stays.
@@ -96,7 +102,7 @@ func (m *member) sync(ctx context.Context, s *session) error {
 		return err
 	}
 	m.connected(version)
-	if err := s.follow(ctx, served); err != nil {
+	if _, err := s.follow(ctx, served); err != nil {
 		return err
 	}
 	poll, probe := time.NewTicker(syncPoll), time.NewTicker(probeEvery)
@@ -123,7 +129,6 @@ func (m *member) sync(ctx context.Context, s *session) error {
 // watchOver returns when the session's API server has stopped answering, with
 // the error, or when ctx ends.
 func (m *member) watchOver(ctx context.Context, s *session) error {
-	discovered := time.Now()
 	for {
 		sleep(ctx, probeEvery)
 		version, err := s.probe(ctx)
@@ -134,17 +139,16 @@ func (m *member) watchOver(ctx context.Context, s *session) error {
 			}
 		}
 		m.connected(version)
-		if time.Since(discovered) < discoverEvery {
-			continue
-		}
-		discovered = time.Now()
+		m.followed(s.refused())
 		served, err := s.served(ctx)
 		if err != nil {
 			continue // the next probe tells whether the API server is away
 		}
-		if err := s.follow(ctx, served); err != nil {
+		started, err := s.follow(ctx, served)
+		if err != nil {
 			return err
 		}
+		s.tellWhenRead(started)
 	}
 }
 
@@ -152,8 +156,8 @@ func (m *member) watchOver(ctx context.Context, s *session) error {
 func (m *member) serve(s *session) {
 	m.mu.Lock()
 	before := m.serving
-	m.serving = s
-	m.state.Synced = Condition{True: true, Reason: ReasonSynced, Message: "all sources have been read and are followed"}
+	m.serving, m.collect = s, true
+	m.state.Synced = inSync
 	m.state.SyncedAt = time.Now()
 	m.mu.Unlock()
 	m.log.Info("Member is in sync")
@@ -168,6 +172,19 @@ func (m *member) connected(version string) {
 	m.update(func(state *State) {
 		state.Connected = Condition{True: true, Reason: ReasonConnected, Message: "the API server answers"}
 		state.Version = version
+	})
+}
+
+// inSync is the condition of a member whose sources are followed.
+var inSync = Condition{True: true, Reason: ReasonSynced, Message: "all sources have been read and are followed"}
+
+// followed notes whether the serving session may still follow all sources.
+func (m *member) followed(problem error) {
+	m.update(func(state *State) {
+		state.Synced = inSync
+		if problem != nil {
+			state.Synced = failure(problem)
+		}
 	})
 }
 
@@ -219,6 +236,7 @@ func (m *member) changed(k kind, objects []client.Object) {
 	case k.gvk == serviceKind.gvk:
 		m.set.StateChanged(m.name)
 	case k.claims == nil || len(objects) == 0:
+		m.refusalsChanged()
 		m.set.changedAll(m.name)
 	default:
 		m.sourceChanged(k, objects)
@@ -230,22 +248,31 @@ func (m *member) sourceChanged(k kind, objects []client.Object) {
 	if s == nil {
 		return // the first sync tells all
 	}
+	if s.parents(k) {
+		m.set.changedAll(m.name) // an annotated child may change, whatever its parent is
+		return
+	}
 	var hosts []string
 	refused := false
-	for _, o := range objects {
-		if !source.Exposed(o.GetAnnotations()) {
-			continue
-		}
+	s.affected(k, objects, func(k kind, o client.Object) {
 		result := k.claims(o, in)
 		hosts = append(hosts, hostsOf(result)...)
 		refused = refused || len(result.Refusals) > 0
-	}
+	})
 	if len(hosts) > 0 {
 		m.set.HostsChanged(hosts)
 	}
 	if refused {
+		m.refusalsChanged()
 		m.set.StateChanged(m.name)
 	}
+}
+
+// refusalsChanged has the refusals collected anew when they are next asked for.
+func (m *member) refusalsChanged() {
+	m.mu.Lock()
+	m.collect = true
+	m.mu.Unlock()
 }
 
 // reader returns the serving session, nil before there is one, and what its sources refer to.
@@ -263,13 +290,20 @@ func (m *member) reader() (*session, source.Context) {
 func (m *member) snapshot() State {
 	s, in := m.reader()
 	m.mu.Lock()
-	state := m.state
+	state, collect, refusals := m.state, m.collect, m.refusals
+	m.collect = false
 	m.mu.Unlock()
-	if s != nil {
-		state.Addresses = s.addresses()
-		state.Refusals = s.refusals(in)
-		state.Refusals = slices.Clip(state.Refusals[:min(len(state.Refusals), keptRefusals)])
+	if s == nil {
+		return state
 	}
+	if collect {
+		refusals = s.refusals(in)
+		refusals = slices.Clip(refusals[:min(len(refusals), keptRefusals)])
+		m.mu.Lock()
+		m.refusals = refusals
+		m.mu.Unlock()
+	}
+	state.Addresses, state.Refusals = s.addresses(), refusals
 	return state
 }
 
@@ -315,7 +349,7 @@ func (m *member) reconfigure(config Config) {
 func (m *member) setClasses(classes []string) {
 	m.mu.Lock()
 	same := slices.Equal(m.classes, classes)
-	m.classes = classes
+	m.classes, m.collect = classes, m.collect || !same
 	m.mu.Unlock()
 	if !same {
 		m.set.changedAll(m.name)

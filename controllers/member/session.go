@@ -6,11 +6,13 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/discovery"
@@ -19,6 +21,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
+
+	"github.com/jovalle/usher/controllers/informer"
 )
 
 // session is one connection to a member's API server, and the cache that it fills.
@@ -28,13 +32,17 @@ type session struct {
 	discovery *discovery.DiscoveryClient
 	cluster   cluster.Cluster
 	stop      context.CancelFunc
-	stopped   chan struct{} // closed when the cache has ended
+	life      <-chan struct{} // closed by stop
+	stopped   chan struct{}   // closed when the cache has ended
 
 	changed func(kind, []client.Object) // called with an object's old and new state
 
-	mu      sync.Mutex
-	running map[schema.GroupVersionKind]cache.Informer // what is watched now
-	problem error                                      // the latest error of a list or watch; nil after a sync
+	settling sync.WaitGroup // of the goroutines that wait for kinds that arrived late
+
+	mu        sync.Mutex
+	running   map[schema.GroupVersionKind]cache.Informer // what is watched now
+	problem   error                                      // the latest error of a list or watch; nil: there was none
+	problemAt time.Time
 }
 
 // newSession prepares a connection and dials nothing yet.
@@ -62,6 +70,7 @@ func (s *session) cacheOptions() cache.Options {
 	return cache.Options{
 		DefaultTransform:            trim,
 		DefaultWatchErrorHandler:    s.watchFailed,
+		NewInformer:                 informer.New(s.asked),
 		ReaderFailOnMissingInformer: true, // a read never starts a watch
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Service{}: {
@@ -72,18 +81,30 @@ func (s *session) cacheOptions() cache.Options {
 	}
 }
 
-// watchFailed notes why a list or a watch failed; the reflector tries again by itself.
-func (s *session) watchFailed(_ context.Context, r *toolscache.Reflector, err error) {
+// watchFailed notes why a watch ended; the reflector begins another by itself.
+func (s *session) watchFailed(_ context.Context, _ *toolscache.Reflector, err error) {
+	if !apierrors.IsResourceExpired(err) {
+		s.failed(err)
+	}
+}
+
+// asked notes why a list or the start of a watch failed; the informer tries again by itself.
+func (s *session) asked(object runtime.Object, err error) {
+	if err != nil {
+		s.failed(fmt.Errorf("%T: %w", object, err))
+	}
+}
+
+func (s *session) failed(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !apierrors.IsResourceExpired(err) {
-		s.problem = fmt.Errorf("%s: %w", r.TypeDescription(), err)
-	}
+	s.problem, s.problemAt = err, time.Now()
 }
 
 // start runs the cache until close.
 func (s *session) start(ctx context.Context) {
 	ctx, s.stop = context.WithCancel(ctx)
+	s.life = ctx.Done()
 	s.stopped = make(chan struct{})
 	go func() {
 		defer close(s.stopped)
@@ -95,6 +116,7 @@ func (s *session) start(ctx context.Context) {
 func (s *session) close() {
 	s.stop()
 	<-s.stopped
+	s.settling.Wait()
 	utilnet.CloseIdleConnectionsFor(s.client.Transport)
 }
 
@@ -110,10 +132,14 @@ func (s *session) probe(ctx context.Context) (version string, err error) {
 }
 
 // served returns the kinds to watch: those that the cluster serves. Only the API
-// server's own word that it does not know a group leaves its kinds out.
+// server's own word that it does not know a group leaves its kinds out, and only
+// once it is ready: while it starts, it does not know its CRDs.
 func (s *session) served(ctx context.Context) ([]kind, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
 	byGroup := map[schema.GroupVersion][]string{} // group and version → kinds
 	var served []kind
 	for _, k := range kinds {
@@ -134,6 +160,16 @@ func (s *session) served(ctx context.Context) ([]kind, error) {
 	return served, nil
 }
 
+// ready fails while the API server says that it is not. Where the question is not
+// allowed, it counts as ready.
+func (s *session) ready(ctx context.Context) error {
+	_, err := s.discovery.RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
+	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
 // kindsOf returns the kinds of an API group's version; none where the cluster does not serve it.
 func (s *session) kindsOf(ctx context.Context, gv schema.GroupVersion) ([]string, error) {
 	resources, err := s.discovery.ServerResourcesForGroupVersionWithContext(ctx, gv.String())
@@ -150,23 +186,25 @@ func (s *session) kindsOf(ctx context.Context, gv schema.GroupVersion) ([]string
 	return names, nil
 }
 
-// follow watches exactly the given kinds: it starts what is new and ends what is gone.
-func (s *session) follow(ctx context.Context, served []kind) error {
+// follow watches exactly the given kinds: it starts what is new, which it
+// returns, and ends what is gone.
+func (s *session) follow(ctx context.Context, served []kind) (started []kind, err error) {
 	for _, k := range kinds {
 		wanted := slices.ContainsFunc(served, func(o kind) bool { return o.gvk == k.gvk })
 		runs := s.follows(k)
 		switch {
 		case wanted && !runs:
 			if err := s.watch(ctx, k); err != nil {
-				return err
+				return nil, err
 			}
+			started = append(started, k)
 		case runs && !wanted:
 			if err := s.unwatch(ctx, k); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
-	return nil
+	return started, nil
 }
 
 // watch starts to follow a kind.
@@ -202,6 +240,18 @@ func (s *session) unwatch(ctx context.Context, k kind) error {
 	return nil
 }
 
+// tellWhenRead tells of all objects of kinds that were started late, once they
+// have been read: until then no claim of theirs is known.
+func (s *session) tellWhenRead(started []kind) {
+	for _, k := range started {
+		s.settling.Go(func() {
+			if toolscache.WaitForCacheSync(s.life, func() bool { return s.reads(k) }) {
+				s.changed(k, nil)
+			}
+		})
+	}
+}
+
 // synced reports whether all that is watched has been read, and else the latest error.
 func (s *session) synced() (bool, error) {
 	s.mu.Lock()
@@ -212,6 +262,17 @@ func (s *session) synced() (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// refused returns the error of a list or watch that is refused of late for lack
+// of a permission. All other errors pass, or the next probe meets them.
+func (s *session) refused() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if apierrors.IsForbidden(s.problem) && time.Since(s.problemAt) < refusedFor {
+		return s.problem
+	}
+	return nil
 }
 
 // wants reports whether a kind is of use, given the kinds served that stand before it.
@@ -231,6 +292,14 @@ func (s *session) follows(k kind) bool {
 	defer s.mu.Unlock()
 	_, ok := s.running[k.gvk]
 	return ok
+}
+
+// reads reports whether a kind is watched, and its objects have been read.
+func (s *session) reads(k kind) bool {
+	s.mu.Lock()
+	informer, ok := s.running[k.gvk]
+	s.mu.Unlock()
+	return ok && informer.HasSynced()
 }
 
 // handler tells events of a kind.

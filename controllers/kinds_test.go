@@ -1,0 +1,120 @@
+package controllers_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/hack/testbed"
+)
+
+// bareCluster returns a member that serves no kinds of Traefik's.
+func bareCluster(t *testing.T) *testbed.Cluster {
+	t.Helper()
+	cluster, err := startBare()
+	must(t, err)
+	removeTraefikCRDs(t, cluster)
+	return cluster
+}
+
+var startBare = sync.OnceValues(func() (*testbed.Cluster, error) {
+	return bed.StartCluster(context.Background(), "bare")
+})
+
+func removeTraefikCRDs(t *testing.T, cluster *testbed.Cluster) {
+	t.Helper()
+	names, err := cluster.Kubectl(t.Context(), "get", "crds", "-o", "name")
+	must(t, err)
+	for _, name := range strings.Fields(names) {
+		if strings.Contains(name, "traefik") {
+			_, err := cluster.Kubectl(t.Context(), "delete", name)
+			must(t, err)
+		}
+	}
+}
+
+// inOldGroup is a manifest with its object in Traefik's former API group.
+func inOldGroup(manifest string) string {
+	return strings.Replace(manifest, "traefik.io/", "traefik.containo.us/", 1)
+}
+
+func ingressRouteTCP(name, rule string) string {
+	return fmt.Sprintf("apiVersion: traefik.io/v1alpha1\nkind: IngressRouteTCP\nmetadata: {name: %s, namespace: default, annotations: {%s}}\nspec: {tls: {passthrough: true}, routes: [{match: %s, services: [{name: app, port: 443}]}]}\n", name, exposed, rule)
+}
+
+// Kinds are found when their definitions are installed, and forgotten with them,
+// while usher runs. Of Traefik's two API groups the new one counts.
+func TestDefinitionsComeAndGo(t *testing.T) {
+	c := edge(t)
+	bare := bareCluster(t)
+	table := startUsher(t)
+	addMember(t, c, "bare", nil)
+	awaitMember(t, c, "bare", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+
+	must(t, bare.InstallOldTraefikCRDs(t.Context()))
+	must(t, bare.Apply(t.Context(), inOldGroup(ingressRoute("twin", "Host(`old.techn.is`)", exposed))))
+	must(t, bare.Apply(t.Context(), inOldGroup(ingressRouteTCP("tcp", "HostSNI(`oldtcp.techn.is`)"))))
+	routed(t, table, "old.techn.is", "bare")
+	routed(t, table, "oldtcp.techn.is", "bare")
+
+	must(t, bare.InstallTraefikCRDs(t.Context()))
+	twin := ingressRoute("twin", "Host(`new.techn.is`)", exposed)
+	must(t, bare.Apply(t.Context(), twin))
+	must(t, bare.Apply(t.Context(), ingressRouteTCP("tcp", "HostSNI(`newtcp.techn.is`)")))
+	for _, host := range []string{"new.techn.is", "newtcp.techn.is"} {
+		routed(t, table, host, "bare")
+	}
+	for _, host := range []string{"old.techn.is", "oldtcp.techn.is"} {
+		routed(t, table, host, "")
+		awaitGone(t, c, host)
+	}
+
+	// The twin's own annotation counts; and without the twin, the old one does again.
+	must(t, bare.Apply(t.Context(), ingressRoute("twin", "Host(`new.techn.is`)")))
+	awaitGone(t, c, "new.techn.is")
+	remove(t, "bare", twin)
+	routed(t, table, "old.techn.is", "bare")
+
+	removeTraefikCRDs(t, bare)
+	for _, host := range []string{"old.techn.is", "newtcp.techn.is"} {
+		routed(t, table, host, "")
+		awaitGone(t, c, host)
+	}
+	must(t, bare.InstallTraefikCRDs(t.Context()))
+	must(t, bare.Apply(t.Context(), twin))
+	routed(t, table, "new.techn.is", "bare")
+}
+
+// A kind that arrives and may not be listed is told of, and holds nobody up.
+func TestForbiddenKindIsToldAndHoldsNobodyUp(t *testing.T) {
+	c := edge(t)
+	bare := bareCluster(t)
+	apply(t, "bare", `
+{apiVersion: v1, kind: ServiceAccount, metadata: {name: partial, namespace: default}}
+---
+{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: partial}, rules: [
+  {apiGroups: [networking.k8s.io], resources: [ingresses, ingressclasses], verbs: [list, watch]}]}
+---
+{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: partial},
+ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: partial}, subjects: [{kind: ServiceAccount, name: partial, namespace: default}]}`)
+	kubeconfig, err := bare.KubeconfigFor(t.Context(), "default", "partial")
+	must(t, err)
+	table := startUsher(t)
+	create(t, c, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "partial"}, Data: map[string][]byte{"kubeconfig": kubeconfig}})
+	addMember(t, c, "bare", func(mc *v1alpha1.MemberCluster) { mc.Spec.Kubeconfig.SecretName = "partial" })
+	awaitMember(t, c, "bare", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	apply(t, "bare", ingress("before", "before-forbidden.techn.is", exposed))
+	routed(t, table, "before-forbidden.techn.is", "bare")
+
+	must(t, bare.InstallTraefikCRDs(t.Context()))
+	awaitMember(t, c, "bare", v1alpha1.ConditionSynced, metav1.ConditionFalse, "Forbidden")
+	routed(t, table, "before-forbidden.techn.is", "bare")
+	apply(t, "bare", ingress("after", "after-forbidden.techn.is", exposed))
+	routed(t, table, "after-forbidden.techn.is", "bare")
+}

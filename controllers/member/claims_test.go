@@ -1,0 +1,147 @@
+package member
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/jovalle/usher/controllers/source"
+	"github.com/jovalle/usher/controllers/source/traefik"
+)
+
+// contexts are all that may count besides an object itself.
+var contexts = map[string]source.Context{
+	"of nothing": {},
+	"of a cluster that publishes one class": {
+		Cluster: "hades", IngressClasses: []string{"traefik"}, DefaultIngressClass: "nginx",
+	},
+	"of a cluster with parents": {
+		Cluster: "hades",
+		IngressRoute: func(string, string) *traefik.IngressRoute {
+			return read[traefik.IngressRoute]("spec: {routes: [{match: Host(`p.x.io`)}]}")
+		},
+		Gateway: func(string, string) *gatewayv1.Gateway {
+			return read[gatewayv1.Gateway]("metadata: {namespace: default, name: g}\nspec: {listeners: [{name: a, port: 443, protocol: HTTPS, hostname: '*.x.io'}, {name: b, port: 8443, protocol: TLS}]}")
+		},
+		NamespaceLabels: func(string) map[string]string { return map[string]string{} },
+	},
+}
+
+// A host that an object claims, in whatever context, finds the object by the
+// index, before and after it was trimmed.
+func TestIndexMissesNoHost(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		kind string // and group, for Traefik's old one
+		spec string
+	}{
+		{"hosts and a wildcard", source.KindIngress, "rules: [{host: a.x.io, http: {paths: [{path: /}]}}, {host: '*.x.io', http: {paths: [{path: /}]}}]"},
+		{"of another class", source.KindIngress, "ingressClassName: nginx, rules: [{host: a.x.io, http: {paths: [{path: /}]}}]"},
+		{"a default backend", source.KindIngress, "defaultBackend: {service: {name: app}}"},
+		{"rules", source.KindIngressRoute, "routes: [{match: Host(`a.x.io`) || Host(`b.x.io`)}, {match: 'Host('}]"},
+		{"of no syntax, and both", source.KindIngressRoute, "routes: [{match: Host(`*.x.io`)}, {match: 'Host(`a.x.io`, `b.x.io`)'}]"},
+		{"parents", source.KindIngressRoute, "parentRefs: [{name: p}], routes: [{match: PathPrefix(`/`)}]"},
+		{"in the old group", source.KindIngressRoute + " of old", "routes: [{match: Host(`a.x.io`)}]"},
+		{"parents in the old group", source.KindIngressRoute + " of old", "parentRefs: [{name: p}], routes: [{match: PathPrefix(`/`)}]"},
+		{"server names", source.KindIngressRouteTCP, "tls: {}, routes: [{match: HostSNI(`a.x.io`)}]"},
+		{"without TLS", source.KindIngressRouteTCP, "routes: [{match: HostSNI(`a.x.io`)}]"},
+		{"in the old group", source.KindIngressRouteTCP + " of old", "tls: {}, routes: [{match: HostSNI(`a.x.io`)}]"},
+		{"its own hostname", source.KindHTTPRoute, "parentRefs: [{name: g}], hostnames: [a.x.io]"},
+		{"its listeners' hostnames", source.KindHTTPRoute, "parentRefs: [{name: g}]"},
+		{"its own hostname", source.KindTLSRoute, "parentRefs: [{name: g}], hostnames: [a.x.io]"},
+	} {
+		for annotation, metadata := range map[string]string{
+			"":                   "usher.techn.is/expose: 'true'",
+			"naming hosts":       "usher.techn.is/expose: 'true', usher.techn.is/hosts: 'A.x.io, p.x.io, bad host'",
+			"malformed":          "usher.techn.is/expose: 'true', usher.techn.is/allow-from: me",
+			"not exposed at all": "usher.techn.is/expose: 'yes'",
+		} {
+			t.Run(strings.Join([]string{test.kind, test.name, annotation}, " "), func(t *testing.T) {
+				k := kindNamed(t, test.kind)
+				o := k.object.DeepCopyObject().(client.Object)
+				status := "{parents: [{parentRef: {name: g}, conditions: [{type: Accepted, status: 'True'}]}]}"
+				must(t, yaml.Unmarshal([]byte("metadata: {namespace: default, name: o, annotations: {"+metadata+"}}\nspec: {"+test.spec+"}\n"), o))
+				accept(t, o, status)
+				checkIndex(t, k, o)
+			})
+		}
+	}
+}
+
+// accept gives a route of the Gateway API its status.
+func accept(t *testing.T, o client.Object, status string) {
+	t.Helper()
+	switch o.(type) {
+	case *gatewayv1.HTTPRoute, *gatewayv1.TLSRoute:
+		must(t, yaml.Unmarshal([]byte("status: "+status), o))
+	}
+}
+
+// checkIndex compares what is found by the index of the trimmed object with what
+// the whole object claims.
+func checkIndex(t *testing.T, k kind, whole client.Object) {
+	t.Helper()
+	trimmed, err := trim(whole.DeepCopyObject())
+	must(t, err)
+	keys := indexKeys(k)(trimmed.(client.Object))
+	for name, in := range contexts {
+		hosts := hostsOf(k.claims(whole, in))
+		if kept := hostsOf(k.claims(trimmed.(client.Object), in)); !slices.Equal(hosts, kept) {
+			t.Errorf("in a context %s it claims %v, and %v when it is trimmed", name, hosts, kept)
+		}
+		for _, host := range hosts {
+			if !slices.Contains(keys, host) && !slices.Contains(keys, keyRefers) {
+				t.Errorf("in a context %s it claims %s, but is indexed under %v", name, host, keys)
+			}
+			if !slices.Contains(keys, keyExposed) {
+				t.Errorf("it claims %s, but is not indexed as exposed", host)
+			}
+		}
+	}
+}
+
+// kindNamed is the source of a kind, in the old group where it says so.
+func kindNamed(t *testing.T, name string) kind {
+	t.Helper()
+	short, old := strings.CutSuffix(name, " of old")
+	for _, k := range sources {
+		if k.gvk.Kind == short && old == (k.gvk.GroupVersion() == traefik.ContainousGroupVersion) {
+			return k
+		}
+	}
+	t.Fatalf("no kind %s", name)
+	return kind{}
+}
+
+// read decodes an object of a test.
+func read[T any](manifest string) *T {
+	o := new(T)
+	if err := yaml.Unmarshal([]byte(manifest), o); err != nil {
+		panic(err)
+	}
+	return o
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A trimmed Ingress that is not annotated keeps nothing but its name and dates.
+func TestTrimLeavesLittle(t *testing.T) {
+	o := read[networkingv1.Ingress]("metadata: {name: a, namespace: b, labels: {c: d}, annotations: {e: f}, managedFields: [{manager: g}]}\nspec: {rules: [{host: a.x.io}]}\nstatus: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}")
+	trimmed, err := trim(o)
+	must(t, err)
+	got, err := yaml.Marshal(trimmed)
+	must(t, err)
+	if want := "metadata:\n  name: a\n  namespace: b\nspec: {}\nstatus:\n  loadBalancer: {}\n"; string(got) != want {
+		t.Errorf("it keeps\n%s", got)
+	}
+}
