@@ -1,0 +1,107 @@
+// Command bench measures what usher costs beside other proxies that pass TLS
+// through: processor time a connection and a byte, memory an idle connection,
+// and what a round trip takes longer. All run on loopback, each freshly started,
+// in rounds in which each has its turn, so that other work on the machine meets
+// all of them alike.
+//
+// It runs the real binary and imports nothing of usher's but the parser of
+// ClientHellos, which its plain baseline uses.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/jovalle/usher/hack/bench/baseline"
+	"github.com/jovalle/usher/hack/bench/results"
+	"github.com/jovalle/usher/hack/bench/workload"
+)
+
+// The commands by which the bench runs itself as a process of its own.
+const (
+	backendCommand  = "backend"  // ADDRESS...
+	baselineCommand = "baseline" // ADDRESS TABLE
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) > 1 && args[0] == backendCommand {
+		return workload.Backend(ctx, args[1:])
+	}
+	if len(args) == 3 && args[0] == baselineCommand {
+		return baseline.Serve(ctx, args[1], args[2])
+	}
+	o := options{}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.StringVar(&o.usher, "usher", "bin/usher", "`FILE` of usher's binary")
+	flags.StringVar(&o.traefik, "traefik", "", "`FILE` of Traefik's binary (default: without Traefik)")
+	flags.StringVar(&o.out, "out", "dist/bench", "`DIR` for bench.json, bench.md and bench.svg")
+	flags.StringVar(&o.report, "report", "", "measure nothing, and make tables and plot of a bench.json again: `FILE`")
+	flags.BoolVar(&o.quick, "quick", false, "less of everything, in about 2 minutes: ratios to 10 %")
+	flags.IntVar(&o.rounds, "rounds", 0, "rounds (default 7, quick 3)")
+	flags.StringVar(&o.tests, "tests", "", "only these tests, comma-separated (default: all)")
+	flags.StringVar(&o.proxies, "proxies", "", "only these proxies, comma-separated (default: all)")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil
+		}
+		return err
+	}
+	return o.run(ctx)
+}
+
+// options are what the command line says.
+type options struct {
+	usher, traefik, out, report, tests, proxies string
+	quick                                       bool
+	rounds                                      int
+}
+
+func (o *options) run(ctx context.Context) error {
+	report, err := o.obtain(ctx)
+	if err != nil {
+		return err
+	}
+	var tables, plot strings.Builder
+	report.Markdown(&tables)
+	if err := report.Plot(&plot); err != nil {
+		return err
+	}
+	fmt.Print(tables.String())
+	return errors.Join(
+		os.WriteFile(filepath.Join(o.out, "bench.md"), []byte(tables.String()), 0o644),
+		os.WriteFile(filepath.Join(o.out, "bench.svg"), []byte(plot.String()), 0o644),
+	)
+}
+
+// obtain reads a report, or measures one and keeps it.
+func (o *options) obtain(ctx context.Context) (*results.Report, error) {
+	if err := os.MkdirAll(o.out, 0o755); err != nil {
+		return nil, err
+	}
+	if o.report != "" {
+		return results.Read(o.report)
+	}
+	b, err := newBench(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close()
+	return b.report, b.run(ctx, filepath.Join(o.out, "bench.json"))
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/jovalle/usher/hack/bench/peer"
+	"github.com/jovalle/usher/hack/bench/results"
+	"github.com/jovalle/usher/hack/bench/workload"
+)
+
+// run runs all tests. It keeps the report after each, so that what was measured
+// is not lost with an interrupted run.
+func (b *bench) run(ctx context.Context, path string) error {
+	for _, t := range b.tests {
+		table := results.Table{Name: t.name, Title: t.title, Reference: t.reference, Columns: t.columns, Series: make([]results.Series, len(t.proxies))}
+		for i := range t.proxies {
+			table.Series[i] = results.Series{Proxy: t.proxies[i].Name, Samples: make([]workload.Sample, b.report.Rounds)}
+		}
+		for round := range b.report.Rounds {
+			if err := b.round(ctx, t, round, table.Series); err != nil {
+				return err
+			}
+		}
+		b.report.Tables = append(b.report.Tables, table)
+		if err := b.report.Write(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// round lets each proxy have its turn. One that fails spoils no other.
+func (b *bench) round(ctx context.Context, t test, round int, series []results.Series) error {
+	for i := range t.proxies {
+		sample, err := b.sample(ctx, t, &t.proxies[i])
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			series[i].Errors = append(series[i].Errors, err.Error())
+			fmt.Fprintf(os.Stderr, "%s, round %d, %s: %v\n", t.name, round+1, t.proxies[i].Name, err)
+			continue
+		}
+		series[i].Samples[round] = sample
+		fmt.Fprintf(os.Stderr, "%s, round %d, %s: %v\n", t.name, round+1, t.proxies[i].Name, sample)
+	}
+	return nil
+}
+
+// sample runs a test of one proxy: twice, where it is about the number of names.
+func (b *bench) sample(ctx context.Context, t test, p *peer.Peer) (workload.Sample, error) {
+	base, err := b.one(ctx, t.work, p, fewHosts)
+	if err != nil || t.manyHosts == 0 {
+		return base, err
+	}
+	if p.MaxHosts > 0 && t.manyHosts > p.MaxHosts || p.IsDirect() {
+		return workload.Sample{few: base[workload.CPU]}, nil
+	}
+	grown, err := b.one(ctx, t.work, p, t.manyHosts)
+	if err != nil {
+		return nil, err
+	}
+	return workload.Sample{few: base[workload.CPU], many: grown[workload.CPU], growth: grown[workload.CPU] / base[workload.CPU]}, nil
+}
+
+// one starts a proxy, does a test's work on it and stops it.
+func (b *bench) one(ctx context.Context, work string, p *peer.Peer, hosts int) (workload.Sample, error) {
+	site := peer.Site{Dir: filepath.Join(b.dir, "site"), Hosts: hostNames(hosts), Backends: b.backends}
+	if err := errors.Join(os.RemoveAll(site.Dir), os.Mkdir(site.Dir, 0o700)); err != nil {
+		return nil, err
+	}
+	target := workload.Target{Address: b.backends[0].String(), Hosts: site.Hosts, Parties: b.parties(nil)}
+	if !p.IsDirect() {
+		port, err := freePort(ctx)
+		if err != nil {
+			return nil, err
+		}
+		site.Listen = fmt.Sprintf("127.0.0.1:%d", port)
+		proxy, err := b.start(ctx, p, site)
+		if err != nil {
+			return nil, err
+		}
+		defer proxy.Stop()
+		target.Address, target.Parties = site.Listen, b.parties(proxy)
+	}
+	ctx, cancel := context.WithTimeout(ctx, runTimeout)
+	defer cancel()
+	return workload.Tests[work](ctx, target, b.sizeFor(p))
+}
+
+// start starts a proxy, and waits until it serves the last of its hosts.
+func (b *bench) start(ctx context.Context, p *peer.Peer, site peer.Site) (*peer.Running, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	return p.Start(ctx, site, func(ctx context.Context) error {
+		return workload.Probe(ctx, site.Listen, site.Hosts[len(site.Hosts)-1])
+	})
+}
+
+// spareDescriptors are left to what is not a connection.
+const spareDescriptors = 1000
+
+// sizeFor returns the size of a test, with as many idle connections as a proxy
+// can have by its limit on descriptors.
+func (b *bench) sizeFor(p *peer.Peer) workload.Size {
+	size := b.report.Size
+	size.Idle = min(size.Idle, (b.limit-spareDescriptors)/p.Descriptors)
+	return size
+}
+
+// hostNames returns so many names.
+func hostNames(count int) []string {
+	names := make([]string, count)
+	for i := range names {
+		names[i] = fmt.Sprintf("h%06d.bench.example", i)
+	}
+	return names
+}
