@@ -53,6 +53,15 @@ lint-chart:
 	@$(TESTBED) build helm
 	@hack/lint-chart "$$($(TESTBED) path helm)"
 
+.PHONY: bench
+bench: build ## Measure usher beside other proxies, into dist/bench (30 minutes; BENCH=quick: 3)
+	@$(TESTBED) build traefik
+	@go run ./hack/bench -traefik "$$($(TESTBED) path traefik)" $(if $(filter quick,$(BENCH)),-quick)
+
+.PHONY: bench-peers
+bench-peers: ## Install the proxies that bench compares, from Debian (needs root)
+	@apt-get install --yes --no-install-recommends haproxy nginx-light libnginx-mod-stream sniproxy
+
 ##@ Make
 
 .PHONY: generate
@@ -78,7 +87,7 @@ clean: ## Remove what the other targets made here; the user's caches stay
 
 .PHONY: help
 help:
-	@awk 'BEGIN { FS = ":.*## " } /^##@/ { print "\n" substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { print "\n" substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(TOOLS)/%: hack/tools/%/go.mod
 	@echo 'building $* (the first time from nothing, golangci-lint takes minutes)' >&2
