@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -21,12 +22,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/informer"
 	"github.com/jovalle/usher/controllers/member"
 )
 
 const (
 	hostWorkers = 4               // hosts decided about at once
 	countEvery  = 1 * time.Second // how often a member's hosts are counted while they change
+	retryFirst  = 20 * time.Millisecond
+	retryCap    = 5 * time.Second
 )
 
 // indexCluster indexes ExposedHosts by the clusters that they name anywhere.
@@ -47,6 +51,7 @@ func Scheme() *runtime.Scheme {
 func CacheOptions(namespace string) cache.Options {
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
+		NewInformer:      informer.New(nil),
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Secret{}: {Namespaces: map[string]cache.Config{namespace: {}}},
 		},
@@ -126,8 +131,8 @@ func SetupDataPlane(mgr manager.Manager, reconciler *RouteReconciler) error {
 	everywhere := options()
 	everywhere.NeedLeaderElection = new(bool)
 	err := builder.ControllerManagedBy(mgr).Named("route").
-		Watches(&v1alpha1.ExposedHost{}, everything).
-		Watches(&v1alpha1.MemberCluster{}, everything).
+		Watches(&v1alpha1.ExposedHost{}, everything, builder.WithPredicates(routesOtherwise)).
+		Watches(&v1alpha1.MemberCluster{}, everything, builder.WithPredicates(predicate.Funcs{UpdateFunc: servesOtherwise})).
 		WithOptions(everywhere).
 		WatchesRawSource((&trigger{}).source(func() []string { return []string{"table"} })). // an empty cluster makes an empty table
 		Complete(reconciler)
@@ -137,10 +142,15 @@ func SetupDataPlane(mgr manager.Manager, reconciler *RouteReconciler) error {
 	return nil
 }
 
-// options are those of every controller. A process may run one manager after another.
+// options are those of every controller. A process may run one manager after
+// another. What fails is tried again soon: after an outage of the edge cluster
+// nothing shall be left behind for long.
 func options() controller.Options {
 	skip := true
-	return controller.Options{SkipNameValidation: &skip}
+	return controller.Options{
+		SkipNameValidation: &skip,
+		RateLimiter:        workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryFirst, retryCap),
+	}
 }
 
 // clustersNamed returns every cluster that an ExposedHost names.
@@ -210,6 +220,21 @@ func clustersOfSecret(ctx context.Context, reader client.Reader, secret string) 
 func servesOtherwise(e event.UpdateEvent) bool {
 	before, after := e.ObjectOld.(*v1alpha1.MemberCluster), e.ObjectNew.(*v1alpha1.MemberCluster)
 	return before.Generation != after.Generation || !equality.Semantic.DeepEqual(before.Status.Ingress, after.Status.Ingress)
+}
+
+// routesOtherwise passes the changes of ExposedHosts that touch the routing table.
+var routesOtherwise = predicate.Funcs{
+	CreateFunc: func(e event.CreateEvent) bool { return isAccepted(e.Object) },
+	DeleteFunc: func(e event.DeleteEvent) bool { return isAccepted(e.Object) },
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, after := isAccepted(e.ObjectOld), isAccepted(e.ObjectNew)
+		return before != after || after && e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration()
+	},
+}
+
+// isAccepted reports whether an ExposedHost is.
+func isAccepted(o client.Object) bool {
+	return meta.IsStatusConditionTrue(o.(*v1alpha1.ExposedHost).Status.Conditions, v1alpha1.ConditionAccepted)
 }
 
 // recount has the members counted whose ExposedHosts change, at most every countEvery.
