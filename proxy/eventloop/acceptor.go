@@ -107,9 +107,7 @@ func (l *loop) admit(fd int32) {
 		closeFD(fd)
 		return
 	}
-	c := l.alloc()
-	l.counters.open.Store(int64(l.open))
-	c.start(fd, peer)
+	l.alloc().start(fd, peer)
 }
 
 // rest leaves the listeners alone for a while.

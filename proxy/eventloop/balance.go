@@ -1,7 +1,7 @@
 package eventloop
 
 import (
-	"context"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,87 +12,73 @@ import (
 // further one joins when all before it are, and leaves when one of them has
 // time again. Connections stay on the loop that accepted them.
 const (
-	balanceEvery = 200 * time.Millisecond
-	busyShare    = 0.80 // of a processor: the next loop joins
-	calmShare    = 0.50 // the next loop leaves
+	measureEvery = 200 * time.Millisecond
+	busyPercent  = 80 // of a processor: the next loop joins
+	calmPercent  = 50 // the next loop leaves
 )
 
-// joined returns how many loops are to accept, when now of them do and shares
+// joined returns how many loops are to accept, when now of them do and percents
 // are the parts of a processor that each of all loops has used lately.
-func joined(shares []float64, now int) int {
-	for i, share := range shares[:len(shares)-1] {
-		threshold := busyShare
+func joined(percents []int64, now int) int {
+	for i, percent := range percents[:len(percents)-1] {
+		threshold := int64(busyPercent)
 		if i+1 < now {
-			threshold = calmShare // the one after it has joined: let it stay
+			threshold = calmPercent // the one after it has joined: let it stay
 		}
-		if share < threshold {
+		if percent < threshold {
 			return i + 1
 		}
 	}
-	return len(shares)
+	return len(percents)
 }
 
-// balance lets loops join and leave until ctx ends.
-func (f *Forwarder) balance(ctx context.Context, loops []*loop, threads []int) {
-	ticker := time.NewTicker(balanceEvery)
-	defer ticker.Stop()
-	accepting := 1
-	meter := newMeter(threads)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		want := joined(meter.shares(), accepting)
-		for ; accepting < want; accepting++ {
-			l := loops[accepting]
-			l.post(func() { l.acceptor.start(l) })
-		}
-		for ; accepting > want; accepting-- {
-			l := loops[accepting-1]
-			l.post(func() { l.acceptor.leave(l) })
-		}
-		f.accepting.Store(int64(accepting))
-	}
-}
-
-// meter measures the processor time of threads.
+// meter measures how busy a loop is.
 type meter struct {
-	threads []int
-	used    []time.Duration
-	at      time.Time
+	at, used int64        // loop time and processor time, in nanoseconds, when it was last read
+	percent  atomic.Int64 // of a processor, between the last two readings
 }
 
-func newMeter(threads []int) *meter {
-	m := &meter{threads: threads, used: make([]time.Duration, len(threads))}
-	m.shares()
-	return m
-}
-
-// shares returns the part of a processor that each thread has used since the
-// call before.
-func (m *meter) shares() []float64 {
-	now := time.Now()
-	elapsed := now.Sub(m.at)
-	m.at = now
-	shares := make([]float64, len(m.threads))
-	for i, thread := range m.threads {
-		used := threadTime(thread)
-		shares[i] = float64(used-m.used[i]) / float64(elapsed)
-		m.used[i] = used
+// read reads the meter, if that was long enough ago, and reports whether it
+// did. It must be called on the loop's own thread. A loop that is never woken
+// reads nothing, and makes up for that at its first turn.
+func (m *meter) read(now int64) bool {
+	elapsed := now - m.at
+	if elapsed < int64(measureEvery) {
+		return false
 	}
-	return shares
+	used := threadTime()
+	m.percent.Store(100 * (used - m.used) / elapsed)
+	m.at, m.used = now, used
+	return true
 }
 
-// threadTime returns the processor time that a thread has used; 0 when it has
-// ended.
-func threadTime(thread int) time.Duration {
-	// clock_getres(2) and the kernel's posix-timers.h: the clock of a thread.
-	const perThread, scheduled = 4, 2
+// threadTime returns the processor time of the calling thread in nanoseconds.
+func threadTime() int64 {
 	var ts unix.Timespec
-	if err := unix.ClockGettime(int32(^thread<<3|perThread|scheduled), &ts); err != nil {
-		return 0
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
+		return 0 // as a loop that is never busy
 	}
-	return time.Duration(ts.Nano())
+	return ts.Nano()
+}
+
+// balance lets loops join and leave.
+func (f *Forwarder) balance() {
+	f.balancing.Lock()
+	defer f.balancing.Unlock()
+	loops := *f.loops.Load()
+	percents := make([]int64, len(loops))
+	for i, l := range loops {
+		percents[i] = l.meter.percent.Load()
+	}
+	accepting := int(f.accepting.Load())
+	want := joined(percents, accepting)
+	f.accepting.Store(int64(want))
+	for ; accepting < want; accepting++ {
+		l := loops[accepting]
+		l.post(func() { l.acceptor.start(l) })
+	}
+	for ; accepting > want; accepting-- {
+		l := loops[accepting-1]
+		l.post(func() { l.acceptor.leave(l) })
+	}
 }

@@ -1,35 +1,33 @@
 package eventloop
 
 import (
-	"io"
+	"math"
 	"runtime"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 func TestJoined(t *testing.T) {
 	for name, tt := range map[string]struct {
-		shares []float64
-		now    int
-		want   int
+		percents []int64
+		now      int
+		want     int
 	}{
-		"one loop only":                 {[]float64{1}, 1, 1},
-		"idle":                          {[]float64{0, 0, 0}, 1, 1},
-		"first nearly busy":             {[]float64{.79, 0, 0}, 1, 1},
-		"first busy":                    {[]float64{.9, 0, 0}, 1, 2},
-		"first two busy":                {[]float64{.9, .9, 0}, 2, 3},
-		"all busy":                      {[]float64{.9, .9, .9}, 3, 3},
-		"first calmer, second needed":   {[]float64{.6, .4, 0}, 2, 2},
-		"first calm again":              {[]float64{.4, .4, 0}, 2, 1},
-		"second busy with old streams":  {[]float64{.1, .9, 0}, 1, 1},
-		"two calm again at once":        {[]float64{.1, .1, .1}, 3, 1},
-		"busy by far, none joins twice": {[]float64{1, 0, 0}, 2, 2},
+		"one loop only":                 {[]int64{100}, 1, 1},
+		"idle":                          {[]int64{0, 0, 0}, 1, 1},
+		"first nearly busy":             {[]int64{79, 0, 0}, 1, 1},
+		"first busy":                    {[]int64{90, 0, 0}, 1, 2},
+		"first two busy":                {[]int64{90, 90, 0}, 2, 3},
+		"all busy":                      {[]int64{90, 90, 90}, 3, 3},
+		"first calmer, second needed":   {[]int64{60, 40, 0}, 2, 2},
+		"first calm again":              {[]int64{40, 40, 0}, 2, 1},
+		"second busy with old streams":  {[]int64{10, 90, 0}, 1, 1},
+		"two calm again at once":        {[]int64{10, 10, 10}, 3, 1},
+		"busy by far, none joins twice": {[]int64{100, 0, 0}, 2, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := joined(tt.shares, tt.now); got != tt.want {
-				t.Errorf("joined(%v, %d) = %d, want %d", tt.shares, tt.now, got, tt.want)
+			if got := joined(tt.percents, tt.now); got != tt.want {
+				t.Errorf("joined(%v, %d) = %d, want %d", tt.percents, tt.now, got, tt.want)
 			}
 		})
 	}
@@ -38,47 +36,62 @@ func TestJoined(t *testing.T) {
 func TestMeter(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	busy, rest := unix.Gettid(), make(chan int, 1)
-	go func() {
-		runtime.LockOSThread() // this thread ends with its goroutine
-		rest <- unix.Gettid()
-	}()
-	m := newMeter([]int{busy, <-rest})
-	for enough := threadTime(busy) + 50*time.Millisecond; threadTime(busy) < enough; {
+	var m meter
+	began := threadTime()
+	if !m.read(int64(measureEvery)) || m.read(int64(measureEvery)+1) {
+		t.Fatal("the meter is not read at its intervals")
 	}
-	elapsed := time.Since(m.at)
-	shares := m.shares()
-	if used := time.Duration(shares[0] * float64(elapsed)); used < 40*time.Millisecond || shares[0] > 1.1 || shares[1] > 0.1 {
-		t.Errorf("a busy and an ended thread used %v of a processor", shares)
+	spin(50 * time.Millisecond)
+	m.read(int64(measureEvery + time.Second))
+	if got, want := m.percent.Load(), (threadTime()-began)/int64(time.Second/100); got < 5 || got > want {
+		t.Errorf("read %d %%, want from 5 to %d", got, want)
+	}
+	m.read(int64(measureEvery + time.Hour))
+	if got := m.percent.Load(); got != 0 {
+		t.Errorf("read %d %% after an hour of rest", got)
 	}
 }
 
-// TestLoopsJoinAndLeave keeps the first loop busy: a second must accept.
+// spin uses the processor for some time of the thread's own.
+func spin(d time.Duration) {
+	for enough := threadTime() + int64(d); threadTime() < enough; {
+	}
+}
+
+// TestLoopsJoinAndLeave has the first loop be busy: a second must accept what
+// it has no time for, and no more once it is calm.
 func TestLoopsJoinAndLeave(t *testing.T) {
 	o := listen(t)
 	e := start(t, routeA(o), func(f *Forwarder) { f.Loops = 2 })
 	e.open(o) // so that both run
 	loops := *e.loops.Load()
-	release := make(chan struct{})
-	loops[0].post(func() {
-		for {
-			select {
-			case <-release:
-				return
-			default: // use the processor
-			}
-		}
-	})
-	e.awaitMetric(2, "loops_accepting")
+	measured(e, loops[0], busyPercent)
+	release := hold(loops[0])
 	client, backend := e.open(o)
-	go func() { _, _ = io.Copy(backend, backend) }()
-	send(t, client, []byte("served by the second"))
-	expect(t, client, []byte("served by the second"))
+	release()
 	if n := loops[1].counters.accepted.Load(); n != 1 {
-		t.Errorf("the second loop accepted %d connections", n)
+		t.Errorf("the second loop accepted %d connections, want 1", n)
 	}
-	close(release)
-	e.awaitMetric(1, "loops_accepting")
-	send(t, client, []byte("and still is"))
-	expect(t, client, []byte("and still is"))
+	measured(e, loops[0], 0)
+	e.open(o)
+	e.open(o)
+	if n := loops[0].counters.accepted.Load(); n != 3 {
+		t.Errorf("the first loop accepted %d connections, want 3", n)
+	}
+	send(t, client, []byte("still on the second"))
+	expect(t, backend, []byte("still on the second"))
+}
+
+// measured has a loop's meter show percent from now on.
+func measured(e *edge, l *loop, percent int64) {
+	l.post(func() {
+		l.meter.at = math.MaxInt64 / 2
+		l.meter.percent.Store(percent)
+		l.balance()
+	})
+	want := float64(1 + percent/busyPercent)
+	e.awaitMetric(want, "loops_accepting")
+	for _, l := range *e.loops.Load() {
+		hold(l)() // so that each has heard of it
+	}
 }

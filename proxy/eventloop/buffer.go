@@ -2,11 +2,16 @@ package eventloop
 
 import "github.com/jovalle/usher/proxy/clienthello"
 
-// Sizes in bytes. Few hellos are longer than the small buffer.
 const (
+	// smallBuffer is the size, in bytes, of the buffers that are used again.
+	// Few hellos are longer.
 	smallBuffer = 4 << 10
-	largeBuffer = clienthello.MaxSize + maxProxyHeader
-	keptBuffers = 64 // of a size; more go to the garbage collector
+
+	// keptBuffers is how many of them wait to be used again.
+	keptBuffers = 64
+
+	// maxReceived bounds what is received before a connection is forwarded.
+	maxReceived = clienthello.MaxSize + maxProxyHeader
 )
 
 // buffer holds bytes that were received and cannot be sent yet: those of a
@@ -19,24 +24,19 @@ type buffer struct {
 func (b *buffer) bytes() []byte { return b.data[b.start:b.end] }
 func (b *buffer) space() []byte { return b.data[b.end:] }
 
-// buffers lends the buffers of one loop.
+// buffers lends the buffers of one loop. It keeps the small ones.
 type buffers struct {
-	small, large []*buffer
+	kept []*buffer
 }
 
-// get returns an empty buffer with room for size bytes, at most largeBuffer.
+// get returns an empty buffer with room for size bytes at least.
 func (p *buffers) get(size int) *buffer {
-	kept, capacity := &p.small, smallBuffer
-	if size > smallBuffer {
-		kept, capacity = &p.large, largeBuffer
+	last := len(p.kept) - 1
+	if size > smallBuffer || last < 0 {
+		return &buffer{data: make([]byte, max(size, smallBuffer))}
 	}
-	last := len(*kept) - 1
-	if last < 0 {
-		return &buffer{data: make([]byte, capacity)}
-	}
-	b := (*kept)[last]
-	(*kept)[last] = nil
-	*kept = (*kept)[:last]
+	b := p.kept[last]
+	p.kept = p.kept[:last]
 	b.start, b.end = 0, 0
 	return b
 }
@@ -56,14 +56,7 @@ func (p *buffers) hold(data ...[]byte) *buffer {
 
 // put takes back a buffer; nil is none.
 func (p *buffers) put(b *buffer) {
-	if b == nil {
-		return
-	}
-	kept := &p.small
-	if len(b.data) > smallBuffer {
-		kept = &p.large
-	}
-	if len(*kept) < keptBuffers {
-		*kept = append(*kept, b)
+	if b != nil && len(b.data) == smallBuffer && len(p.kept) < keptBuffers {
+		p.kept = append(p.kept, b)
 	}
 }

@@ -73,6 +73,26 @@ type opening struct {
 	dialled     netip.AddrPort // the address that is being dialled
 }
 
+// openings are used again, so that a busy loop makes little garbage.
+type openings []*opening
+
+func (p *openings) get() *opening {
+	last := len(*p) - 1
+	if last < 0 {
+		return new(opening)
+	}
+	o := (*p)[last]
+	*p = (*p)[:last]
+	return o
+}
+
+func (p *openings) put(o *opening) {
+	*o = opening{}
+	if len(*p) < keptBuffers {
+		*p = append(*p, o)
+	}
+}
+
 // start begins with a client that was accepted. Its hello is here already, most
 // of the time: TCP_DEFER_ACCEPT saw to that.
 func (c *conn) start(fd int32, peer netip.AddrPort) {
@@ -81,7 +101,9 @@ func (c *conn) start(fd int32, peer netip.AddrPort) {
 	c.down = flow{src: -1, dst: fd, writable: true}
 	c.client = peer
 	c.began = l.now
-	c.opening = &opening{received: l.buffers.get(smallBuffer), awaitHeader: l.speaksProxy(peer.Addr())}
+	c.opening = l.openings.get()
+	c.opening.received = l.buffers.get(smallBuffer)
+	c.opening.awaitHeader = l.speaksProxy(peer.Addr())
 	c.enter(hello)
 	if !c.opening.awaitHeader && !c.join() {
 		return
@@ -227,13 +249,14 @@ func (c *conn) parseHeader() bool {
 	return c.join()
 }
 
-// growReceived makes room for more of the hello.
+// growReceived makes room for more of the hello, as much again at a time: a
+// client must send what it makes the proxy hold.
 func (c *conn) growReceived() {
 	l, o := c.loop, c.opening
 	if len(o.received.space()) > 0 {
 		return
 	}
-	larger := l.buffers.get(largeBuffer)
+	larger := l.buffers.get(min(2*len(o.received.data), maxReceived))
 	larger.end = copy(larger.data, o.received.bytes())
 	l.buffers.put(o.received)
 	o.received = larger
@@ -272,25 +295,35 @@ func (c *conn) whileConnecting(from side, events uint32) {
 	}
 }
 
-// connected lets the bytes flow: a PROXY header if the backend wants one, the
-// hello exactly as it came, and whatever follows.
+// connected lets the bytes flow.
 func (c *conn) connected() {
-	l, o := c.loop, c.opening
-	l.counters.dial.observe(l.now - c.since)
-	c.up.rest = o.received
-	if version := o.targets.backend.ProxyProtocol; version != routing.None {
-		header, err := proxyHeader(version, c.client, localAddr(c.up.src), o.host)
-		if err != nil {
-			c.hangUp()
-			c.refuse(noBackend)
-			return
-		}
-		c.up.rest = l.buffers.hold(header, o.received.bytes())
-		l.buffers.put(o.received)
+	c.loop.counters.dial.observe(c.loop.now - c.since)
+	first, err := c.firstBytes()
+	if err != nil {
+		c.refuse(noBackend)
+		return
 	}
-	c.opening = nil
+	c.up.rest = first
+	c.dropOpening()
 	c.enter(forwarding)
 	c.forward()
+}
+
+// firstBytes returns what the backend gets first: a PROXY header if it wants
+// one, then the client's bytes exactly as they came.
+func (c *conn) firstBytes() (*buffer, error) {
+	o := c.opening
+	version := o.targets.backend.ProxyProtocol
+	if version == routing.None {
+		received := o.received
+		o.received = nil // it is the flow's now
+		return received, nil
+	}
+	header, err := proxyHeader(version, c.client, localAddr(c.up.src), o.host)
+	if err != nil {
+		return nil, err
+	}
+	return c.loop.buffers.hold(header, o.received.bytes()), nil
 }
 
 // forward moves bytes both ways as far as they go now, and passes on the ends
@@ -412,8 +445,10 @@ func (c *conn) end() {
 
 // dropOpening gives back what only the opening needed.
 func (c *conn) dropOpening() {
-	if c.opening != nil {
-		c.loop.buffers.put(c.opening.received)
-		c.opening = nil
+	if c.opening == nil {
+		return
 	}
+	c.loop.buffers.put(c.opening.received)
+	c.loop.openings.put(c.opening)
+	c.opening = nil
 }

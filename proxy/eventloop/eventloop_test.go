@@ -126,9 +126,24 @@ func routeA(o origin) []routing.Route {
 // helloFor returns the first bytes of a real TLS client.
 func helloFor(t testing.TB, host string) []byte {
 	t.Helper()
+	return helloOf(t, &tls.Config{ServerName: host, InsecureSkipVerify: true})
+}
+
+// longHello returns one for hostA that takes more than a small buffer.
+func longHello(t testing.TB) []byte {
+	t.Helper()
+	protocols := make([]string, 100)
+	for i := range protocols {
+		protocols[i] = strings.Repeat("x", 100)
+	}
+	return helloOf(t, &tls.Config{ServerName: hostA, NextProtos: protocols})
+}
+
+func helloOf(t testing.TB, config *tls.Config) []byte {
+	t.Helper()
 	near, far := net.Pipe()
 	defer near.Close()
-	go func() { _ = tls.Client(near, &tls.Config{ServerName: host, InsecureSkipVerify: true}).Handshake() }()
+	go func() { _ = tls.Client(near, config).Handshake() }()
 	_ = far.SetDeadline(time.Now().Add(patience))
 	buf := make([]byte, 16<<10)
 	n, err := far.Read(buf)

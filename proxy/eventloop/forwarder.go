@@ -58,8 +58,9 @@ type Forwarder struct {
 	resolver  *resolver // of the system's name servers, but for tests
 	began     time.Time
 	journal   *journal
-	accepting atomic.Int64
 	loops     atomic.Pointer[[]*loop] // set by Serve
+	balancing sync.Mutex              // held where accepting changes
+	accepting atomic.Int64            // how many of the loops accept
 }
 
 // lingerTimeout is how long a refused client may take to read its alert.
@@ -86,18 +87,17 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 	}
 	f.loops.Store(&loops)
 
-	var helpers, running sync.WaitGroup
-	helpers.Go(func() { f.journal.run(work) })
+	var writer, running sync.WaitGroup
+	writer.Go(func() { f.journal.run(work) })
 	for _, l := range loops {
 		running.Go(l.run)
 	}
-	helpers.Go(func() { f.balance(ctx, loops, threads(loops)) })
 	<-ctx.Done()
 	f.drain(loops, listeners, &running)
 
 	stopWork()
 	f.resolver.wait()
-	helpers.Wait()
+	writer.Wait()
 	closeLoops(loops)
 	return nil
 }
@@ -123,15 +123,6 @@ func (f *Forwarder) makeLoops(ctx context.Context, listeners []*Listener) ([]*lo
 	loops[0].acceptor.start(loops[0])
 	f.accepting.Store(1)
 	return loops, nil
-}
-
-// threads returns the threads that the loops run on, once they all do.
-func threads(loops []*loop) []int {
-	ids := make([]int, len(loops))
-	for i, l := range loops {
-		ids[i] = <-l.thread
-	}
-	return ids
 }
 
 // drain stops accepting and waits until the connections have ended, or

@@ -14,6 +14,9 @@ import (
 const watchIn = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
 
 const (
+	// moreSlots is how many connections a loop makes room for at a time.
+	moreSlots = 128
+
 	// turnEvents is how many events one wait may bring.
 	turnEvents = 256
 
@@ -41,12 +44,14 @@ type loop struct {
 	ready    []*conn // their turn ended before their bytes did
 	wheel    wheel
 	buffers  buffers
+	openings openings
 	pipes    pipes
 	scratch  []byte   // what every read reads into
 	peer     sockaddr // what every accept and connect uses
 	draining bool
 
 	acceptor acceptor
+	meter    meter
 	counters counters
 
 	// ---
@@ -54,7 +59,6 @@ type loop struct {
 		sync.Mutex
 		calls []func()
 	}
-	thread chan int // the thread that the loop runs on, once
 }
 
 func newLoop(ctx context.Context, f *Forwarder) (*loop, error) {
@@ -64,7 +68,6 @@ func newLoop(ctx context.Context, f *Forwarder) (*loop, error) {
 		kernel:    f.kernel,
 		scratch:   make([]byte, readBytes),
 		timeouts:  f.timeouts(),
-		thread:    make(chan int, 1),
 	}
 	l.pipes.kernel = &l.kernel
 	var err error
@@ -85,9 +88,8 @@ func newLoop(ctx context.Context, f *Forwarder) (*loop, error) {
 
 // run serves until the loop is draining and its last connection is gone.
 func (l *loop) run() {
-	runtime.LockOSThread() // its processor time is read by thread: see balance.go
+	runtime.LockOSThread() // whose processor time tells how busy the loop is
 	defer runtime.UnlockOSThread()
-	l.thread <- unix.Gettid()
 	events := make([]unix.EpollEvent, turnEvents)
 	for !l.draining || l.open > 0 {
 		n, err := unix.EpollWait(l.epoll, events, l.patience())
@@ -107,6 +109,9 @@ func (l *loop) turn(events []unix.EpollEvent) {
 	l.runReady()
 	l.wheel.expire(l.now, (*conn).expired)
 	l.acceptor.resume(l)
+	if l.meter.read(l.now) {
+		l.balance()
+	}
 }
 
 // dispatch brings an event to whom it is for.
@@ -172,15 +177,26 @@ func (l *loop) runReady() {
 
 // alloc returns a conn of a free slot.
 func (l *loop) alloc() *conn {
-	l.open++
-	if last := len(l.unused) - 1; last >= 0 {
-		c := l.unused[last]
-		l.unused = l.unused[:last]
-		return c
+	if len(l.unused) == 0 {
+		l.addSlots()
 	}
-	c := &conn{loop: l, slot: uint32(len(l.conns))}
-	l.conns = append(l.conns, c)
+	last := len(l.unused) - 1
+	c := l.unused[last]
+	l.unused = l.unused[:last]
+	l.open++
+	l.counters.open.Store(int64(l.open))
 	return c
+}
+
+// addSlots makes room for more connections, many at a time: that takes less
+// memory than one by one.
+func (l *loop) addSlots() {
+	slots := make([]conn, moreSlots)
+	for i := range slots {
+		slots[i] = conn{loop: l, slot: uint32(len(l.conns)), state: done}
+		l.conns = append(l.conns, &slots[i])
+		l.unused = append(l.unused, &slots[i])
+	}
 }
 
 // free takes back a conn. Its generation moves on, so that nothing meant for

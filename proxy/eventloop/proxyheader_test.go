@@ -177,6 +177,23 @@ func TestProxyHeaderOut(t *testing.T) {
 	}
 }
 
+// TestProxyHeaderBeforeMuch has as many bytes wait for the header as ever do: a
+// hello in several segments, and all that was sent with it.
+func TestProxyHeaderBeforeMuch(t *testing.T) {
+	o := listen(t)
+	routes := routeA(o)
+	routes[0].Backends[0].ProxyProtocol = routing.V2
+	e := start(t, routes)
+	all := append(longHello(t), randomBytes(200_000)...)
+	client := dial(t, e.addr)
+	go func() { _, _ = client.Write(all) }()
+	reader := bufio.NewReader(o.accept())
+	if _, err := proxyproto.Read(reader); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, reader, all)
+}
+
 func checkAuthority(t *testing.T, header *proxyproto.Header) {
 	t.Helper()
 	tlvs, err := header.TLVs()
