@@ -58,6 +58,10 @@ bench: build ## Measure usher beside other proxies, into dist/bench (30 minutes;
 	@$(TESTBED) build traefik
 	@go run ./hack/bench -traefik "$$($(TESTBED) path traefik)" $(if $(filter quick,$(BENCH)),-quick)
 
+.PHONY: bench-memory
+bench-memory: testbed ## Measure the memory that 20,000 Ingresses take (5 minutes)
+	@go run ./hack/bench/memory
+
 .PHONY: bench-peers
 bench-peers: ## Install the proxies that bench compares, from Debian (needs root)
 	@apt-get install --yes --no-install-recommends haproxy nginx-light libnginx-mod-stream sniproxy
