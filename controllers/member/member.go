@@ -23,9 +23,8 @@ const (
 	probeAgain   = 2 * time.Second // after a first failure
 	syncPoll     = 20 * time.Millisecond
 	retryFirst   = 250 * time.Millisecond
-	retryCap     = 3 * time.Second  // so that what changed meanwhile is caught up within 10 s
-	refusedFor   = 75 * time.Second // a reflector tries again at least once a minute
-	keptRefusals = 10               // as many as MemberCluster's status holds
+	retryCap     = 3 * time.Second // so that what changed meanwhile is caught up within 10 s
+	keptRefusals = 10              // as many as MemberCluster's status holds
 )
 
 // member is one member cluster: at most one session serves, at most one is being made.
@@ -117,11 +116,10 @@ func (m *member) sync(ctx context.Context, s *session) error {
 				return err
 			}
 		case <-poll.C:
-			done, problem := s.synced()
-			if done {
+			if s.synced() {
 				return nil
 			}
-			m.syncing(problem)
+			m.syncing(s.problem())
 		}
 	}
 }
@@ -139,16 +137,17 @@ func (m *member) watchOver(ctx context.Context, s *session) error {
 			}
 		}
 		m.connected(version)
-		m.followed(s.refused())
 		served, err := s.served(ctx)
 		if err != nil {
-			continue // the next probe tells whether the API server is away
+			m.followed(err)
+			continue // it is not ready yet, or the next probe tells that it is away
 		}
 		started, err := s.follow(ctx, served)
 		if err != nil {
 			return err
 		}
 		s.tellWhenRead(started)
+		m.followed(s.problem())
 	}
 }
 

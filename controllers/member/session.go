@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,6 +19,7 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
 
 	"github.com/jovalle/usher/controllers/informer"
@@ -39,10 +39,9 @@ type session struct {
 
 	settling sync.WaitGroup // of the goroutines that wait for kinds that arrived late
 
-	mu        sync.Mutex
-	running   map[schema.GroupVersionKind]cache.Informer // what is watched now
-	problem   error                                      // the latest error of a list or watch; nil: there was none
-	problemAt time.Time
+	mu      sync.Mutex
+	running map[schema.GroupVersionKind]cache.Informer // what is watched now
+	failing map[schema.GroupVersionKind]error          // why the latest list or start of a watch of a kind failed
 }
 
 // newSession prepares a connection and dials nothing yet.
@@ -52,7 +51,8 @@ func newSession(config Config, changed func(kind, []client.Object)) (*session, e
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKubeconfig, err)
 	}
-	s := &session{config: config, client: httpClient, changed: changed, running: map[schema.GroupVersionKind]cache.Informer{}}
+	s := &session{config: config, client: httpClient, changed: changed,
+		running: map[schema.GroupVersionKind]cache.Informer{}, failing: map[schema.GroupVersionKind]error{}}
 	if s.discovery, err = discovery.NewDiscoveryClientForConfigAndClient(restConfig, httpClient); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKubeconfig, err)
 	}
@@ -69,7 +69,6 @@ func newSession(config Config, changed func(kind, []client.Object)) (*session, e
 func (s *session) cacheOptions() cache.Options {
 	return cache.Options{
 		DefaultTransform:            trim,
-		DefaultWatchErrorHandler:    s.watchFailed,
 		NewInformer:                 informer.New(s.asked),
 		ReaderFailOnMissingInformer: true, // a read never starts a watch
 		ByObject: map[client.Object]cache.ByObject{
@@ -81,24 +80,17 @@ func (s *session) cacheOptions() cache.Options {
 	}
 }
 
-// watchFailed notes why a watch ended; the reflector begins another by itself.
-func (s *session) watchFailed(_ context.Context, _ *toolscache.Reflector, err error) {
-	if !apierrors.IsResourceExpired(err) {
-		s.failed(err)
-	}
-}
-
-// asked notes why a list or the start of a watch failed; the informer tries again by itself.
+// asked notes the outcome of a list or of a watch's start. The informer tries
+// again by itself until it succeeds.
 func (s *session) asked(object runtime.Object, err error) {
-	if err != nil {
-		s.failed(fmt.Errorf("%T: %w", object, err))
-	}
-}
-
-func (s *session) failed(err error) {
+	gvk, _ := apiutil.GVKForObject(object, scheme) // only kinds of the scheme are watched
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.problem, s.problemAt = err, time.Now()
+	if err == nil {
+		delete(s.failing, gvk)
+		return
+	}
+	s.failing[gvk] = fmt.Errorf("%s: %w", gvk.Kind, err)
 }
 
 // start runs the cache until close.
@@ -235,6 +227,7 @@ func (s *session) unwatch(ctx context.Context, k kind) error {
 	}
 	s.mu.Lock()
 	delete(s.running, k.gvk)
+	delete(s.failing, k.gvk)
 	s.mu.Unlock()
 	s.changed(k, nil)
 	return nil
@@ -252,25 +245,26 @@ func (s *session) tellWhenRead(started []kind) {
 	}
 }
 
-// synced reports whether all that is watched has been read, and else the latest error.
-func (s *session) synced() (bool, error) {
+// synced reports whether all that is watched has been read.
+func (s *session) synced() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, informer := range s.running {
 		if !informer.HasSynced() {
-			return false, s.problem
+			return false
 		}
 	}
-	return true, nil
+	return true
 }
 
-// refused returns the error of a list or watch that is refused of late for lack
-// of a permission. All other errors pass, or the next probe meets them.
-func (s *session) refused() error {
+// problem returns why a kind cannot be listed or watched now, or nil.
+func (s *session) problem() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if apierrors.IsForbidden(s.problem) && time.Since(s.problemAt) < refusedFor {
-		return s.problem
+	for _, k := range kinds {
+		if err := s.failing[k.gvk]; err != nil {
+			return err
+		}
 	}
 	return nil
 }

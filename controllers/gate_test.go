@@ -1,0 +1,138 @@
+package controllers_test
+
+import (
+	"encoding/pem"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/jovalle/usher/hack/testbed"
+)
+
+// gate stands before a member's API server, and breaks what passes. The API
+// server itself runs on: the test can change what usher cannot see.
+type gate struct {
+	server  *httptest.Server
+	failing atomic.Bool // lists and watches are answered 500
+
+	mu     sync.Mutex
+	frozen chan struct{} // closed when bytes flow
+}
+
+// openGate opens a gate before a cluster.
+func openGate(t *testing.T, cluster *testbed.Cluster) *gate {
+	t.Helper()
+	// The credentials are the client's own: the gate only trusts the cluster's certificate.
+	transport, err := rest.TransportFor(rest.AnonymousClientConfig(cluster.Config()))
+	must(t, err)
+	g := &gate{frozen: make(chan struct{})}
+	close(g.frozen)
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "https", Host: cluster.Address().String()})
+		},
+		Transport:     transport,
+		FlushInterval: -1, // a watch's events pass one by one
+	}
+	g.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if g.failing.Load() && r.URL.Path != "/version" {
+			http.Error(w, "etcdserver: leader changed", http.StatusInternalServerError)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	g.server.Listener = &freezingListener{g.server.Listener, g}
+	g.server.EnableHTTP2 = true
+	g.server.StartTLS()
+	t.Cleanup(func() { g.thaw(); g.server.CloseClientConnections(); g.server.Close() })
+	return g
+}
+
+// kubeconfig turns a kubeconfig of the cluster into one that goes through the gate.
+func (g *gate) kubeconfig(t *testing.T, kubeconfig []byte) []byte {
+	t.Helper()
+	config, err := clientcmd.Load(kubeconfig)
+	must(t, err)
+	for _, cluster := range config.Clusters {
+		cluster.Server = g.server.URL
+		cluster.CertificateAuthorityData = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: g.server.Certificate().Raw})
+	}
+	through, err := clientcmd.Write(*config)
+	must(t, err)
+	return through
+}
+
+// cut ends all connections; new ones pass.
+func (g *gate) cut() { g.server.CloseClientConnections() }
+
+// fail answers lists and watches 500 from now on, or no longer. Whether the API server lives can still be asked.
+func (g *gate) fail(failing bool) {
+	g.failing.Store(failing)
+	if failing {
+		g.cut()
+	}
+}
+
+// freeze stops all bytes: connections stay open, and nobody hears of anything.
+func (g *gate) freeze() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.frozen = make(chan struct{})
+}
+
+// thaw lets the bytes go on.
+func (g *gate) thaw() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-g.frozen:
+	default:
+		close(g.frozen)
+	}
+}
+
+// pass returns when bytes may pass.
+func (g *gate) pass() {
+	g.mu.Lock()
+	frozen := g.frozen
+	g.mu.Unlock()
+	<-frozen
+}
+
+// freezingListener accepts connections whose bytes a gate can stop.
+type freezingListener struct {
+	net.Listener
+	gate *gate
+}
+
+func (l *freezingListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &freezingConn{conn, l.gate}, nil
+}
+
+type freezingConn struct {
+	net.Conn
+	gate *gate
+}
+
+func (c *freezingConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.gate.pass()
+	return n, err
+}
+
+func (c *freezingConn) Write(p []byte) (int, error) {
+	c.gate.pass()
+	return c.Conn.Write(p)
+}

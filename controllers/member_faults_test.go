@@ -1,0 +1,260 @@
+package controllers_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+const (
+	noticedWithin  = 30 * time.Second // a member that does not answer is shown as not connected
+	caughtUpWithin = 10 * time.Second // what has changed meanwhile, after a member's return
+	// hiddenFor is how long a fault lasts: client-go's own pauses would have grown
+	// beyond what may pass until all is caught up.
+	hiddenFor = 25 * time.Second
+)
+
+// Whatever befalls a member's API server, and the way to it: nothing is withdrawn,
+// and after its return usher catches up. The members fail at the same time: none delays another.
+func TestFaultyMemberKeepsItsHosts(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	t.Run("faults", func(t *testing.T) {
+		for _, test := range []struct {
+			name, cluster string
+			away          bool // it does not answer at all
+			begin, end    func(*gate)
+		}{
+			{"lists and watches fail", "hades", false, func(g *gate) { g.fail(true) }, func(g *gate) { g.fail(false) }},
+			{"connections are half open and watches stale", "illmatic", true, (*gate).freeze, (*gate).thaw},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				t.Parallel()
+				g := openGate(t, bed.Cluster(test.cluster))
+				kubeconfig, err := bed.Cluster(test.cluster).Kubeconfig()
+				must(t, err)
+				addMemberBy(t, c, test.cluster, g.kubeconfig(t, kubeconfig))
+				p := publish(t, table, test.cluster)
+
+				test.begin(g)
+				began := time.Now()
+				p.change(t)
+				if test.away {
+					awaitAway(t, c, test.cluster, began)
+				}
+				p.stays(t, table, time.Until(began.Add(hiddenFor)))
+				test.end(g)
+				p.caughtUp(t, table)
+				awaitMember(t, c, test.cluster, v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+			})
+		}
+	})
+}
+
+// A killed API server: refused connections, and everything anew when it returns.
+func TestKilledMemberKeepsItsHosts(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	addMember(t, c, "hades", nil)
+	p := publish(t, table, "hades")
+	hades := bed.Cluster("hades")
+	hades.Stop()
+	awaitAway(t, c, "hades", time.Now())
+	p.stays(t, table, time.Second)
+	must(t, hades.Start(t.Context()))
+	p.change(t)
+	p.caughtUp(t, table)
+}
+
+// A permission that is taken away later is told of, and is no evidence.
+func TestPermissionTakenAwayKeepsHosts(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	const granted = `{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: reader},
+		roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}, subjects: [{kind: ServiceAccount, name: reader, namespace: default}]}`
+	apply(t, "hades", "{apiVersion: v1, kind: ServiceAccount, metadata: {name: reader, namespace: default}}")
+	apply(t, "hades", granted)
+	kubeconfig, err := bed.Cluster("hades").KubeconfigFor(t.Context(), "default", "reader")
+	must(t, err)
+	g := openGate(t, bed.Cluster("hades"))
+	addMemberBy(t, c, "hades", g.kubeconfig(t, kubeconfig))
+	p := publish(t, table, "hades")
+
+	remove(t, "hades", granted)
+	g.cut() // a watch that runs is not ended by a permission
+	awaitMember(t, c, "hades", v1alpha1.ConditionSynced, metav1.ConditionFalse, "Forbidden")
+	p.change(t)
+	p.stays(t, table, 2*time.Second)
+	apply(t, "hades", granted)
+	p.caughtUp(t, table)
+	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+}
+
+// A kubeconfig is replaced while its hosts are looked up without a pause: by one
+// that works, by one that does not, and back. The other member is left alone.
+func TestReplacedKubeconfigLeavesNoGap(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	addMember(t, c, "illmatic", nil)
+	addMember(t, c, "hades", nil)
+	awaitMember(t, c, "illmatic", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	p := publish(t, table, "hades")
+	other := syncedAt(t, c, "illmatic")
+	gap := watchForGap(t, table, p.kept)
+
+	account := "{apiVersion: v1, kind: ServiceAccount, metadata: {name: rotated, namespace: default}}"
+	apply(t, "hades", account)
+	apply(t, "hades", `{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: rotated},
+		roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}, subjects: [{kind: ServiceAccount, name: rotated, namespace: default}]}`)
+	kubeconfig, err := bed.Cluster("hades").KubeconfigFor(t.Context(), "default", "rotated")
+	must(t, err)
+	for range 3 {
+		before := syncedAt(t, c, "hades")
+		awaitNextSecond(before) // the API keeps seconds
+		replaceKubeconfig(t, c, "hades", kubeconfig)
+		eventually(t, "a sync by the new kubeconfig", func() error {
+			if after := syncedAt(t, c, "hades"); !after.After(before) {
+				return fmt.Errorf("was at %v, is at %v", before, after)
+			}
+			return nil
+		})
+		kubeconfig = append(kubeconfig, '\n')
+	}
+	wrong, err := bed.Cluster("hades").KubeconfigWithToken("expired")
+	must(t, err)
+	replaceKubeconfig(t, c, "hades", wrong)
+	awaitMember(t, c, "hades", v1alpha1.ConditionConnected, metav1.ConditionFalse, "Unauthorized")
+	replaceKubeconfig(t, c, "hades", kubeconfig)
+	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	p.change(t)
+	p.caughtUp(t, table)
+	if why := gap(); why != "" {
+		t.Error(why)
+	}
+	if now := syncedAt(t, c, "illmatic"); !now.Equal(other) {
+		t.Errorf("the other member was connected anew: it synced at %v, and again at %v", other, now)
+	}
+}
+
+// published are the hosts of one member by which its faults are judged.
+type published struct{ cluster, kept, withdrawn, added string }
+
+// publish exposes two hosts of a member.
+func publish(t *testing.T, table *routing.Live, cluster string) published {
+	t.Helper()
+	p := published{cluster, "kept." + cluster + ".techn.is", "withdrawn." + cluster + ".techn.is", "added." + cluster + ".techn.is"}
+	apply(t, cluster, ingressRoute("kept", "Host(`"+p.kept+"`)", exposed))
+	apply(t, cluster, ingressRoute("withdrawn", "Host(`"+p.withdrawn+"`)", exposed))
+	routed(t, table, p.kept, cluster)
+	routed(t, table, p.withdrawn, cluster)
+	return p
+}
+
+// change withdraws one of the hosts, and exposes another.
+func (p published) change(t *testing.T) {
+	t.Helper()
+	apply(t, p.cluster, ingressRoute("withdrawn", "Host(`"+p.withdrawn+"`)"))
+	apply(t, p.cluster, ingressRoute("added", "Host(`"+p.added+"`)", exposed))
+}
+
+// stays checks for a while that nothing is withdrawn.
+func (p published) stays(t *testing.T, table *routing.Live, while time.Duration) {
+	t.Helper()
+	for end := time.Now().Add(while); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		for _, host := range []string{p.kept, p.withdrawn} {
+			if table.Load().Lookup(host) == nil {
+				t.Fatalf("%s was withdrawn without evidence", host)
+			}
+		}
+	}
+}
+
+// caughtUp checks that what changed is in the table in time, and the rest still is.
+func (p published) caughtUp(t *testing.T, table *routing.Live) {
+	t.Helper()
+	began := time.Now()
+	routed(t, table, p.added, p.cluster)
+	routed(t, table, p.withdrawn, "")
+	routed(t, table, p.kept, p.cluster)
+	took := time.Since(began)
+	t.Logf("%s: caught up after %v", p.cluster, took)
+	if took > caughtUpWithin {
+		t.Errorf("%s: caught up only after %v", p.cluster, took)
+	}
+}
+
+// awaitAway waits until a member is shown as away, and checks that it was in time.
+func awaitAway(t *testing.T, c client.Client, name string, since time.Time) {
+	t.Helper()
+	for time.Since(since) < noticedWithin {
+		var mc v1alpha1.MemberCluster
+		must(t, c.Get(t.Context(), client.ObjectKey{Name: name}, &mc))
+		if meta.IsStatusConditionFalse(mc.Status.Conditions, v1alpha1.ConditionConnected) {
+			t.Logf("%s: shown as away after %v", name, time.Since(since))
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Errorf("%s is not shown as away after %v", name, noticedWithin)
+}
+
+// addMemberBy is addMember with a kubeconfig.
+func addMemberBy(t *testing.T, c client.Client, name string, kubeconfig []byte) {
+	t.Helper()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name + "-gated"}, Data: map[string][]byte{"kubeconfig": kubeconfig}}
+	create(t, c, secret)
+	create(t, c, &v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.MemberClusterSpec{
+		Kubeconfig: &v1alpha1.KubeconfigRef{SecretName: secret.Name},
+		Ingress:    v1alpha1.IngressEndpoint{Addresses: []string{addressOf[name]}},
+	}})
+}
+
+func replaceKubeconfig(t *testing.T, c client.Client, name string, kubeconfig []byte) {
+	t.Helper()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name + "-kubeconfig"}, Data: map[string][]byte{"kubeconfig": kubeconfig}}
+	must(t, c.Update(t.Context(), secret))
+}
+
+func syncedAt(t *testing.T, c client.Client, name string) time.Time {
+	t.Helper()
+	var mc v1alpha1.MemberCluster
+	must(t, c.Get(t.Context(), client.ObjectKey{Name: name}, &mc))
+	return mc.Status.LastSyncTime.Time
+}
+
+func awaitNextSecond(after time.Time) {
+	time.Sleep(time.Until(after.Truncate(time.Second).Add(1100 * time.Millisecond)))
+}
+
+// watchForGap looks a host up again and again until the returned function is
+// called, which says whether it was ever missing.
+func watchForGap(t *testing.T, table *routing.Live, host string) func() string {
+	t.Helper()
+	var gap string
+	done := make(chan struct{})
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(200 * time.Microsecond):
+			}
+			if table.Load().Lookup(host) == nil {
+				gap = host + " was missing from the table"
+			}
+		}
+	})
+	stop := sync.OnceFunc(func() { close(done); looking.Wait() })
+	t.Cleanup(stop)
+	return func() string { stop(); return gap }
+}
