@@ -11,6 +11,11 @@ const (
 	// announced again.
 	turnAccepts = 16
 
+	// mostQueued bounds the connections that are taken from a listener's queue
+	// before it is closed: the kernel's default bound on the queue
+	// (net.core.somaxconn).
+	mostQueued = 4096
+
 	// acceptRest is how long a loop leaves a listener alone after it could not
 	// accept for want of descriptors or memory. The queue waits in the kernel
 	// meanwhile, and nobody spins.
@@ -46,7 +51,7 @@ func (a *acceptor) leave(l *loop) {
 // still served: nobody else can, and closing the listener would reset them.
 func (a *acceptor) stop(l *loop) {
 	for i := range a.listeners {
-		for l.acceptOne(i) {
+		for queued := 0; queued < mostQueued && l.acceptOne(i); queued++ {
 		}
 	}
 	a.leave(l)

@@ -1,12 +1,10 @@
 package eventloop
 
 import (
-	"errors"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/jovalle/usher/proxy/clienthello"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -61,36 +59,6 @@ type conn struct {
 	route   *routing.Route
 	traffic *traffic // of the backend's cluster
 	opening *opening // nil once forwarding
-}
-
-// opening is what a connection needs until its backend has the hello.
-type opening struct {
-	received    *buffer // every byte from the client so far
-	awaitHeader bool    // a PROXY header comes first
-	parser      clienthello.Parser
-	host        string
-	targets     targets
-	dialled     netip.AddrPort // the address that is being dialled
-}
-
-// openings are used again, so that a busy loop makes little garbage.
-type openings []*opening
-
-func (p *openings) get() *opening {
-	last := len(*p) - 1
-	if last < 0 {
-		return new(opening)
-	}
-	o := (*p)[last]
-	*p = (*p)[:last]
-	return o
-}
-
-func (p *openings) put(o *opening) {
-	*o = opening{}
-	if len(*p) < keptBuffers {
-		*p = append(*p, o)
-	}
 }
 
 // start begins with a client that was accepted. Its hello is here already, most
@@ -166,27 +134,6 @@ func (c *conn) enter(s state) {
 	l.wheel.set(c, l.now+l.timeouts[s])
 }
 
-// watchClient puts the client's socket into the epoll set. Most hellos are read
-// before that is worth its call.
-func (c *conn) watchClient() {
-	if c.watched {
-		return
-	}
-	c.watched = true
-	// Should it fail, no event will come, and a timeout ends the connection.
-	_ = c.loop.watch(c, client, int(c.up.src), unix.EPOLL_CTL_ADD, watchIn)
-}
-
-// watchRoom has the client's socket watched for room to write, from the first
-// time on that there was none.
-func (c *conn) watchRoom() {
-	if c.watchesOut {
-		return
-	}
-	c.watchesOut = true
-	_ = c.loop.watch(c, client, int(c.up.src), unix.EPOLL_CTL_MOD, watchIn|unix.EPOLLOUT)
-}
-
 // readHello reads until the hello is whole, or no hello.
 func (c *conn) readHello() {
 	l := c.loop
@@ -209,57 +156,6 @@ func (c *conn) readHello() {
 	if c.state == hello {
 		c.watchClient()
 	}
-}
-
-// parse looks for the host in the bytes so far, and decides once it is known.
-func (c *conn) parse() {
-	o := c.opening
-	if o.awaitHeader && !c.parseHeader() {
-		return
-	}
-	host, err := o.parser.Parse(o.received.bytes())
-	switch {
-	case errors.Is(err, clienthello.ErrIncomplete):
-		c.growReceived()
-	case err != nil:
-		c.refuse(helloRefusal(err))
-	default:
-		o.host = host
-		c.decide()
-	}
-}
-
-// parseHeader reads the PROXY header; it reports whether the hello can follow.
-func (c *conn) parseHeader() bool {
-	o := c.opening
-	size, peer, err := readProxyHeader(o.received.bytes())
-	switch {
-	case errors.Is(err, errHeaderIncomplete):
-		c.growReceived()
-		return false
-	case err != nil:
-		c.refuse(badProxyHeader)
-		return false
-	}
-	o.awaitHeader = false
-	o.received.start += size
-	if peer.IsValid() {
-		c.client = peer
-	}
-	return c.join()
-}
-
-// growReceived makes room for more of the hello, as much again at a time: a
-// client must send what it makes the proxy hold.
-func (c *conn) growReceived() {
-	l, o := c.loop, c.opening
-	if len(o.received.space()) > 0 {
-		return
-	}
-	larger := l.buffers.get(min(2*len(o.received.data), maxReceived))
-	larger.end = copy(larger.data, o.received.bytes())
-	l.buffers.put(o.received)
-	o.received = larger
 }
 
 // decide finds the route, and whether this client may take it.
@@ -309,23 +205,6 @@ func (c *conn) connected() {
 	c.forward()
 }
 
-// firstBytes returns what the backend gets first: a PROXY header if it wants
-// one, then the client's bytes exactly as they came.
-func (c *conn) firstBytes() (*buffer, error) {
-	o := c.opening
-	version := o.targets.backend.ProxyProtocol
-	if version == routing.None {
-		received := o.received
-		o.received = nil // it is the flow's now
-		return received, nil
-	}
-	header, err := proxyHeader(version, c.client, localAddr(c.up.src), o.host)
-	if err != nil {
-		return nil, err
-	}
-	return c.loop.buffers.hold(header, o.received.bytes()), nil
-}
-
 // forward moves bytes both ways as far as they go now, and passes on the ends
 // that it meets.
 func (c *conn) forward() {
@@ -342,18 +221,17 @@ func (c *conn) forward() {
 	}
 }
 
-// carry gives one direction its turn; it reports whether the connection lives.
+// carry moves what one direction has, and passes on its end; it reports whether
+// the connection lives.
 func (c *conn) carry(f, reverse *flow) bool {
 	l := c.loop
 	if f.broken {
 		return false
 	}
-	before := f.moved
-	outcome := l.move(f)
-	c.count(f, f.moved-before)
+	outcome := c.move(f)
 	switch {
 	case outcome == failed:
-		l.move(reverse) // what a dead peer said before it died is still carried
+		c.move(reverse) // what a dead peer said before it died is still carried
 		return false
 	case outcome == ended && !f.shut:
 		f.shut = true
@@ -368,16 +246,16 @@ func (c *conn) carry(f, reverse *flow) bool {
 	return true
 }
 
-// count adds moved bytes to the cluster's traffic.
-func (c *conn) count(f *flow, n uint64) {
-	if n == 0 {
-		return
-	}
-	if f == &c.up {
+// move gives one direction its turn, and counts what it moves.
+func (c *conn) move(f *flow) outcome {
+	before := f.moved
+	outcome := c.loop.move(f)
+	if n := f.moved - before; n > 0 && f == &c.up {
 		c.traffic.up.Add(n)
-	} else {
+	} else if n > 0 {
 		c.traffic.down.Add(n)
 	}
+	return outcome
 }
 
 // expired is called when the state's time is up, or may be.
@@ -441,14 +319,4 @@ func (c *conn) end() {
 	}
 	c.state = done
 	l.free(c)
-}
-
-// dropOpening gives back what only the opening needed.
-func (c *conn) dropOpening() {
-	if c.opening == nil {
-		return
-	}
-	c.loop.buffers.put(c.opening.received)
-	c.loop.openings.put(c.opening)
-	c.opening = nil
 }

@@ -4,8 +4,8 @@
 //
 // # Reading it
 //
-//   - conn.go has the life of one connection, state by state; dial.go and
-//     refusal.go are chapters of it.
+//   - conn.go has the life of one connection, state by state; opening.go,
+//     dial.go and refusal.go are chapters of it.
 //   - flow.go moves the bytes of one direction, by copy or by splice(2).
 //   - loop.go is one thread that serves many connections by turns;
 //     acceptor.go is its share in the listeners, wheel.go its timeouts.
@@ -17,13 +17,13 @@
 //
 // Two goroutines and io.Copy are the ordinary way, and cost twice the
 // processor time a connection, 80 times the memory an idle one, and two pipes
-// a spliced one. Here an idle connection is a struct of some 300 bytes and its
-// two sockets; buffers and pipes are lent while bytes are under way.
+// a spliced one. Here an idle connection is a struct of 200 bytes and its two
+// sockets; buffers and pipes are lent while bytes are under way.
 //
 // The loops use raw system calls on descriptors that never block, and are the
 // only ones to touch their connections. Whatever may block runs elsewhere:
 // names are resolved by goroutines (resolver.go), log lines written by one
-// (journal.go); both answer through loop.post.
+// (journal.go); answers come back through loop.post.
 //
 // Linux only. It must not import Kubernetes, nor the controllers.
 package eventloop

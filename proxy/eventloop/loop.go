@@ -137,6 +137,27 @@ func (l *loop) watch(c *conn, s side, fd, op int, events uint32) unix.Errno {
 	return l.kernel.watch(l.epoll, op, fd, &event)
 }
 
+// watchClient puts the client's socket into the epoll set. Most hellos are read
+// before that is worth its call.
+func (c *conn) watchClient() {
+	if c.watched {
+		return
+	}
+	c.watched = true
+	// Should it fail, no event will come, and a timeout ends the connection.
+	_ = c.loop.watch(c, client, int(c.up.src), unix.EPOLL_CTL_ADD, watchIn)
+}
+
+// watchRoom has the client's socket watched for room to write, from the first
+// time on that there was none.
+func (c *conn) watchRoom() {
+	if c.watchesOut {
+		return
+	}
+	c.watchesOut = true
+	_ = c.loop.watch(c, client, int(c.up.src), unix.EPOLL_CTL_MOD, watchIn|unix.EPOLLOUT)
+}
+
 // patience returns how many milliseconds the next wait may take; -1: any.
 func (l *loop) patience() int {
 	if len(l.ready) > 0 {

@@ -9,6 +9,7 @@ import (
 	"net/http/httputil"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	proxyproto "github.com/pires/go-proxyproto"
@@ -36,7 +37,8 @@ func withRoute(ctx context.Context, route *routing.Route) context.Context {
 }
 
 // newForwarder returns the handler that passes a request to the HTTP port of
-// the route in its context.
+// the route in its context. WebSockets are the one upgrade there is: behind
+// another, such as h2c, a client could ask the backend for any host.
 func newForwarder(h *Handler) http.Handler {
 	proxy := &httputil.ReverseProxy{
 		Rewrite:       rewrite,
@@ -51,6 +53,9 @@ func newForwarder(h *Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w, r = withIdleTimeout(w, r, h.IdleTimeout)
+		if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+			r.Header.Del("Upgrade")
+		}
 		proxy.ServeHTTP(w, r)
 	})
 }

@@ -25,7 +25,6 @@ func FuzzTarget(f *testing.F) {
 	var live routing.Live
 	live.Store(routing.NewTable([]routing.Route{{Host: "a.is"}}))
 	handler := &redirect.Handler{Table: &live, Log: logr.Discard(), Metrics: redirect.NewMetrics()}
-	handler.Prepare()
 	f.Fuzz(func(t *testing.T, target string) {
 		request, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET " + target + " HTTP/1.1\r\nHost: a.is\r\n\r\n")))
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -31,7 +32,8 @@ type Handler struct {
 	// Metrics counts the answers. Required: see NewMetrics.
 	Metrics *Metrics
 
-	forward http.Handler
+	prepare sync.Once
+	forward http.Handler // by prepare
 }
 
 // action is what is done with a request.
@@ -42,9 +44,6 @@ const (
 	redirect
 	forward
 )
-
-// Prepare makes the handler ready to serve; it is called once.
-func (h *Handler) Prepare() { h.forward = newForwarder(h) }
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -58,6 +57,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case redirect:
 		h.redirect(w, r, host)
 	case forward:
+		h.prepare.Do(func() { h.forward = newForwarder(h) })
 		h.Metrics.count(forwarded)
 		h.forward.ServeHTTP(w, r.WithContext(withRoute(r.Context(), route)))
 	default:

@@ -94,7 +94,7 @@ func echoUpgraded(w http.ResponseWriter) {
 		return
 	}
 	defer conn.Close()
-	fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n")
+	fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
 	_, _ = io.Copy(conn, conn)
 }
 
@@ -239,7 +239,7 @@ func TestForward(t *testing.T) {
 func TestUpgrade(t *testing.T) {
 	addr := start(t, []routing.Route{{Host: "ws.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{origin(t)}}})
 	conn := connect(t, addr)
-	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: ws.is\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n")
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: ws.is\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
 	reader := bufio.NewReader(conn)
 	response, err := http.ReadResponse(reader, nil)
 	if err != nil || response.StatusCode != http.StatusSwitchingProtocols {
@@ -249,6 +249,18 @@ func TestUpgrade(t *testing.T) {
 		fmt.Fprint(conn, message)
 		if echo, err := reader.ReadString('\n'); echo != message {
 			t.Errorf("echo of %q is %q, %v", message, echo, err)
+		}
+	}
+}
+
+// TestNoOtherUpgrade asks for a protocol in which a client could name other
+// hosts, unseen.
+func TestNoOtherUpgrade(t *testing.T) {
+	addr := start(t, []routing.Route{{Host: "a.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{origin(t)}}})
+	for _, protocol := range []string{"h2c", "TLS/1.3", "websocket, h2c"} {
+		request := "GET / HTTP/1.1\r\nHost: a.is\r\nUpgrade: " + protocol + "\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: x\r\n\r\n"
+		if response, body := ask(t, addr, request); response.StatusCode != http.StatusOK {
+			t.Errorf("%s: answered %d %q", protocol, response.StatusCode, body)
 		}
 	}
 }
@@ -344,7 +356,7 @@ func TestLimits(t *testing.T) {
 func TestIdleUpgradeEnds(t *testing.T) {
 	addr := start(t, []routing.Route{{Host: "ws.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{origin(t)}}},
 		func(s *redirect.Server) { s.Handler.IdleTimeout = 100 * time.Millisecond })
-	answer := askAnything(t, addr, "GET / HTTP/1.1\r\nHost: ws.is\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n")
+	answer := askAnything(t, addr, "GET / HTTP/1.1\r\nHost: ws.is\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
 	if !strings.HasPrefix(answer, "HTTP/1.1 101") {
 		t.Errorf("answered %q", answer)
 	}

@@ -76,7 +76,6 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 func (s *Server) Serve(ctx context.Context, listeners []net.Listener) error {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	s.Handler.Prepare()
 	var requests sync.WaitGroup
 	server := s.server(base, &requests)
 
