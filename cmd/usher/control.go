@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/jovalle/usher/api/v1alpha1"
@@ -109,11 +108,19 @@ func (c *control) manage(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := mgr.Add(manager.RunnableFunc(c.noteSynced)); err != nil {
+	if err := mgr.Add(onEveryReplica(c.noteSynced)); err != nil {
 		return fmt.Errorf("add a runnable: %w", err)
 	}
 	return mgr.Start(ctx)
 }
+
+// onEveryReplica is a runnable that waits for no election: one that stands by is
+// ready too.
+type onEveryReplica func(context.Context) error
+
+func (run onEveryReplica) Start(ctx context.Context) error { return run(ctx) }
+
+func (onEveryReplica) NeedLeaderElection() bool { return false }
 
 // noteSynced runs once the caches are in sync.
 func (c *control) noteSynced(context.Context) error {
