@@ -1,0 +1,26 @@
+package nodetest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+)
+
+func goarch() string { return runtime.GOARCH }
+
+// buildImages builds usher's image as a release does, in two versions, for this architecture.
+func buildImages(ctx context.Context, dir string) ([]string, error) {
+	var archives []string
+	for _, v := range []string{version, newVersion} {
+		cmd := exec.CommandContext(ctx, "../image")
+		cmd.Env = append(os.Environ(), "DIST="+dir, "ARCHITECTURES="+goarch(), "IMAGE="+image, "VERSION="+v, "LDFLAGS=-s -w -X main.version="+v)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("building the image: %w\n%s", err, out)
+		}
+		archives = append(archives, filepath.Join(dir, "usher-"+v+".oci.tar"))
+	}
+	return archives, nil
+}
