@@ -60,9 +60,9 @@ const (
 // Parser reads the ClientHello at the start of one stream. The zero value is
 // ready for the first byte.
 type Parser struct {
-	next    uint32 // offset in the stream of the next record's header
-	message uint32 // handshake bytes in the records before it
-	size    uint32 // of the whole handshake message; 0: not known yet
+	next    int // offset in the stream of the next record's header
+	message int // handshake bytes in the records before it
+	size    int // of the whole handshake message; 0: not known yet
 }
 
 // Parse returns the host that the stream asks for, in lower case. The stream
@@ -78,8 +78,8 @@ func (p *Parser) Parse(stream []byte) (host string, err error) {
 		if err != nil {
 			return "", err
 		}
-		p.next += recordHeader + uint32(len(fragment))
-		p.message += uint32(len(fragment))
+		p.next += recordHeader + len(fragment)
+		p.message += len(fragment)
 		if p.size == 0 && p.message >= messageHeader {
 			p.size = messageHeader + messageLength(p.join(stream))
 		}
@@ -110,7 +110,7 @@ func (p *Parser) record(stream []byte) ([]byte, error) {
 	if err := p.checkFragment(fragment); err != nil {
 		return nil, err
 	}
-	if p.next+recordHeader+uint32(length) > MaxSize {
+	if p.next+recordHeader+length > MaxSize {
 		return nil, TooLong
 	}
 	if len(fragment) < length {
@@ -147,8 +147,8 @@ func (p *Parser) checkFragment(fragment []byte) error {
 }
 
 // messageLength returns the length that a message's header gives for its body.
-func messageLength(message []byte) uint32 {
-	return uint32(message[1])<<16 | uint32(message[2])<<8 | uint32(message[3])
+func messageLength(message []byte) int {
+	return int(message[1])<<16 | int(message[2])<<8 | int(message[3])
 }
 
 // join returns the handshake bytes of the records before p.next: in place
@@ -158,8 +158,8 @@ func (p *Parser) join(stream []byte) []byte {
 		return stream[recordHeader:p.next]
 	}
 	message := make([]byte, 0, p.message)
-	for at := uint32(0); at < p.next; {
-		end := at + recordHeader + uint32(binary.BigEndian.Uint16(stream[at+3:]))
+	for at := 0; at < p.next; {
+		end := at + recordHeader + int(binary.BigEndian.Uint16(stream[at+3:]))
 		message = append(message, stream[at+recordHeader:end]...)
 		at = end
 	}

@@ -180,7 +180,7 @@ func TestEveryPrefixIsIncomplete(t *testing.T) {
 	for _, size := range []int{1, 3, 4, 5, 50, 1 << 14} {
 		stream := records(named("a.techn.is"), size)
 		var p clienthello.Parser
-		for n := range len(stream) {
+		for n := range stream {
 			if got, err := p.Parse(stream[:n]); !errors.Is(err, clienthello.ErrIncomplete) {
 				t.Fatalf("records of %d: Parse of %d of %d bytes = %q, %v", size, n, len(stream), got, err)
 			}
@@ -214,7 +214,7 @@ func BenchmarkByteByByte(b *testing.B) {
 	stream := records(hello{names: []string{"a.is"}, extensions: [][]byte{padding}}.message(), 1)
 	for b.Loop() {
 		var p clienthello.Parser
-		for n := range len(stream) {
+		for n := range stream {
 			_, _ = p.Parse(stream[:n])
 		}
 	}

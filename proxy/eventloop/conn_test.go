@@ -1,6 +1,7 @@
 package eventloop
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -427,8 +428,11 @@ func transfer(from, to *net.TCPConn) error {
 	if sendErr := <-failed; sendErr != nil {
 		return sendErr
 	}
-	if err != nil || n != total || string(sent.Sum(nil)) != string(received.Sum(nil)) {
-		return fmt.Errorf("%d of %d bytes arrived, intact: %v; %v", n, total, string(sent.Sum(nil)) == string(received.Sum(nil)), err)
+	if err != nil {
+		return fmt.Errorf("after %d of %d bytes: %w", n, total, err)
+	}
+	if n != total || !bytes.Equal(sent.Sum(nil), received.Sum(nil)) {
+		return fmt.Errorf("%d of %d bytes arrived, or not intact", n, total)
 	}
 	return nil
 }

@@ -77,10 +77,10 @@ func (f *faults) kernel() kernel {
 
 // temporary fails one call in so many, for a moment.
 func (f *faults) temporary(fds ...int) unix.Errno {
-	switch {
-	case f.one():
+	if f.one() {
 		return unix.EINTR
-	case f.one():
+	}
+	if f.one() {
 		for _, fd := range fds {
 			f.announce(fd)
 		}
@@ -93,7 +93,7 @@ func (f *faults) temporary(fds ...int) unix.Errno {
 func (f *faults) watch(epoll, op, fd int, event *unix.EpollEvent) unix.Errno {
 	kept := *event
 	f.mu.Lock()
-	f.watches[fd] = func() { sysWatch(epoll, unix.EPOLL_CTL_MOD, fd, &kept) }
+	f.watches[fd] = func() { _ = sysWatch(epoll, unix.EPOLL_CTL_MOD, fd, &kept) }
 	f.mu.Unlock()
 	return sysWatch(epoll, op, fd, event)
 }
@@ -277,12 +277,12 @@ func BenchmarkKernelSeam(b *testing.B) {
 	err = raw.Control(func(fd uintptr) {
 		b.Run("direct", func(b *testing.B) {
 			for b.Loop() {
-				sysRead(int(fd), buf)
+				_, _ = sysRead(int(fd), buf)
 			}
 		})
 		b.Run("seam", func(b *testing.B) {
 			for b.Loop() {
-				k.read(int(fd), buf)
+				_, _ = k.read(int(fd), buf)
 			}
 		})
 	})

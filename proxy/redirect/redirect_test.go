@@ -150,7 +150,7 @@ func TestRedirect(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			response, body := ask(t, addr, tt.request)
-			if got := response.Header.Get("Location"); response.StatusCode != 308 || got != tt.location || body != "" {
+			if got := response.Header.Get("Location"); response.StatusCode != http.StatusPermanentRedirect || got != tt.location || body != "" {
 				t.Errorf("answered %d to %q with body %q, want 308 to %q", response.StatusCode, got, body, tt.location)
 			}
 		})
@@ -296,7 +296,7 @@ func TestProxyProtocolIn(t *testing.T) {
 	})
 	const request = "GET / HTTP/1.1\r\nHost: a.is\r\n\r\n"
 	const header = "PROXY TCP4 203.0.113.1 192.0.2.1 1000 80\r\n"
-	if response, _ := ask(t, trusting, header+request); response.StatusCode != 308 {
+	if response, _ := ask(t, trusting, header+request); response.StatusCode != http.StatusPermanentRedirect {
 		t.Errorf("the client in the header: answered %d, want 308", response.StatusCode)
 	}
 	if answer := askAnything(t, trusting, request); answer != "" {
@@ -348,7 +348,7 @@ func TestLimits(t *testing.T) {
 			t.Fatal("a closed connection still counts")
 		}
 	}
-	if response, _ := ask(t, addr, "GET / HTTP/1.1\r\nHost: a.is\r\n\r\n"); response.StatusCode != 308 {
+	if response, _ := ask(t, addr, "GET / HTTP/1.1\r\nHost: a.is\r\n\r\n"); response.StatusCode != http.StatusPermanentRedirect {
 		t.Errorf("answered %d after the first had left", response.StatusCode)
 	}
 }

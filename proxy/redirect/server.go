@@ -92,7 +92,9 @@ func (s *Server) Serve(ctx context.Context, listeners []net.Listener) error {
 	}
 	s.drain(server, &requests, cancel)
 	for range running {
-		<-failed
+		if closed := <-failed; err == nil && !errors.Is(closed, http.ErrServerClosed) {
+			err = closed
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("serve plain HTTP: %w", err)
