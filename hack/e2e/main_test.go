@@ -20,8 +20,8 @@ import (
 // on is the stage that all tests share; each has hosts of its own.
 var on *stage.Stage
 
-// stateDir is where usher keeps its snapshot.
-var stateDir string
+// program is usher's, and stateDir is where it keeps its snapshot.
+var program, stateDir string
 
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
@@ -35,7 +35,7 @@ func run(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	stateDir = filepath.Join(dir, "state")
-	program := filepath.Join(dir, "usher")
+	program = filepath.Join(dir, "usher")
 	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/usher").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building usher: %v\n%s", err, out)
 		return 1
