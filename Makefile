@@ -62,6 +62,10 @@ bench: build ## Measure usher beside other proxies, into dist/bench (30 minutes;
 bench-memory: testbed ## Measure the memory that 20,000 Ingresses take (5 minutes)
 	@go run ./hack/bench/memory
 
+.PHONY: bench-speed
+bench-speed: testbed build ## Measure how fast usher follows its members, with 1,000 and 10,000 hosts (10 minutes)
+	@go run ./hack/bench/speed
+
 .PHONY: bench-peers
 bench-peers: ## Install the proxies that bench compares, from Debian (needs root)
 	@apt-get install --yes --no-install-recommends haproxy nginx-light libnginx-mod-stream sniproxy
