@@ -31,7 +31,7 @@ func removeTraefikCRDs(t *testing.T, cluster *testbed.Cluster) {
 	t.Helper()
 	names, err := cluster.Kubectl(t.Context(), "get", "crds", "-o", "name")
 	must(t, err)
-	for _, name := range strings.Fields(names) {
+	for name := range strings.FieldsSeq(names) {
 		if strings.Contains(name, "traefik") {
 			_, err := cluster.Kubectl(t.Context(), "delete", name)
 			must(t, err)

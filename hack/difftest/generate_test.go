@@ -94,12 +94,12 @@ func (g *generator) wildcard() string { return g.pick("*.x.io", "*.b.x.io", "*.y
 
 // one writes a matcher of one value.
 func one(matcher string, value func(*generator) string) func(*generator) string {
-	return func(g *generator) string { return fmt.Sprintf("%s(`%s`)", matcher, value(g)) }
+	return func(g *generator) string { return fmt.Sprintf("%s(%#q)", matcher, value(g)) }
 }
 
 // two writes a matcher of two values, which Traefik 2 has.
 func two(matcher string, value func(*generator) string) func(*generator) string {
-	return func(g *generator) string { return fmt.Sprintf("%s(`%s`, %q)", matcher, value(g), value(g)) }
+	return func(g *generator) string { return fmt.Sprintf("%s(%#q, %q)", matcher, value(g), value(g)) }
 }
 
 // expression writes one of some regular expressions.

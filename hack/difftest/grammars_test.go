@@ -21,7 +21,7 @@ func hosts(matcher, regexp string, regexps func(*generator) string) []func(*gene
 
 func hostsV2(matcher, regexp string) []func(*generator) string {
 	return append(hosts(matcher, regexp, templatesV2),
-		two(matcher, (*generator).name), two(matcher, (*generator).name), two(regexp, templatesV2))
+		two(matcher, (*generator).name), two(regexp, templatesV2))
 }
 
 var httpV3 = grammar{
@@ -46,7 +46,7 @@ var tcpV3 = grammar{
 	syntax:     "v3",
 	hosts:      hosts("HostSNI", "HostSNIRegexp", regexpsV3),
 	conditions: []string{"ALPN(`k%d`)"},
-	most:       2,
+	most:       1,
 	invalid:    []string{"HostSNI(`a.x.io`, `b.x.io`)", "Host(`a.x.io`)", "HostSNI(`a x.io`)", "ALPN(`acme-tls/1`)", "ClientIP(`a`)", "HostSNIRegexp(`(`)"},
 }
 
@@ -54,7 +54,7 @@ var tcpV2 = grammar{
 	syntax:     "v2",
 	hosts:      hostsV2("HostSNI", "HostSNIRegexp"),
 	conditions: []string{"ALPN(`k%d`)", "ALPN(`k%d`, `never`)"},
-	most:       2,
+	most:       1,
 	invalid:    []string{"HostSNI(`*.x.io`)", "HostSNI()", "HostSNI(`a/x.io`)", "HostSNIRegexp(`{a`)", "Host(`a.x.io`)"},
 }
 

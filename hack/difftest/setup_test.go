@@ -28,15 +28,15 @@ var plan = []struct {
 	grammar grammar
 	objects int
 }{
-	{source.KindIngressRoute, httpV3, 140},
-	{source.KindIngressRoute, httpV2, 70},
-	{source.KindIngressRoute, unsaid(httpV3), 50},
-	{source.KindIngressRouteTCP, tcpV3, 60},
-	{source.KindIngressRouteTCP, tcpV2, 40},
-	{source.KindIngressRouteTCP, unsaid(tcpV3), 20},
+	{source.KindIngressRoute, httpV3, 110},
+	{source.KindIngressRoute, httpV2, 50},
+	{source.KindIngressRoute, unsaid(httpV3), 40},
+	{source.KindIngressRouteTCP, tcpV3, 50},
+	{source.KindIngressRouteTCP, tcpV2, 30},
+	{source.KindIngressRouteTCP, unsaid(tcpV3), 15},
 }
 
-const ingresses = 40
+const ingresses = 30
 
 // generate makes the objects of the plan, with the apps that they serve.
 func generate(t *testing.T, cluster *testbed.Cluster) []*subject {

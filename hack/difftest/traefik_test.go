@@ -101,7 +101,11 @@ func (o *oracle) askTLS(ctx context.Context, s *subject, host string, fulfilled 
 		return false, err
 	}
 	defer conn.Close()
-	err = tls.Client(conn, &tls.Config{ServerName: host, NextProtos: protocols, InsecureSkipVerify: true}).HandshakeContext(ctx)
+	config := &tls.Config{
+		ServerName: host, NextProtos: protocols, InsecureSkipVerify: true,
+		CurvePreferences: []tls.CurveID{tls.X25519}, // the cheapest: it is done thousands of times
+	}
+	err = tls.Client(conn, config).HandshakeContext(ctx)
 	var remote *net.OpError // of a TLS alert: its own type is not exported
 	if errors.As(err, &remote) && remote.Err.Error() == noApplicationProtocol.Error() {
 		return false, nil

@@ -28,7 +28,10 @@ import (
 
 var members = []string{"hades", "illmatic"}
 
-func main() {
+func main() { os.Exit(run()) }
+
+// run returns the exit status.
+func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	objects := flag.Int("ingresses", 20_000, "how many Ingresses there are, over both members")
@@ -36,14 +39,15 @@ func main() {
 	hold := flag.String("hold", "", "hold the members' caches as `usher` or plain does, and report: what a child is told")
 	flag.Parse()
 	ctrl.SetLogger(logr.Discard()) // else its clients complain
-	run := func() error { return compare(ctx, *objects, *annotated) }
+	task := func() error { return compare(ctx, *objects, *annotated) }
 	if *hold != "" {
-		run = func() error { return report(ctx, *hold, flag.Args()) }
+		task = func() error { return report(ctx, *hold, flag.Args()) }
 	}
-	if err := run(); err != nil {
+	if err := task(); err != nil {
 		fmt.Fprintln(os.Stderr, "memory:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 // figures are what a holder reports, as JSON.
