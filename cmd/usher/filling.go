@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"sync/atomic"
+	"sync"
 
 	"github.com/go-logr/logr"
 
@@ -15,17 +15,28 @@ import (
 
 // filling is the routing table as a feed sees it.
 type filling struct {
-	table  *routing.Live
-	log    logr.Logger
-	filled atomic.Bool
+	table *routing.Live
+	log   logr.Logger
+
+	first chan struct{} // closed when the table was filled first
+	once  sync.Once
 }
+
+func newFilling(table *routing.Live, log logr.Logger) *filling {
+	return &filling{table: table, log: log, first: make(chan struct{})}
+}
+
+// filled is closed when the table was filled first.
+func (f *filling) filled() <-chan struct{} { return f.first }
 
 // ready returns an error until the table was filled first.
 func (f *filling) ready() error {
-	if !f.filled.Load() {
+	select {
+	case <-f.first:
+		return nil
+	default:
 		return errors.New("the routing table has not been filled yet")
 	}
-	return nil
 }
 
 // fill builds the table from objects and swaps it in.
@@ -35,7 +46,7 @@ func (f *filling) fill(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberC
 		f.log.Error(problem, "Left a host out of the routing table")
 	}
 	f.table.Store(table)
-	f.filled.Store(true)
+	f.once.Do(func() { close(f.first) })
 }
 
 // files is the feed from a directory of manifests.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -39,6 +40,8 @@ type runOptions struct {
 	manifests   string
 	trusted     []string // --proxy-protocol-from
 	server      proxy.Server
+
+	listens atomic.Bool // the proxy does
 }
 
 func runCommand() *cobra.Command {
@@ -143,32 +146,59 @@ func (o *runOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	adminServer := &admin.Server{Listen: o.admin, Ready: feed.ready, Metrics: metrics.Registry}
+	adminServer := &admin.Server{Listen: o.admin, Ready: func() error { return o.ready(feed) }, Metrics: metrics.Registry}
 	if err := adminServer.Bind(); err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx)) // it says that usher drains, and ends by itself
 	defer stopAdmin()
+	started := func() {
+		log.Info("Started", "version", version, "https", o.server.HTTPSAddrs(), "http", o.server.HTTPAddrs(), "admin", adminServer.Addrs())
+	}
 	if o.proxy {
 		o.server.Table, o.server.Log = table, log.WithName("proxy")
-		if err := o.server.Listen(); err != nil {
-			return err
-		}
-		if err := metrics.Registry.Register(o.server.Collector()); err != nil {
-			return fmt.Errorf("register the proxy's metrics: %w", err)
-		}
-		group.Go(func() error { defer stopAdmin(); return o.server.Serve(ctx) })
+		group.Go(func() error { defer stopAdmin(); return o.serve(ctx, feed, started) })
 	} else {
 		context.AfterFunc(ctx, stopAdmin)
+		started()
 	}
 	context.AfterFunc(ctx, adminServer.Drain)
 	group.Go(func() error { return feed.run(ctx) })
 	group.Go(func() error { return adminServer.Serve(adminCtx) })
-	log.Info("Started", "version", version, "https", o.server.HTTPSAddrs(), "http", o.server.HTTPAddrs(), "admin", adminServer.Addrs())
 	err = group.Wait()
 	log.Info("Stopped")
 	return err
+}
+
+// serve runs the proxy. It listens once the table is filled: until then it would
+// refuse clients that a process which shares the addresses still serves.
+func (o *runOptions) serve(ctx context.Context, feed feed, started func()) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-feed.filled():
+	}
+	if err := o.server.Listen(); err != nil {
+		return err
+	}
+	if err := metrics.Registry.Register(o.server.Collector()); err != nil {
+		return fmt.Errorf("register the proxy's metrics: %w", err)
+	}
+	o.listens.Store(true)
+	started()
+	return o.server.Serve(ctx)
+}
+
+// ready returns what usher still waits for before it serves, or nil.
+func (o *runOptions) ready(feed feed) error {
+	if err := feed.ready(); err != nil {
+		return err
+	}
+	if o.proxy && !o.listens.Load() {
+		return errors.New("the proxy does not listen yet")
+	}
+	return nil
 }
 
 // feed is what fills the routing table: the edge cluster, or files.
@@ -177,11 +207,13 @@ type feed interface {
 	run(ctx context.Context) error
 	// ready returns what the table still waits for, or nil.
 	ready() error
+	// filled is closed when the table was filled first.
+	filled() <-chan struct{}
 }
 
 // feed returns the feed that the flags ask for.
 func (o *runOptions) feed(table *routing.Live, log logr.Logger) (feed, error) {
-	filling := &filling{table: table, log: log}
+	filling := newFilling(table, log)
 	if o.manifests != "" {
 		return &files{filling: filling, dir: o.manifests}, nil
 	}
