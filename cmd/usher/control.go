@@ -20,6 +20,14 @@ import (
 // leaseName is the Lease by which replicas elect the one that writes.
 const leaseName = "usher"
 
+// A leader that was killed is followed by another after leaseDuration and two
+// retries at most; one that ends in order hands over at once.
+const (
+	leaseDuration = 10 * time.Second
+	renewDeadline = 7 * time.Second
+	retryPeriod   = 1 * time.Second
+)
+
 // control is the feed from the edge cluster: it runs the reconcilers. A
 // controller-runtime manager that fails, for want of an API server or because its
 // lease was lost, is replaced by a new one: the proxy beside it serves on from
@@ -94,6 +102,9 @@ func (c *control) manage(ctx context.Context) error {
 		LeaderElectionID:              leaseName,
 		LeaderElectionNamespace:       c.options.namespace,
 		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 new(leaseDuration),
+		RenewDeadline:                 new(renewDeadline),
+		RetryPeriod:                   new(retryPeriod),
 	})
 	if err != nil {
 		return fmt.Errorf("make a manager: %w", err)
