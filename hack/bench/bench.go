@@ -64,9 +64,9 @@ func newBench(ctx context.Context, o *options) (*bench, error) {
 // newReport returns a report without tables.
 func newReport(o *options) (*results.Report, error) {
 	machine, err := thisMachine()
-	report := &results.Report{Started: time.Now(), Machine: machine, Versions: map[string]string{}, Rounds: 7, Size: fullSize}
+	report := &results.Report{Started: time.Now(), Machine: machine, Versions: map[string]string{}, Rounds: fullRounds, Size: fullSize}
 	if o.quick {
-		report.Rounds, report.Size = 3, quickSize
+		report.Rounds, report.Size = quickRounds, quickSize
 	}
 	if o.rounds > 0 {
 		report.Rounds = o.rounds
@@ -74,16 +74,22 @@ func newReport(o *options) (*results.Report, error) {
 	return report, err
 }
 
+// How often each test is run.
+const (
+	fullRounds  = 5
+	quickRounds = 3
+)
+
 // What a run of each test does: fullSize for figures to keep, quickSize to see
 // whether a change was for the better.
 var (
 	fullSize = workload.Size{
-		Connections: 12_000, TLSConnections: 3000, Concurrency: 32,
-		Streams: 4, StreamBytes: 800e6, Idle: 10_000, RoundTrips: 15_000,
+		Connections: 6000, TLSConnections: 1500, Concurrency: 32,
+		Streams: 4, StreamBytes: 500e6, Idle: 10_000, RoundTrips: 8000,
 	}
 	quickSize = workload.Size{
-		Connections: 4000, TLSConnections: 800, Concurrency: 32,
-		Streams: 4, StreamBytes: 200e6, Idle: 10_000, RoundTrips: 3000,
+		Connections: 4000, TLSConnections: 1000, Concurrency: 32,
+		Streams: 4, StreamBytes: 300e6, Idle: 10_000, RoundTrips: 3000,
 	}
 )
 
@@ -153,6 +159,12 @@ func freePort(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("find a free port: %w", err)
 	}
 	return listener.Addr().(*net.TCPAddr).Port, listener.Close()
+}
+
+// freeAddress returns a loopback address that nothing listens on.
+func freeAddress(ctx context.Context) (string, error) {
+	port, err := freePort(ctx)
+	return fmt.Sprintf("127.0.0.1:%d", port), err
 }
 
 func (b *bench) noteVersions(ctx context.Context, t test) {

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/jovalle/usher/hack/bench/peer"
 	"github.com/jovalle/usher/hack/bench/results"
+	"github.com/jovalle/usher/hack/bench/usage"
 	"github.com/jovalle/usher/hack/bench/workload"
 )
 
@@ -75,11 +77,13 @@ func (b *bench) one(ctx context.Context, work string, p *peer.Peer, hosts int) (
 	}
 	target := workload.Target{Address: b.backends[0].String(), Hosts: site.Hosts, Parties: b.parties(nil)}
 	if !p.IsDirect() {
-		port, err := freePort(ctx)
-		if err != nil {
+		var err error
+		if site.Listen, err = freeAddress(ctx); err != nil {
 			return nil, err
 		}
-		site.Listen = fmt.Sprintf("127.0.0.1:%d", port)
+		if site.Admin, err = freeAddress(ctx); err != nil {
+			return nil, err
+		}
 		proxy, err := b.start(ctx, p, site)
 		if err != nil {
 			return nil, err
@@ -92,13 +96,47 @@ func (b *bench) one(ctx context.Context, work string, p *peer.Peer, hosts int) (
 	return workload.Tests[work](ctx, target, b.sizeFor(p))
 }
 
-// start starts a proxy, and waits until it serves the last of its hosts.
+// start starts a proxy, and waits until it serves the last of its hosts and has
+// nothing left to do: what a start costs is not what is measured.
 func (b *bench) start(ctx context.Context, p *peer.Peer, site peer.Site) (*peer.Running, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	return p.Start(ctx, site, func(ctx context.Context) error {
+	proxy, err := p.Start(ctx, site, func(ctx context.Context) error {
 		return workload.Probe(ctx, site.Listen, site.Hosts[len(site.Hosts)-1])
 	})
+	if err != nil {
+		return nil, err
+	}
+	if err := awaitCalm(ctx, b.parties(proxy)); err != nil {
+		proxy.Stop()
+		return nil, fmt.Errorf("%s has no rest after its start: %w", p.Name, err)
+	}
+	return proxy, nil
+}
+
+// A proxy is calm when it uses less than calmShare of a processor for calmTime.
+const (
+	calmTime  = 300 * time.Millisecond
+	calmShare = 0.02
+)
+
+func awaitCalm(ctx context.Context, parties usage.Parties) error {
+	before, err := usage.ReadCPU(parties)
+	for err == nil {
+		began := time.Now()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(calmTime):
+		}
+		var now usage.CPU
+		now, err = usage.ReadCPU(parties)
+		if err == nil && float64(now.Proxy-before.Proxy) < calmShare*float64(time.Since(began)) {
+			return nil
+		}
+		before = now
+	}
+	return err
 }
 
 // spareDescriptors are left to what is not a connection.

@@ -62,6 +62,7 @@ var (
 		{Key: workload.User, Title: "user memory, bytes", Scale: 1, Ratio: true},
 		{Key: workload.Kernel, Title: "kernel memory added, bytes", Scale: 1, Added: true, Ratio: true},
 		{Key: workload.Descriptors, Title: "descriptors", Scale: 1, Ratio: true},
+		{Key: workload.Whole, Title: "user memory in all, MB", Scale: 1e-6},
 		{Key: workload.Connections, Title: "connections", Scale: 1},
 	}
 	hostsColumns = []results.Column{
@@ -87,6 +88,9 @@ func (o *options) selected(self string) []test {
 		{name: "threads", title: "Short connections, one thread each", work: "hello", reference: haproxyOneThread, columns: shortColumns, proxies: threads},
 		{name: "features", title: "Short connections, by what usher is asked to do", work: "hello", reference: usher, columns: shortColumns, proxies: features},
 	}
+	if o.quick && o.tests == "" {
+		tests = tests[:6]
+	}
 	return slices.DeleteFunc(tests, func(t test) bool { return !listed(o.tests, t.name) })
 }
 
@@ -101,11 +105,12 @@ func (o *options) peers(self string) []peer.Peer {
 		{Name: peer.Direct, Descriptors: 1},
 		peer.Usher(usher, o.usher, peer.UsherOptions{}),
 		peer.HAProxy(haproxy, 0),
-		peer.Nginx(),
-		peer.SNIProxy(),
 		peer.Baseline(self, baselineCommand),
 	}
-	if o.traefik != "" {
+	if !o.quick {
+		all = append(all, peer.Nginx(), peer.SNIProxy())
+	}
+	if !o.quick && o.traefik != "" {
 		all = append(all, peer.Traefik(o.traefik))
 	}
 	return slices.DeleteFunc(all, func(p peer.Peer) bool { return !listed(o.proxies, p.Name) })

@@ -21,6 +21,7 @@ import (
 type Site struct {
 	Dir      string // for configurations and logs
 	Listen   string // the proxy's address, as host:port
+	Admin    string // where it may serve its metrics
 	Hosts    []string
 	Backends []Address
 }
@@ -75,6 +76,10 @@ type Peer struct {
 	// version prints the program's version.
 	version []string
 
+	// warm has the proxy do once what it does in any service, that what this
+	// takes is not counted as a connection's; nil where there is nothing.
+	warm func(context.Context, Site) error
+
 	// command writes the configuration of a site and returns what serves it in
 	// the foreground. It is nil for Direct.
 	command func(Site) (process.Command, error)
@@ -112,7 +117,11 @@ func (p *Peer) Start(ctx context.Context, site Site, probe func(context.Context)
 		return nil, err
 	}
 	running := &Running{started}
-	if err := started.AwaitReady(ctx, probe); err != nil {
+	err = started.AwaitReady(ctx, probe)
+	if err == nil && p.warm != nil {
+		err = p.warm(ctx, site)
+	}
+	if err != nil {
 		running.Stop()
 		return nil, err
 	}

@@ -29,7 +29,7 @@ func stream(ctx context.Context, t Target, number int, o order) error {
 		return err
 	}
 	defer conn.Close()
-	if _, err := conn.Write(o.hello(t.Hosts[number%len(t.Hosts)])); err != nil {
+	if _, err := conn.Write(o.hello(t.host(number))); err != nil {
 		return err
 	}
 	if o.mode == down {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/jovalle/usher/hack/bench/usage"
@@ -14,7 +15,8 @@ const (
 	// so that what it takes once does not count.
 	warmUp = 256
 
-	// settle is how long idle connections rest before their memory is read.
+	// settle is how long a proxy rests before its memory is read, without and
+	// with idle connections.
 	settle = 2 * time.Second
 )
 
@@ -27,11 +29,12 @@ func idle(ctx context.Context, t Target, s Size) (Sample, error) {
 			return nil, fmt.Errorf("warm up: %w", err)
 		}
 	}
+	time.Sleep(settle)
 	before, err := usage.ReadMemory(t.Parties)
 	if err != nil {
 		return nil, err
 	}
-	conns, err := openIdle(ctx, t, s.Idle)
+	conns, err := openIdle(ctx, t, s)
 	defer abort(conns)
 	if err != nil {
 		return nil, err
@@ -41,33 +44,29 @@ func idle(ctx context.Context, t Target, s Size) (Sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	each := 1 / float64(s.Idle)
-	sample := Sample{Connections: float64(s.Idle), Kernel: float64(after.Kernel-before.Kernel) * each}
+	share := 1 / float64(s.Idle)
+	sample := Sample{Connections: float64(s.Idle), Kernel: float64(after.Kernel-before.Kernel) * share}
 	if len(t.Parties.Proxy) > 0 {
-		sample[User] = float64(after.User-before.User) * each
-		sample[Descriptors] = float64(after.Descriptors-before.Descriptors) * each
+		sample[User] = float64(after.User-before.User) * share
+		sample[Descriptors] = float64(after.Descriptors-before.Descriptors) * share
+		sample[Whole] = float64(after.User)
 	}
 	return sample, nil
 }
 
 // openIdle returns the connections that it opened, also with an error.
-func openIdle(ctx context.Context, t Target, count int) ([]*net.TCPConn, error) {
-	conns := make([]*net.TCPConn, 0, count)
-	for i := range count {
-		conn, err := dial(ctx, t.Address, i)
-		if err != nil {
-			return conns, fmt.Errorf("connection %d: %w", i, err)
+func openIdle(ctx context.Context, t Target, s Size) ([]*net.TCPConn, error) {
+	conns := make([]*net.TCPConn, s.Idle)
+	err := each(ctx, s.Idle, s.Concurrency, func(ctx context.Context, i int) (err error) {
+		if conns[i], err = dial(ctx, t.Address, i); err != nil {
+			return err
 		}
-		conns = append(conns, conn)
-		_, err = conn.Write(order{mode: rest}.hello(t.Hosts[i*stride%len(t.Hosts)]))
-		if err == nil {
-			err = discardBytes(conn, 1)
+		if _, err := conns[i].Write(order{mode: rest}.hello(t.host(i))); err != nil {
+			return err
 		}
-		if err != nil {
-			return conns, fmt.Errorf("connection %d: %w", i, err)
-		}
-	}
-	return conns, nil
+		return discardBytes(conns[i], 1)
+	})
+	return slices.DeleteFunc(conns, func(c *net.TCPConn) bool { return c == nil }), err
 }
 
 // abort resets connections: they leave no TIME_WAIT sockets to the next test.

@@ -49,9 +49,6 @@ func tlsExchange(conn *net.TCPConn, host string) error {
 	return err
 }
 
-// stride takes the hosts of a table out of order; it is prime.
-const stride = 7919
-
 // short makes count connections, so many at once.
 func short(ctx context.Context, t Target, count, concurrency int, exchange func(*net.TCPConn, string) error) (Sample, error) {
 	took := make([]time.Duration, count)
@@ -59,21 +56,12 @@ func short(ctx context.Context, t Target, count, concurrency int, exchange func(
 	if err != nil {
 		return nil, err
 	}
-	var next atomic.Int64
-	group, ctx := errgroup.WithContext(ctx)
-	for range concurrency {
-		group.Go(func() error {
-			for i := int(next.Add(1)) - 1; i < count && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				began := time.Now()
-				if err := one(ctx, t.Address, t.Hosts[i*stride%len(t.Hosts)], i, exchange); err != nil {
-					return fmt.Errorf("connection %d: %w", i, err)
-				}
-				took[i] = time.Since(began)
-			}
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
+	err = each(ctx, count, concurrency, func(ctx context.Context, i int) error {
+		began := time.Now()
+		defer func() { took[i] = time.Since(began) }()
+		return one(ctx, t.Address, t.host(i), i, exchange)
+	})
+	if err != nil {
 		return nil, err
 	}
 	sample, err := meter.stop(float64(count))
@@ -91,6 +79,24 @@ func one(ctx context.Context, address, host string, number int, exchange func(*n
 	}
 	defer conn.Close()
 	return exchange(conn, host)
+}
+
+// each calls do with the numbers below count, for so many at once, until one
+// fails.
+func each(ctx context.Context, count, concurrency int, do func(ctx context.Context, i int) error) error {
+	var next atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	for range concurrency {
+		group.Go(func() error {
+			for i := int(next.Add(1)) - 1; i < count && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				if err := do(ctx, i); err != nil {
+					return fmt.Errorf("connection %d: %w", i, err)
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
 }
 
 // addQuantiles adds P50 and P99, and sorts the durations.

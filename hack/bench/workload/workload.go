@@ -19,6 +19,12 @@ type Target struct {
 	Parties usage.Parties
 }
 
+// host returns the host of connection number i, out of the table's order.
+func (t *Target) host(i int) string {
+	const stride = 7919 // prime
+	return t.Hosts[i*stride%len(t.Hosts)]
+}
+
 // Size is how much work each test does.
 type Size struct {
 	Connections    int   // short connections
@@ -43,6 +49,7 @@ const (
 	P99         = "p99"         // and 99th percentile
 	Connections = "connections" // that were open at once
 	User        = "user"        // the proxy's own memory a connection
+	Whole       = "whole"       // the proxy's own memory in all
 	Kernel      = "kernel"      // the kernel's, for all ends of it
 	Descriptors = "descriptors" // of the proxy a connection
 )
