@@ -27,7 +27,7 @@ import (
 )
 
 const (
-	hostWorkers = 4               // hosts decided about at once
+	hostWorkers = 16              // hosts decided about at once
 	countEvery  = 1 * time.Second // how often a member's hosts are counted while they change
 	retryFirst  = 20 * time.Millisecond
 	retryCap    = 5 * time.Second

@@ -15,8 +15,9 @@ import (
 
 // filling is the routing table as a feed sees it.
 type filling struct {
-	table *routing.Live
-	log   logr.Logger
+	table   *routing.Live
+	log     logr.Logger
+	builder routetable.Builder
 
 	first chan struct{} // closed when the table was filled first
 	once  sync.Once
@@ -41,7 +42,7 @@ func (f *filling) ready() error {
 
 // fill builds the table from objects and swaps it in.
 func (f *filling) fill(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) {
-	table, problems := routetable.Build(hosts, clusters)
+	table, problems := f.builder.Build(hosts, clusters)
 	for _, problem := range problems {
 		f.log.Error(problem, "Left a host out of the routing table")
 	}

@@ -10,8 +10,6 @@ import (
 	"net/netip"
 	"strconv"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/proxy/routing"
 )
@@ -21,31 +19,6 @@ const (
 	defaultHTTPSPort = 443
 	defaultHTTPPort  = 80
 )
-
-// Build returns the table of all hosts that are accepted and have a backend
-// with an address. It also returns what keeps an accepted host out of the table,
-// an error a host, each naming the object and the field.
-func Build(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) (*routing.Table, []error) {
-	byName := map[string]*v1alpha1.MemberCluster{} // name → cluster
-	for i := range clusters {
-		byName[clusters[i].Name] = &clusters[i]
-	}
-	var routes []routing.Route
-	var problems []error
-	for i := range hosts {
-		if !meta.IsStatusConditionTrue(hosts[i].Status.Conditions, v1alpha1.ConditionAccepted) {
-			continue
-		}
-		route, err := routeOf(&hosts[i], byName)
-		switch {
-		case err != nil:
-			problems = append(problems, fmt.Errorf("ExposedHost %s: %w", hosts[i].Name, err))
-		case len(route.Backends) > 0:
-			routes = append(routes, route)
-		}
-	}
-	return routing.NewTable(routes), problems
-}
 
 func routeOf(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (routing.Route, error) {
 	host, err := routing.ParseHost(eh.Spec.Host)
