@@ -2,4 +2,4 @@
 
 package eventloop
 
-const defaultScripts = 2500
+const defaultScripts = 2000
