@@ -31,9 +31,10 @@ func TestChromium(t *testing.T) {
 // browse returns the page that Chromium shows for a host of usher's.
 func browse(t *testing.T, chromium, host string) string {
 	t.Helper()
+	//nolint:usetesting // Chromium's helpers may still write for a moment, which TempDir would not forgive
 	profile, err := os.MkdirTemp("", "usher-e2e-browser-")
 	must(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(profile) }) // its helpers may still write for a moment
+	t.Cleanup(func() { _ = os.RemoveAll(profile) })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	page, err := exec.CommandContext(ctx, chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",

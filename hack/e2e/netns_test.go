@@ -37,7 +37,7 @@ func TestMemberBehindACutCableKeepsItsHosts(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	must(t, os.WriteFile(file, []byte(kubeconfig), 0o600))
 	wrapper := filepath.Join(t.TempDir(), "usher")
-	must(t, os.WriteFile(wrapper, fmt.Appendf(nil, "#!/bin/sh\nexec ip netns exec %s %s \"$@\"\n", near, program), 0o700)) //nolint:gosec // a program
+	must(t, os.WriteFile(wrapper, fmt.Appendf(nil, "#!/bin/sh\nexec ip netns exec %s %s \"$@\"\n", near, program), 0o700))
 	usher, err := stage.Begin(on.Bed, "usher-by-cable", wrapper, edge, "--kubeconfig", file)
 	must(t, err)
 	t.Cleanup(usher.Kill)
@@ -81,7 +81,7 @@ func layCable(t *testing.T) (near, far string) {
 		if out, err := exec.CommandContext(t.Context(), "ip", "netns", "add", name).CombinedOutput(); err != nil {
 			t.Skipf("no network namespace can be made here: %s", out)
 		}
-		t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", name).Run() }) //nolint:noctx // the test's context has ended
+		t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", name).Run() })
 		ip(t, "-n", name, "link", "set", "lo", "up")
 	}
 	ip(t, "-n", near, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", far)

@@ -1,6 +1,7 @@
 package nodetest
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -208,7 +209,7 @@ func receive(conn net.Conn) error {
 	if _, err := io.ReadFull(conn, got); err != nil {
 		return err
 	}
-	if string(got) != string(transferred) {
+	if !bytes.Equal(got, transferred) {
 		return errors.New("the bytes are others than were sent")
 	}
 	return nil

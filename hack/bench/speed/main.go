@@ -25,8 +25,6 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
 	var b bench
 	sizes := flag.String("hosts", "1000,10000", "how many hosts are exposed, one run each, rising")
 	flag.IntVar(&b.changes, "changes", 200, "how many single changes are timed")
@@ -34,7 +32,10 @@ func main() {
 	flag.BoolVar(&b.keepLogs, "keep-logs", false, "leave the logs of all servers")
 	flag.Parse()
 	ctrl.SetLogger(logr.Discard()) // else its clients complain
-	if err := b.run(ctx, *sizes); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := b.run(ctx, *sizes)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "speed:", err)
 		os.Exit(1)
 	}

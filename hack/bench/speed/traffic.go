@@ -64,7 +64,6 @@ func selfSigned() (tls.Certificate, error) {
 func connect(ctx context.Context, usher netip.AddrPort, host string) error {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	//nolint:gosec // the stand-in's certificate is nobody's
 	dialer := tls.Dialer{Config: &tls.Config{ServerName: host, InsecureSkipVerify: true}}
 	conn, err := dialer.DialContext(ctx, "tcp", usher.String())
 	if err != nil {
