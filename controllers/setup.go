@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -51,10 +52,19 @@ func Scheme() *runtime.Scheme {
 func CacheOptions(namespace string) cache.Options {
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
-		NewInformer:      informer.New(nil),
+		NewInformer:      informer.New(logFailure),
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Secret{}: {Namespaces: map[string]cache.Config{namespace: {}}},
 		},
+	}
+}
+
+// logFailure says what of the edge cluster cannot be read: the informer asks again
+// for ever, and nobody else would tell of an API server that is away, or of a
+// missing role.
+func logFailure(kind runtime.Object, err error) {
+	if err != nil {
+		ctrl.Log.WithName("edge").Error(err, "Cannot read the edge cluster, and ask again", "kind", fmt.Sprintf("%T", kind))
 	}
 }
 
