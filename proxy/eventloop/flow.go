@@ -10,8 +10,10 @@ const (
 	readBytes = 64 << 10
 
 	// turnBytes bounds what one direction moves before other connections have
-	// their turn.
-	turnBytes = 1 << 20
+	// their turn: about a millisecond's work. With 1 MiB a byte of several
+	// streams costs a quarter more: what is drained at one go is still in the
+	// processor's caches.
+	turnBytes = 4 << 20
 
 	// bulkBytes tells a stream from a conversation: a direction is spliced
 	// after a read that fills the shared buffer, until a splice brings less
@@ -51,8 +53,7 @@ const (
 // move moves bytes from source to sink until either has to be waited for, or
 // the turn is over.
 func (l *loop) move(f *flow) outcome {
-	for budget := turnBytes; budget > 0; {
-		var n int
+	for before := f.moved; f.moved-before < turnBytes; {
 		var errno unix.Errno
 		switch {
 		case f.owing() && !f.writable:
@@ -64,12 +65,11 @@ func (l *loop) move(f *flow) outcome {
 		case !f.readable || !f.writable:
 			return waiting
 		default:
-			n, errno = l.take(f)
+			errno = l.take(f)
 		}
 		if errno != 0 && errno != unix.EINTR {
 			return failed
 		}
-		budget -= n
 	}
 	return unfinished
 }
@@ -78,7 +78,7 @@ func (l *loop) move(f *flow) outcome {
 func (f *flow) owing() bool { return f.rest != nil || f.pipe != nil }
 
 // take moves bytes from the source, and on to the sink as far as it has room.
-func (l *loop) take(f *flow) (int, unix.Errno) {
+func (l *loop) take(f *flow) unix.Errno {
 	if f.bulk {
 		if p := l.pipes.borrow(); p != nil {
 			return l.takeSpliced(f, p)
@@ -88,18 +88,18 @@ func (l *loop) take(f *flow) (int, unix.Errno) {
 	switch {
 	case errno == unix.EAGAIN:
 		f.readable = false
-		return 0, 0
+		return 0
 	case errno != 0:
-		return 0, errno
+		return errno
 	case n == 0:
 		f.ended = true
-		return 0, 0
+		return 0
 	}
 	// Less than asked for is all there was; more will come with an event.
 	f.bulk = n == len(l.scratch)
 	f.ended = f.final && !f.bulk
 	f.readable = f.bulk || f.closing
-	return n, l.pass(f, l.scratch[:n])
+	return l.pass(f, l.scratch[:n])
 }
 
 // pass writes data that was just read, and keeps what the sink does not take.
@@ -125,12 +125,12 @@ func (l *loop) pass(f *flow, data []byte) unix.Errno {
 }
 
 // takeSpliced moves bytes from the source into p, and the flow owns p then.
-func (l *loop) takeSpliced(f *flow, p *pipe) (int, unix.Errno) {
+func (l *loop) takeSpliced(f *flow, p *pipe) unix.Errno {
 	n, errno := l.kernel.splice(int(f.src), int(p.w), pipeBytes)
 	if errno == 0 && n > 0 {
 		p.held, f.pipe = n, p
 		f.bulk = n >= bulkBytes
-		return n, 0
+		return 0
 	}
 	l.pipes.put(p)
 	switch errno {
@@ -140,7 +140,7 @@ func (l *loop) takeSpliced(f *flow, p *pipe) (int, unix.Errno) {
 		f.readable = false
 		errno = 0
 	}
-	return 0, errno
+	return errno
 }
 
 // pay hands the sink bytes that it had no room for before.
