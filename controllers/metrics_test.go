@@ -14,6 +14,7 @@ import (
 func TestMetricsSayWhatTheStatusesSay(t *testing.T) {
 	c := edge(t)
 	stop := startControllers(t, &routing.Live{})
+	t.Cleanup(stop)
 	addMember(t, c, "hades", nil)
 	addMember(t, c, "illmatic", nil)
 	apply(t, "hades", ingressRoute("counted-first", "Host(`counted.techn.is`)", exposed))
