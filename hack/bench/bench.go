@@ -55,9 +55,7 @@ func newBench(ctx context.Context, o *options) (*bench, error) {
 		b.close()
 		return nil, err
 	}
-	for _, t := range b.tests {
-		b.noteVersions(ctx, t)
-	}
+	b.noteVersions(ctx, o.peers(self))
 	return b, nil
 }
 
@@ -85,7 +83,7 @@ const (
 var (
 	fullSize = workload.Size{
 		Connections: 6000, TLSConnections: 1500, Concurrency: 32,
-		Streams: 4, StreamBytes: 500e6, Idle: 10_000, RoundTrips: 8000,
+		Streams: 4, StreamBytes: 500e6, Idle: 10_000, RoundTrips: 20_000,
 	}
 	quickSize = workload.Size{
 		Connections: 4000, TLSConnections: 1000, Concurrency: 32,
@@ -167,10 +165,10 @@ func freeAddress(ctx context.Context) (string, error) {
 	return fmt.Sprintf("127.0.0.1:%d", port), err
 }
 
-func (b *bench) noteVersions(ctx context.Context, t test) {
-	for i := range t.proxies {
-		if version := t.proxies[i].Version(ctx); version != "" {
-			b.report.Versions[t.proxies[i].Name] = version
+func (b *bench) noteVersions(ctx context.Context, proxies []peer.Peer) {
+	for i := range proxies {
+		if version := proxies[i].Version(ctx); version != "" {
+			b.report.Versions[proxies[i].Name] = version
 		}
 	}
 }
