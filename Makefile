@@ -54,7 +54,7 @@ lint-chart:
 	@hack/lint-chart "$$($(TESTBED) path helm)"
 
 .PHONY: bench
-bench: build ## Measure usher beside other proxies, into dist/bench (30 minutes; BENCH=quick: 3)
+bench: build ## Measure usher beside other proxies, into dist/bench (half an hour; BENCH=quick: minutes)
 	@$(TESTBED) build traefik
 	@go run ./hack/bench -traefik "$$($(TESTBED) path traefik)" $(if $(filter quick,$(BENCH)),-quick)
 
