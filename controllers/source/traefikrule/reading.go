@@ -10,8 +10,8 @@ import (
 // The bounds of a rule: the largest within them is answered in 10 ms.
 const (
 	maxRule    = 64 << 10 // bytes
-	maxTokens  = 3000     // of Go's grammar, so that no nesting is deeper
-	maxPattern = 768      // bytes of all regular expressions
+	maxTokens  = 2500     // of Go's grammar, so that no nesting is deeper
+	maxPattern = 384      // bytes of all regular expressions
 	maxProgram = 2000     // instructions, about, of all regular expressions over hosts
 	maxWork    = 1 << 20  // bytes of all names times those instructions
 	maxName    = 253      // bytes of a host name: RFC 1035, section 2.3.4
