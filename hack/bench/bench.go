@@ -74,7 +74,7 @@ func newReport(o *options) (*results.Report, error) {
 
 // How often each test is run.
 const (
-	fullRounds  = 5
+	fullRounds  = 7
 	quickRounds = 3
 )
 

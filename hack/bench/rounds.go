@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
@@ -35,9 +36,11 @@ func (b *bench) run(ctx context.Context, path string) error {
 	return nil
 }
 
-// round lets each proxy have its turn. One that fails spoils no other.
+// round lets each proxy have its turn, in an order of chance: what one leaves in
+// the kernel's caches is not always the same one's gain. One that fails spoils
+// no other.
 func (b *bench) round(ctx context.Context, t test, round int, series []results.Series) error {
-	for i := range t.proxies {
+	for _, i := range rand.Perm(len(t.proxies)) {
 		sample, err := b.sample(ctx, t, &t.proxies[i])
 		if ctx.Err() != nil {
 			return ctx.Err()
