@@ -74,7 +74,7 @@ func newReport(o *options) (*results.Report, error) {
 
 // How often each test is run.
 const (
-	fullRounds  = 7
+	fullRounds  = 5
 	quickRounds = 3
 )
 
@@ -82,7 +82,7 @@ const (
 // whether a change was for the better.
 var (
 	fullSize = workload.Size{
-		Connections: 6000, TLSConnections: 1500, Concurrency: 32,
+		Connections: 20_000, TLSConnections: 1500, Concurrency: 32,
 		Streams: 4, StreamBytes: 500e6, Idle: 10_000, RoundTrips: 20_000,
 	}
 	quickSize = workload.Size{

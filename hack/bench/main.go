@@ -54,7 +54,7 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&o.out, "out", "dist/bench", "`DIR` for bench.json, bench.md and bench.svg")
 	flags.StringVar(&o.report, "report", "", "measure nothing, and make tables and plot of a bench.json again: `FILE`")
 	flags.BoolVar(&o.quick, "quick", false, "the first six tests with fewer proxies, and less of everything: about 2 minutes")
-	flags.IntVar(&o.rounds, "rounds", 0, "rounds (default 7, quick 3)")
+	flags.IntVar(&o.rounds, "rounds", 0, "rounds (default 5, quick 3)")
 	flags.StringVar(&o.tests, "tests", "", "only these tests, comma-separated (default: all)")
 	flags.StringVar(&o.proxies, "proxies", "", "only these proxies, comma-separated (default: all)")
 	if err := flags.Parse(args); err != nil {

@@ -56,20 +56,29 @@ func (b *bench) round(ctx context.Context, t test, round int, series []results.S
 	return nil
 }
 
-// sample runs a test of one proxy: twice, where it is about the number of names.
+// sample runs a test of one proxy: twice, in an order of chance, where it is
+// about the number of names.
 func (b *bench) sample(ctx context.Context, t test, p *peer.Peer) (workload.Sample, error) {
-	base, err := b.one(ctx, t.work, p, fewHosts)
-	if err != nil || t.manyHosts == 0 {
-		return base, err
+	if t.manyHosts == 0 {
+		return b.one(ctx, t.work, p, fewHosts)
 	}
-	if p.MaxHosts > 0 && t.manyHosts > p.MaxHosts || p.IsDirect() {
-		return workload.Sample{few: base[workload.CPU]}, nil
+	cpu := map[int]float64{} // names → processor time a connection
+	counts := []int{fewHosts, t.manyHosts}
+	for _, i := range rand.Perm(len(counts)) {
+		if p.MaxHosts > 0 && counts[i] > p.MaxHosts {
+			continue
+		}
+		sample, err := b.one(ctx, t.work, p, counts[i])
+		if err != nil {
+			return nil, err
+		}
+		cpu[counts[i]] = sample[workload.CPU]
 	}
-	grown, err := b.one(ctx, t.work, p, t.manyHosts)
-	if err != nil {
-		return nil, err
+	sample := workload.Sample{few: cpu[fewHosts]}
+	if grown, ok := cpu[t.manyHosts]; ok {
+		sample[many], sample[growth] = grown, grown/cpu[fewHosts]
 	}
-	return workload.Sample{few: base[workload.CPU], many: grown[workload.CPU], growth: grown[workload.CPU] / base[workload.CPU]}, nil
+	return sample, nil
 }
 
 // one starts a proxy, does a test's work on it and stops it.

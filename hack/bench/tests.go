@@ -84,7 +84,7 @@ func (o *options) selected(self string) []test {
 		{name: "down", title: "Streams from the backend", work: "down", reference: haproxy, columns: bulkColumns, proxies: all},
 		{name: "up", title: "Streams to the backend", work: "up", reference: haproxy, columns: bulkColumns, proxies: all},
 		{name: "latency", title: "Round trips on an open connection", work: "latency", reference: haproxy, columns: latencyColumns, proxies: all},
-		{name: "hosts", title: "Short connections, by the number of names", work: "hello", manyHosts: manyHosts, reference: haproxy, columns: hostsColumns, proxies: all},
+		{name: "hosts", title: "Short connections, by the number of names", work: "hello", manyHosts: manyHosts, reference: haproxy, columns: hostsColumns, proxies: withoutDirect(all)},
 		{name: "threads", title: "Short connections, one thread each", work: "hello", reference: haproxyOneThread, columns: shortColumns, proxies: threads},
 		{name: "features", title: "Short connections, by what usher is asked to do", work: "hello", reference: usher, columns: shortColumns, proxies: features},
 	}
@@ -114,6 +114,11 @@ func (o *options) peers(self string) []peer.Peer {
 		all = append(all, peer.Traefik(o.traefik))
 	}
 	return slices.DeleteFunc(all, func(p peer.Peer) bool { return !listed(o.proxies, p.Name) })
+}
+
+// withoutDirect returns those that have a table of names.
+func withoutDirect(all []peer.Peer) []peer.Peer {
+	return slices.DeleteFunc(slices.Clone(all), func(p peer.Peer) bool { return p.IsDirect() })
 }
 
 // oneThread returns proxies that may use one processor.

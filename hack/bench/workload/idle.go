@@ -15,8 +15,12 @@ const (
 	// so that what it takes once does not count.
 	warmUp = 256
 
-	// settle is how long a proxy rests before its memory is read, without and
-	// with idle connections.
+	// kernelRest is how long the kernel may take to give back what the test
+	// before this one held. With 2 s, a proxy that starts slower than another
+	// seemed to take 5 % more.
+	kernelRest = 10 * time.Second
+
+	// settle is how long idle connections rest before their memory is read.
 	settle = 2 * time.Second
 )
 
@@ -29,7 +33,7 @@ func idle(ctx context.Context, t Target, s Size) (Sample, error) {
 			return nil, fmt.Errorf("warm up: %w", err)
 		}
 	}
-	time.Sleep(settle)
+	time.Sleep(kernelRest)
 	before, err := usage.ReadMemory(t.Parties)
 	if err != nil {
 		return nil, err
