@@ -50,6 +50,7 @@ func run(ctx context.Context, args []string) error {
 	o := options{}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.usher, "usher", "bin/usher", "`FILE` of usher's binary")
+	flags.StringVar(&o.others, "others", "", "other builds of usher to measure beside it: `FILES`, comma-separated")
 	flags.StringVar(&o.traefik, "traefik", "", "`FILE` of Traefik's binary (default: without Traefik)")
 	flags.StringVar(&o.out, "out", "dist/bench", "`DIR` for bench.json, bench.md and bench.svg")
 	flags.StringVar(&o.report, "report", "", "measure nothing, and make tables and plot of a bench.json again: `FILE`")
@@ -68,9 +69,9 @@ func run(ctx context.Context, args []string) error {
 
 // options are what the command line says.
 type options struct {
-	usher, traefik, out, report, tests, proxies string
-	quick                                       bool
-	rounds                                      int
+	usher, others, traefik, out, report, tests, proxies string
+	quick                                               bool
+	rounds                                              int
 }
 
 func (o *options) run(ctx context.Context) error {

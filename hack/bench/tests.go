@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -103,7 +104,6 @@ func listed(list, s string) bool {
 func (o *options) peers(self string) []peer.Peer {
 	all := []peer.Peer{
 		{Name: peer.Direct, Descriptors: 1},
-		peer.Usher(usher, o.usher, peer.UsherOptions{}),
 		peer.HAProxy(haproxy, 0),
 		peer.Baseline(self, baselineCommand),
 	}
@@ -113,7 +113,20 @@ func (o *options) peers(self string) []peer.Peer {
 	if !o.quick && o.traefik != "" {
 		all = append(all, peer.Traefik(o.traefik))
 	}
+	all = slices.Insert(all, 1, o.ushers("", peer.UsherOptions{})...)
 	return slices.DeleteFunc(all, func(p peer.Peer) bool { return !listed(o.proxies, p.Name) })
+}
+
+// ushers returns usher, and the builds to compare it with by the names of their
+// files.
+func (o *options) ushers(suffix string, u peer.UsherOptions) []peer.Peer {
+	all := []peer.Peer{peer.Usher(usher+suffix, o.usher, u)}
+	for file := range strings.SplitSeq(o.others, ",") {
+		if file != "" {
+			all = append(all, peer.Usher(filepath.Base(file)+suffix, file, u))
+		}
+	}
+	return all
 }
 
 // withoutDirect returns those that have a table of names.
@@ -123,11 +136,10 @@ func withoutDirect(all []peer.Peer) []peer.Peer {
 
 // oneThread returns proxies that may use one processor.
 func (o *options) oneThread() []peer.Peer {
-	return []peer.Peer{
+	return append([]peer.Peer{
 		{Name: peer.Direct, Descriptors: 1},
-		peer.Usher("usher, 1 thread", o.usher, peer.UsherOptions{Env: []string{"GOMAXPROCS=1"}}),
 		peer.HAProxy(haproxyOneThread, 1),
-	}
+	}, o.ushers(", 1 thread", peer.UsherOptions{Env: []string{"GOMAXPROCS=1"}})...)
 }
 
 // features returns variants of usher, of which each does one thing more.

@@ -123,14 +123,6 @@ func (a *acceptor) rest(l *loop, why unix.Errno) {
 	a.update(l)
 }
 
-// resting returns how long the rest still takes; 0 when there is none.
-func (a *acceptor) resting(now int64) time.Duration {
-	if a.restUntil == 0 {
-		return 0
-	}
-	return time.Duration(max(a.restUntil-now, 1))
-}
-
 // resume ends a rest that is over.
 func (a *acceptor) resume(l *loop) {
 	if a.restUntil != 0 && l.now >= a.restUntil {

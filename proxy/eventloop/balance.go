@@ -34,21 +34,25 @@ func joined(percents []int64, now int) int {
 
 // meter measures how busy a loop is.
 type meter struct {
-	at, used int64        // loop time and processor time, in nanoseconds, when it was last read
+	thread   int          // that the loop ran on when it was last read
+	at, used int64        // loop time and the thread's processor time, in nanoseconds, then
 	percent  atomic.Int64 // of a processor, between the last two readings
 }
 
 // read reads the meter, if that was long enough ago, and reports whether it
-// did. It must be called on the loop's own thread. A loop that is never woken
-// reads nothing, and makes up for that at its first turn.
+// did. Go moves a loop to another thread now and then: what it used meanwhile is
+// not known, and the last percentage stays. A loop that is never woken reads
+// nothing, and makes up for that at its first turn.
 func (m *meter) read(now int64) bool {
 	elapsed := now - m.at
 	if elapsed < int64(measureEvery) {
 		return false
 	}
-	used := threadTime()
-	m.percent.Store(100 * (used - m.used) / elapsed)
-	m.at, m.used = now, used
+	thread, used := unix.Gettid(), threadTime()
+	if thread == m.thread {
+		m.percent.Store(100 * (used - m.used) / elapsed)
+	}
+	m.thread, m.at, m.used = thread, now, used
 	return true
 }
 

@@ -1,9 +1,6 @@
 package eventloop
 
-import (
-	"math/bits"
-	"time"
-)
+import "math/bits"
 
 const (
 	tickBits   = 26             // a tick is 2^26 ns, 67 ms
@@ -72,15 +69,10 @@ func (w *wheel) expire(now int64, due func(*conn)) {
 	}
 }
 
-// wait returns how long after now the next conn is due; ok is false when there
-// is none.
-func (w *wheel) wait(now int64) (d time.Duration, ok bool) {
+// next returns when the next conn is due; ok is false when there is none.
+func (w *wheel) next() (at int64, ok bool) {
 	ahead := w.nextOccupied()
-	if ahead == 0 {
-		return 0, false
-	}
-	at := (w.tick + ahead) << tickBits
-	return time.Duration(max(at-now, 0)), true
+	return (w.tick + ahead) << tickBits, ahead > 0
 }
 
 // nextOccupied returns how many ticks after the last expired one the next

@@ -45,7 +45,7 @@ func TestWheelExpires(t *testing.T) {
 			now += rand.Int64N(int64(time.Second))
 			expire()
 		}
-		checkWait(t, &w, now, deadlines)
+		checkNext(t, &w, deadlines)
 	}
 	now += int64(time.Hour)
 	expire()
@@ -54,16 +54,16 @@ func TestWheelExpires(t *testing.T) {
 	}
 }
 
-// checkWait compares how long the wheel would wait with the next deadline.
-func checkWait(t *testing.T, w *wheel, now int64, deadlines map[*conn]int64) {
+// checkNext compares when the wheel is due next with all deadlines.
+func checkNext(t *testing.T, w *wheel, deadlines map[*conn]int64) {
 	t.Helper()
-	wait, ok := w.wait(now)
+	at, ok := w.next()
 	if ok != (len(deadlines) > 0) {
-		t.Fatalf("wait() = %v, %v with %d conns set", wait, ok, len(deadlines))
+		t.Fatalf("next() = %v, %v with %d conns set", at, ok, len(deadlines))
 	}
 	for _, deadline := range deadlines {
-		if left := time.Duration(deadline - now); wait > left+2*tick {
-			t.Fatalf("waits %v with a deadline in %v", wait, left)
+		if at > deadline+2*int64(tick) {
+			t.Fatalf("is due at %v next, with a deadline at %v", time.Duration(at), time.Duration(deadline))
 		}
 	}
 }
