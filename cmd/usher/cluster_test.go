@@ -9,9 +9,7 @@ import (
 )
 
 func TestClusterCommandLinesThatAreWrong(t *testing.T) {
-	for _, test := range []struct {
-		line, says string
-	}{
+	refusesLines(t, []wrongLine{
 		{"cluster add", "NAME is missing"},
 		{"cluster add hades illmatic", `unexpected argument "illmatic"`},
 		{"cluster add Hades", `name "Hades"`},
@@ -29,15 +27,7 @@ func TestClusterCommandLinesThatAreWrong(t *testing.T) {
 		{"cluster remove", "NAME is missing"},
 		{"cluster remove hades --dry-run", "unknown flag"},
 		{"cluster purge", `unexpected argument "purge"`},
-	} {
-		t.Run(test.line, func(t *testing.T) {
-			err := execute(t, test.line)
-			var usage *usageError
-			if !errors.As(err, &usage) || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("%v; want a wrong command line that says %q", err, test.says)
-			}
-		})
-	}
+	})
 }
 
 func TestClusterCommandsNameTheKubeconfigThatIsNotThere(t *testing.T) {
@@ -52,6 +42,22 @@ func TestClusterCommandsNameTheKubeconfigThatIsNotThere(t *testing.T) {
 		if err := execute(t, line); err == nil || errors.As(err, &usage) || !strings.Contains(err.Error(), says) {
 			t.Errorf("usher %s: %v; want a failure that says %q", line, err, says)
 		}
+	}
+}
+
+// wrongLine is a command line, and what is said of it.
+type wrongLine struct{ line, says string }
+
+func refusesLines(t *testing.T, lines []wrongLine) {
+	t.Helper()
+	for _, test := range lines {
+		t.Run(test.line, func(t *testing.T) {
+			err := execute(t, test.line)
+			var usage *usageError
+			if !errors.As(err, &usage) || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("%v; want a wrong command line that says %q", err, test.says)
+			}
+		})
 	}
 }
 

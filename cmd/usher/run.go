@@ -74,8 +74,10 @@ func runCommand() *cobra.Command {
 	flags.IntVar(&o.server.MaxConnectionsPerClient, "max-connections-per-client", 0, "how many connections one client address may have; 0: any number")
 	flags.DurationVar(&o.server.DrainTimeout, "drain-timeout", proxy.DefaultDrainTimeout, "how long open connections may go on after SIGTERM")
 	flags.DurationVar(&o.server.IdleTimeout, "idle-timeout", proxy.DefaultIdleTimeout, "how long a connection may be silent")
+	flags.DurationVar(&o.server.HalfClosedTimeout, "half-closed-timeout", proxy.DefaultHalfClosedTimeout, "how long a connection may be silent of which one side has ended")
 	flags.DurationVar(&o.server.HelloTimeout, "hello-timeout", proxy.DefaultHelloTimeout, "how long a client may take for its ClientHello or request header")
 	flags.DurationVar(&o.server.DialTimeout, "dial-timeout", proxy.DefaultDialTimeout, "how long a backend address may take to answer")
+	flags.BoolVar(&o.server.AccessLog, "access-log", false, "log each TLS connection at its end")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
 	return cmd
 }
@@ -121,7 +123,8 @@ func (o *runOptions) validateManifests() error {
 
 func (o *runOptions) validateNumbers() error {
 	for name, d := range map[string]time.Duration{
-		"drain-timeout": o.server.DrainTimeout, "idle-timeout": o.server.IdleTimeout,
+		"drain-timeout": o.server.DrainTimeout,
+		"idle-timeout":  o.server.IdleTimeout, "half-closed-timeout": o.server.HalfClosedTimeout,
 		"hello-timeout": o.server.HelloTimeout, "dial-timeout": o.server.DialTimeout,
 	} {
 		if d <= 0 {

@@ -147,6 +147,7 @@ func (o *options) features() []peer.Peer {
 	return []peer.Peer{
 		{Name: peer.Direct, Descriptors: 1},
 		peer.Usher(usher, o.usher, peer.UsherOptions{}),
+		peer.Usher("usher, access log", o.usher, peer.UsherOptions{Flags: []string{"--access-log"}}),
 		peer.Usher("usher, a limit a client", o.usher, peer.UsherOptions{Flags: []string{"--max-connections-per-client=1000"}}),
 		peer.Usher("usher, allowFrom of 3 networks", o.usher, peer.UsherOptions{AllowFrom: []string{"192.168.0.0/16", "2001:db8::/32", "127.0.0.0/8"}}),
 		peer.Usher("usher, PROXY v2 to the backend", o.usher, peer.UsherOptions{ProxyProtocol: "V2"}),

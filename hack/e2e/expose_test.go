@@ -1,9 +1,13 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -28,6 +32,20 @@ func TestExposedHostsReachTheirClusterAndOthersDoNot(t *testing.T) {
 	kubectl(t, on.Hades.Cluster, "annotate", "ingressroute", "public", unexpose)
 	unanswered(t, "public.hades.techn.is")
 	answered(t, "public.illmatic.techn.is", "illmatic")
+}
+
+// TestAccessLog has a connection end: usher was started with --access-log.
+func TestAccessLog(t *testing.T) {
+	must(t, on.Illmatic.Publish(t.Context(), "logged", "logged.techn.is", `usher.techn.is/expose: "true"`))
+	answered(t, "logged.techn.is", "illmatic")
+	line := regexp.MustCompile(`"msg":"Connection closed","client":"127\.0\.0\.1:\d+","host":"logged\.techn\.is","cluster":"illmatic","up":[1-9]\d+,"down":[1-9]\d+,`)
+	eventually(t, "the log should tell of the connection", func() error {
+		log, err := os.ReadFile(filepath.Join(on.Bed.LogDir(), "usher.log"))
+		if err == nil && !line.Match(log) {
+			err = errors.New("it does not")
+		}
+		return err
+	})
 }
 
 func TestPlainHTTP(t *testing.T) {
