@@ -43,14 +43,16 @@ const (
 var (
 	cpuMicros   = results.Column{Key: workload.CPU, Title: "CPU, µs", Scale: 1e6, Ratio: true}
 	addedMicros = results.Column{Key: workload.Total, Title: "CPU added in all, µs", Scale: 1e6, Added: true, Ratio: true}
+	wholeMicros = results.Column{Key: workload.Total, Title: "CPU in all, µs", Scale: 1e6}
 	perSecond   = results.Column{Key: workload.Rate, Title: "connections/s", Scale: 1}
 	p50Millis   = results.Column{Key: workload.P50, Title: "p50, ms", Scale: 1e3}
 	p99Millis   = results.Column{Key: workload.P99, Title: "p99, ms", Scale: 1e3}
 
-	shortColumns = []results.Column{cpuMicros, addedMicros, perSecond, p50Millis, p99Millis}
+	shortColumns = []results.Column{cpuMicros, addedMicros, wholeMicros, perSecond, p50Millis, p99Millis}
 	bulkColumns  = []results.Column{
 		{Key: workload.CPU, Title: "CPU, s/GB", Scale: 1, Ratio: true},
 		{Key: workload.Total, Title: "CPU added in all, s/GB", Scale: 1, Added: true, Ratio: true},
+		{Key: workload.Total, Title: "CPU in all, s/GB", Scale: 1},
 		{Key: workload.Rate, Title: "GB/s", Scale: 1},
 	}
 	latencyColumns = []results.Column{
