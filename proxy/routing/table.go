@@ -9,35 +9,47 @@ import (
 // Table maps hosts to routes. It never changes, so that any number of
 // goroutines may use it. A nil Table is empty.
 type Table struct {
-	routes   []*Route          // in the order given
-	exact    map[string]*Route // host → route
-	wildcard map[string]*Route // host after "*." → route
+	exact    *shards // host → route
+	wildcard *shards // host after "*." → route
 }
 
 // NewTable returns a table of routes; of two routes with one host the first
 // counts. The caller must not change what the routes refer to afterwards.
 func NewTable(routes []Route) *Table {
-	t := &Table{
-		exact:    make(map[string]*Route, len(routes)),
-		wildcard: make(map[string]*Route),
-	}
+	t := &Table{exact: new(shards), wildcard: new(shards)}
 	for i := range routes {
 		route := routes[i] // a copy: the caller's slice stays the caller's
-		t.add(&route)
+		into, key := t.of(route.Host)
+		into.add(key, &route)
 	}
 	return t
 }
 
-func (t *Table) add(route *Route) {
-	hosts, key := t.exact, route.Host
-	if parent, ok := strings.CutPrefix(key, "*."); ok {
-		hosts, key = t.wildcard, parent
+// With returns a table in which the route takes the place of any other of its
+// host; t stays as it is. The cost hardly depends on the number of routes. The
+// caller must not change what the route refers to afterwards.
+func (t *Table) With(route Route) *Table { return t.change(route.Host, &route) }
+
+// Without returns a table without the host's own route, as With returns one with it.
+func (t *Table) Without(host string) *Table {
+	if t.Own(host) == nil {
+		return t
 	}
-	if _, taken := hosts[key]; taken {
-		return
+	return t.change(host, nil)
+}
+
+// change returns a table in which a host, which may be a wildcard, has a route or none.
+func (t *Table) change(host string, route *Route) *Table {
+	var next Table
+	if t != nil {
+		next = *t
 	}
-	hosts[key] = route
-	t.routes = append(t.routes, route)
+	if parent, ok := strings.CutPrefix(host, "*."); ok {
+		next.wildcard = next.wildcard.with(parent, route)
+	} else {
+		next.exact = next.exact.with(host, route)
+	}
+	return &next
 }
 
 // Lookup returns the route of a host in canonical form, or nil when there is
@@ -47,14 +59,31 @@ func (t *Table) Lookup(host string) *Route {
 	if t == nil {
 		return nil
 	}
-	if route := t.exact[host]; route != nil {
+	if route := t.exact.get(host); route != nil {
 		return route
 	}
 	label, parent, _ := strings.Cut(host, ".")
 	if label == "" {
 		return nil
 	}
-	return t.wildcard[parent]
+	return t.wildcard.get(parent)
+}
+
+// Own returns the route whose Host it is, or nil: no wildcard stands in for it.
+func (t *Table) Own(host string) *Route {
+	in, key := t.of(host)
+	return in.get(key)
+}
+
+// of returns where the route of a host, which may be a wildcard, is, and under which key.
+func (t *Table) of(host string) (in *shards, key string) {
+	if t == nil {
+		return nil, host
+	}
+	if parent, ok := strings.CutPrefix(host, "*."); ok {
+		return t.wildcard, parent
+	}
+	return t.exact, host
 }
 
 // Len returns the number of routes.
@@ -62,19 +91,14 @@ func (t *Table) Len() int {
 	if t == nil {
 		return 0
 	}
-	return len(t.routes)
+	return t.exact.len() + t.wildcard.len()
 }
 
-// All yields the routes in the order that NewTable was given them.
+// All yields the routes in no order.
 func (t *Table) All() iter.Seq[*Route] {
 	return func(yield func(*Route) bool) {
-		if t == nil {
-			return
-		}
-		for _, route := range t.routes {
-			if !yield(route) {
-				return
-			}
+		if t != nil && t.exact.all(yield) {
+			t.wildcard.all(yield)
 		}
 	}
 }

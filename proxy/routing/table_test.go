@@ -2,6 +2,8 @@ package routing_test
 
 import (
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
@@ -48,18 +50,68 @@ func TestLookup(t *testing.T) {
 	}
 }
 
-func TestAllKeepsTheOrder(t *testing.T) {
+func TestAllYieldsEachRouteOnce(t *testing.T) {
 	table := routing.NewTable([]routing.Route{route("b.is", ""), route("*.a.is", ""), route("a.is", "")})
 	var hosts []string
 	for r := range table.All() {
 		hosts = append(hosts, r.Host)
 	}
-	if want := []string{"b.is", "*.a.is", "a.is"}; !slices.Equal(hosts, want) {
+	slices.Sort(hosts)
+	if want := []string{"*.a.is", "a.is", "b.is"}; !slices.Equal(hosts, want) {
 		t.Errorf("All() = %v, want %v", hosts, want)
 	}
 	for range table.All() {
 		break // must not panic
 	}
+}
+
+// version is a table, and what it has to hold.
+type version struct {
+	table *routing.Table
+	want  map[string]string // host → cluster
+}
+
+// However a table came about, it holds what it should, and a change of it is seen
+// in no other.
+func TestTablesAreChangedInCopies(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	var hosts []string // so few that each is changed often
+	for i := range 30 {
+		hosts = append(hosts, fmt.Sprintf("h%d.is", i), fmt.Sprintf("*.h%d.is", i))
+	}
+	versions := []version{{nil, map[string]string{}}}
+	for i := range 2000 {
+		last := versions[len(versions)-1]
+		next := version{want: maps.Clone(last.want)}
+		if host := hosts[random.IntN(len(hosts))]; random.IntN(3) == 0 {
+			next.table = last.table.Without(host)
+			delete(next.want, host)
+		} else {
+			next.want[host] = fmt.Sprint("cluster", i)
+			next.table = last.table.With(route(host, next.want[host]))
+		}
+		versions = append(versions, next)
+	}
+	for i, v := range versions { // after the last change, so that one in place shows
+		if got := clustersOf(v.table); !maps.Equal(got, v.want) || v.table.Len() != len(v.want) {
+			t.Fatalf("table %d, of %d routes, holds %v, want %v", i, v.table.Len(), got, v.want)
+		}
+		for _, host := range hosts {
+			own := v.table.Own(host)
+			if (own != nil) != (v.want[host] != "") || own != nil && own.Backends[0].Cluster != v.want[host] {
+				t.Fatalf("table %d: Own(%s) = %+v, want one of %q", i, host, own, v.want[host])
+			}
+		}
+	}
+}
+
+// clustersOf returns what a table holds: host → cluster.
+func clustersOf(table *routing.Table) map[string]string {
+	clusters := map[string]string{}
+	for r := range table.All() {
+		clusters[r.Host] += r.Backends[0].Cluster // one that is yielded twice differs
+	}
+	return clusters
 }
 
 func TestEmptyTables(t *testing.T) {
@@ -73,7 +125,7 @@ func TestEmptyTables(t *testing.T) {
 		for range table.All() {
 			t.Errorf("%s: All() yields a route", name)
 		}
-		if table.Len() != 0 || table.Lookup("a.techn.is") != nil {
+		if table.Len() != 0 || table.Lookup("a.techn.is") != nil || table.Own("*.techn.is") != nil || table.Without("a.is").Len() != 0 {
 			t.Errorf("%s: is not empty", name)
 		}
 	}
@@ -134,10 +186,7 @@ func TestLookupAllocatesNothing(t *testing.T) {
 
 func BenchmarkLookup(b *testing.B) {
 	for _, size := range []int{100, 100_000} {
-		routes := make([]routing.Route, size)
-		for i := range routes {
-			routes[i] = route(fmt.Sprintf("host-%d.techn.is", i), "hades")
-		}
+		routes := manyRoutes(size)
 		table := routing.NewTable(routes)
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
@@ -145,4 +194,25 @@ func BenchmarkLookup(b *testing.B) {
 			}
 		})
 	}
+}
+
+func BenchmarkChange(b *testing.B) {
+	for _, size := range []int{100, 10_000, 100_000} {
+		routes := manyRoutes(size)
+		table := routing.NewTable(routes)
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				table = table.With(routes[i%size])
+			}
+		})
+	}
+}
+
+func manyRoutes(size int) []routing.Route {
+	routes := make([]routing.Route, size)
+	for i := range routes {
+		routes[i] = route(fmt.Sprintf("host-%d.techn.is", i), "hades")
+	}
+	return routes
 }
