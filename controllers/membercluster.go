@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -30,6 +29,8 @@ type MemberClusterReconciler struct {
 	// Namespace is where the Secrets of kubeconfigs are.
 	Namespace string
 	Members   *member.Set
+
+	hosts *hostCount
 }
 
 // Reasons of a MemberCluster's conditions besides those of package member.
@@ -62,11 +63,7 @@ func (r *MemberClusterReconciler) Reconcile(ctx context.Context, req reconcile.R
 	default:
 		r.Members.Ensure(config, mc.Spec.IngressClasses)
 	}
-	hosts, err := r.countHosts(ctx, mc.Name)
-	if err != nil {
-		return reconcile.Result{}, err
-	}
-	return reconcile.Result{}, r.report(ctx, &mc, hosts, problem)
+	return reconcile.Result{}, r.report(ctx, &mc, problem)
 }
 
 // kubeconfigError is a kubeconfig that is not there or cannot be used.
@@ -103,27 +100,11 @@ func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.Mem
 	return config, nil
 }
 
-// countHosts counts the accepted hosts that a member serves.
-func (r *MemberClusterReconciler) countHosts(ctx context.Context, name string) (int32, error) {
-	var list v1alpha1.ExposedHostList
-	if err := r.Client.List(ctx, &list, client.MatchingFields{indexCluster: name}, client.UnsafeDisableDeepCopy); err != nil {
-		return 0, fmt.Errorf("list ExposedHosts of %s: %w", name, err)
-	}
-	var count int32
-	for i := range list.Items {
-		serves := slices.ContainsFunc(list.Items[i].Spec.Backends, func(b v1alpha1.HostBackend) bool { return b.Cluster == name })
-		if serves && meta.IsStatusConditionTrue(list.Items[i].Status.Conditions, v1alpha1.ConditionAccepted) {
-			count++
-		}
-	}
-	return count, nil
-}
-
 // report writes the status where it differs.
-func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.MemberCluster, hosts int32, problem *kubeconfigError) error {
+func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.MemberCluster, problem *kubeconfigError) error {
 	state, _ := r.Members.State(mc.Name)
 	after := mc.DeepCopy()
-	after.Status.Hosts = hosts
+	after.Status.Hosts = r.hosts.of(mc.Name)
 	after.Status.Ingress = ingressOf(mc, state)
 	after.Status.Refusals = state.Refusals
 	if state.Version != "" {

@@ -3,44 +3,105 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/routetable"
+	"github.com/jovalle/usher/proxy/routing"
 )
 
-// RouteReconciler feeds the routing table. It runs on every replica, leader or
-// not, and reads nothing but ExposedHosts and MemberClusters. All events have
-// one key, so that any number of them that come at once make one new table.
+// everyHost is the key that has the whole table built anew. No object has such a name.
+const everyHost = "*"
+
+// RouteReconciler keeps the routing table in line with the ExposedHosts, one by
+// one: what a change of one costs does not depend on how many there are. It runs
+// on every replica, leader or not, and reads nothing but ExposedHosts and
+// MemberClusters.
 type RouteReconciler struct {
 	Client client.Reader
-	// Fill is called with all that the table is built from; they are shared with
-	// the cache: read only.
-	Fill func([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster)
+	// Table is replaced at each change. Nobody else may do so while the reconciler runs.
+	Table *routing.Live
+	// Stored is called after the table was built first, and after each change. Nil: nobody is told.
+	Stored func()
 
-	rested time.Time // when the table may be filled again
+	built bool // the table rests on all that the edge cluster holds
 }
 
 // +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts;memberclusters,verbs=get;list;watch,roleName=usher-proxy
 
-// Reconcile reads everything anew. Then it rests for as long as that took, so that
-// a burst of changes leaves time for those who make them.
-func (r *RouteReconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
-	began := time.Now()
-	if rest := r.rested.Sub(began); rest > 0 {
-		return reconcile.Result{RequeueAfter: rest}, nil
+// Reconcile brings the route of one host in line, or those of all. It must not run
+// several times at once.
+func (r *RouteReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	before := r.Table.Load()
+	bring := r.build
+	if r.built && req.Name != everyHost {
+		bring = func(ctx context.Context) (*routing.Table, []error, error) { return r.follow(ctx, before, req.Name) }
 	}
+	after, problems, err := bring(ctx)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	for _, problem := range problems {
+		log.FromContext(ctx).Error(problem, "Left a host out of the routing table")
+	}
+	r.built = true
+	if after != before {
+		r.Table.Store(after)
+		if r.Stored != nil {
+			r.Stored()
+		}
+	}
+	return reconcile.Result{}, nil
+}
+
+// build returns the table of all that the edge cluster holds.
+func (r *RouteReconciler) build(ctx context.Context) (*routing.Table, []error, error) {
+	hosts, clusters, err := r.Served(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	table, problems := routetable.Build(hosts, clusters)
+	return table, problems, nil
+}
+
+// follow returns the table with what has become of one ExposedHost.
+func (r *RouteReconciler) follow(ctx context.Context, table *routing.Table, name string) (*routing.Table, []error, error) {
+	var eh v1alpha1.ExposedHost
+	if err := r.Client.Get(ctx, client.ObjectKey{Name: name}, &eh, client.UnsafeDisableDeepCopy); err != nil {
+		if client.IgnoreNotFound(err) != nil {
+			return nil, nil, fmt.Errorf("get ExposedHost %s: %w", name, err)
+		}
+		return table.Without(hostOfName(name)), nil, nil
+	}
+	clusters, err := r.clusters(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	table, problem := routetable.Follow(table, hostOfName(name), &eh, clusters)
+	if problem != nil {
+		return table, []error{problem}, nil
+	}
+	return table, nil, nil
+}
+
+// Served returns all that the table rests on. The objects are shared with the cache: read only.
+func (r *RouteReconciler) Served(ctx context.Context) ([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster, error) {
 	var hosts v1alpha1.ExposedHostList
 	if err := r.Client.List(ctx, &hosts, client.UnsafeDisableDeepCopy); err != nil {
-		return reconcile.Result{}, fmt.Errorf("list ExposedHosts: %w", err)
+		return nil, nil, fmt.Errorf("list ExposedHosts: %w", err)
 	}
-	var clusters v1alpha1.MemberClusterList
-	if err := r.Client.List(ctx, &clusters, client.UnsafeDisableDeepCopy); err != nil {
-		return reconcile.Result{}, fmt.Errorf("list MemberClusters: %w", err)
+	clusters, err := r.clusters(ctx)
+	return hosts.Items, clusters, err
+}
+
+// clusters returns all MemberClusters, those that are being deleted too.
+func (r *RouteReconciler) clusters(ctx context.Context) ([]v1alpha1.MemberCluster, error) {
+	var list v1alpha1.MemberClusterList
+	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list MemberClusters: %w", err)
 	}
-	r.Fill(hosts.Items, clusters.Items)
-	r.rested = time.Now().Add(time.Since(began))
-	return reconcile.Result{}, nil
+	return list.Items, nil
 }

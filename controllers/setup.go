@@ -29,7 +29,7 @@ import (
 
 const (
 	hostWorkers = 16              // hosts decided about at once
-	countEvery  = 1 * time.Second // how often a member's hosts are counted while they change
+	countEvery  = 1 * time.Second // how often the number of a member's hosts is reported while it changes
 	retryFirst  = 20 * time.Millisecond
 	retryCap    = 5 * time.Second
 )
@@ -51,7 +51,7 @@ func Scheme() *runtime.Scheme {
 // CacheOptions bounds what is cached of the edge cluster: of Secrets, those of one namespace.
 func CacheOptions(namespace string) cache.Options {
 	return cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
+		DefaultTransform: cached,
 		NewInformer:      informer.New(logFailure),
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Secret{}: {Namespaces: map[string]cache.Config{namespace: {}}},
@@ -103,15 +103,16 @@ func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace strin
 }
 
 func setupMemberClusters(mgr manager.Manager, members *member.Set, changed *trigger, namespace string) error {
+	hosts := newHostCount()
 	return builder.ControllerManagedBy(mgr).Named("membercluster").
 		For(&v1alpha1.MemberCluster{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
 			return clustersOfSecret(ctx, mgr.GetCache(), o.GetName())
 		})).
-		Watches(&v1alpha1.ExposedHost{}, recount()).
+		Watches(&v1alpha1.ExposedHost{}, hosts.handler()).
 		WatchesRawSource(changed.source(func() []string { return nil })).
 		WithOptions(options()).
-		Complete(&MemberClusterReconciler{Client: mgr.GetClient(), Edge: mgr.GetConfig(), Namespace: namespace, Members: members})
+		Complete(&MemberClusterReconciler{Client: mgr.GetClient(), Edge: mgr.GetConfig(), Namespace: namespace, Members: members, hosts: hosts})
 }
 
 func setupExposedHosts(mgr manager.Manager, members *member.Set, changed *trigger) error {
@@ -136,15 +137,15 @@ func setupExposedHosts(mgr manager.Manager, members *member.Set, changed *trigge
 // SetupDataPlane registers what every replica runs: the reconciler that feeds the routing table.
 func SetupDataPlane(mgr manager.Manager, reconciler *RouteReconciler) error {
 	everything := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
-		return []reconcile.Request{requestFor("table")}
+		return []reconcile.Request{requestFor(everyHost)}
 	})
 	everywhere := options()
 	everywhere.NeedLeaderElection = new(bool)
 	err := builder.ControllerManagedBy(mgr).Named("route").
-		Watches(&v1alpha1.ExposedHost{}, everything, builder.WithPredicates(routesOtherwise)).
+		For(&v1alpha1.ExposedHost{}, builder.WithPredicates(routesOtherwise)).
 		Watches(&v1alpha1.MemberCluster{}, everything, builder.WithPredicates(predicate.Funcs{UpdateFunc: servesOtherwise})).
 		WithOptions(everywhere).
-		WatchesRawSource((&trigger{}).source(func() []string { return []string{"table"} })). // an empty cluster makes an empty table
+		WatchesRawSource((&trigger{}).source(func() []string { return []string{everyHost} })). // an empty cluster makes an empty table
 		Complete(reconciler)
 	if err != nil {
 		return fmt.Errorf("set up routes: %w", err)
@@ -245,21 +246,4 @@ var routesOtherwise = predicate.Funcs{
 // isAccepted reports whether an ExposedHost is.
 func isAccepted(o client.Object) bool {
 	return meta.IsStatusConditionTrue(o.(*v1alpha1.ExposedHost).Status.Conditions, v1alpha1.ConditionAccepted)
-}
-
-// recount has the members counted whose ExposedHosts change, at most every countEvery.
-func recount() handler.EventHandler {
-	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-	enqueue := func(q queue, objects ...client.Object) {
-		for _, o := range objects {
-			for _, cluster := range clustersNamed(o) {
-				q.AddAfter(requestFor(cluster), countEvery)
-			}
-		}
-	}
-	return handler.Funcs{
-		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { enqueue(q, e.Object) },
-		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { enqueue(q, e.ObjectOld, e.ObjectNew) },
-		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { enqueue(q, e.Object) },
-	}
 }

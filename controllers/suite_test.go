@@ -20,7 +20,6 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers"
-	"github.com/jovalle/usher/controllers/routetable"
 	"github.com/jovalle/usher/hack/testbed"
 	"github.com/jovalle/usher/proxy/routing"
 )
@@ -98,10 +97,7 @@ func startControllers(t *testing.T, table *routing.Live) (stop func()) {
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	must(t, controllers.SetupControlPlane(ctx, mgr, namespace))
-	must(t, controllers.SetupDataPlane(mgr, &controllers.RouteReconciler{Client: mgr.GetClient(), Fill: func(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) {
-		built, _ := routetable.Build(hosts, clusters)
-		table.Store(built)
-	}}))
+	must(t, controllers.SetupDataPlane(mgr, &controllers.RouteReconciler{Client: mgr.GetClient(), Table: table}))
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()
 	return sync.OnceFunc(func() {

@@ -12,7 +12,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers"
 	"github.com/jovalle/usher/controllers/manifest"
 )
@@ -115,7 +114,7 @@ func (c *control) manage(ctx context.Context) error {
 		}
 	}
 	if c.options.proxy {
-		if err := controllers.SetupDataPlane(mgr, &controllers.RouteReconciler{Client: mgr.GetClient(), Fill: c.follow}); err != nil {
+		if err := controllers.SetupDataPlane(mgr, c.follow(&controllers.RouteReconciler{Client: mgr.GetClient(), Table: c.table})); err != nil {
 			return err
 		}
 	}
@@ -139,10 +138,13 @@ func (c *control) noteSynced(context.Context) error {
 	return nil
 }
 
-// follow fills the table with what the edge cluster holds, and has it kept in the snapshot.
-func (c *control) follow(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) {
-	c.fill(hosts, clusters)
-	if c.snapshot != nil {
-		c.snapshot.Store(hosts, clusters)
+// follow has the reconciler that keeps the table tell when it was filled, and keep the snapshot.
+func (c *control) follow(r *controllers.RouteReconciler) *controllers.RouteReconciler {
+	r.Stored = func() {
+		c.noteFilled()
+		if c.snapshot != nil {
+			c.snapshot.Store(r.Served)
+		}
 	}
+	return r
 }

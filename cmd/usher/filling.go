@@ -15,9 +15,8 @@ import (
 
 // filling is the routing table as a feed sees it.
 type filling struct {
-	table   *routing.Live
-	log     logr.Logger
-	builder routetable.Builder
+	table *routing.Live
+	log   logr.Logger
 
 	first chan struct{} // closed when the table was filled first
 	once  sync.Once
@@ -42,13 +41,16 @@ func (f *filling) ready() error {
 
 // fill builds the table from objects and swaps it in.
 func (f *filling) fill(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) {
-	table, problems := f.builder.Build(hosts, clusters)
+	table, problems := routetable.Build(hosts, clusters)
 	for _, problem := range problems {
 		f.log.Error(problem, "Left a host out of the routing table")
 	}
 	f.table.Store(table)
-	f.once.Do(func() { close(f.first) })
+	f.noteFilled()
 }
+
+// noteFilled tells those who wait for the table that it was filled.
+func (f *filling) noteFilled() { f.once.Do(func() { close(f.first) }) }
 
 // files is the feed from a directory of manifests.
 type files struct {

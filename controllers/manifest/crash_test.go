@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -39,8 +40,8 @@ func writeForEver(dir string) error {
 	}
 	for i := 0; ; i++ {
 		o := served(100 + i%100)
-		s.Store(o.hosts, o.clusters)
-		if err := s.flush(); err != nil {
+		s.Store(o.source)
+		if err := s.flush(context.Background()); err != nil {
 			return err
 		}
 		if i == 0 {
@@ -118,7 +119,7 @@ func TestAFullDiskKeepsTheOldSnapshot(t *testing.T) {
 	s.interval, s.retry = time.Millisecond, 20*time.Millisecond
 	stop := runSnapshot(t, s)
 	more := served(10)
-	s.Store(more.hosts, more.clusters)
+	s.Store(more.source)
 	await(t, "two failures in the log", func() bool { return logged.Load() >= 2 })
 	if n := holds(dir); n != 3 {
 		t.Errorf("while the disk is full it holds %d hosts", n)

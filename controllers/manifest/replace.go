@@ -11,11 +11,14 @@ import (
 // maxAside is how many bad snapshots are kept.
 const maxAside = 3
 
+// errUnchanged says that a file is not to be replaced.
+var errUnchanged = errors.New("unchanged")
+
 // replace writes a file as a whole or not at all: a new one, readable by its
 // owner only, is safe on the disk before it takes the old one's name, and its
-// name before replace returns.
-func replace(path string, data []byte) error {
-	temp, err := writeTemp(path, data)
+// name before replace returns. Where write returns an error the old one stays.
+func replace(path string, write func(*os.File) error) error {
+	temp, err := writeTemp(path, write)
 	if err == nil {
 		err = os.Rename(temp, path)
 	}
@@ -29,15 +32,14 @@ func replace(path string, data []byte) error {
 // tempPrefix begins the names of a file's forerunners. No manifest's name begins so.
 func tempPrefix(path string) string { return "." + filepath.Base(path) + "." }
 
-// writeTemp writes data safely to a file of its own beside path, and returns the
-// name, empty where there is no file.
-func writeTemp(path string, data []byte) (string, error) {
+// writeTemp has a file of its own beside path written, makes it safe on the disk,
+// and returns its name, empty where there is no file.
+func writeTemp(path string, write func(*os.File) error) (string, error) {
 	temp, err := os.CreateTemp(filepath.Dir(path), tempPrefix(path))
 	if err != nil {
 		return "", err
 	}
-	_, err = temp.Write(data)
-	if err == nil {
+	if err = write(temp); err == nil {
 		err = temp.Sync()
 	}
 	return temp.Name(), errors.Join(err, temp.Close())
@@ -56,7 +58,7 @@ func syncDirectory(dir string) error {
 // tryReplacing finds out whether a file could be replaced, and removes what
 // killed writes left behind.
 func tryReplacing(path string) error {
-	if _, err := writeTemp(path, nil); err != nil {
+	if _, err := writeTemp(path, func(*os.File) error { return nil }); err != nil {
 		return err
 	}
 	left, err := siblings(path, tempPrefix(path))

@@ -39,9 +39,12 @@ type Snapshot struct {
 	written [sha256.Size]byte // of the items in the file, as far as known
 
 	mu      sync.Mutex
-	pending *objects      // to be written; nil: nothing
+	pending Source        // of what is to be written; nil: nothing
 	wake    chan struct{} // holds one value while something is pending
 }
+
+// A Source returns all that is served now. Nobody may edit that any more.
+type Source func(context.Context) ([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster, error)
 
 // NewSnapshot returns the snapshot in a state directory, which it makes where
 // there is none. A directory that cannot be written to is an error.
@@ -77,13 +80,13 @@ func (s *Snapshot) Load() ([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster, boo
 	return found.hosts, found.clusters, true
 }
 
-// Store has the accepted ones of the hosts, and the clusters, written soon: at
-// once after a pause, else a second later, and by the end of Run. It only keeps
-// the slices, which nobody may edit any more, until then.
-func (s *Snapshot) Store(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) {
+// Store has the accepted ones of a source's hosts, and its clusters, written soon:
+// at once after a pause, else a second later, and by the end of Run. The source is
+// asked then, once for all calls until then.
+func (s *Snapshot) Store(source Source) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pending = &objects{hosts: hosts, clusters: clusters}
+	s.pending = source
 	s.signal()
 }
 
@@ -102,11 +105,11 @@ func (s *Snapshot) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return s.flush()
+			return s.flush(context.WithoutCancel(ctx))
 		case <-s.wake:
 		}
 		began, pause := time.Now(), s.interval
-		if err := s.flush(); err != nil {
+		if err := s.flush(ctx); err != nil {
 			s.log.Error(err, "Could not write the snapshot; the old one stays, and it is tried again", "after", s.retry)
 			pause = s.retry
 		}
@@ -118,7 +121,7 @@ func (s *Snapshot) Run(ctx context.Context) error {
 }
 
 // flush writes what is pending, unless the file holds the same.
-func (s *Snapshot) flush() error {
+func (s *Snapshot) flush(ctx context.Context) error {
 	s.mu.Lock()
 	pending := s.pending
 	s.pending = nil
@@ -126,24 +129,39 @@ func (s *Snapshot) flush() error {
 	if pending == nil {
 		return nil
 	}
-	data, sum, err := encodeSnapshot(pending)
-	if err == nil && sum != s.written {
-		err = replace(s.path, data)
-	}
-	if err != nil {
+	if err := s.write(ctx, pending); err != nil {
 		s.putBack(pending)
 		return fmt.Errorf("write the snapshot: %w", err)
+	}
+	return nil
+}
+
+// write replaces the file with what a source holds, unless it is the same.
+func (s *Snapshot) write(ctx context.Context, source Source) error {
+	hosts, clusters, err := source(ctx)
+	if err != nil {
+		return err
+	}
+	var sum [sha256.Size]byte
+	err = replace(s.path, func(file *os.File) (err error) {
+		if sum, err = encodeSnapshot(file, &objects{hosts: hosts, clusters: clusters}); err == nil && sum == s.written {
+			return errUnchanged
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, errUnchanged) {
+		return err
 	}
 	s.written = sum
 	return nil
 }
 
 // putBack leaves what could not be written pending, unless there is newer.
-func (s *Snapshot) putBack(objects *objects) {
+func (s *Snapshot) putBack(source Source) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pending == nil {
-		s.pending = objects
+		s.pending = source
 	}
 	s.signal()
 }

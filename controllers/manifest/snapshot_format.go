@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -9,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 
@@ -30,41 +32,36 @@ const (
 	annotationChecksum = "usher.techn.is/snapshot-sha256"
 )
 
-// encodeSnapshot returns the file that holds the objects, and the checksum of its
-// items: the same for the same objects in any order.
-func encodeSnapshot(served *objects) ([]byte, [sha256.Size]byte, error) {
-	items, err := encodeItems(served)
-	if err != nil {
-		return nil, [sha256.Size]byte{}, err
-	}
-	sum := sha256.Sum256(items)
-	var file bytes.Buffer
-	file.Grow(len(items) + 512)
-	fmt.Fprintf(&file, `{
+// encodeSnapshot writes the file that holds the objects, one a line, and returns
+// the checksum of its items: the same for the same objects in any order. It holds
+// one line in memory, not the whole: a table may be large.
+func encodeSnapshot(file io.WriteSeeker, served *objects) (sum [sha256.Size]byte, err error) {
+	hash := sha256.New()
+	out := bufio.NewWriter(file)
+	head := fmt.Sprintf(`{
 "apiVersion": "v1",
 "kind": "List",
-"metadata": {"annotations": {%q: "%d", %q: "%x"}},
-"items": `, annotationFormat, snapshotFormat, annotationChecksum, sum)
-	file.Write(items)
-	file.WriteString("\n}\n")
-	return file.Bytes(), sum, nil
+"metadata": {"annotations": {%q: "%d", %q: "`, annotationFormat, snapshotFormat, annotationChecksum)
+	fmt.Fprintf(out, "%s%x\"}},\n\"items\": ", head, sum) // zeros, until the items are known
+	err = encodeItems(io.MultiWriter(out, hash), served)
+	out.WriteString("\n}\n")
+	if err = errors.Join(err, out.Flush()); err != nil {
+		return sum, err
+	}
+	sum = [sha256.Size]byte(hash.Sum(nil))
+	if _, err := file.Seek(int64(len(head)), io.SeekStart); err != nil {
+		return sum, err
+	}
+	_, err = fmt.Fprintf(file, "%x", sum)
+	return sum, err
 }
 
 // encodeItems writes one object a line: clusters, then hosts, each by name.
-func encodeItems(served *objects) ([]byte, error) {
-	var items bytes.Buffer
-	items.WriteString("[")
-	separator := "\n"
-	write := func(object any) error {
-		line, err := json.Marshal(object)
-		items.WriteString(separator)
-		items.Write(line)
-		separator = ",\n"
-		return err
-	}
+func encodeItems(out io.Writer, served *objects) error {
+	lines := lineWriter{out: out, separator: "[\n"}
 	for _, i := range sorted(served.clusters, func(c *v1alpha1.MemberCluster) string { return c.Name }) {
-		if err := write(trimCluster(&served.clusters[i])); err != nil {
-			return nil, fmt.Errorf("encode MemberCluster %s: %w", served.clusters[i].Name, err)
+		if err := lines.write(trimCluster(&served.clusters[i])); err != nil {
+			return fmt.Errorf("encode MemberCluster %s: %w", served.clusters[i].Name, err)
 		}
 	}
 	for _, i := range sorted(served.hosts, func(h *v1alpha1.ExposedHost) string { return h.Name }) {
@@ -72,12 +69,38 @@ func encodeItems(served *objects) ([]byte, error) {
 		if !meta.IsStatusConditionTrue(host.Status.Conditions, v1alpha1.ConditionAccepted) {
 			continue
 		}
-		if err := write(trimHost(host)); err != nil {
-			return nil, fmt.Errorf("encode ExposedHost %s: %w", host.Name, err)
+		if err := lines.write(trimHost(host)); err != nil {
+			return fmt.Errorf("encode ExposedHost %s: %w", host.Name, err)
 		}
 	}
-	items.WriteString("\n]")
-	return items.Bytes(), nil
+	return lines.end()
+}
+
+// lineWriter writes a JSON array, one element a line.
+type lineWriter struct {
+	out       io.Writer
+	separator string // before the next element
+	line      bytes.Buffer
+}
+
+func (w *lineWriter) write(object any) error {
+	w.line.Reset()
+	w.line.WriteString(w.separator)
+	if err := json.NewEncoder(&w.line).Encode(object); err != nil {
+		return err
+	}
+	w.separator = ",\n"
+	_, err := w.out.Write(bytes.TrimSuffix(w.line.Bytes(), []byte("\n")))
+	return err
+}
+
+func (w *lineWriter) end() error {
+	tail := "\n]"
+	if w.separator != ",\n" {
+		tail = "[\n]"
+	}
+	_, err := io.WriteString(w.out, tail)
+	return err
 }
 
 // sorted returns the indexes of a slice, which is not to be edited, by name.

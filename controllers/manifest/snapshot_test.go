@@ -45,6 +45,11 @@ func served(hosts int) objects {
 	return o
 }
 
+// source is a Source of the objects.
+func (o *objects) source(context.Context) ([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster, error) {
+	return o.hosts, o.clusters, nil
+}
+
 func newSnapshot(t *testing.T, dir string) *Snapshot {
 	t.Helper()
 	s, err := NewSnapshot(dir, logr.Discard())
@@ -68,7 +73,7 @@ func save(t *testing.T, dir string, o objects) {
 	t.Helper()
 	s := newSnapshot(t, dir)
 	s.Load()
-	s.Store(o.hosts, o.clusters)
+	s.Store(o.source)
 	if err := runSnapshot(t, s)(); err != nil {
 		t.Fatal(err)
 	}
@@ -155,19 +160,19 @@ func TestStoresAreGathered(t *testing.T) {
 	s := newSnapshot(t, dir)
 	s.interval = 300 * time.Millisecond
 	stop := runSnapshot(t, s)
-	s.Store(nil, nil)
+	s.Store(new(objects).source)
 	await(t, "the first one, at once", func() bool { return holds(dir) == 0 })
 	began := time.Now()
 	for i := range 100 {
 		o := served(i + 1)
-		s.Store(o.hosts, o.clusters)
+		s.Store(o.source)
 	}
 	await(t, "the last one", func() bool { return holds(dir) > 0 })
 	if n, took := holds(dir), time.Since(began); n != 100 || took < s.interval/2 {
 		t.Errorf("after %v it holds %d hosts", took, n)
 	}
 	last := served(101)
-	s.Store(last.hosts, last.clusters)
+	s.Store(last.source)
 	if err := stop(); err != nil || holds(dir) != 101 {
 		t.Errorf("at the end it holds %d hosts: %v", holds(dir), err)
 	}
@@ -187,10 +192,7 @@ func holds(dir string) int {
 }
 
 func TestABadSnapshotIsSetAside(t *testing.T) {
-	good, _, err := encodeSnapshot(new(served(3)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	good := encoded(t, served(3))
 	swap := func(old, with string) []byte { return bytes.Replace(good, []byte(old), []byte(with), 1) }
 	newer := `{"usher.techn.is/snapshot-format": "2"`
 	for name, data := range map[string][]byte{
@@ -230,6 +232,18 @@ func TestABadSnapshotIsSetAside(t *testing.T) {
 			}
 		})
 	}
+}
+
+// encoded is a snapshot's bytes.
+func encoded(t *testing.T, o objects) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	save(t, dir, o)
+	data, err := os.ReadFile(filepath.Join(dir, snapshotName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 // resealed changes an item and makes the checksum right again.

@@ -2,66 +2,71 @@ package routetable_test
 
 import (
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/routetable"
+	"github.com/jovalle/usher/proxy/routing"
 )
 
-// versioned gives an object what an API server would.
-func versioned(o metav1.Object, uid, version string) {
-	o.SetUID(types.UID(uid))
-	o.SetResourceVersion(version)
-}
-
-// A Builder that has built other tables before builds what a new one would.
-func TestBuilderFollowsEveryChange(t *testing.T) {
-	a := host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "hades"}))
-	versioned(&a, "a", "1")
-	b := host("b.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "illmatic"}))
-	versioned(&b, "b", "1")
-	moved := *a.DeepCopy()
-	moved.Spec.Backends[0].Cluster = "illmatic"
-	moved.ResourceVersion = "2"
-	refused := host("a.is", metav1.ConditionFalse, on(v1alpha1.HostBackend{Cluster: "hades"}))
-	versioned(&refused, "a", "3")
-	elsewhere := slices.Clone(clusters)
-	elsewhere[0].Spec.Ingress.Addresses = []string{"192.0.2.11"}
-	versioned(&elsewhere[0], "hades", "2")
-	unversioned := host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Address: "192.0.2.1"}))
-	rewritten := host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Address: "192.0.2.2"}))
-
-	var builder routetable.Builder
-	for _, step := range []struct {
-		name     string
-		hosts    []v1alpha1.ExposedHost
-		clusters []v1alpha1.MemberCluster
-	}{
-		{"first", []v1alpha1.ExposedHost{a}, clusters},
-		{"unchanged", []v1alpha1.ExposedHost{a}, clusters},
-		{"one more", []v1alpha1.ExposedHost{a, b}, clusters},
-		{"one moved", []v1alpha1.ExposedHost{moved, b}, clusters},
-		{"one refused", []v1alpha1.ExposedHost{refused, b}, clusters},
-		{"one back", []v1alpha1.ExposedHost{a, b}, clusters},
-		{"a cluster elsewhere", []v1alpha1.ExposedHost{a, b}, elsewhere},
-		{"a cluster gone", []v1alpha1.ExposedHost{a, b}, clusters[1:]},
-		{"a host gone", []v1alpha1.ExposedHost{b}, clusters},
-		{"from a file", []v1alpha1.ExposedHost{unversioned}, nil},
-		{"from a file that has changed", []v1alpha1.ExposedHost{rewritten}, nil},
-	} {
-		got, _ := builder.Build(step.hosts, step.clusters)
-		want, _ := routetable.Build(step.hosts, step.clusters)
-		for _, name := range []string{"a.is", "b.is"} {
-			if g, w := fmt.Sprintf("%+v", got.Lookup(name)), fmt.Sprintf("%+v", want.Lookup(name)); g != w {
-				t.Errorf("%s: %s: got %s, want %s", step.name, name, g, w)
+// A table that has followed every change holds what one does that is built of the
+// objects as they are in the end.
+func TestFollowComesToWhatBuildDoes(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	objects := map[string]v1alpha1.ExposedHost{} // host → object
+	table, _ := routetable.Build(nil, clusters)
+	for i := range 3000 {
+		var told []error
+		name := []string{"a.is", "b.is", "*.a.is", "c.b.is"}[random.IntN(4)]
+		if random.IntN(4) == 0 {
+			delete(objects, name)
+			table = table.Without(name)
+		} else {
+			objects[name] = anyHost(random, name)
+			next, problem := routetable.Follow(table, name, new(objects[name]), clusters)
+			if again, _ := routetable.Follow(next, name, new(objects[name]), clusters); again != next {
+				t.Fatalf("step %d: to follow %s once more makes another table", i, name)
+			}
+			if table = next; problem != nil {
+				told = append(told, problem)
 			}
 		}
-		if got.Len() != want.Len() {
-			t.Errorf("%s: %d routes, want %d", step.name, got.Len(), want.Len())
+		want, problems := routetable.Build(slices.Collect(maps.Values(objects)), clusters)
+		if g, w := routesOf(table), routesOf(want); !maps.Equal(g, w) || table.Len() != want.Len() {
+			t.Fatalf("step %d: after a change of %s the table holds %v, want %v", i, name, g, w)
+		}
+		for _, problem := range told {
+			if !slices.ContainsFunc(problems, func(p error) bool { return p.Error() == problem.Error() }) {
+				t.Fatalf("step %d: Follow says %q, and Build %q", i, problem, problems)
+			}
 		}
 	}
+}
+
+// anyHost is served, or not, for one reason or another.
+func anyHost(random *rand.Rand, name string) v1alpha1.ExposedHost {
+	const yes, no = metav1.ConditionTrue, metav1.ConditionFalse
+	return host(name, []metav1.ConditionStatus{yes, yes, yes, no, ""}[random.IntN(5)], func(s *v1alpha1.ExposedHostSpec) {
+		for _, cluster := range []string{"hades", "illmatic", "astray", "nowhere"} {
+			if random.IntN(3) == 0 {
+				s.Backends = append(s.Backends, v1alpha1.HostBackend{Cluster: cluster})
+			}
+		}
+		s.PlainHTTP = []v1alpha1.PlainHTTP{"", v1alpha1.PlainHTTPForward, v1alpha1.PlainHTTPDeny, "Maybe"}[random.IntN(4)]
+		s.AllowFrom = [][]string{nil, {"192.0.2.0/24"}, {"192.0.2.0/24", "2001:db8::/32"}, {"me"}}[random.IntN(4)]
+	})
+}
+
+// routesOf writes out what a table holds: host → route.
+func routesOf(table *routing.Table) map[string]string {
+	routes := map[string]string{}
+	for r := range table.All() {
+		routes[r.Host] = fmt.Sprintf("%+v", *r)
+	}
+	return routes
 }
