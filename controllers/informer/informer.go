@@ -1,6 +1,8 @@
-// Package informer makes informers that ask again soon. Those of client-go wait
-// up to a minute between two attempts, and that wait cannot be cancelled: after an
-// outage of an API server, what has changed meanwhile would be heard late.
+// Package informer makes informers that ask again soon, and that notice a watch
+// which has gone silent. Those of client-go wait up to a minute between two
+// attempts, and that wait cannot be cancelled; a watch whose events are lost on the
+// way they keep until it times out, after 5 to 10 minutes: after an outage, what has
+// changed meanwhile would be heard late.
 //
 // It must not import anything of usher: the edge cluster's cache and the members'
 // are made with it alike.
@@ -30,9 +32,11 @@ type Func = func(toolscache.ListerWatcher, runtime.Object, time.Duration, toolsc
 
 // New returns a Func. Unless it is nil, asked is called with the outcome of each
 // list and each start of a watch, and an object of the kind asked for.
-func New(asked func(kind runtime.Object, err error)) Func {
+func New(asked func(kind runtime.Object, err error)) Func { return newFunc(asked, silence) }
+
+func newFunc(asked func(kind runtime.Object, err error), silence time.Duration) Func {
 	return func(source toolscache.ListerWatcher, kind runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
-		p := &persistent{source: toolscache.ToListerWatcherWithContext(source), asked: func(err error) {
+		p := &persistent{source: toolscache.ToListerWatcherWithContext(source), silence: silence, asked: func(err error) {
 			if asked != nil {
 				asked(kind, err)
 			}
@@ -43,8 +47,9 @@ func New(asked func(kind runtime.Object, err error)) Func {
 
 // persistent repeats what fails until it succeeds, or until asking differently is called for.
 type persistent struct {
-	source toolscache.ListerWatcherWithContext
-	asked  func(error)
+	source  toolscache.ListerWatcherWithContext
+	silence time.Duration // that ends a watch
+	asked   func(error)
 }
 
 func (p *persistent) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
@@ -52,7 +57,11 @@ func (p *persistent) list(ctx context.Context, options metav1.ListOptions) (runt
 }
 
 func (p *persistent) watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-	return persist(ctx, p.asked, func() (watch.Interface, error) { return p.source.WatchWithContext(ctx, options) })
+	w, err := persist(ctx, p.asked, func() (watch.Interface, error) { return p.source.WatchWithContext(ctx, options) })
+	if err != nil || !options.AllowWatchBookmarks {
+		return w, err
+	}
+	return attend(w, p.silence), nil
 }
 
 func persist[T any](ctx context.Context, asked func(error), try func() (T, error)) (T, error) {
