@@ -8,7 +8,9 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/hack/testbed"
@@ -56,11 +58,24 @@ func TestDefinitionsComeAndGo(t *testing.T) {
 	table := startUsher(t)
 	addMember(t, c, "bare", nil)
 	awaitMember(t, c, "bare", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	follows := func(want string) {
+		t.Helper()
+		eventually(t, "the kinds that are followed", func() error {
+			var mc v1alpha1.MemberCluster
+			must(t, c.Get(t.Context(), client.ObjectKey{Name: "bare"}, &mc))
+			if said := meta.FindStatusCondition(mc.Status.Conditions, v1alpha1.ConditionSynced).Message; !strings.Contains(said, want) {
+				return fmt.Errorf("it says %q, not %q", said, want)
+			}
+			return nil
+		})
+	}
+	follows("read and followed: Ingress; to publish any of these too, install its CRD in the cluster: IngressRoute, IngressRouteTCP,")
 
 	must(t, bare.InstallOldTraefikCRDs(t.Context()))
 	must(t, bare.Apply(t.Context(), inOldGroup(ingressRoute("twin", "Host(`old.techn.is`)", exposed))))
 	must(t, bare.Apply(t.Context(), inOldGroup(ingressRouteTCP("tcp", "HostSNI(`oldtcp.techn.is`)"))))
 	routed(t, table, "old.techn.is", "bare")
+	follows("read and followed: Ingress, IngressRoute, IngressRouteTCP")
 	routed(t, table, "oldtcp.techn.is", "bare")
 
 	must(t, bare.InstallTraefikCRDs(t.Context()))

@@ -139,7 +139,7 @@ func (m *member) watchOver(ctx context.Context, s *session) error {
 		m.connected(version)
 		served, err := s.served(ctx)
 		if err != nil {
-			m.followed(err)
+			m.followed(s, err)
 			continue // it is not ready yet, or the next probe tells that it is away
 		}
 		started, err := s.follow(ctx, served)
@@ -147,7 +147,7 @@ func (m *member) watchOver(ctx context.Context, s *session) error {
 			return err
 		}
 		s.tellWhenRead(started)
-		m.followed(s.problem())
+		m.followed(s, s.problem())
 	}
 }
 
@@ -156,7 +156,7 @@ func (m *member) serve(s *session) {
 	m.mu.Lock()
 	before := m.serving
 	m.serving, m.collect = s, true
-	m.state.Synced = inSync
+	m.state.Synced = s.inSync()
 	m.state.SyncedAt = time.Now()
 	m.mu.Unlock()
 	m.log.Info("Member is in sync")
@@ -174,13 +174,10 @@ func (m *member) connected(version string) {
 	})
 }
 
-// inSync is the condition of a member whose sources are followed.
-var inSync = Condition{True: true, Reason: ReasonSynced, Message: "all sources have been read and are followed"}
-
-// followed notes whether the serving session may still follow all sources.
-func (m *member) followed(problem error) {
+// followed notes what the serving session follows, or the problem that hinders it.
+func (m *member) followed(s *session, problem error) {
 	m.update(func(state *State) {
-		state.Synced = inSync
+		state.Synced = s.inSync()
 		if problem != nil {
 			state.Synced = failure(problem)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -267,6 +268,27 @@ func (s *session) problem() error {
 		}
 	}
 	return nil
+}
+
+// inSync is the condition of a member whose sources are followed. It names the kinds
+// that the cluster does not serve: their CRDs may be missing by mistake.
+func (s *session) inSync() Condition {
+	var read, missing []string
+	for _, k := range sources {
+		if s.follows(k) && !slices.Contains(read, k.gvk.Kind) {
+			read = append(read, k.gvk.Kind)
+		}
+	}
+	for _, k := range sources {
+		if !slices.Contains(read, k.gvk.Kind) && !slices.Contains(missing, k.gvk.Kind) {
+			missing = append(missing, k.gvk.Kind)
+		}
+	}
+	message := "read and followed: " + strings.Join(read, ", ")
+	if len(missing) > 0 {
+		message += "; to publish any of these too, install its CRD in the cluster: " + strings.Join(missing, ", ")
+	}
+	return Condition{True: true, Reason: ReasonSynced, Message: message}
 }
 
 // wants reports whether a kind is of use, given the kinds served that stand before it.
