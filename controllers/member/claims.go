@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,7 +26,7 @@ const indexClaims = "claims"
 // Keys of the index that are no host names.
 const (
 	keyExposed = "exposed!" // every annotated object
-	keyRefers  = "refers!"  // an annotated object whose hosts depend on other objects
+	keyRefers  = "refers!"  // an annotated object that other objects may give hosts which it does not name
 )
 
 // indexKeys returns the keys under which an object of kind k is found. They
@@ -43,17 +44,26 @@ func indexKeys(k kind) client.IndexerFunc {
 	}
 }
 
-// refers reports whether an object's hosts depend on the objects it refers to.
+// refers reports whether an object may claim hosts that only the objects it refers
+// to tell. All such objects are asked about every host: there must be few.
 func refers(o client.Object) bool {
 	switch t := o.(type) {
-	case *gatewayv1.HTTPRoute, *gatewayv1.TLSRoute:
-		return true
+	case *gatewayv1.HTTPRoute:
+		return leavesOpen(t.Spec.Hostnames)
+	case *gatewayv1.TLSRoute:
+		return leavesOpen(t.Spec.Hostnames)
 	case *traefik.IngressRoute:
 		return len(t.Spec.ParentRefs) > 0
 	case *traefik.ContainousIngressRoute:
 		return len(t.Spec.ParentRefs) > 0
 	}
 	return false
+}
+
+// leavesOpen reports whether a route takes hosts from its Gateway's listeners: all
+// of theirs, or what one has of a wildcard.
+func leavesOpen(hostnames []gatewayv1.Hostname) bool {
+	return len(hostnames) == 0 || slices.ContainsFunc(hostnames, func(h gatewayv1.Hostname) bool { return strings.HasPrefix(string(h), "*") })
 }
 
 func hostsOf(r source.Result) []string {

@@ -25,7 +25,10 @@ var contexts = map[string]source.Context{
 		IngressRoute: func(string, string) *traefik.IngressRoute {
 			return read[traefik.IngressRoute]("spec: {routes: [{match: Host(`p.x.io`)}]}")
 		},
-		Gateway: func(string, string) *gatewayv1.Gateway {
+		Gateway: func(_, name string) *gatewayv1.Gateway {
+			if name == "narrow" {
+				return read[gatewayv1.Gateway]("metadata: {namespace: default, name: narrow}\nspec: {listeners: [{name: a, port: 443, protocol: HTTPS, hostname: a.x.io}]}")
+			}
 			return read[gatewayv1.Gateway]("metadata: {namespace: default, name: g}\nspec: {listeners: [{name: a, port: 443, protocol: HTTPS, hostname: '*.x.io'}, {name: b, port: 8443, protocol: TLS}]}")
 		},
 		NamespaceLabels: func(string) map[string]string { return map[string]string{} },
@@ -52,6 +55,8 @@ func TestIndexMissesNoHost(t *testing.T) {
 		{"without TLS", source.KindIngressRouteTCP, "routes: [{match: HostSNI(`a.x.io`)}]"},
 		{"in the old group", source.KindIngressRouteTCP + " of old", "tls: {}, routes: [{match: HostSNI(`a.x.io`)}]"},
 		{"its own hostname", source.KindHTTPRoute, "parentRefs: [{name: g}], hostnames: [a.x.io]"},
+		{"its own hostnames, in capitals", source.KindHTTPRoute, "parentRefs: [{name: g}], hostnames: [A.x.io, other.example.org]"},
+		{"a wildcard that its listener narrows", source.KindHTTPRoute, "parentRefs: [{name: narrow}], hostnames: ['*.x.io', b.x.io]"},
 		{"its listeners' hostnames", source.KindHTTPRoute, "parentRefs: [{name: g}]"},
 		{"its own hostname", source.KindTLSRoute, "parentRefs: [{name: g}], hostnames: [a.x.io]"},
 	} {
@@ -64,11 +69,21 @@ func TestIndexMissesNoHost(t *testing.T) {
 			t.Run(strings.Join([]string{test.kind, test.name, annotation}, " "), func(t *testing.T) {
 				k := kindNamed(t, test.kind)
 				o := k.object.DeepCopyObject().(client.Object)
-				status := "{parents: [{parentRef: {name: g}, conditions: [{type: Accepted, status: 'True'}]}]}"
+				status := "{parents: [{parentRef: {name: g}, conditions: [{type: Accepted, status: 'True'}]}, {parentRef: {name: narrow}, conditions: [{type: Accepted, status: 'True'}]}]}"
 				must(t, yaml.Unmarshal([]byte("metadata: {namespace: default, name: o, annotations: {"+metadata+"}}\nspec: {"+test.spec+"}\n"), o))
 				accept(t, o, status)
 				checkIndex(t, k, o)
 			})
+		}
+	}
+}
+
+// A route that names its hosts is not asked about those of others.
+func TestOnlyOpenRoutesAreAskedAboutEveryHost(t *testing.T) {
+	for hostnames, want := range map[string]bool{"": true, "a.x.io": false, "a.x.io, b.x.io": false, "a.x.io, '*.x.io'": true} {
+		route := read[gatewayv1.HTTPRoute]("metadata: {namespace: default, name: o, annotations: {usher.techn.is/expose: 'true'}}\nspec: {parentRefs: [{name: g}], hostnames: [" + hostnames + "]}")
+		if keys := indexKeys(kindNamed(t, source.KindHTTPRoute))(route); slices.Contains(keys, keyRefers) != want {
+			t.Errorf("one of the hostnames %q is indexed under %v", hostnames, keys)
 		}
 	}
 }
