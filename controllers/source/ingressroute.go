@@ -16,7 +16,8 @@ func FromIngressRoute(route *traefik.IngressRoute, in Context) Result {
 		return Result{}
 	}
 	p := newPublication(KindIngressRoute, route, classOf(route, route.Spec.IngressClassName), in)
-	above, err := rulesAbove(route, in, 0)
+	family := family{in: in}
+	above, err := family.rulesAbove(route, 0)
 	if err != nil {
 		p.spoil(reason.ParentNotAccepted, "spec.parentRefs", "%v", err)
 	}
@@ -28,7 +29,12 @@ func FromIngressRoute(route *traefik.IngressRoute, in Context) Result {
 			offers = append(offers, p.invalidRule(field, err))
 			continue
 		}
-		offers = append(offers, offer{field: field, hosts: within(above, rule)})
+		hosts, err := family.within(above, rule)
+		if err != nil {
+			p.spoil(reason.ParentNotAccepted, "spec.parentRefs", "%v", err)
+			above, hosts = nil, union{rule} // so that the hosts that are refused have names
+		}
+		offers = append(offers, offer{field: field, hosts: hosts})
 	}
 	return p.publish(offers)
 }

@@ -2,9 +2,12 @@ package source_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/jovalle/usher/controllers/admission/reason"
 	"github.com/jovalle/usher/controllers/source"
 	"github.com/jovalle/usher/controllers/source/traefik"
 	"github.com/jovalle/usher/controllers/source/traefikrule"
@@ -129,6 +132,51 @@ func TestParentsOfIngressRoutes(t *testing.T) {
 	runSourceTests(t, source.KindIngressRoute, hades, []sourceTest{
 		{"no parents are known", child("{name: site}", "Host(`a.techn.is`)"), "a.techn.is=ParentNotAccepted []"},
 	})
+}
+
+// What a hostile member can write into a family of IngressRoutes is bounded in time.
+func TestLargeFamiliesAreRefused(t *testing.T) {
+	names := func(n int, suffix string) string { // a rule of so many hosts
+		hosts := make([]string, n)
+		for i := range hosts {
+			hosts[i] = fmt.Sprintf("Host(`h%d.%s`)", i, suffix)
+		}
+		return strings.Join(hosts, " || ")
+	}
+	many := func(n int, rule string) []string { return slices.Repeat([]string{rule}, n) }
+	repeated := func(n int, ref string) string { return strings.Join(slices.Repeat([]string{ref}, n), ", ") }
+	parents := map[string]string{ // namespace/name → spec
+		"apps/large":   routes(many(90, names(400, "techn.is"))...),
+		"apps/regexps": routes(many(90, "HostRegexp(`^"+strings.Repeat("(a|b)*", 50)+"$`) || "+names(200, strings.Repeat("abab.", 30)+"is"))...),
+		"apps/broken":  routes(append(many(20, "Hots(`"+strings.Repeat("x", 60000)+"`)"), "Host(`a.techn.is`)")...),
+		"apps/middle":  "parentRefs: [" + repeated(90, "{name: leaf}") + "], " + routes("PathPrefix(`/`)"),
+		"apps/leaf":    routes("Host(`a.techn.is`)"),
+	}
+	decoded := map[string]*traefik.IngressRoute{}
+	for key, spec := range parents {
+		_, name, _ := strings.Cut(key, "/")
+		decoded[key] = decode[traefik.IngressRoute](t, fmt.Sprintf("metadata: {namespace: apps, name: %s}\nspec: {%s}", name, spec))
+	}
+	in := hades
+	in.IngressRoute = func(namespace, name string) *traefik.IngressRoute { return decoded[namespace+"/"+name] }
+	for _, test := range []struct{ name, refs, rule string }{
+		{"many routes under many large rules", "{name: large}", "PathPrefix(`/`)"},
+		{"regular expressions over the names of others", "{name: regexps}", names(400, "techn.is")},
+		{"many references to what cannot be read", repeated(2000, "{name: broken}"), "PathPrefix(`/`)"},
+		{"many references at each level", repeated(2000, "{name: middle}"), "PathPrefix(`/`)"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			child := decode[traefik.IngressRoute](t, "metadata: {namespace: apps, name: child, annotations: {usher.techn.is/expose: 'true', usher.techn.is/hosts: h1.techn.is}}\nspec: {parentRefs: ["+test.refs+"], "+routes(many(200, test.rule)...)+"}")
+			began := time.Now()
+			result := source.FromIngressRoute(child, in)
+			if took := time.Since(began); took > 3*time.Second { // the race detector's share is nine tenths
+				t.Errorf("took %v", took)
+			}
+			if len(result.Claims) != 1 || result.Claims[0].Refusal == nil || result.Claims[0].Refusal.Reason != reason.ParentNotAccepted {
+				t.Errorf("got %+v and %d refusals", result.Claims, len(result.Refusals))
+			}
+		})
+	}
 }
 
 func TestFromIngressRouteTCP(t *testing.T) {

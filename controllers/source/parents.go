@@ -13,34 +13,54 @@ import (
 
 // The bounds of IngressRoutes that have parents.
 const (
-	maxParentDepth = 8   // a parent's parent, and so on: a circle ends here
-	maxParentRules = 100 // the routes of all parents, each within its own parents
+	maxParentDepth = 8        // a parent's parent, and so on: a circle ends here
+	maxParentRules = 100      // the routes of all parents, each within its own parents
+	maxParentWork  = 32 << 20 // of an object's rules within those of its parents, in steps of traefikrule.Set's Work: a tenth of a second
+
+	parentSteps = 1000 // of looking at a parent, or at a reference or a route of one
+	byteSteps   = 20   // of reading a byte of a rule
 )
+
+var errParentWork = errors.New("the parents' rules, and the object's own within them, are too many and too large; name fewer hosts in them, or split the object")
+
+// family reads an IngressRoute's parents, and its rules within theirs.
+type family struct {
+	in    Context
+	steps int // that were spent
+}
+
+// spend fails once an object takes too much work: whoever may write in a member
+// must not keep usher busy.
+func (f *family) spend(steps int) error {
+	if f.steps += steps; f.steps > maxParentWork {
+		return errParentWork
+	}
+	return nil
+}
 
 // rulesAbove returns the rules of an IngressRoute's parents, of which a request
 // must match one before the object's own are asked; nil where it has no parents.
 // As in Traefik, a parent that is not there disables the object.
-func rulesAbove(route *traefik.IngressRoute, in Context, depth int) ([]*traefikrule.Set, error) {
+func (f *family) rulesAbove(route *traefik.IngressRoute, depth int) ([]*traefikrule.Set, error) {
 	if depth == maxParentDepth {
 		return nil, fmt.Errorf("the parents go more than %d deep, or in a circle", maxParentDepth)
 	}
 	var above []*traefikrule.Set
 	for _, ref := range route.Spec.ParentRefs {
 		namespace := cmp.Or(ref.Namespace, route.Namespace)
-		parent := in.ingressRoute(namespace, ref.Name)
+		parent := f.in.ingressRoute(namespace, ref.Name)
 		if parent == nil {
 			return nil, fmt.Errorf("the parent IngressRoute %s/%s is not there; create it, or correct the reference", namespace, ref.Name)
 		}
-		rules, err := rulesOf(parent, in, depth)
+		rules, err := f.rulesOf(parent, depth)
 		if err != nil {
 			return nil, err
 		}
-		above = append(above, rules...)
+		if above = append(above, rules...); len(above) > maxParentRules {
+			return nil, fmt.Errorf("the parents have more than %d routes", maxParentRules)
+		}
 	}
-	switch {
-	case len(above) > maxParentRules:
-		return nil, fmt.Errorf("the parents have more than %d routes", maxParentRules)
-	case len(above) == 0 && len(route.Spec.ParentRefs) > 0:
+	if len(above) == 0 && len(route.Spec.ParentRefs) > 0 {
 		return nil, errors.New("no route of the parents has a rule that can be read; correct their rules")
 	}
 	return above, nil
@@ -48,20 +68,31 @@ func rulesAbove(route *traefik.IngressRoute, in Context, depth int) ([]*traefikr
 
 // rulesOf returns the rules of a parent's routes, within its own parents. A route
 // that cannot be read serves nothing, and so no child.
-func rulesOf(parent *traefik.IngressRoute, in Context, depth int) ([]*traefikrule.Set, error) {
-	above, err := rulesAbove(parent, in, depth+1)
+func (f *family) rulesOf(parent *traefik.IngressRoute, depth int) ([]*traefikrule.Set, error) {
+	if err := f.spend(parentSteps * (1 + len(parent.Spec.ParentRefs) + len(parent.Spec.Routes))); err != nil {
+		return nil, err
+	}
+	above, err := f.rulesAbove(parent, depth+1)
 	if err != nil {
 		return nil, err
 	}
 	var rules []*traefikrule.Set
 	for _, r := range parent.Spec.Routes {
-		rule, err := httpRule(r, in)
-		switch {
-		case err != nil:
-		case len(rules) > maxParentRules: // and so refused
-		default:
-			rules = append(rules, within(above, rule)...)
+		if len(rules) > maxParentRules {
+			break // and so refused
 		}
+		if err := f.spend(byteSteps * len(r.Match)); err != nil {
+			return nil, err
+		}
+		rule, err := httpRule(r, f.in)
+		if err != nil {
+			continue
+		}
+		joined, err := f.within(above, rule)
+		if err != nil {
+			return nil, err
+		}
+		rules = append(rules, joined...)
 	}
 	return rules, nil
 }
@@ -71,15 +102,18 @@ type union []*traefikrule.Set
 
 // within returns what a rule has in common with each of the rules above it, if
 // there are any.
-func within(above []*traefikrule.Set, rule *traefikrule.Set) union {
+func (f *family) within(above []*traefikrule.Set, rule *traefikrule.Set) (union, error) {
 	if len(above) == 0 {
-		return union{rule}
+		return union{rule}, nil
 	}
 	sets := make(union, len(above))
 	for i, parent := range above {
 		sets[i] = parent.Intersect(rule)
+		if err := f.spend(sets[i].Work()); err != nil {
+			return nil, err
+		}
 	}
-	return sets
+	return sets, nil
 }
 
 // List returns the hosts of all sets, sorted, or false where one has no list.

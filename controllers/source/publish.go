@@ -91,9 +91,11 @@ func (p *publication) publishNamed(offers []offer) {
 	field := annotationField(v1alpha1.AnnotationHosts)
 	for _, written := range p.wish.hosts {
 		host, err := parseHost(written)
+		_, claimed := p.claims[host]
 		switch {
 		case err != nil:
 			p.report(p.refuse(reason.AnnotationInvalid, field, "%v; correct it", err))
+		case claimed: // to ask whether large rules cover it takes time
 		case slices.ContainsFunc(offers, func(o offer) bool { return o.hosts != nil && o.hosts.Covers(host) }):
 			p.claim(host, nil)
 		default:

@@ -65,8 +65,8 @@ func spellings(name string) []string {
 	return []string{name, lower, strings.ToUpper(name), strings.ToUpper(lower[:1]) + lower[1:]}
 }
 
-// parse reads a rule whose size is bounded.
-func (g grammar) parse(rule string) (*Set, error) {
+// parse reads a rule of so many tokens, whose size is bounded.
+func (g grammar) parse(rule string, tokens int) (*Set, error) {
 	r := newReading()
 	parser, err := predicate.NewParser(predicate.Def{
 		Operators: predicate.Operators{AND: and, OR: or, NOT: not},
@@ -83,5 +83,5 @@ func (g grammar) parse(rule string) (*Set, error) {
 	if !ok {
 		return nil, g.located(rule, errors.New("a rule is an expression of matchers"))
 	}
-	return &Set{rule: e, names: r.names, parents: r.parents}, r.bounded()
+	return &Set{rule: e, names: r.names, parents: r.parents, bytes: r.bytes, tokens: tokens, program: r.program}, r.bounded()
 }

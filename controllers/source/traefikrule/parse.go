@@ -21,41 +21,43 @@ func ParseTCP(rule string, syntax Syntax) (*Set, error) {
 }
 
 func parse(rule string, syntax Syntax, v2, v3 grammar) (*Set, error) {
-	if err := checkSize(rule); err != nil {
+	tokens, err := checkSize(rule)
+	if err != nil {
 		return nil, err
 	}
 	switch syntax {
 	case V2:
-		return v2.parse(rule)
+		return v2.parse(rule, tokens)
 	case V3:
-		return v3.parse(rule)
+		return v3.parse(rule, tokens)
 	default:
-		return parseEither(rule, v2, v3)
+		return parseEither(rule, tokens, v2, v3)
 	}
 }
 
-// checkSize bounds the work of reading a rule, and the depth of its nesting.
-func checkSize(rule string) error {
+// checkSize bounds the work of reading a rule, and the depth of its nesting. It
+// returns the number of its tokens.
+func checkSize(rule string) (tokens int, err error) {
 	if len(rule) > maxRule {
-		return fmt.Errorf("the rule is longer than %d bytes", maxRule)
+		return 0, fmt.Errorf("the rule is longer than %d bytes", maxRule)
 	}
 	var s scanner.Scanner
 	s.Init(token.NewFileSet().AddFile("", -1, len(rule)), []byte(rule), nil, 0)
 	for n := 0; ; n++ {
 		switch _, t, _ := s.Scan(); {
 		case t == token.EOF:
-			return nil
+			return n, nil
 		case n == maxTokens:
-			return fmt.Errorf("the rule has more than %d names, operators and brackets", maxTokens)
+			return 0, fmt.Errorf("the rule has more than %d names, operators and brackets", maxTokens)
 		}
 	}
 }
 
 // parseEither reads a rule that may be of either grammar. Where it is of both,
 // they must agree.
-func parseEither(rule string, v2, v3 grammar) (*Set, error) {
-	two, err2 := v2.parse(rule)
-	three, err3 := v3.parse(rule)
+func parseEither(rule string, tokens int, v2, v3 grammar) (*Set, error) {
+	two, err2 := v2.parse(rule, tokens)
+	three, err3 := v3.parse(rule, tokens)
 	switch {
 	case err2 != nil && err3 != nil:
 		return nil, fmt.Errorf("as a rule of v3: %w; as one of v2: %w", err3, err2)
