@@ -104,41 +104,47 @@ func (r *ExposedHostReconciler) withdraw(ctx context.Context, current *v1alpha1.
 // or made theirs, meanwhile.
 func (r *ExposedHostReconciler) apply(ctx context.Context, host string, current *v1alpha1.ExposedHost, decision admission.Decision) (*v1alpha1.ExposedHost, error) {
 	spec := specOf(host, decision)
-	if current != nil && current.Labels[v1alpha1.LabelManaged] == "true" && equality.Semantic.DeepEqual(current.Spec, spec) {
-		return current, nil
-	}
 	if current == nil {
 		var err error
-		if current, err = r.create(ctx, host); err != nil {
+		if current, err = r.create(ctx, nameOfHost(host), spec); err != nil {
 			return nil, err
 		}
 	}
-	desired, err := applyConfiguration(nameOfHost(host), spec)
+	if current.Labels[v1alpha1.LabelManaged] == "true" && equality.Semantic.DeepEqual(current.Spec, spec) {
+		return current, nil
+	}
+	desired, err := applyConfiguration(current.Name, spec)
 	if err != nil {
 		return nil, err
 	}
 	desired.SetResourceVersion(current.ResourceVersion)
 	if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(desired), client.FieldOwner(v1alpha1.FieldManager), client.ForceOwnership); err != nil {
-		if apierrors.IsInvalid(err) {
-			return nil, reconcile.TerminalError(fmt.Errorf("apply ExposedHost %s: %w", nameOfHost(host), err))
-		}
-		return nil, fmt.Errorf("apply ExposedHost %s: %w", nameOfHost(host), err)
+		return nil, notWritten("apply", current.Name, err)
 	}
 	return fromUnstructured(desired)
 }
 
-// create makes an object that exposes nothing yet. What it sets is never taken
-// back: server-side apply would not remove a field that was created.
-func (r *ExposedHostReconciler) create(ctx context.Context, host string) (*v1alpha1.ExposedHost, error) {
-	eh := &v1alpha1.ExposedHost{Spec: v1alpha1.ExposedHostSpec{Host: host}}
-	eh.Name, eh.Labels = nameOfHost(host), map[string]string{v1alpha1.LabelManaged: "true"}
+// create makes the object, which nobody serves until its status says so. Server-side
+// apply with a version would make none, and without one it would write over
+// another's. It would not take back a member of a set that was created, so that
+// allowFrom is left to it.
+func (r *ExposedHostReconciler) create(ctx context.Context, name string, spec v1alpha1.ExposedHostSpec) (*v1alpha1.ExposedHost, error) {
+	spec.AllowFrom = nil
+	eh := &v1alpha1.ExposedHost{Spec: spec}
+	eh.Name, eh.Labels = name, map[string]string{v1alpha1.LabelManaged: "true"}
 	if err := r.Client.Create(ctx, eh, client.FieldOwner(v1alpha1.FieldManager)); err != nil {
-		if apierrors.IsInvalid(err) {
-			return nil, reconcile.TerminalError(fmt.Errorf("create ExposedHost %s: %w", eh.Name, err))
-		}
-		return nil, fmt.Errorf("create ExposedHost %s: %w", eh.Name, err)
+		return nil, notWritten("create", name, err)
 	}
 	return eh, nil
+}
+
+// notWritten wraps an error of a write. What the API server will never take is not tried again.
+func notWritten(verb, name string, err error) error {
+	wrapped := fmt.Errorf("%s ExposedHost %s: %w", verb, name, err)
+	if apierrors.IsInvalid(err) {
+		return reconcile.TerminalError(wrapped)
+	}
+	return wrapped
 }
 
 // specOf is what usher writes for a decision: a refused host has no backend.
@@ -154,11 +160,16 @@ func specOf(host string, decision admission.Decision) v1alpha1.ExposedHostSpec {
 	return spec
 }
 
-// applyConfiguration states all that usher owns of an ExposedHost besides its status.
+// applyConfiguration states all that usher owns of an ExposedHost besides its
+// status, no backends too: by leaving them out, server-side apply would not take
+// back what was created.
 func applyConfiguration(name string, spec v1alpha1.ExposedHostSpec) (*unstructured.Unstructured, error) {
 	fields, err := toUnstructured(&spec)
 	if err != nil {
 		return nil, err
+	}
+	if len(spec.Backends) == 0 {
+		fields["backends"] = []any{}
 	}
 	desired := &unstructured.Unstructured{Object: map[string]any{"spec": fields}}
 	desired.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("ExposedHost"))

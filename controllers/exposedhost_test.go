@@ -43,6 +43,33 @@ func TestAnnotatedHostIsExposedAndWithdrawn(t *testing.T) {
 	routed(t, table, "whoami.techn.is", "")
 }
 
+// What an ExposedHost was created with goes when its source no longer asks for it.
+func TestOptionsAreTakenBack(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	addMember(t, c, "hades", nil)
+	const rule = "Host(`options.techn.is`)"
+	apply(t, "hades", ingressRoute("options", rule, exposed, `usher.techn.is/allow-from: "192.168.0.0/16"`, "usher.techn.is/plain-http: deny"))
+	has := func(allowFrom int, plainHTTP v1alpha1.PlainHTTP, backends int) {
+		t.Helper()
+		awaitHost(t, c, "options.techn.is", func(eh *v1alpha1.ExposedHost) error {
+			if len(eh.Spec.AllowFrom) != allowFrom || eh.Spec.PlainHTTP != plainHTTP || len(eh.Spec.Backends) != backends {
+				return fmt.Errorf("its spec is %+v", eh.Spec)
+			}
+			return nil
+		})
+	}
+	has(1, v1alpha1.PlainHTTPDeny, 1)
+	apply(t, "hades", ingressRoute("options", rule, exposed))
+	has(0, v1alpha1.PlainHTTPRedirect, 1)
+	routed(t, table, "options.techn.is", "hades")
+	apply(t, "hades", ingressRoute("options", rule, exposed, "usher.techn.is/plain-http: sometimes"))
+	has(0, v1alpha1.PlainHTTPRedirect, 0)
+	routed(t, table, "options.techn.is", "")
+	apply(t, "hades", ingressRoute("options", rule, exposed))
+	has(0, v1alpha1.PlainHTTPRedirect, 1)
+}
+
 func TestChangedRuleMovesTheHost(t *testing.T) {
 	c := edge(t)
 	table := startUsher(t)
