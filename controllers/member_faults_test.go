@@ -60,6 +60,44 @@ func TestFaultyMemberKeepsItsHosts(t *testing.T) {
 	})
 }
 
+// A member that is away is deleted: its hosts are withdrawn at once, whatever its
+// connections hang on, and no other member waits. Made again by the same name, it
+// is read anew.
+func TestMemberDeletedWhileAway(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	addMember(t, c, "hades", nil)
+	g := openGate(t, bed.Cluster("illmatic"))
+	kubeconfig, err := bed.Cluster("illmatic").Kubeconfig()
+	must(t, err)
+	addMemberBy(t, c, "illmatic", g.kubeconfig(t, kubeconfig))
+	p, other := publish(t, table, "illmatic"), publish(t, table, "hades")
+
+	g.freeze()
+	awaitAway(t, c, "illmatic", time.Now())
+	illmatic := &v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: "illmatic"}}
+	must(t, c.Delete(t.Context(), illmatic))
+	began := time.Now()
+	routed(t, table, p.kept, "")
+	awaitGone(t, c, p.kept)
+	awaitGone(t, c, p.withdrawn)
+	if took := time.Since(began); took > caughtUpWithin {
+		t.Errorf("withdrawn only after %v", took)
+	}
+	other.change(t)
+	other.caughtUp(t, table)
+
+	p.change(t)
+	create(t, c, &v1alpha1.MemberCluster{ObjectMeta: illmatic.ObjectMeta, Spec: v1alpha1.MemberClusterSpec{
+		Kubeconfig: &v1alpha1.KubeconfigRef{SecretName: "illmatic-gated"},
+		Ingress:    v1alpha1.IngressEndpoint{Addresses: []string{addressOf["illmatic"]}},
+	}})
+	awaitMember(t, c, "illmatic", v1alpha1.ConditionConnected, metav1.ConditionFalse, "Unreachable")
+	g.thaw()
+	p.caughtUp(t, table)
+	awaitMember(t, c, "illmatic", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+}
+
 // A killed API server: refused connections, and everything anew when it returns.
 func TestKilledMemberKeepsItsHosts(t *testing.T) {
 	c := edge(t)

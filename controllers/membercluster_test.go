@@ -3,9 +3,11 @@ package controllers_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -51,16 +53,19 @@ func TestBrokenKubeconfigIsToldAndHarmsNoOther(t *testing.T) {
 	startUsher(t)
 	addMember(t, c, "hades", nil)
 	for _, test := range []struct {
-		name, kubeconfig, reason string
+		name, kubeconfig, reason, advice string
 	}{
-		{"no Secret", "", "SecretNotFound"},
-		{"no kubeconfig at all", "not: [a, kubeconfig", "KubeconfigInvalid"},
-		{"an exec plugin", kubeconfigWith("https://127.0.0.1:1", "exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/true}"), "KubeconfigInvalid"},
-		{"a token file", kubeconfigWith("https://127.0.0.1:1", "tokenFile: /etc/passwd"), "KubeconfigInvalid"},
-		{"a client certificate's path", kubeconfigWith("https://127.0.0.1:1", "client-certificate: /etc/passwd"), "KubeconfigInvalid"},
-		{"an address where nothing listens", kubeconfigWith("https://127.0.0.1:1", "token: x"), "Unreachable"},
-		{"an unknown CA", kubeconfigWith("https://"+bed.Cluster("illmatic").Address().String(), "token: x"), "CertificateInvalid"},
-		{"a wrong token", wrongToken(t), "Unauthorized"},
+		{"no Secret", "", "SecretNotFound", "run usher cluster add broken"},
+		{"no kubeconfig at all", "not: [a, kubeconfig", "KubeconfigInvalid", "Secret broken, key kubeconfig"},
+		{"an exec plugin", kubeconfigWith("https://127.0.0.1:1", "exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/true}"), "KubeconfigInvalid", "use a ServiceAccount's token"},
+		{"an auth-provider", kubeconfigWith("https://127.0.0.1:1", "auth-provider: {name: gcp}"), "KubeconfigInvalid", "use a ServiceAccount's token"},
+		{"a token file", kubeconfigWith("https://127.0.0.1:1", "tokenFile: /etc/passwd"), "KubeconfigInvalid", "put the token itself into token"},
+		{"a client certificate's path", kubeconfigWith("https://127.0.0.1:1", "client-certificate: /etc/passwd"), "KubeconfigInvalid", "put the content into client-certificate-data"},
+		{"a client key's path", kubeconfigWith("https://127.0.0.1:1", "client-key: /etc/passwd"), "KubeconfigInvalid", "client-key-data"},
+		{"a CA's path", strings.Replace(kubeconfigWith("https://127.0.0.1:1", "token: x"), "{server:", "{certificate-authority: /etc/passwd, server:", 1), "KubeconfigInvalid", "put the certificate itself into certificate-authority-data"},
+		{"an address where nothing listens", kubeconfigWith("https://127.0.0.1:1", "token: x"), "Unreachable", "see that it runs and that the edge can reach it"},
+		{"an unknown CA", kubeconfigWith("https://"+bed.Cluster("illmatic").Address().String(), "token: x"), "CertificateInvalid", "put its CA into certificate-authority-data"},
+		{"a wrong token", wrongToken(t), "Unauthorized", "add the cluster again to rotate them"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.kubeconfig != "" {
@@ -74,7 +79,10 @@ func TestBrokenKubeconfigIsToldAndHarmsNoOther(t *testing.T) {
 				Spec:       v1alpha1.MemberClusterSpec{Kubeconfig: &v1alpha1.KubeconfigRef{SecretName: "broken"}},
 			})
 			awaitMember(t, c, "broken", v1alpha1.ConditionConnected, metav1.ConditionFalse, test.reason)
-			awaitMember(t, c, "broken", v1alpha1.ConditionReady, metav1.ConditionFalse, test.reason)
+			mc := awaitMember(t, c, "broken", v1alpha1.ConditionReady, metav1.ConditionFalse, test.reason)
+			if said := meta.FindStatusCondition(mc.Status.Conditions, v1alpha1.ConditionReady).Message; !strings.Contains(said, test.advice) {
+				t.Errorf("it says %q, and not what to do: %q", said, test.advice)
+			}
 		})
 	}
 	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
@@ -123,16 +131,27 @@ func TestMemberCountsItsHosts(t *testing.T) {
 		name := fmt.Sprintf("counted%d", i)
 		apply(t, "hades", ingressRoute(name, fmt.Sprintf("Host(`%s.techn.is`)", name), exposed))
 	}
-	eventually(t, "three hosts", func() error {
-		var mc v1alpha1.MemberCluster
-		if err := c.Get(t.Context(), client.ObjectKey{Name: "hades"}, &mc); err != nil {
-			return err
-		}
-		if mc.Status.Hosts != 3 {
-			return fmt.Errorf("counts %d", mc.Status.Hosts)
-		}
-		return nil
+	counts := func(want int32) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("%d hosts", want), func() error {
+			var mc v1alpha1.MemberCluster
+			if err := c.Get(t.Context(), client.ObjectKey{Name: "hades"}, &mc); err != nil {
+				return err
+			}
+			if mc.Status.Hosts != want {
+				return fmt.Errorf("counts %d", mc.Status.Hosts)
+			}
+			return nil
+		})
+	}
+	counts(3)
+	apply(t, "hades", ingressRoute("counted1", "Host(`counted1.techn.is`)"))
+	counts(2)
+	create(t, c, &v1alpha1.ExposedHost{
+		ObjectMeta: metav1.ObjectMeta{Name: "by-hand.techn.is"},
+		Spec:       v1alpha1.ExposedHostSpec{Host: "by-hand.techn.is", Backends: []v1alpha1.HostBackend{{Cluster: "hades"}, {Cluster: "hades"}, {Address: "192.0.2.1"}}},
 	})
+	counts(3)
 }
 
 func kubeconfigWith(server, user string) string {
