@@ -49,7 +49,8 @@ type bench struct {
 
 	bed         *testbed.Bed
 	edge, hades *testbed.Cluster
-	hosts       int // exposed so far
+	state       string // where each start of usher has a state directory of its own: with the last one's snapshot it would serve at once
+	hosts       int    // exposed so far
 }
 
 func (b *bench) run(ctx context.Context, sizes string) (err error) {
@@ -63,6 +64,10 @@ func (b *bench) run(ctx context.Context, sizes string) (err error) {
 	}
 	defer func() { err = errors.Join(err, b.bed.Stop()) }()
 	b.edge, b.hades = b.bed.Cluster("edge"), b.bed.Cluster("hades")
+	if b.state, err = os.MkdirTemp("", "usher-speed-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.state)
 	if err := b.furnish(ctx); err != nil {
 		return err
 	}

@@ -48,25 +48,56 @@ func (b *bench) measure(ctx context.Context, n int) error {
 // start starts usher, and prints how long it took until it was ready, and until
 // every host was routed.
 func (b *bench) start(ctx context.Context, title string) (*stage.Usher, error) {
+	state, err := os.MkdirTemp(b.state, "")
+	if err != nil {
+		return nil, err
+	}
 	began := time.Now()
-	usher, err := stage.Run(ctx, b.bed, "usher", b.program, b.edge, "--drain-timeout=1s", "--leader-elect=false")
+	usher, err := stage.Run(ctx, b.bed, "usher", b.program, b.edge, "--drain-timeout=1s", "--leader-elect=false", "--state-dir="+state)
 	if err != nil {
 		return nil, err
 	}
 	ready := time.Since(began)
-	for i := range b.hosts {
-		if err := awaitRouted(ctx, usher.HTTPS, hostOf(i), true); err != nil {
-			return nil, err
-		}
+	waited, err := b.connectToAll(ctx, usher.HTTPS)
+	if err != nil {
+		return nil, err
 	}
-	fmt.Printf("%s: ready after %.1f s, each host connected to by %.1f s\n", title, ready.Seconds(), time.Since(began).Seconds())
+	served := time.Since(began)
+	if _, err := b.connectToAll(ctx, usher.HTTPS); err != nil {
+		return nil, err
+	}
+	fmt.Printf("%s: ready after %.1f s; each host connected to, one after another, by %.1f s, %d of them not at the first attempt; the same again takes %.1f s\n",
+		title, ready.Seconds(), served.Seconds(), waited, (time.Since(began) - served).Seconds())
 	time.Sleep(settle)
 	return usher, nil
+}
+
+// connectToAll waits for each host in turn until a connection to it is routed, and
+// returns how many were not at the first attempt.
+func (b *bench) connectToAll(ctx context.Context, usher netip.AddrPort) (waited int, err error) {
+	for i := range b.hosts {
+		v, err := newVisitor(hostOf(i))
+		if err != nil {
+			return 0, err
+		}
+		attempts, err := v.awaitRouted(ctx, usher, true)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", hostOf(i), err)
+		}
+		if attempts > 1 {
+			waited++
+		}
+	}
+	return waited, nil
 }
 
 // timeChanges exposes a host and takes that back, again and again.
 func (b *bench) timeChanges(ctx context.Context, usher netip.AddrPort) error {
 	member, err := client.New(b.hades.Config(), client.Options{})
+	if err != nil {
+		return err
+	}
+	visitor, err := newVisitor(timed + ".techn.is")
 	if err != nil {
 		return err
 	}
@@ -77,7 +108,7 @@ func (b *bench) timeChanges(ctx context.Context, usher netip.AddrPort) error {
 		if err := annotate(ctx, member, exposed); err != nil {
 			return fmt.Errorf("annotate: %w", err)
 		}
-		if err := awaitRouted(ctx, usher, timed+".techn.is", exposed); err != nil {
+		if _, err := visitor.awaitRouted(ctx, usher, exposed); err != nil {
 			return err
 		}
 		took[exposed] = append(took[exposed], time.Since(began))
