@@ -16,6 +16,7 @@ import (
 	"github.com/jovalle/usher/proxy/limit"
 	"github.com/jovalle/usher/proxy/redirect"
 	"github.com/jovalle/usher/proxy/routing"
+	"github.com/jovalle/usher/proxy/takeover"
 )
 
 // What the options of a Server are where they are zero.
@@ -107,7 +108,7 @@ func (s *Server) bind() error {
 		s.https = append(s.https, listener)
 	}
 	for _, address := range s.HTTPListen {
-		listener, err := redirect.Listen(ctx, address)
+		listener, err := takeover.Listen(ctx, address, nil)
 		if err != nil {
 			return fmt.Errorf("listen for HTTP: %w", err)
 		}

@@ -7,9 +7,10 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/jovalle/usher/proxy/takeover"
 )
 
 const (
@@ -35,19 +36,14 @@ type Listener struct {
 }
 
 // Listen binds a "host:port" address. Without a host, or with [::], it covers
-// IPv4 and IPv6. The socket has SO_REUSEPORT, so that one process can take over
-// from another: both serve until the old one stops.
+// IPv4 and IPv6. One process can take over from another: see package takeover.
 func Listen(ctx context.Context, address string) (*Listener, error) {
-	config := net.ListenConfig{
-		Control: setListenOptions,
-	}
-	config.SetMultipathTCP(false) // its sockets do not splice
-	listener, err := config.Listen(ctx, "tcp", address)
+	listener, err := takeover.Listen(ctx, address, setListenOptions)
 	if err != nil {
 		return nil, explain(err)
 	}
 	defer listener.Close()
-	fd, err := duplicate(listener.(*net.TCPListener))
+	fd, err := duplicate(listener)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
@@ -65,13 +61,10 @@ func explain(err error) error {
 // setListenOptions sets what must be set before a socket listens. Accepted
 // sockets inherit TCP_NODELAY and TCP_QUICKACK, which saves the calls on each.
 // Without quick acknowledgements the one of the hello rides on the answer.
-func setListenOptions(_, _ string, raw syscall.RawConn) error {
-	return raw.Control(func(fd uintptr) {
-		setOption(int32(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-		setOption(int32(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, deferAccept)
-		setOption(int32(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-		setOption(int32(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
-	})
+func setListenOptions(fd int) {
+	setOption(int32(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, deferAccept)
+	setOption(int32(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	setOption(int32(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
 }
 
 // duplicate returns the listener's socket, which then is the caller's alone

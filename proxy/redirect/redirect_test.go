@@ -26,7 +26,7 @@ const patience = 20 * time.Second
 // start serves routes on loopback until the test ends.
 func start(t *testing.T, routes []routing.Route, options ...func(*redirect.Server)) string {
 	t.Helper()
-	listener, err := redirect.Listen(context.Background(), "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,11 +10,9 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
-	"syscall"
 	"time"
 
 	proxyproto "github.com/pires/go-proxyproto"
-	"golang.org/x/sys/unix"
 
 	"github.com/jovalle/usher/proxy/limit"
 )
@@ -54,20 +52,6 @@ type Server struct {
 	// ProxyProtocolFrom are the clients that must send a PROXY header, v1 or
 	// v2. From all others one is no HTTP, and refused.
 	ProxyProtocolFrom []netip.Prefix
-}
-
-// Listen binds a "host:port" address with SO_REUSEPORT, so that one process can
-// take over from another. Without a host, or with [::], it covers IPv4 and
-// IPv6.
-func Listen(ctx context.Context, address string) (net.Listener, error) {
-	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-		var err error
-		return errors.Join(raw.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-		}), err)
-	}}
-	config.SetMultipathTCP(false)
-	return config.Listen(ctx, "tcp", address)
 }
 
 // Serve answers the requests that come to listeners until ctx ends. It then

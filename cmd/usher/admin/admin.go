@@ -11,12 +11,12 @@ import (
 	"net/http"
 	"net/netip"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/sys/unix"
+
+	"github.com/jovalle/usher/proxy/takeover"
 )
 
 // Server serves /healthz, /readyz and /metrics.
@@ -39,27 +39,18 @@ type Server struct {
 const notice = 5 * time.Second
 
 // Bind takes the addresses; nothing is served before Serve. Another process may
-// hold them too, so that one can take over from the other.
+// hold them too, and is asked no more: a probe that is meant for a process that
+// takes over must not be answered by the one that is ready already.
 func (s *Server) Bind() error {
 	s.drained = make(chan struct{})
-	config := net.ListenConfig{Control: shareAddress}
 	for _, address := range s.Listen {
-		listener, err := config.Listen(context.Background(), "tcp", address)
+		listener, err := takeover.Listen(context.Background(), address, nil)
 		if err != nil {
 			return fmt.Errorf("--admin-listen: %w", err)
 		}
 		s.listeners = append(s.listeners, listener)
 	}
 	return nil
-}
-
-// shareAddress sets SO_REUSEPORT: see socket(7).
-func shareAddress(_, _ string, raw syscall.RawConn) error {
-	var setting error
-	err := raw.Control(func(fd uintptr) {
-		setting = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-	})
-	return errors.Join(err, setting)
 }
 
 // Addrs returns the addresses that Bind took.

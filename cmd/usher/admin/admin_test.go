@@ -15,10 +15,13 @@ import (
 	"github.com/jovalle/usher/cmd/usher/admin"
 )
 
-// start serves on a free port until the test ends.
+// start serves, on a free port where none is given, until the test ends.
 func start(t *testing.T, s *admin.Server) netip.AddrPort {
 	t.Helper()
-	s.Listen, s.Metrics = []string{"127.0.0.1:0"}, prometheus.NewRegistry()
+	s.Metrics = prometheus.NewRegistry()
+	if s.Listen == nil {
+		s.Listen = []string{"127.0.0.1:0"}
+	}
 	if err := s.Bind(); err != nil {
 		t.Fatal(err)
 	}
@@ -34,9 +37,12 @@ func start(t *testing.T, s *admin.Server) netip.AddrPort {
 	return s.Addrs()[0]
 }
 
+// fresh makes a connection for each request, as a probe does.
+var fresh = http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
 func get(t *testing.T, at netip.AddrPort, path string) (status int, body string) {
 	t.Helper()
-	response, err := http.Get(fmt.Sprintf("http://%s%s", at, path))
+	response, err := fresh.Get(fmt.Sprintf("http://%s%s", at, path))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,16 +86,15 @@ func TestNothingElseIsServed(t *testing.T) {
 	}
 }
 
-// Two processes may hold the address, for a hand-over.
-func TestAddressIsShared(t *testing.T) {
+// A process that takes over is the one that is asked from the start: were the former
+// asked, which is ready, it would be taken for ready before it is.
+func TestTheNewcomerIsAsked(t *testing.T) {
 	at := start(t, &admin.Server{Ready: func() error { return nil }})
-	second := &admin.Server{Listen: []string{at.String()}, Metrics: prometheus.NewRegistry()}
-	if err := second.Bind(); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := second.Serve(ctx); err != nil {
-		t.Error(err)
+	waits := errors.New("the routing table has not been filled yet")
+	start(t, &admin.Server{Listen: []string{at.String()}, Ready: func() error { return waits }})
+	for range 20 { // of two that share the probes, one would answer all by a chance of 1 in 2^20
+		if status, body := get(t, at, "/readyz"); status != http.StatusServiceUnavailable || body != waits.Error() {
+			t.Fatalf("while the newcomer is not ready: %d %q", status, body)
+		}
 	}
 }
