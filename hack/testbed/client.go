@@ -8,7 +8,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
+
+	proxyproto "github.com/pires/go-proxyproto"
 )
 
 const (
@@ -23,6 +26,24 @@ const (
 // by TLS it sends the URL's host as SNI, and believes any certificate. It makes a connection for
 // each request, and follows no redirect.
 func ClientTo(address string) *http.Client { return clientOf("tcp", address) }
+
+// AnnouncingClientTo makes a client like ClientTo that a load balancer stands before: a PROXY
+// header, version 2, says that each connection is the client's of that address.
+func AnnouncingClientTo(address string, client netip.Addr) *http.Client {
+	announcing := ClientTo(address)
+	transport := announcing.Transport.(*http.Transport)
+	dial := transport.DialContext
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		source := net.TCPAddrFromAddrPort(netip.AddrPortFrom(client, 50000))
+		_, err = proxyproto.HeaderProxyFromAddrs(2, source, conn.RemoteAddr()).WriteTo(conn)
+		return conn, err
+	}
+	return announcing
+}
 
 func clientOf(network, address string) *http.Client {
 	return &http.Client{

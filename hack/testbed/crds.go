@@ -37,6 +37,12 @@ func (c *Cluster) InstallGatewayCRDs(ctx context.Context) error {
 	return c.installCRDs(ctx, servers.GatewayCRDs, func(*unstructured.Unstructured) error { return nil })
 }
 
+// InstallPrometheusCRDs installs the Prometheus Operator's definitions of ServiceMonitor and
+// PrometheusRule.
+func (c *Cluster) InstallPrometheusCRDs(ctx context.Context) error {
+	return c.installCRDs(ctx, servers.PrometheusCRDs, func(*unstructured.Unstructured) error { return nil })
+}
+
 // installCRDs applies what is in one of the test bed's files, after a change to each object.
 func (c *Cluster) installCRDs(ctx context.Context, file string, change func(*unstructured.Unstructured) error) error {
 	path, err := servers.Locate(file)

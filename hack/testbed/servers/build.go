@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -97,7 +98,7 @@ func (t target) compile(ctx context.Context, path string) error {
 		}
 		flags += " -X " + t.version + "=" + m.Version
 	}
-	_, err := t.goCommand(ctx, "build", "-trimpath", "-ldflags="+flags, "-o", path, t.pkg)
+	_, err := t.goCommand(ctx, "build", "-trimpath", "-tags="+t.tags, "-ldflags="+flags, "-o", path, t.pkg)
 	return err
 }
 
@@ -107,17 +108,19 @@ func (t target) copyManifests(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	files, err := filepath.Glob(filepath.Join(m.Dir, t.manifests))
-	if err != nil || len(files) == 0 {
-		return fmt.Errorf("no %s in %s: %w", t.manifests, m.Dir, errors.Join(err, os.ErrNotExist))
-	}
 	var all bytes.Buffer
-	for _, file := range files {
-		manifest, err := os.ReadFile(file)
-		if err != nil {
-			return err
+	for _, glob := range strings.FieldsSeq(t.manifests) {
+		files, err := filepath.Glob(filepath.Join(m.Dir, glob))
+		if err != nil || len(files) == 0 {
+			return fmt.Errorf("no %s in %s: %w", glob, m.Dir, errors.Join(err, os.ErrNotExist))
 		}
-		fmt.Fprintf(&all, "---\n%s\n", manifest)
+		for _, file := range files {
+			manifest, err := os.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(&all, "---\n%s\n", manifest)
+		}
 	}
 	return os.WriteFile(path, all.Bytes(), 0o644)
 }

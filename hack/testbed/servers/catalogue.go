@@ -10,13 +10,16 @@ type target struct {
 	pkg       string // the program's package; empty for manifests
 	module    string // module that the version or the manifests are taken from
 	version   string // variable that tells the program its version; empty: it knows
-	manifests string // the manifests' paths in the module, as a glob
+	tags      string // build tags
+	manifests string // the manifests' paths in the module, as a glob; several by a space
 	onRequest bool   // not among those that Build makes when none is named
 }
 
 const (
 	kubernetes = "k8s.io/kubernetes"
 	traefik    = "github.com/traefik/traefik/v3"
+
+	operatorCRDs = "example/prometheus-operator-crd/monitoring.coreos.com_"
 )
 
 // The catalogue lists all targets, in the order in which they are built.
@@ -30,6 +33,10 @@ var catalogue = []target{
 		manifests: "docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml"},
 	{name: GatewayCRDs, pins: "traefik", module: "sigs.k8s.io/gateway-api", manifests: "config/crd/standard/*.yaml"},
 	{name: Helm, pins: "helm", pkg: "helm.sh/helm/v4/cmd/helm", module: "helm.sh/helm/v4", version: "helm.sh/helm/v4/internal/version.version"},
+	{name: Promtool, pins: "prometheus", pkg: "github.com/prometheus/prometheus/cmd/promtool",
+		tags: "remove_all_sd"}, // without the clients of every cloud
+	{name: PrometheusCRDs, pins: "prometheus-operator", module: "github.com/prometheus-operator/prometheus-operator",
+		manifests: operatorCRDs + "servicemonitors.yaml " + operatorCRDs + "prometheusrules.yaml"},
 	nodeOnly(kube("kubelet")),
 	nodeOnly(kube("kube-scheduler")),
 	nodeOnly(kube("kube-proxy")),
@@ -46,6 +53,8 @@ const (
 	TraefikCRDs           = "traefik-crds.yaml" // Traefik's kinds, group traefik.io
 	GatewayCRDs           = "gateway-crds.yaml" // the Gateway API's standard channel
 	Helm                  = "helm"
+	Promtool              = "promtool"             // tests Prometheus' rules
+	PrometheusCRDs        = "prometheus-crds.yaml" // the Prometheus Operator's ServiceMonitor and PrometheusRule
 )
 
 func kube(name string) target {

@@ -1,5 +1,5 @@
 // Package servers builds and locates the real servers of the test bed: etcd, kube-apiserver,
-// kubectl, Traefik, helm, and on request what a node runs besides.
+// kubectl, Traefik, helm, promtool, and on request what a node runs besides.
 //
 // Each is built from modules that a go.mod in a folder beside this file pins, into a cache
 // that all checkouts share: os.UserCacheDir()/usher/testbed/KEY/NAME, or $USHER_TESTBED_CACHE
