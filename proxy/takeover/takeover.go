@@ -43,7 +43,7 @@ func Listen(ctx context.Context, address string, options func(fd int)) (*net.TCP
 // an address: the second that began to listen. Where there is one only, the
 // program's choice does not exist, and the kernel takes that one. See
 // SO_ATTACH_REUSEPORT_CBPF in socket(7). It needs no privilege.
-var newcomer = []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 1}}
+var newcomer = unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 1}
 
 // preferNewcomer gives the kernel that program. One that does not know of it
 // spreads connections over all the sockets, which serves them as well.
@@ -53,7 +53,7 @@ func preferNewcomer(listener *net.TCPListener) {
 		return
 	}
 	_ = control(raw, func(fd int) error {
-		program := unix.SockFprog{Len: uint16(len(newcomer)), Filter: &newcomer[0]}
+		program := unix.SockFprog{Len: 1, Filter: &newcomer}
 		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF, &program)
 	})
 }
