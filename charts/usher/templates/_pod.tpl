@@ -42,6 +42,13 @@ spec:
       ports:
         {{- include "usher.ports" . | nindent 8 }}
       {{- end }}
+      {{- if and $forwards (eq $values.network "LoadBalancer") }}
+      lifecycle:
+        preStop:
+          # The pod listens on until every node's Service has forgotten it.
+          sleep:
+            seconds: 5
+      {{- end }}
       livenessProbe:
         httpGet:
           path: /healthz
