@@ -1,4 +1,4 @@
-package rbactest
+package charttest
 
 import (
 	"fmt"
@@ -21,7 +21,8 @@ const furniture = `
 {apiVersion: usher.techn.is/v1alpha1, kind: MemberCluster, metadata: {name: edge}, spec: {ingress: {service: {namespace: default, name: traefik}}}}
 `
 
-func furnish(t *testing.T) release {
+// furnish makes a release's accounts, and all that it may read.
+func furnish(t *testing.T, r release) {
 	t.Helper()
 	edge := bed.Cluster("edge")
 	must(t, edge.InstallTraefikCRDs(t.Context()))
@@ -31,10 +32,14 @@ func furnish(t *testing.T) release {
 	kubeconfig, err := edge.Kubeconfig()
 	must(t, err)
 	must(t, edge.Apply(t.Context(), fmt.Sprintf(furniture, kubeconfig)))
-	r := render(t)
 	must(t, edge.Apply(t.Context(), strings.Join(r.rest, "\n---\n")))
 	r.apply(t, permission{})
-	return r
+}
+
+// split renders the chart in split mode, where each half has an account of its own.
+func split(t *testing.T) release {
+	t.Helper()
+	return renderChart(t, "mode=split", "edgeIsMember=true", "replicas=2")
 }
 
 // stir makes hosts come and go until done: what usher is asked to do it does again and again.
@@ -53,10 +58,8 @@ spec: {rules: [{host: stirred.techn.is, http: {paths: [{path: /, pathType: Prefi
 	}
 }
 
-const (
-	patience = time.Minute
-	interval = 400 * time.Millisecond
-)
+// interval is how often hosts come or go.
+const interval = 400 * time.Millisecond
 
 // unprovoked are permissions that no test makes usher use: permission → when it does.
 var unprovoked = map[string]string{
@@ -65,23 +68,22 @@ var unprovoked = map[string]string{
 }
 
 func TestPermissionsAreEnough(t *testing.T) {
-	r := furnish(t)
-	decides, stop := r.start(t, "usher-controller")
-	defer stop()
-	forwards, stop := r.start(t, "usher-proxy")
-	defer stop()
-	withdrawn := func() bool { return strings.Contains(decides(), "Withdrew host") }
+	r := split(t)
+	furnish(t, r)
+	decides, forwards := r.start(t, "usher-controller"), r.start(t, "usher-proxy")
+	withdrawn := func() bool { return strings.Contains(decides.log(t), "Withdrew host") }
 	stir(t, withdrawn)
 	if !withdrawn() {
-		t.Errorf("no host came and went; the log:\n%s", decides())
+		t.Errorf("no host came and went; the log:\n%s", decides.log(t))
 	}
-	if log := decides() + forwards() + conditions(t); strings.Contains(log, "forbidden") {
+	if log := decides.log(t) + forwards.log(t) + conditions(t); strings.Contains(log, "forbidden") {
 		t.Errorf("something is forbidden:\n%s", log)
 	}
 }
 
 func TestEachPermissionIsNeeded(t *testing.T) {
-	r := furnish(t)
+	r := split(t)
+	furnish(t, r)
 	for _, role := range r.roles {
 		workload := "usher-controller"
 		if role.Name == "usher-proxy" {
@@ -96,9 +98,8 @@ func TestEachPermissionIsNeeded(t *testing.T) {
 				_, err := bed.Cluster("edge").Kubectl(t.Context(), "delete", "lease", "--all", "--namespace", namespace)
 				must(t, err)
 				r.apply(t, p)
-				log, stop := r.start(t, workload)
-				defer stop()
-				said := func() string { return log() + conditions(t) }
+				running := r.start(t, workload)
+				said := func() string { return running.log(t) + conditions(t) }
 				stir(t, func() bool { return p.missedIn(said()) })
 				if !p.missedIn(said()) {
 					t.Errorf("nothing is missed without it; usher says:\n%s", said())

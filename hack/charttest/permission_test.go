@@ -1,4 +1,4 @@
-package rbactest
+package charttest
 
 import (
 	"fmt"
