@@ -96,16 +96,23 @@ func must(t *testing.T, err error) {
 // run runs a command against the node's cluster, as its administrator, and returns what it prints.
 func run(t *testing.T, path string, args ...string) string {
 	t.Helper()
+	stdout, stderr, err := execute(t, path, args...)
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s%s", path, strings.Join(args, " "), err, stdout, stderr)
+	}
+	return stdout
+}
+
+func execute(t *testing.T, path string, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute) // the test's own ends before its cleanups
 	defer cancel()
-	var stdout, stderr bytes.Buffer
+	var out, complaint bytes.Buffer
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+os.Getenv(kubeconfigVariable), "KUBECACHEDIR="+t.TempDir(), "KUBERC=off", "HELM_CACHE_HOME="+t.TempDir())
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s: %v\n%s%s", strings.Join(cmd.Args, " "), err, stdout.Bytes(), stderr.Bytes())
-	}
-	return stdout.String()
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	err = cmd.Run()
+	return out.String(), complaint.String(), err
 }
 
 // tool runs one of the test bed's programs.
@@ -114,6 +121,15 @@ func tool(t *testing.T, name string, args ...string) string {
 	path, err := servers.Locate(name)
 	must(t, err)
 	return run(t, path, args...)
+}
+
+// try runs one that may fail, and returns all that it prints.
+func try(t *testing.T, name string, args ...string) (string, error) {
+	t.Helper()
+	path, err := servers.Locate(name)
+	must(t, err)
+	stdout, stderr, err := execute(t, path, args...)
+	return stdout + stderr, err
 }
 
 func kubectl(t *testing.T, args ...string) string {

@@ -26,13 +26,14 @@ import (
 const (
 	kubeconfigVariable = "USHER_NODETEST_KUBECONFIG" // path: the node's cluster, whose administrator it is
 	programVariable    = "USHER_NODETEST_PROGRAM"    // path: usher, as it is in the image
+	containerdVariable = "USHER_NODETEST_CONTAINERD" // path: the node's containerd's socket
 )
 
-// The image, in the version that is installed and the one that is upgraded to.
+// The image has the name by which the chart and config/ ask for it, in the version that they ask
+// for and the one that is upgraded to.
 const (
-	image      = "localhost/usher"
-	version    = "v0.0.1"
-	newVersion = "v0.0.2"
+	image      = "ghcr.io/jovalle/usher"
+	newVersion = "next"
 )
 
 // skipped is why there is no node, or nil.
@@ -99,7 +100,8 @@ func again(ctx context.Context, n *node.Node, program string) (int, error) {
 	command := append(n.Enter(), os.Args...)
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), kubeconfigVariable+"="+n.KubeconfigFile(), programVariable+"="+program)
+	cmd.Env = append(os.Environ(), kubeconfigVariable+"="+n.KubeconfigFile(), programVariable+"="+program,
+		containerdVariable+"="+n.ContainerdSocket())
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	err := cmd.Run()

@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -52,6 +53,17 @@ func serveBusyHost(t *testing.T) net.Addr {
 		}
 	}()
 	return listener.Addr()
+}
+
+// exposeBusyHost serves the busy host through usher, and waits until it is.
+func exposeBusyHost(t *testing.T, addresses ...string) {
+	t.Helper()
+	backend := netip.MustParseAddrPort(serveBusyHost(t).String())
+	apply(t, fmt.Sprintf(`{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: %[1]s},
+		spec: {host: %[1]s, backends: [{address: %[2]s, httpsPort: %[3]d}]}}`, busyHost, backend.Addr(), backend.Port()))
+	for _, address := range addresses {
+		eventually(t, busyHost+" should be served at "+address, func() error { return (&traffic{address: address}).once(profile{}) })
+	}
 }
 
 func transfer(conn net.Conn) {
