@@ -1,6 +1,8 @@
 package doctest
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/jovalle/usher/controllers"
+	"github.com/jovalle/usher/hack/testbed/servers"
 	"github.com/jovalle/usher/proxy"
 	"github.com/jovalle/usher/proxy/routing"
 )
@@ -66,11 +69,49 @@ func metricNames(t *testing.T) []string {
 
 // Prometheus' own tool says whether the alerts fire when they should.
 func TestAlertsFire(t *testing.T) {
-	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		t.Skip("promtool is not installed (Debian: apt-get install prometheus)")
+	promtool(t, "check", "rules", "--lint=all", "--lint-fatal", "../../charts/usher/files/alerts.yaml")
+	promtool(t, "test", "rules", "testdata/alerts.yaml")
+}
+
+// What the dashboard asks Prometheus for is in its language: the expressions stand in rules here.
+func TestDashboardAsksInPromQL(t *testing.T) {
+	type rule struct {
+		Record string `json:"record"`
+		Expr   string `json:"expr"`
 	}
-	if out, err := exec.CommandContext(t.Context(), promtool, "test", "rules", "testdata/alerts.yaml").CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	var rules []rule
+	for _, quoted := range named(read(t, "../../charts/usher/files/dashboard.json"), `"expr": ("(?:[^"\\]|\\.)*")`) {
+		var expression string
+		if err := json.Unmarshal([]byte(quoted), &expression); err != nil {
+			t.Fatal(err)
+		}
+		rules = append(rules, rule{Record: fmt.Sprintf("dashboard:%d", len(rules)), Expr: strings.ReplaceAll(expression, "$__rate_interval", "5m")})
+	}
+	if len(rules) < 10 {
+		t.Errorf("only %d expressions are found", len(rules))
+	}
+	type group struct {
+		Name  string `json:"name"`
+		Rules []rule `json:"rules"`
+	}
+	file, err := json.Marshal(map[string][]group{"groups": {{"dashboard", rules}}}) // JSON is YAML
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "dashboard.yaml")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	promtool(t, "check", "rules", path)
+}
+
+func promtool(t *testing.T, args ...string) {
+	t.Helper()
+	path, err := servers.Locate(servers.Promtool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), path, args...).CombinedOutput(); err != nil {
+		t.Errorf("promtool %s: %v\n%s", args, err, out)
 	}
 }
