@@ -109,7 +109,7 @@ func (t target) copyManifests(ctx context.Context, path string) error {
 		return err
 	}
 	var all bytes.Buffer
-	for _, glob := range strings.FieldsSeq(t.manifests) {
+	for glob := range strings.FieldsSeq(t.manifests) {
 		files, err := filepath.Glob(filepath.Join(m.Dir, glob))
 		if err != nil || len(files) == 0 {
 			return fmt.Errorf("no %s in %s: %w", glob, m.Dir, errors.Join(err, os.ErrNotExist))
