@@ -96,7 +96,7 @@ func ready(t *testing.T, p *pod) {
 func tidy(t *testing.T) {
 	t.Helper()
 	for _, args := range [][]string{
-		{"delete", "ingressroute", "whoami", "--namespace=default"},
+		{"delete", "ingressroutes.traefik.io", "whoami", "--namespace=default"},
 		{"delete", "exposedhosts,memberclusters", "--all"},
 		{"delete", "lease", "--all", "--namespace", namespace},
 	} {
