@@ -43,9 +43,11 @@ func encodeSnapshot(file io.WriteSeeker, served *objects) (sum [sha256.Size]byte
 "kind": "List",
 "metadata": {"annotations": {%q: "%d", %q: "`, annotationFormat, snapshotFormat, annotationChecksum)
 	fmt.Fprintf(out, "%s%x\"}},\n\"items\": ", head, sum) // zeros, until the items are known
-	err = encodeItems(io.MultiWriter(out, hash), served)
-	out.WriteString("\n}\n")
-	if err = errors.Join(err, out.Flush()); err != nil {
+	if err := encodeItems(io.MultiWriter(out, hash), served); err != nil {
+		return sum, err
+	}
+	fmt.Fprint(out, "\n}\n") // what fails, Flush tells
+	if err := out.Flush(); err != nil {
 		return sum, err
 	}
 	sum = [sha256.Size]byte(hash.Sum(nil))

@@ -67,7 +67,7 @@ func (b *bench) run(ctx context.Context, sizes string) (err error) {
 	if b.state, err = os.MkdirTemp("", "usher-speed-"); err != nil {
 		return err
 	}
-	defer os.RemoveAll(b.state)
+	defer func() { err = errors.Join(err, os.RemoveAll(b.state)) }()
 	if err := b.furnish(ctx); err != nil {
 		return err
 	}

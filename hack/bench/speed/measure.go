@@ -76,7 +76,7 @@ func (b *bench) start(ctx context.Context, title string) (*stage.Usher, error) {
 // returns how many were not at the first attempt.
 func (b *bench) connectToAll(ctx context.Context, usher netip.AddrPort) (waited int, err error) {
 	for i := range b.hosts {
-		v, err := newVisitor(hostOf(i))
+		v, err := newVisitor(ctx, hostOf(i))
 		if err != nil {
 			return 0, err
 		}
@@ -97,7 +97,7 @@ func (b *bench) timeChanges(ctx context.Context, usher netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
-	visitor, err := newVisitor(timed + ".techn.is")
+	visitor, err := newVisitor(ctx, timed + ".techn.is")
 	if err != nil {
 		return err
 	}

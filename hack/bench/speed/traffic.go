@@ -67,9 +67,9 @@ func selfSigned() (tls.Certificate, error) {
 // that all parts share, its own work must not count for theirs.
 type visitor struct{ hello []byte }
 
-func newVisitor(host string) (*visitor, error) {
+func newVisitor(ctx context.Context, host string) (*visitor, error) {
 	var r recorder
-	_ = tls.Client(&r, &tls.Config{ServerName: host, InsecureSkipVerify: true}).Handshake() // ends at the first write
+	_ = tls.Client(&r, &tls.Config{ServerName: host, InsecureSkipVerify: true}).HandshakeContext(ctx) // ends at the first write
 	if len(r.hello) == 0 {
 		return nil, fmt.Errorf("no ClientHello for %s", host)
 	}
