@@ -97,7 +97,7 @@ func (b *bench) timeChanges(ctx context.Context, usher netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
-	visitor, err := newVisitor(ctx, timed + ".techn.is")
+	visitor, err := newVisitor(ctx, timed+".techn.is")
 	if err != nil {
 		return err
 	}
