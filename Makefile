@@ -77,7 +77,7 @@ generate: $(TOOLS)/controller-gen $(TOOLS)/helm-docs ## Write deepcopy code, CRD
 	@hack/generate
 
 .PHONY: testbed
-testbed: ## Build the test bed's servers into the cache (20 minutes from nothing)
+testbed: ## Build the test bed's servers into the cache (half an hour or so from nothing)
 	@$(TESTBED) build
 
 .PHONY: node-tools
