@@ -16,6 +16,7 @@ import (
 func Build(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) (*routing.Table, []error) {
 	named := byName(clusters)
 	routes := make([]routing.Route, 0, len(hosts))
+	alone := map[string][]routing.Backend{} // cluster → the backends of hosts that it alone serves
 	var problems []error
 	for i := range hosts {
 		route, serves, err := read(&hosts[i], named)
@@ -23,6 +24,12 @@ func Build(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) (*ro
 		case err != nil:
 			problems = append(problems, err)
 		case serves:
+			if cluster := route.Backends[0].Cluster; len(route.Backends) == 1 && cluster != "" {
+				if alone[cluster] == nil {
+					alone[cluster] = route.Backends
+				}
+				route.Backends = alone[cluster] // one for all, so that it stays in the processor's caches
+			}
 			routes = append(routes, route)
 		}
 	}

@@ -126,10 +126,12 @@ func (b *bench) start(ctx context.Context, p *peer.Peer, site peer.Site) (*peer.
 	return proxy, nil
 }
 
-// A proxy is calm when it uses less than calmShare of a processor for calmTime.
+// A proxy is calm when it uses less than calmShare of a processor for calmTime:
+// less than Go's runtime takes to give the memory of a start back to the kernel
+// (scavengePercent of runtime/mgcscavenge.go, 1 %).
 const (
-	calmTime  = 300 * time.Millisecond
-	calmShare = 0.02
+	calmTime  = 500 * time.Millisecond
+	calmShare = 0.004
 )
 
 func awaitCalm(ctx context.Context, parties usage.Parties) error {

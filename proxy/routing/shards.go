@@ -2,32 +2,87 @@ package routing
 
 import (
 	"hash/maphash"
-	"maps"
+	"math/bits"
 )
 
-// shardCount is a power of two. With 100,000 routes a shard holds a hundred of
-// them: a change then costs microseconds, most of them the copy of the 8 KiB that
-// hold the shards.
-const shardCount = 1024
+// shardCount is a power of two. With 10,000 routes a shard holds 40 of them: a
+// changed copy then takes 10 KiB, most of it the array of shards.
+const shardCount = 256
 
-// seed is secret, so that nobody can name hosts that fall into one shard.
+// seed is secret, so that nobody can name hosts that fall into one shard, or
+// into slots that follow each other.
 var seed = maphash.MakeSeed()
 
-// shards is a map from keys to routes, in many small maps, so that a changed copy
-// shares all of them with the original but one. A nil one is empty.
+// shards is a map from keys to routes, in many small hash tables, so that a
+// changed copy shares all of them with the original but one. A nil one is empty.
 type shards struct {
-	routes [shardCount]map[string]*Route // by shardOf the key; key → route
+	shards [shardCount]shard // by the low bits of the key's hash
 	count  int
 }
 
-func shardOf(key string) uint64 { return maphash.String(seed, key) % shardCount }
+// shard is a hash table with linear probing. Go's map would do, but asks for
+// several more lines of memory at each lookup, and with many routes none of them
+// is in the processor's caches.
+type shard struct {
+	slots []slot // a power of two of them, at most three quarters used; or none
+	used  int
+}
+
+// slot holds a route, or none: then route is nil.
+type slot struct {
+	hash  uint64 // of the key
+	key   string
+	route *Route
+}
+
+func hashOf(key string) uint64 { return maphash.String(seed, key) }
+
+// slotsFor returns how many slots a shard of so many routes has.
+func slotsFor(routes int) int { return 1 << bits.Len(uint(routes+routes/3)) }
+
+// find returns the slot that a key has, or would get. A shard without slots has nil.
+func (s *shard) find(hash uint64, key string) *slot {
+	if len(s.slots) == 0 {
+		return nil
+	}
+	mask := uint64(len(s.slots) - 1)
+	for i := hash / shardCount & mask; ; i = (i + 1) & mask {
+		if slot := &s.slots[i]; slot.route == nil || slot.hash == hash && slot.key == key {
+			return slot
+		}
+	}
+}
+
+// put adds a route whose key s does not have.
+func (s *shard) put(added slot) {
+	*s.find(added.hash, added.key) = added
+	s.used++
+}
+
+// with returns a copy in which the key has another route; nil: none.
+func (s *shard) with(hash uint64, key string, route *Route) shard {
+	next := shard{slots: make([]slot, slotsFor(s.used+1))}
+	for _, slot := range s.slots {
+		if slot.route != nil && (slot.hash != hash || slot.key != key) {
+			next.put(slot)
+		}
+	}
+	if route != nil {
+		next.put(slot{hash, key, route})
+	}
+	return next
+}
 
 // get returns the route of a key, or nil.
 func (s *shards) get(key string) *Route {
 	if s == nil || s.count == 0 {
 		return nil
 	}
-	return s.routes[shardOf(key)][key]
+	hash := hashOf(key)
+	if slot := s.shards[hash%shardCount].find(hash, key); slot != nil {
+		return slot.route
+	}
+	return nil
 }
 
 // with returns a copy in which the key has another route; nil: none.
@@ -36,31 +91,26 @@ func (s *shards) with(key string, route *Route) *shards {
 	if s != nil {
 		next = *s
 	}
-	shard := &next.routes[shardOf(key)]
-	next.count -= len(*shard)
-	*shard = maps.Clone(*shard)
-	switch {
-	case route == nil:
-		delete(*shard, key)
-	case *shard == nil:
-		*shard = map[string]*Route{key: route}
-	default:
-		(*shard)[key] = route
-	}
-	next.count += len(*shard)
+	hash := hashOf(key)
+	shard := &next.shards[hash%shardCount]
+	next.count -= shard.used
+	*shard = shard.with(hash, key, route)
+	next.count += shard.used
 	return &next
 }
 
 // add puts a route where there is none yet, while nobody else knows of s.
 func (s *shards) add(key string, route *Route) {
-	shard := &s.routes[shardOf(key)]
-	if (*shard)[key] != nil {
+	hash := hashOf(key)
+	shard := &s.shards[hash%shardCount]
+	if there := shard.find(hash, key); there != nil && there.route != nil {
 		return
 	}
-	if *shard == nil {
-		*shard = map[string]*Route{}
+	if slotsFor(shard.used+1) > len(shard.slots) {
+		*shard = shard.with(hash, key, route)
+	} else {
+		shard.put(slot{hash, key, route})
 	}
-	(*shard)[key] = route
 	s.count++
 }
 
@@ -76,9 +126,9 @@ func (s *shards) all(yield func(*Route) bool) bool {
 	if s == nil {
 		return true
 	}
-	for _, shard := range &s.routes {
-		for _, route := range shard {
-			if !yield(route) {
+	for i := range s.shards {
+		for _, slot := range s.shards[i].slots {
+			if slot.route != nil && !yield(slot.route) {
 				return false
 			}
 		}
