@@ -40,17 +40,22 @@ func hashOf(key string) uint64 { return maphash.String(seed, key) }
 // slotsFor returns how many slots a shard of so many routes has.
 func slotsFor(routes int) int { return 1 << bits.Len(uint(routes+routes/3)) }
 
-// find returns the slot that a key has, or would get. A shard without slots has nil.
+// find returns the slot that a key has, or would get. There must be slots.
 func (s *shard) find(hash uint64, key string) *slot {
-	if len(s.slots) == 0 {
-		return nil
-	}
 	mask := uint64(len(s.slots) - 1)
 	for i := hash / shardCount & mask; ; i = (i + 1) & mask {
 		if slot := &s.slots[i]; slot.route == nil || slot.hash == hash && slot.key == key {
 			return slot
 		}
 	}
+}
+
+// get returns the route of a key, or nil.
+func (s *shard) get(hash uint64, key string) *Route {
+	if s.used == 0 {
+		return nil
+	}
+	return s.find(hash, key).route
 }
 
 // put adds a route whose key s does not have.
@@ -79,10 +84,7 @@ func (s *shards) get(key string) *Route {
 		return nil
 	}
 	hash := hashOf(key)
-	if slot := s.shards[hash%shardCount].find(hash, key); slot != nil {
-		return slot.route
-	}
-	return nil
+	return s.shards[hash%shardCount].get(hash, key)
 }
 
 // with returns a copy in which the key has another route; nil: none.
@@ -103,7 +105,7 @@ func (s *shards) with(key string, route *Route) *shards {
 func (s *shards) add(key string, route *Route) {
 	hash := hashOf(key)
 	shard := &s.shards[hash%shardCount]
-	if there := shard.find(hash, key); there != nil && there.route != nil {
+	if shard.get(hash, key) != nil {
 		return
 	}
 	if slotsFor(shard.used+1) > len(shard.slots) {

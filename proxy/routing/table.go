@@ -26,8 +26,8 @@ func NewTable(routes []Route) *Table {
 }
 
 // With returns a table in which the route takes the place of any other of its
-// host; t stays as it is. The cost hardly depends on the number of routes. The
-// caller must not change what the route refers to afterwards.
+// host; t stays as it is. The cost is the copy of one shard in 256.
+// The caller must not change what the route refers to afterwards.
 func (t *Table) With(route Route) *Table { return t.change(route.Host, &route) }
 
 // Without returns a table without the host's own route, as With returns one with it.
