@@ -105,6 +105,25 @@ func TestTablesAreChangedInCopies(t *testing.T) {
 	}
 }
 
+// Of so many routes each shard holds several, whose slots are in each other's way.
+func TestTablesHoldManyRoutes(t *testing.T) {
+	routes := manyRoutes(20_000)
+	table := routing.NewTable(routes)
+	for i, r := range routes[:200] {
+		if table = table.Without(r.Host); table.Len() != len(routes)-i-1 {
+			t.Fatalf("%d routes are left of %d without %d", table.Len(), len(routes), i+1)
+		}
+	}
+	for i, r := range routes {
+		if got := table.Lookup(r.Host); (got != nil) != (i >= 200) || got != nil && got.Host != r.Host {
+			t.Fatalf("Lookup(%s) = %+v", r.Host, got)
+		}
+	}
+	if table.Lookup("nobody.techn.is") != nil {
+		t.Error("a host that was never there has a route")
+	}
+}
+
 // clustersOf returns what a table holds: host → cluster.
 func clustersOf(table *routing.Table) map[string]string {
 	clusters := map[string]string{}
