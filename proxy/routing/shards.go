@@ -42,7 +42,7 @@ func slotsFor(routes int) int { return 1 << bits.Len(uint(routes+routes/3)) }
 
 // find returns the slot that a key has, or would get. There must be slots.
 func (s *shard) find(hash uint64, key string) *slot {
-	mask := uint64(len(s.slots) - 1)
+	mask := uint64(len(s.slots)) - 1
 	for i := hash / shardCount & mask; ; i = (i + 1) & mask {
 		if slot := &s.slots[i]; slot.route == nil || slot.hash == hash && slot.key == key {
 			return slot
