@@ -36,9 +36,11 @@ type edge struct {
 	done        chan error
 }
 
-// start serves routes until the test ends; options may be changed before.
+// start serves routes until the test ends, which must leave no descriptor open that
+// is opened from here on. Options may be changed before.
 func start(t *testing.T, routes []routing.Route, options ...func(*proxy.Server)) *edge {
 	t.Helper()
+	checkDescriptors(t)
 	var live routing.Live
 	live.Store(routing.NewTable(routes))
 	s := &proxy.Server{

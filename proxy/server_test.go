@@ -104,17 +104,31 @@ func TestListen(t *testing.T) {
 		"second fails":    {[]string{"127.0.0.1:0", "nonsense"}, "missing port"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := openDescriptors(t)
+			checkDescriptors(t)
 			s := proxy.Server{HTTPSListen: tt.listen, Table: &routing.Live{}}
 			if err := s.Listen(); err == nil || !strings.Contains(err.Error(), tt.reason) {
 				t.Errorf("Listen() = %v, want an error with %q", err, tt.reason)
 			}
-			eventually(t, "the sockets to be closed", func() bool { return openDescriptors(t) <= before })
 		})
 	}
 	if err := new(proxy.Server).Listen(); err == nil {
 		t.Error("Listen() succeeds without a table")
 	}
+}
+
+// checkDescriptors fails the test if it leaves more descriptors open at its end
+// than now. Call it first: cleanups run last to first.
+func checkDescriptors(t *testing.T) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // has Go open those that it keeps for all sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.Close()
+	before := openDescriptors(t)
+	t.Cleanup(func() {
+		eventually(t, "every descriptor to be closed", func() bool { return openDescriptors(t) <= before })
+	})
 }
 
 func openDescriptors(t *testing.T) int {
@@ -188,7 +202,6 @@ func TestServeReturnsWhenNothingIsOpen(t *testing.T) {
 
 func TestDrainTimeoutEndsConnections(t *testing.T) {
 	hades := startCluster(t, "hades")
-	before := openDescriptors(t)
 	e := start(t, []routing.Route{{Host: "a.techn.is", Backends: []routing.Backend{hades.backend()}}})
 	conn, _, err := visit(t, e.https, "a.techn.is")
 	if err != nil {
@@ -202,7 +215,6 @@ func TestDrainTimeoutEndsConnections(t *testing.T) {
 	if n := e.metric(t, "usher_connections_closed_total", map[string]string{"reason": "drain_timeout"}); n != 1 {
 		t.Errorf("%v connections counted as drained, want 1", n)
 	}
-	eventually(t, "every descriptor to be closed", func() bool { return openDescriptors(t) <= before })
 }
 
 func TestCancelledBeforeItBegan(t *testing.T) {

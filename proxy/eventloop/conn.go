@@ -43,6 +43,7 @@ type conn struct {
 	loop       *loop
 	slot       uint32 // its index in loop.conns
 	generation uint32 // how often the slot was used: an event for an earlier use is void
+	attempt    uint32 // how often a state was entered, or an answer came: see attempt
 	state      state
 	watched    bool // the client's socket is in the epoll set
 	watchesOut bool // and waited on for room to write
@@ -127,10 +128,12 @@ func (c *conn) note(from side, events uint32) {
 	}
 }
 
-// enter changes the state, whose time begins now.
+// enter changes the state, whose time begins now. Whatever was asked for in the one
+// before is void.
 func (c *conn) enter(s state) {
 	l := c.loop
 	c.state, c.since = s, l.now
+	c.attempt++
 	l.wheel.set(c, l.now+l.timeouts[s])
 }
 

@@ -19,7 +19,6 @@ import (
 // Each test below follows a connection along one path through its states.
 
 func TestHelloInPieces(t *testing.T) {
-	checkDescriptors(t)
 	o := listen(t)
 	e := start(t, routeA(o))
 	hello := helloFor(t, hostA)
@@ -58,7 +57,6 @@ func TestBytesBehindTheHelloFollowIt(t *testing.T) {
 func TestHalfClose(t *testing.T) {
 	for _, first := range []string{"client", "backend"} {
 		t.Run(first+" ends first", func(t *testing.T) {
-			checkDescriptors(t)
 			o := listen(t)
 			e := start(t, routeA(o))
 			near, far := e.open(o)
@@ -89,7 +87,6 @@ func TestReset(t *testing.T) {
 	for _, first := range []string{"client", "backend"} {
 		for _, before := range []string{"nothing", "own end", "other's end"} {
 			t.Run(fmt.Sprintf("%s resets after %s", first, before), func(t *testing.T) {
-				checkDescriptors(t)
 				o := listen(t)
 				e := start(t, routeA(o))
 				near, far := e.open(o)
@@ -227,7 +224,6 @@ func TestClientLeaves(t *testing.T) {
 		"while a name is looked": {hello, sendReset, "left_before_backend"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			checkDescriptors(t)
 			e := start(t, []routing.Route{{Host: hostA, Backends: []routing.Backend{{Addresses: []string{"slow.invalid"}, HTTPSPort: 1}}}},
 				func(f *Forwarder) { f.resolver = neverResolves() })
 			client := dial(t, e.addr)
@@ -285,7 +281,6 @@ func TestTimeouts(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			checkDescriptors(t)
 			o := listen(t)
 			e := start(t, routeA(o), tt.option)
 			tt.play(e, o)
@@ -320,7 +315,6 @@ func TestFailOver(t *testing.T) {
 		"name of a dead address": {[][]string{{"dead.invalid", "home.invalid"}}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			checkDescriptors(t)
 			o := listen(t)
 			route := routing.Route{Host: hostA}
 			for _, addresses := range tt.addresses {
@@ -340,7 +334,6 @@ func TestFailOver(t *testing.T) {
 }
 
 func TestDialTimeoutFailsOver(t *testing.T) {
-	checkDescriptors(t)
 	o, full := listen(t), listenFull(t)
 	e := start(t, []routing.Route{{Host: hostA, Backends: []routing.Backend{full, o.backend()}}},
 		func(f *Forwarder) { f.DialTimeout = 100 * time.Millisecond })
@@ -351,7 +344,6 @@ func TestDialTimeoutFailsOver(t *testing.T) {
 }
 
 func TestNoBackendAnswers(t *testing.T) {
-	checkDescriptors(t)
 	full := listenFull(t)
 	e := start(t, []routing.Route{{Host: hostA, Backends: []routing.Backend{full}}},
 		func(f *Forwarder) { f.DialTimeout = 50 * time.Millisecond })
@@ -389,7 +381,6 @@ func listenFull(t *testing.T) routing.Backend {
 func TestBulk(t *testing.T) {
 	for _, direction := range []string{"up", "down", "both"} {
 		t.Run(direction, func(t *testing.T) {
-			checkDescriptors(t)
 			o := listen(t)
 			e := start(t, routeA(o))
 			client, backend := e.open(o)
@@ -442,7 +433,6 @@ func transfer(from, to *net.TCPConn) error {
 func TestBackPressure(t *testing.T) {
 	for _, first := range []string{"client", "backend"} {
 		t.Run(first+" does not read", func(t *testing.T) {
-			checkDescriptors(t)
 			o := listen(t)
 			e := start(t, routeA(o))
 			slow, fast := e.open(o)

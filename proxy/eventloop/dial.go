@@ -37,15 +37,14 @@ func (c *conn) dial() {
 
 // resolve asks for the addresses of a name; the answer comes to the loop.
 func (c *conn) resolve(name string) {
-	l, generation := c.loop, c.generation
+	l := c.loop
 	c.enter(connecting)
 	c.watchClient()
+	a := c.asking()
 	l.resolver.resolve(l.ctx, name, func(addrs []netip.Addr) {
-		l.post(func() {
-			if c.generation == generation && c.state == connecting {
-				c.resolved(name, addrs)
-				c.dial()
-			}
+		a.answer(func() {
+			c.resolved(name, addrs)
+			c.dial()
 		})
 	})
 }

@@ -340,7 +340,6 @@ func compareOne(st *stage, s script, number uint64, proxies [2]netip.AddrPort) e
 // TestLikeTheReference drives the event loops and the reference with the same
 // random scripts of writes, half-closes, pauses, slow readers and resets.
 func TestLikeTheReference(t *testing.T) {
-	checkDescriptors(t)
 	st := newStage(t)
 	e := start(t, routeA(origin{t, st.listener}))
 	compare(t, e, st, *scriptCount)

@@ -23,7 +23,8 @@
 // The loops use raw system calls on descriptors that never block, and are the
 // only ones to touch their connections. Whatever may block runs elsewhere:
 // names are resolved by goroutines (resolver.go), log lines written by one
-// (journal.go); answers come back through loop.post.
+// (journal.go). What they bring comes to the loop by attempt.answer (attempt.go), which
+// drops an answer that nobody waits for any more.
 //
 // Linux only. It must not import Kubernetes, nor the controllers.
 package eventloop

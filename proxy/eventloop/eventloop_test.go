@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -33,10 +34,11 @@ type edge struct {
 	end  func() // stops it, and waits
 }
 
-// start forwards to routes until the test ends. The options may change the
-// Forwarder before it runs.
+// start forwards to routes until the test ends, which must leave no descriptor open
+// that is opened from here on. The options may change the Forwarder before it runs.
 func start(t testing.TB, routes []routing.Route, options ...func(*Forwarder)) *edge {
 	t.Helper()
+	checkDescriptors(t)
 	var live routing.Live
 	live.Store(routing.NewTable(routes))
 	f := &Forwarder{
@@ -259,15 +261,26 @@ func eventually(t testing.TB, check func() error) {
 // than now. Call it first: cleanups run last to first.
 func checkDescriptors(t testing.TB) {
 	t.Helper()
+	startPoller(t)
 	before := openDescriptors(t)
 	t.Cleanup(func() {
 		eventually(t, func() error {
-			if openDescriptors(t) > before {
-				return errors.New("descriptors are left open")
+			if now := openDescriptors(t); now > before {
+				return fmt.Errorf("%d descriptors are left open", now-before)
 			}
 			return nil
 		})
 	})
+}
+
+// startPoller has Go open the descriptors that it keeps for all sockets.
+func startPoller(t testing.TB) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.Close()
 }
 
 func openDescriptors(t testing.TB) int {

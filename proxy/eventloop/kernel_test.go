@@ -109,7 +109,6 @@ func (f *faults) announce(fd int) {
 // TestLikeTheReferenceUnderFaults is TestLikeTheReference with a kernel that
 // interrupts, cuts short and puts off one call in eight.
 func TestLikeTheReferenceUnderFaults(t *testing.T) {
-	checkDescriptors(t)
 	st := newStage(t)
 	e := start(t, routeA(origin{t, st.listener}), func(f *Forwarder) { f.kernel = newFaults(8).kernel() })
 	compare(t, e, st, *scriptCount/5)
@@ -129,7 +128,6 @@ func failing(change func(k *kernel)) func(*Forwarder) {
 func TestAcceptRests(t *testing.T) {
 	for _, errno := range []unix.Errno{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM} {
 		t.Run(unix.ErrnoName(errno), func(t *testing.T) {
-			checkDescriptors(t)
 			o := listen(t)
 			var calls atomic.Int32
 			var over atomic.Bool
@@ -175,7 +173,6 @@ func TestDialFaults(t *testing.T) {
 		"refused by the firewall": func(k *kernel) { k.connect = func(int, *sockaddr) unix.Errno { return unix.EPERM } },
 	} {
 		t.Run(name, func(t *testing.T) {
-			checkDescriptors(t)
 			e := start(t, routeA(listen(t)), failing(change))
 			client := dial(t, e.addr)
 			send(t, client, helloFor(t, hostA))
@@ -201,7 +198,6 @@ func failWatchOf(s side, errno unix.Errno) func(epoll, op, fd int, event *unix.E
 func TestStreamFaults(t *testing.T) {
 	for name, errno := range map[string]unix.Errno{"reset": unix.ECONNRESET, "timed out": unix.ETIMEDOUT, "unreachable": unix.EHOSTUNREACH, "no memory": unix.ENOBUFS} {
 		t.Run(name, func(t *testing.T) {
-			checkDescriptors(t)
 			o := listen(t)
 			var fail atomic.Bool
 			e := start(t, routeA(o), failing(func(k *kernel) {
@@ -224,7 +220,6 @@ func TestStreamFaults(t *testing.T) {
 
 // TestWithoutPipes has streams copied where there is no pipe to be had.
 func TestWithoutPipes(t *testing.T) {
-	checkDescriptors(t)
 	o := listen(t)
 	e := start(t, routeA(o), failing(func(k *kernel) {
 		k.pipe = func() (int, int, unix.Errno) { return -1, -1, unix.EMFILE }

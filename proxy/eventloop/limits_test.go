@@ -9,7 +9,6 @@ import (
 )
 
 func TestMaxConnections(t *testing.T) {
-	checkDescriptors(t)
 	o := listen(t)
 	e := start(t, routeA(o), func(f *Forwarder) { f.Limits = &limit.Connections{Max: 2} })
 	first, _ := e.open(o)
@@ -26,7 +25,6 @@ func TestMaxConnections(t *testing.T) {
 }
 
 func TestMaxConnectionsPerClient(t *testing.T) {
-	checkDescriptors(t)
 	o := listen(t)
 	e := start(t, routeA(o), func(f *Forwarder) {
 		f.Limits = &limit.Connections{PerClient: 1}

@@ -266,7 +266,8 @@ func (l *loop) free(c *conn) {
 	l.Limits.Close()
 }
 
-// post runs call on the loop, soon. It is the one way in for other goroutines.
+// post runs call on the loop, soon. It is the one way in for other goroutines: those
+// that bring a connection something use attempt.answer.
 func (l *loop) post(call func()) {
 	l.inbox.Lock()
 	l.inbox.calls = append(l.inbox.calls, call)

@@ -114,7 +114,6 @@ func FuzzReadProxyHeader(f *testing.F) {
 }
 
 func TestProxyHeaderIn(t *testing.T) {
-	checkDescriptors(t)
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	hello := helloFor(t, hostA)
 	v1 := []byte("PROXY TCP4 203.0.113.1 192.0.2.1 1000 443\r\n")
@@ -154,7 +153,6 @@ func TestProxyHeaderOut(t *testing.T) {
 	hello := helloFor(t, hostA)
 	for _, version := range []routing.ProxyProtocol{routing.V1, routing.V2} {
 		t.Run(version.String(), func(t *testing.T) {
-			checkDescriptors(t)
 			o := listen(t)
 			routes := routeA(o)
 			routes[0].Backends[0].ProxyProtocol = version
