@@ -47,24 +47,31 @@ func (h *Handler) challenge(w http.ResponseWriter, q *request, route *routing.Ro
 		h.refuse(w, q, tooManyChallenges)
 		return
 	}
-	response, body, err := h.fetch(q, route)
+	answer, err := h.fetch(q, route)
 	leave()
 	if err != nil {
 		h.unreachable(w, q, err)
 		return
 	}
 	for _, name := range challengeAnswers {
-		if value := response.Header.Get(name); value != "" {
+		if value := answer.header.Get(name); value != "" {
 			w.Header().Set(name, value)
 		}
 	}
-	w.WriteHeader(response.StatusCode)
-	_, _ = w.Write(body)
+	w.WriteHeader(answer.status)
+	_, _ = w.Write(answer.body)
 	h.Metrics.count(forwarded)
 }
 
+// challengeAnswer is a backend's whole answer.
+type challengeAnswer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
 // fetch asks the route's backends for the answer to a challenge.
-func (h *Handler) fetch(q *request, route *routing.Route) (*http.Response, []byte, error) {
+func (h *Handler) fetch(q *request, route *routing.Route) (*challengeAnswer, error) {
 	ctx, cancel := context.WithTimeout(withRoute(q.ctx, route, q), challengeTimeout)
 	defer cancel()
 	out := q.outgoing(ctx, "")
@@ -76,18 +83,18 @@ func (h *Handler) fetch(q *request, route *routing.Route) (*http.Response, []byt
 	q.setForwarded(out.Header, h.via)
 	response, err := h.backends.RoundTrip(out)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer response.Body.Close()
 	if response.StatusCode < http.StatusOK { // 101: its body is a connection, which no context ends
-		return nil, nil, errUpgraded
+		return nil, errUpgraded
 	}
 	var body bytes.Buffer
 	n, err := io.Copy(&body, io.LimitReader(response.Body, maxChallengeAnswer+1))
 	if err == nil && n > maxChallengeAnswer {
 		err = errAnswerTooLarge
 	}
-	return response, body.Bytes(), err
+	return &challengeAnswer{response.StatusCode, response.Header, body.Bytes()}, err
 }
 
 // challengeGate counts the challenges that are with each cluster.

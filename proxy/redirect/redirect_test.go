@@ -50,15 +50,15 @@ func startOn(t testing.TB, listener net.Listener, routes []routing.Route, option
 		option(s)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, []net.Listener{listener}) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Serve(ctx, []net.Listener{listener})
+	}()
 	t.Cleanup(func() {
 		stop()
 		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("Serve: %v", err)
-			}
+		case <-done:
 		case <-time.After(patience):
 			t.Error("Serve does not return")
 		}

@@ -61,24 +61,24 @@ const acceptLine = 10 * time.Second
 
 // Serve answers the requests that come to listeners until ctx ends. It then
 // closes them, lets requests end by themselves for DrainTimeout at most, and
-// returns when the last is gone.
-func (s *Server) Serve(ctx context.Context, listeners []net.Listener) error {
+// returns when the last is gone. No error of a listener ends it: see package
+// accept.
+func (s *Server) Serve(ctx context.Context, listeners []net.Listener) {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	requests := newRequestCount()
 	server := s.server(base, requests)
 	s.acceptLines = rate.NewLimiter(rate.Every(acceptLine), 1)
 
-	failed := make(chan error, len(listeners))
+	var accepting sync.WaitGroup
 	for _, listener := range listeners {
-		go func() { failed <- server.Serve(s.wrap(listener)) }()
+		accepting.Go(func() {
+			_ = server.Serve(s.wrap(listener)) // it ends when the server is closed: its listener never fails
+		})
 	}
 	<-ctx.Done()
 	s.drain(server, requests, cancel)
-	for range listeners {
-		<-failed // it says that the server was closed: the listeners rest, and never fail
-	}
-	return nil
+	accepting.Wait()
 }
 
 func (s *Server) server(base context.Context, requests *requestCount) *http.Server {
