@@ -34,7 +34,7 @@ func writesSpec(entry metav1.ManagedFieldsEntry) bool {
 		return false
 	}
 	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(entry.FieldsV1.Raw, &fields); err != nil {
+	if err := json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields); err != nil {
 		return true // nobody knows: it is left alone
 	}
 	_, spec := fields["f:spec"]
