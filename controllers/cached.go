@@ -10,17 +10,20 @@ import (
 )
 
 // cached prepares an object of the edge cluster for the cache, of which there may
-// be tens of thousands: it drops who manages which field, and keeps once what many
-// ExposedHosts say alike.
+// be tens of thousands: it drops who manages which field, but for who besides usher
+// wrote an ExposedHost's spec, and keeps once what many ExposedHosts say alike.
 func cached(o any) (any, error) {
 	object, ok := o.(client.Object)
 	if !ok {
 		return o, nil // a tombstone, whose object was prepared before
 	}
-	object.SetManagedFields(nil)
-	if eh, ok := object.(*v1alpha1.ExposedHost); ok {
-		share(eh)
+	eh, ok := object.(*v1alpha1.ExposedHost)
+	if !ok {
+		object.SetManagedFields(nil)
+		return object, nil
 	}
+	eh.ManagedFields = otherWriters(eh.ManagedFields)
+	share(eh)
 	return object, nil
 }
 

@@ -6,9 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -40,6 +40,9 @@ func (r *ExposedHostReconciler) Reconcile(ctx context.Context, req reconcile.Req
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	if writer := otherWriter(current); writer != "" && !isManual(current) {
+		return reconcile.Result{}, unlessBehind(client.IgnoreNotFound(r.leaveTo(ctx, writer, current)))
+	}
 	clusters, err := listClusters(ctx, r.Client)
 	if err != nil {
 		return reconcile.Result{}, err
@@ -52,13 +55,19 @@ func (r *ExposedHostReconciler) Reconcile(ctx context.Context, req reconcile.Req
 		return reconcile.Result{}, r.withdraw(ctx, current)
 	}
 	applied, err := r.apply(ctx, host, current, decision)
-	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
-		return reconcile.Result{}, nil // the cache is behind: what it lacks comes as an event
-	}
 	if err != nil {
-		return reconcile.Result{}, err
+		return reconcile.Result{}, unlessBehind(err)
 	}
 	return reconcile.Result{}, r.report(ctx, current, applied, decision, clusters)
+}
+
+// unlessBehind drops the errors of a cache that is behind: what it lacks comes as
+// an event.
+func unlessBehind(err error) error {
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
 }
 
 // current returns the host's object, or nil where there is none.
@@ -98,44 +107,58 @@ func (r *ExposedHostReconciler) withdraw(ctx context.Context, current *v1alpha1.
 	return nil
 }
 
-// apply writes the object's spec and label where they differ, and returns the
-// object as it then is. It writes over the very object that was decided about,
-// and creates one where there was none: never over one that a person has made,
-// or made theirs, meanwhile.
+// apply writes the object's spec where it differs, and returns the object as it
+// then is. It writes over the very object that was decided about, and creates one
+// where there was none: never over one that a person has made, or made theirs,
+// meanwhile.
 func (r *ExposedHostReconciler) apply(ctx context.Context, host string, current *v1alpha1.ExposedHost, decision admission.Decision) (*v1alpha1.ExposedHost, error) {
 	spec := specOf(host, decision)
 	if current == nil {
-		var err error
-		if current, err = r.create(ctx, nameOfHost(host), spec); err != nil {
-			return nil, err
-		}
+		return r.create(ctx, nameOfHost(host), spec)
 	}
-	if current.Labels[v1alpha1.LabelManaged] == "true" && equality.Semantic.DeepEqual(current.Spec, spec) {
+	if equality.Semantic.DeepEqual(current.Spec, spec) {
 		return current, nil
 	}
-	desired, err := applyConfiguration(current.Name, spec)
-	if err != nil {
+	after := current.DeepCopy()
+	after.Spec = spec
+	if err := r.patch(ctx, current, after); err != nil {
 		return nil, err
 	}
-	desired.SetResourceVersion(current.ResourceVersion)
-	if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(desired), client.FieldOwner(v1alpha1.FieldManager), client.ForceOwnership); err != nil {
-		return nil, notWritten("apply", current.Name, err)
-	}
-	return fromUnstructured(desired)
+	return after, nil
 }
 
-// create makes the object, which nobody serves until its status says so. Server-side
-// apply with a version would make none, and without one it would write over
-// another's. It would not take back a member of a set that was created, so that
-// allowFrom is left to it.
+// create makes the object, which nobody serves until its status says so.
 func (r *ExposedHostReconciler) create(ctx context.Context, name string, spec v1alpha1.ExposedHostSpec) (*v1alpha1.ExposedHost, error) {
-	spec.AllowFrom = nil
 	eh := &v1alpha1.ExposedHost{Spec: spec}
 	eh.Name, eh.Labels = name, map[string]string{v1alpha1.LabelManaged: "true"}
 	if err := r.Client.Create(ctx, eh, client.FieldOwner(v1alpha1.FieldManager)); err != nil {
 		return nil, notWritten("create", name, err)
 	}
 	return eh, nil
+}
+
+// patch writes what differs between two states of an object, unless it has
+// changed since the first. Lists are written whole.
+func (r *ExposedHostReconciler) patch(ctx context.Context, before, after *v1alpha1.ExposedHost) error {
+	unchanged := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Patch(ctx, after, unchanged, client.FieldOwner(v1alpha1.FieldManager)); err != nil {
+		return notWritten("patch", after.Name, err)
+	}
+	return nil
+}
+
+// leaveTo makes usher's object the one of a person who wrote its spec. Nothing is
+// undone, and no source changes it from then on.
+func (r *ExposedHostReconciler) leaveTo(ctx context.Context, writer string, current *v1alpha1.ExposedHost) error {
+	after := current.DeepCopy()
+	delete(after.Labels, v1alpha1.LabelManaged)
+	if err := r.patch(ctx, current, after); err != nil {
+		return err
+	}
+	r.Events.Eventf(after, nil, corev1.EventTypeNormal, "TakenOver", "Decide",
+		"%s wrote spec: this ExposedHost is kept by hand from now on; delete it to leave the host to its annotated sources", writer)
+	log.FromContext(ctx).Info("Left host to a person: somebody else wrote its spec", "writer", writer)
+	return nil
 }
 
 // notWritten wraps an error of a write. What the API server will never take is not tried again.
@@ -158,24 +181,6 @@ func specOf(host string, decision admission.Decision) v1alpha1.ExposedHostSpec {
 		}
 	}
 	return spec
-}
-
-// applyConfiguration states all that usher owns of an ExposedHost besides its
-// status, no backends too: by leaving them out, server-side apply would not take
-// back what was created.
-func applyConfiguration(name string, spec v1alpha1.ExposedHostSpec) (*unstructured.Unstructured, error) {
-	fields, err := toUnstructured(&spec)
-	if err != nil {
-		return nil, err
-	}
-	if len(spec.Backends) == 0 {
-		fields["backends"] = []any{}
-	}
-	desired := &unstructured.Unstructured{Object: map[string]any{"spec": fields}}
-	desired.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("ExposedHost"))
-	desired.SetName(name)
-	desired.SetLabels(map[string]string{v1alpha1.LabelManaged: "true"})
-	return desired, nil
 }
 
 // report writes the object's status where it differs, with Events on what changed.

@@ -3,12 +3,17 @@ package controllers_test
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/proxy/routing"
@@ -257,20 +262,98 @@ func TestDeletedExposedHostComesBack(t *testing.T) {
 	})
 }
 
-// A change by hand of what usher owns is put right.
-func TestManagedSpecIsPutRight(t *testing.T) {
+// Somebody else who writes the spec of usher's object owns it from then on: it is
+// not undone, nor deleted with its source, until it is deleted by hand.
+func TestWhoWritesTheSpecOwnsIt(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	addMember(t, c, "hades", nil)
+	manifest := `{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: %s}, spec: {host: %s, backends: [{address: 192.0.2.66}]}}`
+	for name, write := range map[string]func(host string) error{
+		"kubectl patch": func(host string) error {
+			_, err := bed.Cluster("edge").Kubectl(t.Context(), "patch", "exposedhost", host, "--type=merge", "-p", `{"spec":{"backends":[{"address":"192.0.2.66"}]}}`)
+			return err
+		},
+		"kubectl apply": func(host string) error {
+			return bed.Cluster("edge").Apply(t.Context(), fmt.Sprintf(manifest, host, host))
+		},
+		"kubectl apply --server-side": func(host string) error {
+			return c.Apply(t.Context(), applyConfiguration(t, fmt.Sprintf(manifest, host, host)), client.FieldOwner("argocd-controller"), client.ForceOwnership)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			host := strings.NewReplacer(" ", "-", "--", "").Replace(name) + ".own.techn.is"
+			route := ingressRoute("own", "Host(`"+host+"`)", exposed)
+			apply(t, "hades", route)
+			awaitHost(t, c, host, ready("hades"))
+			must(t, write(host))
+			owned := awaitHost(t, c, host, func(eh *v1alpha1.ExposedHost) error {
+				if eh.Labels[v1alpha1.LabelManaged] != "" || eh.Spec.Backends[0].Address != "192.0.2.66" {
+					return fmt.Errorf("it is %v %+v", eh.Labels, eh.Spec)
+				}
+				return ready("")(eh)
+			})
+			awaitEvent(t, c, host, "TakenOver")
+			remove(t, "hades", route)
+			awaitHost(t, c, host, func(eh *v1alpha1.ExposedHost) error {
+				if len(eh.Status.Rivals) > 0 {
+					return fmt.Errorf("the source has not gone yet")
+				}
+				return ready("")(eh)
+			})
+			if route := table.Load().Lookup(host); route == nil || route.Backends[0].Addresses[0] != "192.0.2.66" {
+				t.Errorf("it is routed to %+v", route)
+			}
+			apply(t, "hades", route)
+			must(t, c.Delete(t.Context(), owned))
+			awaitHost(t, c, host, ready("hades"))
+			remove(t, "hades", route)
+			awaitGone(t, c, host)
+		})
+	}
+}
+
+// A label or an annotation is no word about the spec.
+func TestWhoLabelsDoesNotOwn(t *testing.T) {
 	c := edge(t)
 	startUsher(t)
 	addMember(t, c, "hades", nil)
-	apply(t, "hades", ingressRoute("own", "Host(`own.techn.is`)", exposed, `usher.techn.is/allow-from: "192.168.0.0/16"`))
-	eh := awaitHost(t, c, "own.techn.is", ready("hades"))
-	must(t, c.Patch(t.Context(), eh, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"allowFrom":null,"backends":[{"address":"192.0.2.66"}]}}`))))
-	awaitHost(t, c, "own.techn.is", func(eh *v1alpha1.ExposedHost) error {
-		if len(eh.Spec.AllowFrom) != 1 || eh.Spec.Backends[0].Cluster != "hades" {
-			return fmt.Errorf("spec is %+v", eh.Spec)
+	route := ingressRoute("labelled", "Host(`labelled.techn.is`)", exposed)
+	apply(t, "hades", route)
+	awaitHost(t, c, "labelled.techn.is", ready("hades"))
+	_, err := bed.Cluster("edge").Kubectl(t.Context(), "label", "exposedhost", "labelled.techn.is", "team=a")
+	must(t, err)
+	remove(t, "hades", route)
+	awaitGone(t, c, "labelled.techn.is")
+}
+
+// A younger source narrows who may connect, and an older one that comes to claim
+// the host does not widen it again.
+func TestAllowFromIsNeverWidened(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	addMember(t, c, "hades", nil)
+	apply(t, "hades", ingressRoute("older", "Host(`elsewhere.techn.is`)", exposed))
+	awaitHost(t, c, "elsewhere.techn.is", ready("hades"))
+	apply(t, "hades", ingressRoute("younger", "Host(`narrow.techn.is`)", exposed, `usher.techn.is/allow-from: "192.168.0.0/16"`))
+	awaitHost(t, c, "narrow.techn.is", ready("hades"))
+	apply(t, "hades", ingressRoute("older", "Host(`narrow.techn.is`) && Path(`/nothing`)", exposed))
+	awaitHost(t, c, "narrow.techn.is", func(eh *v1alpha1.ExposedHost) error {
+		if len(eh.Status.Sources) != 2 {
+			return fmt.Errorf("sources are %+v", eh.Status.Sources)
 		}
 		return nil
 	})
+	if route := table.Load().Lookup("narrow.techn.is"); route.Allows(netip.MustParseAddr("203.0.113.1")) || !route.Allows(netip.MustParseAddr("192.168.1.1")) {
+		t.Errorf("the route allows %v", route.AllowFrom)
+	}
+}
+
+func applyConfiguration(t *testing.T, manifest string) runtime.ApplyConfiguration {
+	t.Helper()
+	var object unstructured.Unstructured
+	must(t, yaml.Unmarshal([]byte(manifest), &object.Object))
+	return client.ApplyConfigurationFromUnstructured(&object)
 }
 
 // Deleting a MemberCluster is evidence: its hosts go.

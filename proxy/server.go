@@ -153,17 +153,17 @@ func (s *Server) Serve(ctx context.Context) error {
 	defer s.closeListeners()
 	s.Log.Info("Serving", "https", s.HTTPSAddrs(), "http", s.HTTPAddrs(), "maxConnections", s.limits.Max)
 	var halves sync.WaitGroup
-	var tlsErr, httpErr error
+	var err error
 	halves.Go(func() {
 		defer stop()
-		tlsErr = s.forwarder.Serve(ctx, s.https)
+		err = s.forwarder.Serve(ctx, s.https)
 	})
 	halves.Go(func() {
 		defer stop()
-		httpErr = s.redirector().Serve(ctx, s.http)
+		s.redirector().Serve(ctx, s.http)
 	})
 	halves.Wait()
-	return errors.Join(tlsErr, httpErr)
+	return err
 }
 
 // setDefaults fills in the options that are zero, and the parts that share

@@ -64,7 +64,7 @@ type ExposedHostSpec struct {
 	// AllowFrom are the CIDRs of clients that may connect, such as
 	// 192.168.0.0/16 or 2001:db8::/32. Empty allows everyone.
 	// +optional
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MaxLength=49
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="not a CIDR: write an address and a prefix length, such as 192.168.0.0/16"
@@ -123,8 +123,8 @@ type ExposedHostStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
-	// Sources are the objects by whose wish the host is published; the first
-	// one's options count.
+	// Sources are the objects that requested this host. What all of them allow
+	// counts: the clients that each lets in, and the strictest mode of plain HTTP.
 	// +optional
 	// +listType=atomic
 	Sources []SourceRef `json:"sources,omitempty"`

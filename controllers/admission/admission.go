@@ -53,7 +53,7 @@ type Decision struct {
 	// Cluster serves the host, if it is accepted; of a refused host it is the
 	// cluster of the claim that comes first.
 	Cluster string
-	// Options are those of the first source.
+	// Options are what all sources of the host allow together.
 	Options source.Options
 	// Sources are the cluster's claims on the host, the oldest first.
 	Sources []v1alpha1.SourceRef
@@ -63,7 +63,7 @@ type Decision struct {
 	Differences []Difference
 }
 
-// Difference is a source whose options do not count.
+// Difference is a source that asks for more than counts.
 type Difference struct {
 	Source v1alpha1.SourceRef
 	// Message is a sentence that says what it asks for, and what it gets.

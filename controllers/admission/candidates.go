@@ -19,7 +19,7 @@ func judge(in Input, policy Policy) []source.Claim {
 		return !exists || len(held) > 0 && c.Source.Cluster == in.Current.Cluster
 	})
 	slices.SortFunc(claims, preference)
-	court := court{policy: policy, leading: leading(claims)}
+	court := court{policy: policy, options: optionsOf(claims)}
 	for i, claim := range claims {
 		claims[i].Refusal = court.judge(claim)
 	}
@@ -38,20 +38,33 @@ func preference(a, b source.Claim) int {
 	)
 }
 
-// leading returns each cluster's claim whose options count: the oldest of those
-// that publish the host, or would if their annotations could be read. Claims are
-// in order of preference.
-func leading(claims []source.Claim) map[string]source.Claim {
-	first := map[string]source.Claim{} // cluster → claim
-	for _, claim := range claims {
-		if claim.Refusal != nil && claim.Refusal.Reason != reason.AnnotationInvalid {
-			continue
+// clusterOptions are what one cluster's claims on a host ask for together.
+type clusterOptions struct {
+	unreadable *source.Claim // the first one whose annotations are malformed
+	problem    string        // why no client is left; empty where one is
+}
+
+// optionsOf returns each cluster's options. Claims are in order of preference.
+func optionsOf(claims []source.Claim) map[string]clusterOptions {
+	sound := map[string][]source.Claim{}   // cluster → its sound claims
+	options := map[string]clusterOptions{} // cluster → what they ask for
+	for i, claim := range claims {
+		o := options[claim.Source.Cluster]
+		switch {
+		case claim.Refusal == nil:
+			sound[claim.Source.Cluster] = append(sound[claim.Source.Cluster], claim)
+		case claim.Refusal.Reason == reason.AnnotationInvalid && o.unreadable == nil:
+			unreadable := claims[i]
+			o.unreadable = &unreadable
 		}
-		if _, found := first[claim.Source.Cluster]; !found {
-			first[claim.Source.Cluster] = claim
-		}
+		options[claim.Source.Cluster] = o
 	}
-	return first
+	for cluster, claims := range sound {
+		o := options[cluster]
+		_, o.problem = combine(claims)
+		options[cluster] = o
+	}
+	return options
 }
 
 // holding returns what a cluster that is there, but not in sync, holds by the

@@ -17,13 +17,14 @@ var checks = []check{
 	claimSound,
 	domainAllowed,
 	optionsCertain,
+	clientsLeft,
 }
 
 // court is what the checks look at besides the claim.
 type court struct {
 	policy Policy
-	// leading: cluster → its claim whose options count
-	leading map[string]source.Claim
+	// options: cluster → what its claims on the host ask for together
+	options map[string]clusterOptions
 }
 
 func (c court) judge(claim source.Claim) *source.Refusal {
@@ -69,15 +70,24 @@ func inside(host, domain string) bool {
 	return host == domain || strings.HasSuffix(host, "."+domain)
 }
 
-// optionsCertain refuses a sound claim where the options that count are those of
-// an older source of the same cluster, and cannot be read. To take the claim's own
-// instead might open the host to clients that the older source meant to keep out.
+// optionsCertain refuses a sound claim where another source of the host in its
+// cluster has options that cannot be read. That one may have meant to keep out
+// clients whom the claim's own options let in.
 func optionsCertain(claim source.Claim, in court) *source.Refusal {
-	leader := in.leading[claim.Source.Cluster]
-	if leader.Refusal == nil {
+	other := in.options[claim.Source.Cluster].unreadable
+	if other == nil {
 		return nil
 	}
-	return refusal(reason.OptionsUncertain, "the options of %s count, which is older, and cannot be read: %s", describe(leader.Source), leader.Refusal.Message)
+	return refusal(reason.OptionsUncertain, "the options of %s cannot be read, and might keep clients out: %s", describe(other.Source), other.Refusal.Message)
+}
+
+// clientsLeft refuses a host whose sources agree on no client.
+func clientsLeft(claim source.Claim, in court) *source.Refusal {
+	problem := in.options[claim.Source.Cluster].problem
+	if problem == "" {
+		return nil
+	}
+	return refusal(reason.AllowFromDisjoint, "%s", problem)
 }
 
 func refusal(why, format string, args ...any) *source.Refusal {

@@ -42,15 +42,20 @@ func manual(candidates []source.Claim) Decision {
 
 // admit gives the host to the winner's cluster.
 func admit(winner source.Claim, candidates []source.Claim, policy Policy) Decision {
-	d := Decision{Accepted: true, Reason: reason.Admitted, Cluster: winner.Source.Cluster, Options: winner.Options}
+	d := Decision{Accepted: true, Reason: reason.Admitted, Cluster: winner.Source.Cluster}
+	var sources []source.Claim
 	for _, c := range candidates {
 		if c.Refusal != nil || c.Source.Cluster != d.Cluster {
 			d.Rivals = append(d.Rivals, rival(c, reason.HeldByAnother))
 			continue
 		}
+		sources = append(sources, c)
 		d.Sources = append(d.Sources, c.Source)
-		if !c.Options.Equal(winner.Options) {
-			d.Differences = append(d.Differences, difference(c, winner))
+	}
+	d.Options, _ = combine(sources) // clientsLeft has refused those that have none in common
+	for _, c := range sources {
+		if !c.Options.Equal(d.Options) {
+			d.Differences = append(d.Differences, difference(c, d.Options, sources))
 		}
 	}
 	d.Message = admitted(winner, d, policy)

@@ -154,14 +154,24 @@ func TestDecide(t *testing.T) {
 			want:   "refused IngressClass hades [a c] rivals [b=HostNotCovered]",
 		},
 		{
-			name:   "malformed annotations of the source whose options count: not even a sound one is admitted",
+			name:   "malformed annotations of an older source: not even a sound one is admitted",
 			claims: []source.Claim{claim("hades", "old", 1, spoilt(reason.AnnotationInvalid)), claim("hades", "young", 2)},
 			want:   "refused AnnotationInvalid hades [old young] rivals []",
 		},
 		{
-			name:   "malformed annotations of a younger source do not count",
+			name:   "malformed annotations of a younger source: it may have meant to keep clients out",
 			claims: []source.Claim{claim("hades", "old", 1), claim("hades", "young", 2, spoilt(reason.AnnotationInvalid))},
-			want:   "Admitted hades [old] rivals [young=AnnotationInvalid]",
+			want:   "refused OptionsUncertain hades [old young] rivals []",
+		},
+		{
+			name:   "sources that agree on no client: refused",
+			claims: []source.Claim{claim("hades", "a", 1, from("10.0.0.0/8")), claim("hades", "b", 2, from("192.168.0.0/16")), claim("illmatic", "c", 3, spoilt(reason.TLSMissing))},
+			want:   "refused AllowFromDisjoint hades [a b] rivals [c=TLSMissing]",
+		},
+		{
+			name:   "sources of another cluster do not narrow it",
+			claims: []source.Claim{claim("hades", "a", 1, from("10.0.0.0/8")), claim("illmatic", "b", 2, from("192.168.0.0/16"))},
+			want:   "Admitted hades [a] rivals [b=HeldByAnother]",
 		},
 		{
 			name:   "malformed annotations in one cluster do not bother another",
@@ -322,26 +332,69 @@ func TestAllowedDomains(t *testing.T) {
 	}
 }
 
-func TestTheOldestSourcesOptionsCountAndDifferencesAreReported(t *testing.T) {
+func TestWhatAllSourcesAllowCounts(t *testing.T) {
+	mode := func(m v1alpha1.PlainHTTP) claimOption { return func(c *source.Claim) { c.Options.PlainHTTP = m } }
+	tests := []struct {
+		name   string
+		claims []source.Claim
+		want   source.Options
+	}{
+		{
+			"an older source for everyone does not open a younger one's",
+			[]source.Claim{claim("hades", "old", 1), claim("hades", "young", 2, from("10.0.0.0/8"))},
+			source.Options{PlainHTTP: v1alpha1.PlainHTTPRedirect, AllowFrom: []string{"10.0.0.0/8"}},
+		},
+		{
+			"nor a younger one an older one's",
+			[]source.Claim{claim("hades", "old", 1, from("10.0.0.0/8")), claim("hades", "young", 2)},
+			source.Options{PlainHTTP: v1alpha1.PlainHTTPRedirect, AllowFrom: []string{"10.0.0.0/8"}},
+		},
+		{
+			"the narrower of two ranges, and what three have in common",
+			[]source.Claim{
+				claim("hades", "a", 1, from("10.0.0.0/8", "192.168.0.0/16", "2001:db8::/32")),
+				claim("hades", "b", 2, from("10.1.0.0/16", "192.168.0.0/16", "2001:db8:1::/48")),
+				claim("hades", "c", 3, from("0.0.0.0/0", "2001:db8:1:2::/64")),
+			},
+			source.Options{PlainHTTP: v1alpha1.PlainHTTPRedirect, AllowFrom: []string{"10.1.0.0/16", "192.168.0.0/16", "2001:db8:1:2::/64"}},
+		},
+		{
+			"the strictest mode of plain HTTP",
+			[]source.Claim{claim("hades", "a", 1, mode(v1alpha1.PlainHTTPForward)), claim("hades", "b", 2, mode(v1alpha1.PlainHTTPDeny)), claim("hades", "c", 3)},
+			source.Options{PlainHTTP: v1alpha1.PlainHTTPDeny},
+		},
+		{
+			"a source that is refused for its class has no say",
+			[]source.Claim{claim("hades", "a", 1), claim("hades", "b", 2, from("10.0.0.0/8"), spoilt(reason.IngressClass))},
+			source.Options{PlainHTTP: v1alpha1.PlainHTTPRedirect},
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			d := admission.Decide(admission.Input{Host: host, Claims: test.claims}, everywhere)
+			if !d.Accepted || !d.Options.Equal(test.want) {
+				t.Errorf("accepted: %v, options %+v, want %+v", d.Accepted, d.Options, test.want)
+			}
+		})
+	}
+}
+
+func TestTheMessageSaysWhoNarrowsWhom(t *testing.T) {
 	claims := []source.Claim{
 		claim("hades", "new", 3, from("10.0.0.0/8")),
 		claim("hades", "old", 1),
-		claim("hades", "same", 2),
-		claim("illmatic", "rival", 4, from("10.0.0.0/8")),
+		claim("illmatic", "rival", 4, from("172.16.0.0/12")),
 	}
 	d := admission.Decide(admission.Input{Host: host, Claims: claims}, everywhere)
-	if len(d.Options.AllowFrom) != 0 || d.Options.PlainHTTP != v1alpha1.PlainHTTPRedirect {
-		t.Errorf("options are %+v, want those of the oldest", d.Options)
-	}
 	want := []admission.Difference{{
-		Source:  ref("hades", "new"),
-		Message: "Ingress apps/new of cluster hades asks for allow-from 10.0.0.0/8, but allow-from everyone of the older Ingress apps/old of cluster hades counts; make them agree",
+		Source:  ref("hades", "old"),
+		Message: "Ingress apps/old of cluster hades asks for allow-from everyone, but allow-from 10.0.0.0/8 counts, since Ingress apps/new of cluster hades narrows it; what all sources of a host allow is allowed",
 	}}
 	if !reflect.DeepEqual(d.Differences, want) {
 		t.Errorf("differences are %+v, want %+v", d.Differences, want)
 	}
 	if !strings.Contains(d.Message, want[0].Message) {
-		t.Errorf("the message is %q, and does not say that a source asks for less", d.Message)
+		t.Errorf("the message is %q, and does not say who narrows whom", d.Message)
 	}
 }
 

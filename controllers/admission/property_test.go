@@ -2,6 +2,7 @@ package admission_test
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"reflect"
 	"slices"
 	"testing"
@@ -32,6 +33,8 @@ func random(r *rand.Rand) (admission.Input, admission.Policy) {
 			spoilt(reason.AnnotationInvalid)(&c)
 		case 2:
 			from("10.0.0.0/8")(&c)
+		case 3:
+			from("10.1.0.0/16", "192.168.0.0/16")(&c)
 		}
 		in.Claims = append(in.Claims, c)
 	}
@@ -89,6 +92,37 @@ func TestOnlySoundClaimsAreAdmitted(t *testing.T) {
 			sound := slices.ContainsFunc(in.Claims, func(c source.Claim) bool { return c.Source == ref && c.Refusal == nil })
 			if ref.Cluster != d.Cluster || !recorded && !sound {
 				t.Errorf("%+v is a source without a sound claim: %s", ref, summary(d))
+			}
+		}
+	})
+}
+
+// TestNoSourceWidensAnothers asks about clients in each range and outside all:
+// who may connect is within the allow-from of every source.
+func TestNoSourceWidensAnothers(t *testing.T) {
+	var clients []netip.Addr
+	for _, client := range []string{"10.0.0.1", "10.1.0.1", "192.168.0.1", "203.0.113.1", "2001:db8::1"} {
+		clients = append(clients, netip.MustParseAddr(client))
+	}
+	allows := func(o source.Options, client netip.Addr) bool {
+		return len(o.AllowFrom) == 0 || slices.ContainsFunc(o.AllowFrom, func(cidr string) bool { return netip.MustParsePrefix(cidr).Contains(client) })
+	}
+	anyInput(t, func(t *testing.T, _ *rand.Rand, in admission.Input, policy admission.Policy) {
+		d := admission.Decide(in, policy)
+		if !d.Accepted || in.Manual || !policy.Clusters[d.Cluster].InSync {
+			return
+		}
+		for _, c := range in.Claims {
+			if c.Source.Cluster != d.Cluster {
+				continue
+			}
+			if c.Refusal != nil && c.Refusal.Reason == reason.AnnotationInvalid {
+				t.Errorf("admitted beside annotations that cannot be read: %s", summary(d))
+			}
+			for _, client := range clients {
+				if c.Refusal == nil && allows(d.Options, client) && !allows(c.Options, client) {
+					t.Errorf("%s may connect by %v, and %s keeps it out", client, d.Options.AllowFrom, c.Source.Name)
+				}
 			}
 		}
 	})

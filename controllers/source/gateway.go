@@ -32,13 +32,13 @@ type gatewayRoute struct {
 func (p *publication) offers(route gatewayRoute, in Context) []offer {
 	const field = "spec.hostnames"
 	own := hostnames{list: spelled(route.hostnames), deep: true}
-	listeners := route.listeners(in)
-	if len(listeners) == 0 {
-		p.spoil(reason.ParentNotAccepted, "spec.parentRefs", "no listener of a Gateway has accepted the %s; see its status.parents", route.kind)
+	attached := route.listeners(in)
+	if len(attached.tls) == 0 {
+		p.spoilDetached(route, attached)
 		return []offer{{field: field, hosts: own}}
 	}
 	hosts := hostnames{deep: true}
-	for _, listener := range listeners {
+	for _, listener := range attached.tls {
 		common, ok := intersect(own.list, listener.Hostname)
 		if ok && len(common) == 0 {
 			return []offer{{field: field, hosts: hostnames{}}}
@@ -50,6 +50,19 @@ func (p *publication) offers(route gatewayRoute, in Context) []offer {
 		return []offer{{field: field, hosts: own}}
 	}
 	return []offer{{field: field, hosts: hosts}}
+}
+
+// spoilDetached says why a route is on no listener that counts.
+func (p *publication) spoilDetached(route gatewayRoute, attached attachment) {
+	const field = "spec.parentRefs"
+	switch {
+	case attached.plain:
+		p.spoil(reason.TLSMissing, field, "the listeners that take the %s have no TLS; attach it to one of protocol HTTPS", route.kind)
+	case attached.otherClass != "":
+		p.spoil(reason.IngressClass, field, "its Gateway has class %s; add it to the MemberCluster's spec.ingressClasses, or use another Gateway", attached.otherClass)
+	default:
+		p.spoil(reason.ParentNotAccepted, field, "no listener of a Gateway has accepted the %s; see its status.parents", route.kind)
+	}
 }
 
 func spelled(names []gatewayv1.Hostname) []string {
@@ -90,17 +103,32 @@ func narrower(a, b string) string {
 	return ""
 }
 
+// attachment is what a route is attached to.
+type attachment struct {
+	tls        []gatewayv1.Listener // the listeners of Gateways that may publish
+	plain      bool                 // or one that takes plain HTTP alone
+	otherClass string               // the class of a Gateway that may not publish
+}
+
 // listeners are those that the route is attached to.
-func (r gatewayRoute) listeners(in Context) []gatewayv1.Listener {
-	var attached []gatewayv1.Listener
+func (r gatewayRoute) listeners(in Context) attachment {
+	var attached attachment
 	for _, ref := range r.parents {
 		gateway := in.gateway(r.parentNamespace(ref), string(ref.Name))
 		if gateway == nil || !isGateway(ref) || !r.acceptedBy(ref) {
 			continue
 		}
+		if class := string(gateway.Spec.GatewayClassName); !in.publishes(class) {
+			attached.otherClass = class
+			continue
+		}
 		for _, listener := range gateway.Spec.Listeners {
-			if r.fits(ref, listener) && r.allowed(gateway.Namespace, listener.AllowedRoutes, in) {
-				attached = append(attached, listener)
+			switch {
+			case !r.fits(ref, listener) || !r.allowed(gateway.Namespace, listener.AllowedRoutes, in):
+			case listener.Protocol == gatewayv1.HTTPProtocolType:
+				attached.plain = true
+			default:
+				attached.tls = append(attached.tls, listener)
 			}
 		}
 	}

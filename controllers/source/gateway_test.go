@@ -16,6 +16,7 @@ var gateways = map[string]string{
 	"apps/tls":   `{name: tls, port: 443, protocol: TLS, hostname: "*.techn.is"}`,
 	"apps/mixed": `{name: web, port: 443, protocol: HTTPS, hostname: web.techn.is}, {name: tls, port: 8443, protocol: TLS, hostname: tls.techn.is}`,
 	"apps/grpc":  `{name: web, port: 443, protocol: HTTPS, allowedRoutes: {kinds: [{kind: GRPCRoute}]}}`,
+	"apps/plain": `{name: web, port: 80, protocol: HTTP}`,
 	"infra/same": `{name: web, port: 443, protocol: HTTPS}`,
 	"infra/all": `{name: public, port: 443, protocol: HTTPS, hostname: "*.techn.is", allowedRoutes: {namespaces: {from: All}}},
 	              {name: private, port: 443, protocol: HTTPS, hostname: "*.lan.example.org"}`,
@@ -67,6 +68,7 @@ func TestFromHTTPRoute(t *testing.T) {
 		{"a listener for another protocol", accepted("{name: mixed}", ""), "web.techn.is []"},
 		{"no listener for the protocol", accepted("{name: tls}", "a.techn.is"), "a.techn.is=ParentNotAccepted []"},
 		{"a listener for other kinds", accepted("{name: grpc}", "a.techn.is"), "a.techn.is=ParentNotAccepted []"},
+		{"a listener without TLS", accepted("{name: plain}", "a.techn.is"), "a.techn.is=TLSMissing []"},
 		{"not accepted", attached("{name: open}", "{name: open}", "False", "a.techn.is"), "a.techn.is=ParentNotAccepted []"},
 		{"no status yet", exposed + "spec: {parentRefs: [{name: open}], hostnames: [a.techn.is]}", "a.techn.is=ParentNotAccepted []"},
 		{"accepted by a parent that it has no more", attached("{name: open}", "{name: site}", "True", "a.techn.is"), "a.techn.is=ParentNotAccepted []"},
@@ -79,6 +81,16 @@ func TestFromHTTPRoute(t *testing.T) {
 		{"a Gateway for otherwise labelled namespaces", accepted("{namespace: infra, name: unlabel}", "a.techn.is"), "a.techn.is=ParentNotAccepted []"},
 	})
 
+	otherClass := gatewayContext(t)
+	otherClass.IngressClasses = []string{"internal"}
+	runSourceTests(t, source.KindHTTPRoute, otherClass, []sourceTest{
+		{"a Gateway of a class that may not publish", accepted("{name: open}", "a.techn.is"), "a.techn.is=IngressClass []"},
+	})
+	ownClass := gatewayContext(t)
+	ownClass.IngressClasses = []string{"internal", "traefik"}
+	runSourceTests(t, source.KindHTTPRoute, ownClass, []sourceTest{
+		{"a Gateway of a class that may", accepted("{name: open}", "a.techn.is"), "a.techn.is []"},
+	})
 	unlabelled := gatewayContext(t)
 	unlabelled.NamespaceLabels = nil
 	runSourceTests(t, source.KindHTTPRoute, unlabelled, []sourceTest{

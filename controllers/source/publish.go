@@ -40,7 +40,7 @@ func newPublication(kind string, object metav1.Object, class string, in Context)
 	}
 	w, bad := readWish(object.GetAnnotations())
 	p.wish = w
-	if len(in.IngressClasses) > 0 && class != "" && !slices.Contains(in.IngressClasses, class) {
+	if !in.publishes(class) {
 		p.spoil(reason.IngressClass, "ingress class", "%s is not among the classes that cluster %s publishes (%v); add it to the MemberCluster's spec.ingressClasses, or change the class", class, in.Cluster, in.IngressClasses)
 	}
 	if bad != nil {

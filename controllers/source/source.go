@@ -72,7 +72,8 @@ type Result struct {
 type Context struct {
 	// Cluster is the MemberCluster's name.
 	Cluster string
-	// IngressClasses are those that may be published; empty allows all.
+	// IngressClasses are those that may be published, of Gateways the
+	// GatewayClasses; empty allows all.
 	IngressClasses []string
 	// DefaultIngressClass is the IngressClass that is annotated as the cluster's
 	// default, or empty. An Ingress without a class belongs to it.
@@ -100,6 +101,11 @@ const solverLabel = "acme.cert-manager.io/http01-solver"
 // silent says whether an object makes no claim at all, not even a refused one.
 func silent(object metav1.Object) bool {
 	return !Exposed(object.GetAnnotations()) || object.GetLabels()[solverLabel] == "true"
+}
+
+// publishes says whether sources of a class may be published; "" is no class.
+func (in Context) publishes(class string) bool {
+	return len(in.IngressClasses) == 0 || class == "" || slices.Contains(in.IngressClasses, class)
 }
 
 func (in Context) ingressRoute(namespace, name string) *traefik.IngressRoute {

@@ -9,7 +9,7 @@ import (
 	"net/http/httputil"
 	"net/netip"
 	"strconv"
-	"strings"
+	"syscall"
 	"time"
 
 	proxyproto "github.com/pires/go-proxyproto"
@@ -24,52 +24,52 @@ const (
 	keptIdle       = 90 * time.Second
 )
 
+// maxAnswerHeader bounds the header of a backend's answer, in bytes.
+const maxAnswerHeader = 64 << 10
+
 // contextKey is the type of the keys below in a request's context.
 type contextKey uint8
 
 const (
-	routeKey  contextKey = iota // *routing.Route
-	headerKey                   // *proxyproto.Header, where the backend wants one
+	routeKey   contextKey = iota // *routing.Route
+	requestKey                   // *request
+	headerKey                    // *proxyproto.Header, where the backend wants one
 )
 
-func withRoute(ctx context.Context, route *routing.Route) context.Context {
-	return context.WithValue(ctx, routeKey, route)
+func withRoute(ctx context.Context, route *routing.Route, q *request) context.Context {
+	return context.WithValue(context.WithValue(ctx, routeKey, route), requestKey, q)
 }
 
-// newForwarder returns the handler that passes a request to the HTTP port of
-// the route in its context. WebSockets are the one upgrade there is: behind
-// another, such as h2c, a client could ask the backend for any host.
+func requestOf(r *http.Request) *request { return r.Context().Value(requestKey).(*request) }
+
+// newForwarder returns the handler that passes on requests that forward made.
 func newForwarder(h *Handler) http.Handler {
-	proxy := &httputil.ReverseProxy{
-		Rewrite:       rewrite,
-		Transport:     newFailover(h.DialTimeout),
+	return &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.RawQuery = r.In.URL.RawQuery // ReverseProxy drops what it cannot parse
+			requestOf(r.In).setForwarded(r.Out.Header, h.via)
+		},
+		Transport:     h.backends,
 		FlushInterval: -1, // at once: the answer may be a stream
 		ErrorLog:      discardLog,
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			h.Log.V(1).Info("Request not forwarded", "host", r.Host, "reason", err.Error())
-			h.Metrics.count(failed)
-			w.WriteHeader(http.StatusBadGateway)
+			h.unreachable(w, requestOf(r), err)
 		},
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w, r = withIdleTimeout(w, r, h.IdleTimeout)
-		if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-			r.Header.Del("Upgrade")
-		}
-		proxy.ServeHTTP(w, r)
-	})
 }
 
-// rewrite makes the request to the backend: the same, but for who the client
-// is, which only the proxy knows. ReverseProxy has dropped the client's own
-// Forwarded and X-Forwarded headers.
-func rewrite(r *httputil.ProxyRequest) {
-	r.Out.Host = r.In.Host
-	r.Out.URL.Scheme = "http"
-	r.Out.URL.Host = r.In.Host // the transport dials the route's addresses
-	r.Out.URL.RawQuery = r.In.URL.RawQuery
-	r.Out.Header.Del("X-Real-Ip")
-	r.SetXForwarded()
+// forward passes a request to the HTTP port of a route's backend.
+func (h *Handler) forward(w http.ResponseWriter, q *request, route *routing.Route) {
+	h.Metrics.count(forwarded)
+	out := q.outgoing(withRoute(q.ctx, route, q), q.query)
+	out.Header = q.header
+	if q.upgrade {
+		out.Header.Set("Connection", "Upgrade")
+		out.Header.Set("Upgrade", "websocket")
+	}
+	w, out.Body = withIdleTimeout(w, q.body, h.IdleTimeout)
+	out.ContentLength = q.length
+	h.forwarder.ServeHTTP(w, out)
 }
 
 // failover sends a request to the first address of its route that can be
@@ -78,14 +78,26 @@ type failover struct {
 	plain, announced *http.Transport // announced: each connection has a PROXY header
 }
 
-func newFailover(dialTimeout time.Duration) *failover {
+// errLeadsHere is why a backend is not dialled whose address is this process's.
+var errLeadsHere = errors.New("the address is one of usher's own listeners")
+
+func newFailover(dialTimeout time.Duration, leadsHere func(netip.AddrPort) bool) *failover {
 	dialer := &net.Dialer{Timeout: dialTimeout}
+	if leadsHere != nil {
+		dialer.Control = func(_, address string, _ syscall.RawConn) error {
+			if addr, err := netip.ParseAddrPort(address); err == nil && leadsHere(addr) {
+				return errLeadsHere
+			}
+			return nil
+		}
+	}
 	plain := &http.Transport{ // no Proxy: the environment has no say
-		DialContext:         dialer.DialContext,
-		DisableCompression:  true,
-		MaxIdleConns:        idlePerBackend * idleBackends,
-		MaxIdleConnsPerHost: idlePerBackend,
-		IdleConnTimeout:     keptIdle,
+		DialContext:            dialer.DialContext,
+		DisableCompression:     true,
+		MaxIdleConns:           idlePerBackend * idleBackends,
+		MaxIdleConnsPerHost:    idlePerBackend,
+		IdleConnTimeout:        keptIdle,
+		MaxResponseHeaderBytes: maxAnswerHeader,
 	}
 	announced := plain.Clone()
 	announced.DisableKeepAlives = true // a connection speaks for one client
@@ -121,7 +133,7 @@ func (f *failover) try(r *http.Request, backend *routing.Backend, address string
 	transport, ctx := f.plain, r.Context()
 	if backend.ProxyProtocol != routing.None {
 		transport = f.announced
-		ctx = withHeader(ctx, r, backend.ProxyProtocol)
+		ctx = withHeader(ctx, requestOf(r), backend.ProxyProtocol)
 	}
 	out := r.Clone(ctx)
 	out.URL.Host = net.JoinHostPort(address, strconv.Itoa(int(backend.HTTPPort)))
@@ -167,14 +179,12 @@ func isDialError(err error) bool {
 }
 
 // withHeader puts the PROXY header of a request into its context, for the dial.
-func withHeader(ctx context.Context, r *http.Request, version routing.ProxyProtocol) context.Context {
+func withHeader(ctx context.Context, q *request, version routing.ProxyProtocol) context.Context {
 	number := byte(1)
 	if version == routing.V2 {
 		number = 2
 	}
-	client, _ := netip.ParseAddrPort(r.RemoteAddr)
-	local, _ := ctx.Value(http.LocalAddrContextKey).(net.Addr)
-	header := proxyproto.HeaderProxyFromAddrs(number, net.TCPAddrFromAddrPort(client), local)
+	header := proxyproto.HeaderProxyFromAddrs(number, net.TCPAddrFromAddrPort(q.client), net.TCPAddrFromAddrPort(q.local))
 	return context.WithValue(ctx, headerKey, header)
 }
 

@@ -1,14 +1,14 @@
 package redirect
 
 import (
-	"net"
+	"errors"
 	"net/http"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/time/rate"
 
 	"github.com/jovalle/usher/proxy/routing"
 )
@@ -19,7 +19,8 @@ type Handler struct {
 	// Table is asked once for each request.
 	Table *routing.Live
 
-	// Log gets requests that no backend could be found for, at V(1).
+	// Log gets requests that no backend could be found for, at V(1), and hosts
+	// whose route leads back to this process, at a bounded rate.
 	Log logr.Logger
 
 	// DialTimeout is how long each address of a backend is tried.
@@ -32,142 +33,144 @@ type Handler struct {
 	// Metrics counts the answers. Required: see NewMetrics.
 	Metrics *Metrics
 
-	prepare sync.Once
-	forward http.Handler // by prepare
+	// LeadsHere reports whether an address is one of this process's own
+	// listeners. A backend at such an address is not dialled. May be nil.
+	LeadsHere func(netip.AddrPort) bool
+
+	// Refused is told of each request that is refused: who asked, for which
+	// host, which is empty where that could not be read, and why. May be nil.
+	Refused func(client netip.AddrPort, host, reason string)
+
+	prepare    sync.Once
+	via        string // by prepare, as the fields below
+	backends   *failover
+	forwarder  http.Handler
+	challenges challengeGate
+	loops      *rate.Limiter // of log lines about them
 }
 
-// action is what is done with a request.
-type action uint8
+// Bounds on the log lines about loops, which strangers can cause: one every ten
+// seconds, and so many at once.
+const (
+	loopLines = 5
+	loopEvery = 10 * time.Second
+)
+
+func (h *Handler) init() {
+	h.via = newVia()
+	h.backends = newFailover(h.DialTimeout, h.LeadsHere)
+	h.forwarder = newForwarder(h)
+	h.loops = rate.NewLimiter(rate.Every(loopEvery), loopLines)
+}
+
+// refusal is why a request is not answered but by 404, or by 503 or 508.
+type refusal uint8
 
 const (
-	refuse action = iota
-	redirect
-	forward
+	malformed refusal = iota
+	unknownHost
+	clientNotAllowed
+	denied
+	tooManyChallenges
+	loop
 )
+
+// String returns the refusal's name in the access log.
+func (r refusal) String() string {
+	return [...]string{"bad_request", "unknown_host", "client_not_allowed", "plain_http_denied", "too_many_challenges", "loop"}[r]
+}
+
+// status returns the answer's status. It is the same for hosts that do not exist
+// and for clients that may not know whether they do.
+func (r refusal) status() int {
+	switch r {
+	case tooManyChallenges:
+		return http.StatusServiceUnavailable
+	case loop:
+		return http.StatusLoopDetected
+	}
+	return http.StatusNotFound
+}
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	host, err := hostOf(r)
+	h.prepare.Do(h.init)
+	q, err := parseRequest(r)
 	if err != nil {
-		h.notFound(w)
+		h.refuse(w, q, malformed)
 		return
 	}
-	route := h.Table.Load().Lookup(host)
-	switch decide(route, r) {
-	case redirect:
-		h.redirect(w, r, host)
-	case forward:
-		h.prepare.Do(func() { h.forward = newForwarder(h) })
-		h.Metrics.count(forwarded)
-		h.forward.ServeHTTP(w, r.WithContext(withRoute(r.Context(), route)))
+	h.serve(w, q)
+}
+
+// serve answers a request by what its host's route says.
+func (h *Handler) serve(w http.ResponseWriter, q *request) {
+	route := h.Table.Load().Lookup(q.host)
+	switch {
+	case route == nil:
+		h.refuse(w, q, unknownHost)
+	case !route.Allows(q.client.Addr()):
+		h.refuse(w, q, clientNotAllowed)
+	case q.cameFrom(h.via):
+		h.refuse(w, q, loop)
+	case q.isChallenge():
+		h.challenge(w, q, route)
+	case route.PlainHTTP == routing.Forward && q.method != http.MethodConnect:
+		h.forward(w, q, route)
+	case route.PlainHTTP == routing.Redirect && q.isRedirectable():
+		h.redirect(w, q)
 	default:
-		h.notFound(w)
+		h.refuse(w, q, denied)
 	}
-}
-
-// decide is what a request on a route gets; route is nil where there is none.
-func decide(route *routing.Route, r *http.Request) action {
-	if route == nil || !route.Allows(clientAddr(r)) {
-		return refuse
-	}
-	if isChallenge(r) {
-		return forward
-	}
-	switch route.PlainHTTP {
-	case routing.Redirect:
-		if _, ok := target(r); ok {
-			return redirect
-		}
-	case routing.Forward:
-		if r.Method != http.MethodConnect {
-			return forward
-		}
-	}
-	return refuse
-}
-
-// hostOf returns the host that a request is for, without its port.
-func hostOf(r *http.Request) (string, error) {
-	host := r.Host
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	return routing.ParseHost(host)
-}
-
-// clientAddr returns the address of a request's client.
-func clientAddr(r *http.Request) netip.Addr {
-	addr, _ := netip.ParseAddrPort(r.RemoteAddr)
-	return addr.Addr()
-}
-
-const challengePath = "/.well-known/acme-challenge/"
-
-// isChallenge reports whether a request fetches the answer to an ACME HTTP-01
-// challenge: RFC 8555, section 8.3. The token is base64url there, which leaves
-// no way to write another path behind it.
-func isChallenge(r *http.Request) bool {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return false
-	}
-	path, ok := target(r)
-	if !ok {
-		return false
-	}
-	path, _, _ = strings.Cut(path, "?")
-	token, ok := strings.CutPrefix(path, challengePath)
-	return ok && token != "" && strings.Trim(token, base64url) == ""
-}
-
-const base64url = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-
-// target returns the path and query of a request, byte for byte as sent. ok is
-// false for requests that have none: CONNECT, and OPTIONS *.
-func target(r *http.Request) (string, bool) {
-	uri := r.RequestURI
-	if !strings.HasPrefix(uri, "/") { // absolute-form: RFC 9112, section 3.2.2
-		_, rest, found := strings.Cut(uri, "://")
-		slash := strings.IndexAny(rest, "/?")
-		switch {
-		case !found:
-			return "", false
-		case slash < 0:
-			return "/", true
-		case rest[slash] == '?':
-			return "/" + rest[slash:], true
-		}
-		uri = rest[slash:]
-	}
-	return uri, isPrintable(uri)
-}
-
-// isPrintable reports whether s may stand in a header: no control character,
-// no space. net/http has refused such a request before; this does not rely on
-// it.
-func isPrintable(s string) bool {
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] == 0x7f {
-			return false
-		}
-	}
-	return true
 }
 
 // redirect sends the client to the same URL over HTTPS. The status keeps
 // methods and bodies: RFC 9110, section 15.4.9.
-func (h *Handler) redirect(w http.ResponseWriter, r *http.Request, host string) {
-	path, _ := target(r)
-	w.Header().Set("Location", "https://"+host+path)
+func (h *Handler) redirect(w http.ResponseWriter, q *request) {
+	w.Header().Set("Location", "https://"+q.host+q.path+q.query)
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusPermanentRedirect)
 	h.Metrics.count(redirected)
 }
 
-// notFound is the same for hosts that do not exist and for clients that may not
-// know whether they do.
-func (h *Handler) notFound(w http.ResponseWriter) {
+// refuse gives the client an empty answer and ends its connection.
+func (h *Handler) refuse(w http.ResponseWriter, q *request, why refusal) {
 	w.Header().Set("Connection", "close")
 	w.Header().Set("Content-Length", "0")
-	w.WriteHeader(http.StatusNotFound)
-	h.Metrics.count(notFound)
+	w.WriteHeader(why.status())
+	h.Metrics.count(answerOf(why))
+	if why == loop {
+		h.logLoop(q)
+	}
+	if h.Refused != nil {
+		h.Refused(q.client, q.host, why.String())
+	}
+}
+
+// answerOf returns the value of the metrics' label answer.
+func answerOf(why refusal) string {
+	switch why {
+	case tooManyChallenges:
+		return busy
+	case loop:
+		return looped
+	}
+	return notFound
+}
+
+// unreachable answers a request that no backend took.
+func (h *Handler) unreachable(w http.ResponseWriter, q *request, err error) {
+	if errors.Is(err, errLeadsHere) {
+		h.refuse(w, q, loop)
+		return
+	}
+	h.Log.V(1).Info("Request not forwarded", "host", q.host, "reason", err.Error())
+	h.Metrics.count(failed)
+	w.WriteHeader(http.StatusBadGateway)
+}
+
+func (h *Handler) logLoop(q *request) {
+	if h.loops.Allow() {
+		h.Log.Info("The route of a host leads back to usher", "host", q.host, "client", q.client)
+	}
 }

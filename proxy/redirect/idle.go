@@ -10,15 +10,13 @@ import (
 
 // withIdleTimeout replaces the server's bounds on a whole request, which a
 // stream has none of, by one on the time without a byte.
-func withIdleTimeout(w http.ResponseWriter, r *http.Request, timeout time.Duration) (http.ResponseWriter, *http.Request) {
+func withIdleTimeout(w http.ResponseWriter, body io.ReadCloser, timeout time.Duration) (http.ResponseWriter, io.ReadCloser) {
 	active := &activeWriter{ResponseWriter: w, control: http.NewResponseController(w), timeout: timeout}
 	active.extend()
-	if r.Body == nil || r.Body == http.NoBody {
-		return active, r
+	if body == nil || body == http.NoBody {
+		return active, body
 	}
-	r = r.WithContext(r.Context()) // a shallow copy, whose body may be replaced
-	r.Body = &activeBody{ReadCloser: r.Body, writer: active}
-	return active, r
+	return active, &activeBody{ReadCloser: body, writer: active}
 }
 
 // activeWriter extends the request's time with each write.

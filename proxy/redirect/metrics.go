@@ -8,21 +8,30 @@ const (
 	forwarded    = "forwarded"
 	failed       = "no_backend" // forwarded, but no backend could be reached
 	notFound     = "not_found"
+	busy         = "busy"  // too many ACME challenges at once
+	looped       = "loop"  // the route leads back to this process
 	limitReached = "limit" // the connection was closed without an answer
 )
 
 // Metrics counts the answers to plain HTTP requests.
 type Metrics struct {
-	answers *prometheus.CounterVec
+	answers      *prometheus.CounterVec
+	acceptErrors prometheus.Counter
 }
 
 // NewMetrics returns metrics whose counts are zero.
 func NewMetrics() *Metrics {
-	m := &Metrics{prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "usher_http_answers_total",
-		Help: "Answers to plain HTTP requests.",
-	}, []string{"answer"})}
-	for _, answer := range []string{redirected, forwarded, failed, notFound, limitReached} {
+	m := &Metrics{
+		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "usher_http_answers_total",
+			Help: "Answers to plain HTTP requests.",
+		}, []string{"answer"}),
+		acceptErrors: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "usher_http_accept_errors_total",
+			Help: "Times that no plain HTTP connection could be accepted.",
+		}),
+	}
+	for _, answer := range []string{redirected, forwarded, failed, notFound, busy, looped, limitReached} {
 		m.answers.WithLabelValues(answer)
 	}
 	return m
@@ -31,7 +40,13 @@ func NewMetrics() *Metrics {
 func (m *Metrics) count(answer string) { m.answers.WithLabelValues(answer).Inc() }
 
 // Describe implements prometheus.Collector.
-func (m *Metrics) Describe(out chan<- *prometheus.Desc) { m.answers.Describe(out) }
+func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
+	m.answers.Describe(out)
+	m.acceptErrors.Describe(out)
+}
 
 // Collect implements prometheus.Collector.
-func (m *Metrics) Collect(out chan<- prometheus.Metric) { m.answers.Collect(out) }
+func (m *Metrics) Collect(out chan<- prometheus.Metric) {
+	m.answers.Collect(out)
+	m.acceptErrors.Collect(out)
+}

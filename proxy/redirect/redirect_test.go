@@ -24,12 +24,18 @@ import (
 const patience = 20 * time.Second
 
 // start serves routes on loopback until the test ends.
-func start(t *testing.T, routes []routing.Route, options ...func(*redirect.Server)) string {
+func start(t testing.TB, routes []routing.Route, options ...func(*redirect.Server)) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startOn(t, listener, routes, options...)
+}
+
+// startOn is start on a listener, which it closes at the end.
+func startOn(t testing.TB, listener net.Listener, routes []routing.Route, options ...func(*redirect.Server)) string {
+	t.Helper()
 	var live routing.Live
 	live.Store(routing.NewTable(routes))
 	s := &redirect.Server{
@@ -44,15 +50,15 @@ func start(t *testing.T, routes []routing.Route, options ...func(*redirect.Serve
 		option(s)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, []net.Listener{listener}) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Serve(ctx, []net.Listener{listener})
+	}()
 	t.Cleanup(func() {
 		stop()
 		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("Serve: %v", err)
-			}
+		case <-done:
 		case <-time.After(patience):
 			t.Error("Serve does not return")
 		}
@@ -143,7 +149,8 @@ func TestRedirect(t *testing.T) {
 		"backslashes":           {"GET /\\evil.is/ HTTP/1.1\r\nHost: a.is\r\n\r\n", "https://a.is/\\evil.is/"},
 		"at sign":               {"GET /@evil.is HTTP/1.1\r\nHost: a.is\r\n\r\n", "https://a.is/@evil.is"},
 		"encoded line break":    {"GET /%0d%0aSet-Cookie:x HTTP/1.1\r\nHost: a.is\r\n\r\n", "https://a.is/%0d%0aSet-Cookie:x"},
-		"absolute form":         {"GET http://a.is:80/x?y HTTP/1.1\r\nHost: ignored.is\r\n\r\n", "https://a.is/x?y"},
+		"absolute form":         {"GET http://a.is:80/x?y HTTP/1.1\r\nHost: A.is\r\n\r\n", "https://a.is/x?y"},
+		"absolute form, HTTPS":  {"GET HTTPS://A.is./x?y HTTP/1.1\r\nHost: a.is\r\n\r\n", "https://a.is/x?y"},
 		"absolute, no path":     {"GET http://a.is HTTP/1.1\r\nHost: a.is\r\n\r\n", "https://a.is/"},
 		"absolute, query alone": {"GET http://a.is?x=/y HTTP/1.1\r\nHost: a.is\r\n\r\n", "https://a.is/?x=/y"},
 		"challenge directory":   {"GET /.well-known/acme-challenge/ HTTP/1.1\r\nHost: a.is\r\n\r\n", "https://a.is/.well-known/acme-challenge/"},
@@ -211,7 +218,7 @@ func TestForward(t *testing.T) {
 	}{
 		"forwarded, past a dead address": {
 			"GET /x;y?%41;b HTTP/1.1\r\nHost: Forward.is:80\r\n" + forged + "\r\n",
-			200, `GET Forward.is:80/x;y?%41;b from 127.0.0.1 for ["127.0.0.1"] real "": `,
+			200, `GET forward.is:80/x;y?%41;b from 127.0.0.1 for ["127.0.0.1"] real "": `,
 		},
 		"a body, past a dead address": {
 			"POST / HTTP/1.1\r\nHost: forward.is\r\nContent-Length: 4\r\n\r\nbody",

@@ -2,8 +2,6 @@ package redirect
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"log"
 	"net"
@@ -13,7 +11,9 @@ import (
 	"time"
 
 	proxyproto "github.com/pires/go-proxyproto"
+	"golang.org/x/time/rate"
 
+	"github.com/jovalle/usher/proxy/accept"
 	"github.com/jovalle/usher/proxy/limit"
 )
 
@@ -52,45 +52,40 @@ type Server struct {
 	// ProxyProtocolFrom are the clients that must send a PROXY header, v1 or
 	// v2. From all others one is no HTTP, and refused.
 	ProxyProtocolFrom []netip.Prefix
+
+	acceptLines *rate.Limiter // of log lines about accepting, set by Serve
 }
+
+// acceptLine is how often at most the log says that nothing can be accepted.
+const acceptLine = 10 * time.Second
 
 // Serve answers the requests that come to listeners until ctx ends. It then
 // closes them, lets requests end by themselves for DrainTimeout at most, and
-// returns when the last is gone.
-func (s *Server) Serve(ctx context.Context, listeners []net.Listener) error {
+// returns when the last is gone. No error of a listener ends it: see package
+// accept.
+func (s *Server) Serve(ctx context.Context, listeners []net.Listener) {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	var requests sync.WaitGroup
-	server := s.server(base, &requests)
+	requests := newRequestCount()
+	server := s.server(base, requests)
+	s.acceptLines = rate.NewLimiter(rate.Every(acceptLine), 1)
 
-	failed := make(chan error, len(listeners))
+	var accepting sync.WaitGroup
 	for _, listener := range listeners {
-		go func() { failed <- server.Serve(s.wrap(listener)) }()
+		accepting.Go(func() {
+			_ = server.Serve(s.wrap(listener)) // it ends when the server is closed: its listener never fails
+		})
 	}
-	var err error
-	running := len(listeners)
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
-		running--
-	}
-	s.drain(server, &requests, cancel)
-	for range running {
-		if closed := <-failed; err == nil && !errors.Is(closed, http.ErrServerClosed) {
-			err = closed
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("serve plain HTTP: %w", err)
-	}
-	return nil
+	<-ctx.Done()
+	s.drain(server, requests, cancel)
+	accepting.Wait()
 }
 
-func (s *Server) server(base context.Context, requests *sync.WaitGroup) *http.Server {
+func (s *Server) server(base context.Context, requests *requestCount) *http.Server {
 	return &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			requests.Add(1)
-			defer requests.Done()
+			requests.begin()
+			defer requests.end()
 			s.Handler.ServeHTTP(w, r)
 		}),
 		ReadHeaderTimeout: s.HeaderTimeout,
@@ -103,18 +98,19 @@ func (s *Server) server(base context.Context, requests *sync.WaitGroup) *http.Se
 		DisableGeneralOptionsHandler: true,
 
 		BaseContext: func(net.Listener) context.Context { return base },
+		ConnContext: withHead,
 	}
 }
 
 // drain waits for the requests under way, among them upgraded connections,
 // which http.Server.Shutdown does not know.
-func (s *Server) drain(server *http.Server, requests *sync.WaitGroup, cancel func()) {
+func (s *Server) drain(server *http.Server, requests *requestCount, cancel func()) {
 	deadline, stop := context.WithTimeout(context.Background(), s.DrainTimeout)
 	defer stop()
 	_ = server.Shutdown(deadline)
 	finished := make(chan struct{})
 	go func() {
-		requests.Wait()
+		requests.wait()
 		close(finished)
 	}()
 	select {
@@ -126,13 +122,50 @@ func (s *Server) drain(server *http.Server, requests *sync.WaitGroup, cancel fun
 	<-finished
 }
 
+// requestCount counts the requests under way. A sync.WaitGroup must not begin to
+// wait while its count may rise from zero, as this one's may.
+type requestCount struct {
+	mu      sync.Mutex
+	none    *sync.Cond // count has become zero
+	running int
+}
+
+func newRequestCount() *requestCount {
+	c := &requestCount{}
+	c.none = sync.NewCond(&c.mu)
+	return c
+}
+
+func (c *requestCount) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running++
+}
+
+func (c *requestCount) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running--; c.running == 0 {
+		c.none.Broadcast()
+	}
+}
+
+// wait returns when no request is under way.
+func (c *requestCount) wait() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.running > 0 {
+		c.none.Wait()
+	}
+}
+
 // wrap adds the limits and the PROXY protocol to a listener.
 func (s *Server) wrap(listener net.Listener) net.Listener {
-	listener = &limitedListener{Listener: listener, server: s}
+	listener = &limitedListener{Listener: accept.Resting(listener, s.acceptFailed), server: s}
 	if len(s.ProxyProtocolFrom) == 0 {
-		return listener
+		return headListener{listener}
 	}
-	return &proxyproto.Listener{
+	return headListener{&proxyproto.Listener{
 		Listener:          listener,
 		ReadHeaderTimeout: s.HeaderTimeout,
 		ConnPolicy: func(options proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
@@ -141,6 +174,14 @@ func (s *Server) wrap(listener net.Listener) net.Listener {
 			}
 			return proxyproto.SKIP, nil
 		},
+	}}
+}
+
+// acceptFailed notes that connections wait because something has run out.
+func (s *Server) acceptFailed(err error) {
+	s.Handler.Metrics.acceptErrors.Inc()
+	if s.acceptLines.Allow() {
+		s.Handler.Log.Error(err, "Cannot accept plain HTTP connections; they wait")
 	}
 }
 

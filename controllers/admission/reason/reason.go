@@ -25,11 +25,12 @@ const (
 
 // Why a sound claim is refused.
 const (
-	AllowedDomains   = "AllowedDomains"
-	ClusterNotReady  = "ClusterNotReady"
-	HeldByAnother    = "HeldByAnother"
-	HeldByManual     = "HeldByManual"
-	OptionsUncertain = "OptionsUncertain"
+	AllowedDomains    = "AllowedDomains"
+	AllowFromDisjoint = "AllowFromDisjoint"
+	ClusterNotReady   = "ClusterNotReady"
+	HeldByAnother     = "HeldByAnother"
+	HeldByManual      = "HeldByManual"
+	OptionsUncertain  = "OptionsUncertain"
 )
 
 // Reason explains one name.
@@ -46,6 +47,7 @@ type Reason struct {
 func All() []Reason {
 	return []Reason{
 		{Admitted, "The host's oldest sound claim, and the others of its cluster, hold it.", ""},
+		{AllowFromDisjoint, "The allow-from annotations of the host's sources have no client in common.", "Let the CIDRs overlap, or publish the host from one source alone."},
 		{AllowedDomains, "The host is outside the domains that its cluster may publish.", "Add the domain to the MemberCluster's spec.allowedDomains, or choose another host."},
 		{AnnotationInvalid, "A usher.techn.is annotation of the source is malformed or unknown.", "Correct the annotation; the message quotes it."},
 		{ClusterNotReady, "The source's cluster is not in sync, so its claims are unknown.", "See the MemberCluster's conditions. A host that the cluster holds already stays its."},
@@ -53,12 +55,12 @@ func All() []Reason {
 		{HeldByManual, "A person's ExposedHost holds the host.", "Delete that ExposedHost to leave the host to the annotated sources."},
 		{HostInvalid, "The source names a host that cannot be published: an IP address, a port, a malformed name.", "Correct the name; the message says what is wrong with it."},
 		{HostNotCovered, "The annotation usher.techn.is/hosts names a host that the source's own rules do not match.", "Correct the annotation, or the rule."},
-		{IngressClass, "The source belongs to an ingress class that its cluster may not publish.", "Add the class to the MemberCluster's spec.ingressClasses, or change the source's class."},
+		{IngressClass, "The source, or the Gateway of a route, belongs to a class that its cluster may not publish.", "Add the class to the MemberCluster's spec.ingressClasses, or change the source's class."},
 		{Manual, "A person wrote the ExposedHost.", ""},
-		{OptionsUncertain, "The oldest source of the host in this cluster, whose options count, has a malformed annotation.", "Correct that source's annotation."},
+		{OptionsUncertain, "Another source of the host in this cluster has a malformed annotation, which might keep clients out.", "Correct that source's annotation."},
 		{ParentNotAccepted, "No parent of the route, a Gateway or an IngressRoute, takes it.", "See the route's status.parents, or create the parent that it names."},
 		{RuleInvalid, "A rule cannot be read, matches no host, or means one thing in Traefik 2 and another in Traefik 3.", "Correct the rule; the message gives the position, or asks for the route's syntax."},
-		{TLSMissing, "An IngressRouteTCP without tls takes no TLS connections, so that its hosts mean nothing.", "Set spec.tls; tls: {passthrough: true} leaves TLS to the service."},
+		{TLSMissing, "An IngressRouteTCP without tls, or an HTTPRoute on listeners of plain HTTP alone, takes no TLS connections.", "Set spec.tls, where passthrough: true leaves TLS to the service; or attach the route to an HTTPS listener."},
 		{UnknownHosts, "The source's rules do not name their hosts.", "Name the hosts to publish in the annotation usher.techn.is/hosts."},
 	}
 }

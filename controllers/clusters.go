@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jovalle/usher/api/v1alpha1"
@@ -25,20 +23,4 @@ func listClusters(ctx context.Context, reader client.Reader) (map[string]*v1alph
 		}
 	}
 	return clusters, nil
-}
-
-func toUnstructured(o any) (map[string]any, error) {
-	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
-	if err != nil {
-		return nil, fmt.Errorf("convert %T: %w", o, err)
-	}
-	return fields, nil
-}
-
-func fromUnstructured(u *unstructured.Unstructured) (*v1alpha1.ExposedHost, error) {
-	var eh v1alpha1.ExposedHost
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &eh); err != nil {
-		return nil, fmt.Errorf("convert ExposedHost %s: %w", u.GetName(), err)
-	}
-	return &eh, nil
 }

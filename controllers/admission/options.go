@@ -1,0 +1,126 @@
+package admission
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/source"
+)
+
+// maxAllowFrom bounds a combined list as the ExposedHost's schema does.
+const maxAllowFrom = 256
+
+// strictness orders the modes of plain HTTP; the strictest that a source of the
+// host asks for counts.
+var strictness = []v1alpha1.PlainHTTP{v1alpha1.PlainHTTPForward, v1alpha1.PlainHTTPRedirect, v1alpha1.PlainHTTPDeny}
+
+func stricter(a, b v1alpha1.PlainHTTP) v1alpha1.PlainHTTP {
+	if slices.Index(strictness, a) >= slices.Index(strictness, b) {
+		return a
+	}
+	return b
+}
+
+// combine returns the options of a host with several sources: the clients that
+// all of them allow, and the strictest mode of plain HTTP. Its bytes cannot be
+// told apart by the path that they are for, so that an older or younger source
+// must not open what another keeps closed. problem says why there are none.
+func combine(claims []source.Claim) (options source.Options, problem string) {
+	if len(claims) == 0 {
+		return source.Options{}, ""
+	}
+	options = claims[0].Options
+	narrowest := claims[0].Source // the last that narrowed AllowFrom
+	for _, claim := range claims[1:] {
+		options.PlainHTTP = stricter(options.PlainHTTP, claim.Options.PlainHTTP)
+		if len(claim.Options.AllowFrom) == 0 {
+			continue
+		}
+		both := intersect(options.AllowFrom, claim.Options.AllowFrom)
+		switch {
+		case len(both) == 0:
+			return source.Options{}, fmt.Sprintf("no client may connect: %s allows %s, and %s allows %s; let their allow-from overlap",
+				describe(narrowest), strings.Join(options.AllowFrom, ","), describe(claim.Source), strings.Join(claim.Options.AllowFrom, ","))
+		case len(both) > maxAllowFrom:
+			return source.Options{}, fmt.Sprintf("what all its sources allow takes more than %d CIDRs; let their allow-from agree", maxAllowFrom)
+		}
+		options.AllowFrom, narrowest = both, claim.Source
+	}
+	return options, ""
+}
+
+// intersect returns the CIDRs of what two lists have in common, sorted, each
+// once. An empty list is everyone; so an empty result of two that are not empty
+// is nobody. The lists hold masked CIDRs of package source's making.
+func intersect(a, b []string) []string {
+	if len(a) == 0 {
+		return b
+	}
+	if len(b) == 0 {
+		return a
+	}
+	var both []string
+	for _, x := range a {
+		for _, y := range b {
+			if narrower, ok := common(x, y); ok {
+				both = append(both, narrower)
+			}
+		}
+	}
+	slices.Sort(both)
+	return slices.Compact(both)
+}
+
+// common returns the narrower of two CIDRs where they overlap.
+func common(x, y string) (string, bool) {
+	px, errX := netip.ParsePrefix(x)
+	py, errY := netip.ParsePrefix(y)
+	switch {
+	case errX != nil || errY != nil || !px.Overlaps(py):
+		return "", false
+	case px.Bits() >= py.Bits():
+		return x, true
+	}
+	return y, true
+}
+
+// difference says what a source asks for, and what counts instead, since other
+// sources of the host ask for less.
+func difference(claim source.Claim, counts source.Options, sources []source.Claim) Difference {
+	var asked, given []string
+	var narrower v1alpha1.SourceRef
+	for _, other := range sources {
+		if other.Options.PlainHTTP == counts.PlainHTTP && claim.Options.PlainHTTP != counts.PlainHTTP ||
+			len(other.Options.AllowFrom) > 0 && !slices.Equal(other.Options.AllowFrom, claim.Options.AllowFrom) {
+			narrower = other.Source
+			break
+		}
+	}
+	if claim.Options.PlainHTTP != counts.PlainHTTP {
+		asked = append(asked, plainHTTP(claim.Options))
+		given = append(given, plainHTTP(counts))
+	}
+	if !slices.Equal(claim.Options.AllowFrom, counts.AllowFrom) {
+		asked = append(asked, allowFrom(claim.Options))
+		given = append(given, allowFrom(counts))
+	}
+	return Difference{
+		Source: claim.Source,
+		Message: fmt.Sprintf("%s asks for %s, but %s counts, since %s narrows it; what all sources of a host allow is allowed",
+			describe(claim.Source), strings.Join(asked, " and "), strings.Join(given, " and "), describe(narrower)),
+	}
+}
+
+func plainHTTP(o source.Options) string {
+	return "plain-http " + strings.ToLower(string(o.PlainHTTP))
+}
+
+func allowFrom(o source.Options) string {
+	if len(o.AllowFrom) == 0 {
+		return "allow-from everyone"
+	}
+	return "allow-from " + strings.Join(o.AllowFrom, ",")
+}
