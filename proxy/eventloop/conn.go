@@ -74,6 +74,9 @@ func (c *conn) start(fd int32, peer netip.AddrPort) {
 	c.opening.received = l.buffers.get(smallBuffer)
 	c.opening.awaitHeader = l.speaksProxy(peer.Addr())
 	c.enter(hello)
+	if !c.hold(len(c.opening.received.data)) {
+		return
+	}
 	if !c.opening.awaitHeader && !c.join() {
 		return
 	}
@@ -202,7 +205,7 @@ func (c *conn) connected() {
 		c.refuse(noBackend)
 		return
 	}
-	c.up.rest = first
+	c.loop.keep(&c.up, first)
 	c.dropOpening()
 	c.enter(forwarding)
 	c.forward()

@@ -84,7 +84,8 @@ func (l *loop) take(f *flow) unix.Errno {
 			return l.takeSpliced(f, p)
 		}
 	}
-	n, errno := l.kernel.read(int(f.src), l.scratch)
+	bite := l.bite()
+	n, errno := l.kernel.read(int(f.src), bite)
 	switch {
 	case errno == unix.EAGAIN:
 		f.readable = false
@@ -96,10 +97,10 @@ func (l *loop) take(f *flow) unix.Errno {
 		return 0
 	}
 	// Less than asked for is all there was; more will come with an event.
-	f.bulk = n == len(l.scratch)
+	f.bulk = n == len(bite)
 	f.ended = f.final && !f.bulk
 	f.readable = f.bulk || f.closing
-	return l.pass(f, l.scratch[:n])
+	return l.pass(f, bite[:n])
 }
 
 // pass writes data that was just read, and keeps what the sink does not take.
@@ -119,7 +120,7 @@ func (l *loop) pass(f *flow, data []byte) unix.Errno {
 	}
 	f.moved += uint64(n)
 	if n < len(data) {
-		f.rest = l.buffers.hold(data[n:])
+		l.keep(f, l.buffers.hold(data[n:]))
 	}
 	return 0
 }
@@ -177,6 +178,9 @@ func (l *loop) paid(f *flow, n int) {
 
 // release gives back what the flow owns.
 func (l *loop) release(f *flow) {
+	if f.rest != nil {
+		l.addPending(-len(f.rest.data))
+	}
 	l.buffers.put(f.rest)
 	l.pipes.put(f.pipe)
 	f.rest, f.pipe = nil, nil

@@ -51,16 +51,22 @@ type Forwarder struct {
 	// v2. From all others one is no ClientHello, and refused.
 	ProxyProtocolFrom []netip.Prefix
 
+	// HelloMemory bounds the bytes that all connections together hold until their
+	// backends have their hellos; 0: DefaultHelloMemory. Where they need more,
+	// those that have waited longest are refused.
+	HelloMemory int64
+
 	// Loops is how many threads may serve connections; 0: one a processor.
 	Loops int
 
-	kernel    kernel    // realKernel, but for tests
-	resolver  *resolver // of the system's name servers, but for tests
-	began     time.Time
-	journal   *journal
-	loops     atomic.Pointer[[]*loop] // set by Serve
-	balancing sync.Mutex              // held where accepting changes
-	accepting atomic.Int64            // how many of the loops accept
+	kernel      kernel    // realKernel, but for tests
+	resolver    *resolver // of the system's name servers, but for tests
+	began       time.Time
+	journal     *journal
+	helloMemory *helloMemory
+	loops       atomic.Pointer[[]*loop] // set by Serve
+	balancing   sync.Mutex              // held where accepting changes
+	accepting   atomic.Int64            // how many of the loops accept
 }
 
 // lingerTimeout is how long a refused client may take to read its alert.
@@ -79,6 +85,7 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 		f.resolver = newResolver()
 	}
 	f.journal = newJournal(f.Log, f.AccessLog)
+	f.helloMemory = newHelloMemory(f.HelloMemory)
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	loops, err := f.makeLoops(work, listeners)
@@ -89,6 +96,7 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 
 	var writer, running sync.WaitGroup
 	writer.Go(func() { f.journal.run(work) })
+	writer.Go(func() { f.helloMemory.giveBack(work) })
 	for _, l := range loops {
 		running.Go(l.run)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -52,6 +53,7 @@ type loop struct {
 	wheel    wheel
 	buffers  buffers
 	openings openings
+	unrouted unrouted
 	pipes    pipes
 	scratch  []byte   // what every read reads into
 	peer     sockaddr // what every accept and connect uses
@@ -60,6 +62,7 @@ type loop struct {
 	acceptor acceptor
 	meter    meter
 	counters counters
+	pending  atomic.Int64 // bytes of the buffers that flows hold; written by the loop alone
 
 	// ---
 	inbox struct {
@@ -172,6 +175,9 @@ func (c *conn) watchClient() {
 		return
 	}
 	c.watched = true
+	if c.opening != nil {
+		c.loop.unrouted.add(c)
+	}
 	// Should it fail, no event will come, and a timeout ends the connection.
 	_ = c.loop.watch(c, client, int(c.up.src), unix.EPOLL_CTL_ADD, watchIn)
 }

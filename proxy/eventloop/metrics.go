@@ -95,6 +95,8 @@ var (
 	helloDesc        = describe("hello_seconds", "Time from accepting a connection to its whole ClientHello.")
 	dialDesc         = describe("dial_seconds", "Time that dialling a backend took, where it succeeded.")
 	loopsDesc        = describe("loops_accepting", "Event loops that accept connections now.")
+	helloBytesDesc   = describe("hello_bytes", "Bytes that connections hold until their backends have their ClientHellos.")
+	pendingBytesDesc = describe("pending_bytes", "Bytes held for clients and backends that have no room for them, by event loop.", "loop")
 	droppedDesc      = describe("log_lines_dropped_total", "Log lines dropped because the log was too slow.")
 )
 
@@ -102,7 +104,7 @@ var (
 func (f *Forwarder) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		acceptedDesc, acceptErrorsDesc, openDesc, refusedDesc, closedDesc, bytesDesc,
-		dialFailuresDesc, helloDesc, dialDesc, loopsDesc, droppedDesc,
+		dialFailuresDesc, helloDesc, dialDesc, loopsDesc, droppedDesc, helloBytesDesc, pendingBytesDesc,
 	} {
 		out <- desc
 	}
@@ -118,9 +120,11 @@ func (f *Forwarder) Collect(out chan<- prometheus.Metric) {
 	for i, l := range *loops {
 		t.add(&l.counters)
 		gauge(out, openDesc, float64(l.counters.open.Load()), strconv.Itoa(i))
+		gauge(out, pendingBytesDesc, float64(l.pending.Load()), strconv.Itoa(i))
 	}
 	t.collect(out)
 	gauge(out, loopsDesc, float64(f.accepting.Load()))
+	gauge(out, helloBytesDesc, float64(f.helloMemory.held.Load()))
 	counter(out, droppedDesc, f.journal.dropped.Load())
 }
 

@@ -16,6 +16,10 @@ type opening struct {
 	host        string
 	targets     targets
 	dialled     netip.AddrPort // the address that is being dialled
+
+	held           int  // bytes that are counted in helloMemory
+	waits          bool // it is in loop.unrouted, between these two
+	older, younger *conn
 }
 
 // openings are used again, so that a busy loop makes little garbage.
@@ -80,10 +84,11 @@ func (c *conn) parseHeader() bool {
 // client must send what it makes the proxy hold.
 func (c *conn) growReceived() {
 	l, o := c.loop, c.opening
-	if len(o.received.space()) > 0 {
+	size := min(2*len(o.received.data), maxReceived)
+	if len(o.received.space()) > 0 || !c.hold(size-len(o.received.data)) {
 		return
 	}
-	larger := l.buffers.get(min(2*len(o.received.data), maxReceived))
+	larger := l.buffers.get(size)
 	larger.end = copy(larger.data, o.received.bytes())
 	l.buffers.put(o.received)
 	o.received = larger
@@ -111,6 +116,8 @@ func (c *conn) dropOpening() {
 	if c.opening == nil {
 		return
 	}
+	c.loop.unrouted.remove(c)
+	c.loop.helloMemory.put(c.opening.held)
 	c.loop.buffers.put(c.opening.received)
 	c.loop.openings.put(c.opening)
 	c.opening = nil

@@ -26,6 +26,7 @@ const (
 	clientNotAllowed
 	noBackend
 	leftBeforeBackend
+	outOfHelloMemory
 	refusals // how many there are
 )
 
@@ -35,7 +36,7 @@ func (r refusal) String() string {
 		"too_many_connections", "too_many_of_client", "bad_proxy_header",
 		"not_tls", "malformed_hello", "hello_too_long", "hello_timeout", "left_before_hello",
 		"no_server_name", "bad_server_name", "unknown_host", "client_not_allowed",
-		"no_backend", "left_before_backend",
+		"no_backend", "left_before_backend", "hello_memory",
 	}[r]
 }
 

@@ -1,0 +1,147 @@
+package eventloop
+
+import (
+	"context"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// DefaultHelloMemory suits a memory limit of 128 MiB: garbage of about the
+	// same size comes on top.
+	DefaultHelloMemory = 16 << 20
+
+	// maxPending is how many bytes one loop holds that were read for clients or
+	// backends which do not read, before it takes smaller bites. A connection
+	// then holds a small buffer at most.
+	maxPending = 16 << 20
+
+	// giveBackEvery is how often memory is given back to the system at most. It
+	// takes a garbage collection.
+	giveBackEvery = 10 * time.Second
+)
+
+// helloMemory counts the bytes of the buffers that connections hold, on all
+// loops, until their backend has their hello.
+type helloMemory struct {
+	limit int64
+	held  atomic.Int64
+	high  atomic.Bool   // half of limit was held since memory was last given back
+	ebbed chan struct{} // told when hardly anything is held any more, and high was set
+	free  func()        // debug.FreeOSMemory, but for tests
+}
+
+func newHelloMemory(limit int64) *helloMemory {
+	if limit <= 0 {
+		limit = DefaultHelloMemory
+	}
+	return &helloMemory{limit: limit, ebbed: make(chan struct{}, 1), free: debug.FreeOSMemory}
+}
+
+// take counts bytes in, and reports whether there are too many then.
+func (m *helloMemory) take(bytes int) (tooMany bool) {
+	held := m.held.Add(int64(bytes))
+	if held > m.limit/2 && !m.high.Load() {
+		m.high.Store(true)
+	}
+	return held > m.limit
+}
+
+// put counts bytes out.
+func (m *helloMemory) put(bytes int) {
+	const ebb = 8
+	if held := m.held.Add(-int64(bytes)); held < m.limit/ebb && m.high.Load() && m.high.CompareAndSwap(true, false) {
+		select {
+		case m.ebbed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// giveBack returns memory to the system after many bytes were held, until ctx
+// ends. The loops make hardly any garbage, so that Go would collect what a flood
+// of hellos left only after minutes.
+func (m *helloMemory) giveBack(ctx context.Context) {
+	for {
+		select {
+		case <-m.ebbed:
+			m.free()
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-time.After(giveBackEvery):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// unrouted is a loop's connections that wait, for their hello or their backend,
+// in the order in which they began to wait.
+type unrouted struct{ oldest, newest *conn }
+
+// add puts c at the end.
+func (u *unrouted) add(c *conn) {
+	o := c.opening
+	o.waits, o.older = true, u.newest
+	if u.newest != nil {
+		u.newest.opening.younger = c
+	} else {
+		u.oldest = c
+	}
+	u.newest = c
+}
+
+// remove takes c out, if it is in.
+func (u *unrouted) remove(c *conn) {
+	o := c.opening
+	if !o.waits {
+		return
+	}
+	if o.older != nil {
+		o.older.opening.younger = o.younger
+	} else {
+		u.oldest = o.younger
+	}
+	if o.younger != nil {
+		o.younger.opening.older = o.older
+	} else {
+		u.newest = o.older
+	}
+	o.waits, o.older, o.younger = false, nil, nil
+}
+
+// hold counts bytes that c's opening holds from now on. Where all openings hold
+// too much, the oldest that waits on this loop is refused, and so on; hold
+// reports whether c itself goes on.
+func (c *conn) hold(bytes int) bool {
+	l := c.loop
+	c.opening.held += bytes
+	for tooMany := l.helloMemory.take(bytes); tooMany; tooMany = l.helloMemory.take(0) {
+		oldest := l.unrouted.oldest
+		if oldest == nil || oldest == c {
+			c.refuse(outOfHelloMemory)
+			return false
+		}
+		oldest.refuse(outOfHelloMemory)
+	}
+	return true
+}
+
+// keep makes a buffer the flow's, until its sink has the bytes.
+func (l *loop) keep(f *flow, b *buffer) {
+	f.rest = b
+	l.addPending(len(b.data))
+}
+
+func (l *loop) addPending(bytes int) { l.pending.Store(l.pending.Load() + int64(bytes)) }
+
+// bite is what one read may take.
+func (l *loop) bite() []byte {
+	if l.pending.Load() > maxPending {
+		return l.scratch[:smallBuffer]
+	}
+	return l.scratch
+}

@@ -1,0 +1,147 @@
+package eventloop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+// halfHello returns size bytes of a hello that goes on.
+func halfHello(size int) []byte {
+	const record = 16 << 10
+	message := make([]byte, 0, size+record)
+	body := append([]byte{1, 0, 0xff, 0xff}, randomBytes(size)...) // a ClientHello of 64 KiB
+	for len(body) > 0 {
+		n := min(len(body), record)
+		message = append(message, 22, 3, 1, byte(n>>8), byte(n))
+		message = append(message, body[:n]...)
+		body = body[n:]
+	}
+	return message[:size]
+}
+
+// TestHellosAreBounded has many clients send half a hello each.
+func TestHellosAreBounded(t *testing.T) {
+	const limit, clients, size = 1 << 20, 100, 33_000
+	o := listen(t)
+	e := start(t, routeA(o), func(f *Forwarder) { f.HelloMemory = limit })
+	var flood []*net.TCPConn
+	most := 0.0
+	for range clients {
+		client := dial(t, e.addr)
+		go func() { _, _ = client.Write(halfHello(size)) }()
+		flood = append(flood, client)
+		most = max(most, e.metric("hello_bytes"))
+	}
+	e.awaitMetric(clients, "connections_accepted_total")
+	eventually(t, func() error {
+		if held := e.metric("hello_bytes"); held > limit || held < limit/2 {
+			return fmt.Errorf("%v bytes are held", held)
+		}
+		return nil
+	})
+	// A loop has taken the bytes that put it over the limit before it refuses.
+	if most > limit+64<<10*float64(len(*e.loops.Load())) {
+		t.Errorf("%v bytes were held, the limit is %d", most, limit)
+	}
+	// The oldest is refused; a client that comes now is served.
+	if _, err := flood[0].Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the oldest client reads %v", err)
+	}
+	e.open(o)
+	if e.metric("connections_refused_total", "hello_memory") == 0 {
+		t.Error("no refusal is counted")
+	}
+	for _, client := range flood {
+		client.Close()
+	}
+	e.awaitMetric(0, "hello_bytes")
+	e.awaitMetric(1, "connections_open")
+}
+
+// TestBackendsThatDoNotAnswerHoldNobodyUp fills the memory with hellos for a host
+// whose name is never resolved.
+func TestBackendsThatDoNotAnswerHoldNobodyUp(t *testing.T) {
+	o := listen(t)
+	routes := append(routeA(o), routing.Route{Host: "dead.is", Backends: []routing.Backend{{Addresses: []string{"slow.invalid"}, HTTPSPort: 1}}})
+	e := start(t, routes, func(f *Forwarder) {
+		f.HelloMemory = 64 << 10
+		f.resolver = neverResolves()
+	})
+	hello := helloFor(t, "dead.is")
+	for range 100 {
+		send(t, dial(t, e.addr), hello)
+	}
+	e.awaitMetric(100, "connections_accepted_total")
+	e.open(o)
+	e.awaitMetric(0, "connections_refused_total", "no_backend")
+	if e.metric("connections_refused_total", "hello_memory") == 0 {
+		t.Error("no refusal is counted")
+	}
+}
+
+func TestMemoryIsGivenBack(t *testing.T) {
+	m := newHelloMemory(1000)
+	var freed atomic.Int64
+	m.free = func() { freed.Add(1) }
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { m.giveBack(ctx) })
+	for name, step := range map[string]int{"little": 400, "much": 900} {
+		m.take(step)
+		m.put(step)
+		if name == "much" {
+			eventually(t, func() error {
+				if freed.Load() != 1 {
+					return errors.New("nothing was given back")
+				}
+				return nil
+			})
+		}
+	}
+	stop()
+	running.Wait()
+	if freed.Load() != 1 {
+		t.Errorf("memory was given back %d times, want once", freed.Load())
+	}
+}
+
+// TestClientsThatDoNotReadHoldLittle has clients ask for much and read nothing.
+func TestClientsThatDoNotReadHoldLittle(t *testing.T) {
+	o := listen(t)
+	e := start(t, routeA(o), func(f *Forwarder) {
+		f.Loops, f.kernel = 1, realKernel
+		f.kernel.pipe = func() (r, w int, errno syscall.Errno) { return 0, 0, syscall.EMFILE } // all are lent
+	})
+	client, backend := e.open(o)
+	l := (*e.loops.Load())[0]
+	const others = maxPending + 1
+	l.post(func() { l.addPending(others) })
+	if err := client.SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_, _ = io.Copy(backend, io.LimitReader(neverEnding{}, 64<<20))
+	}()
+	eventually(t, func() error {
+		if held := l.pending.Load() - others; held <= 0 {
+			return errors.New("nothing is held yet")
+		} else if held > smallBuffer {
+			t.Fatalf("%d bytes are held for one client", held)
+		}
+		return nil
+	})
+}
+
+// neverEnding is a stream of zeros.
+type neverEnding struct{}
+
+func (neverEnding) Read(p []byte) (int, error) { return len(p), nil }
