@@ -1,28 +1,47 @@
 package proxy
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/jovalle/usher/proxy/eventloop"
+	"github.com/jovalle/usher/proxy/redirect"
+)
 
 const (
-	// spareDescriptors are left to what is not a connection: files, the API
-	// server, the admin listener, event loops and their pipes.
-	spareDescriptors = 512
+	// baseDescriptors are left to what is neither a connection nor the data
+	// plane's: the program's files, the API servers, the admin listener and the
+	// questions to name servers.
+	baseDescriptors = 256
 
-	// connectionDescriptors is what a forwarded connection takes.
+	// connectionDescriptors is what a connection takes, TLS or plain HTTP: a
+	// socket on each side.
 	connectionDescriptors = 2
 
 	// fewestConnections are allowed even where descriptors may run out.
 	fewestConnections = 64
 )
 
+// spareDescriptors returns how many descriptors are left to what is not a
+// connection: each loop's own and its pipes, and connections to backends that are
+// kept for the next HTTP request.
+func spareDescriptors(loops int) int {
+	return baseDescriptors + loops*eventloop.LoopDescriptors + redirect.KeptDescriptors
+}
+
 // affordableConnections returns how many connections the process may have open
 // by its limit on descriptors. Go has raised the soft limit to the hard one at
 // start.
-func affordableConnections() int {
+func affordableConnections(loops int) int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return fewestConnections
 	}
+	return connectionsWithin(limit.Cur, spareDescriptors(loops))
+}
+
+// connectionsWithin returns how many connections a limit on descriptors allows.
+func connectionsWithin(limit uint64, spare int) int {
 	const most = 1 << 20 // an unlimited process is bounded all the same
-	spare := min(limit.Cur, connectionDescriptors*most+spareDescriptors)
-	return max((int(spare)-spareDescriptors)/connectionDescriptors, fewestConnections)
+	within := int(min(limit, uint64(connectionDescriptors*most+spare)))
+	return max((within-spare)/connectionDescriptors, fewestConnections)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -47,6 +48,10 @@ type Server struct {
 	// AccessLog adds a line for each TLS connection at its end.
 	AccessLog bool
 
+	// AccessLogRefused adds a line for each client that is refused, on either
+	// port, at a bounded rate.
+	AccessLogRefused bool
+
 	// HelloTimeout is how long a client may take for its ClientHello, or for
 	// the header of an HTTP request.
 	HelloTimeout time.Duration
@@ -73,6 +78,11 @@ type Server struct {
 	// ProxyProtocolFrom are the clients that must send a PROXY header, v1 or
 	// v2. From all others one is hostile bytes.
 	ProxyProtocolFrom []netip.Prefix
+
+	// HelloMemory bounds the bytes that all TLS connections together hold until
+	// their backends have their hellos. Where they need more, those that have
+	// waited longest are refused.
+	HelloMemory int64
 
 	// Loops is how many threads may forward TLS connections; by default one a
 	// processor. More than one only accept while one is busy.
@@ -174,7 +184,9 @@ func (s *Server) setDefaults() {
 	setDefault(&s.IdleTimeout, DefaultIdleTimeout)
 	setDefault(&s.HalfClosedTimeout, DefaultHalfClosedTimeout)
 	setDefault(&s.DrainTimeout, DefaultDrainTimeout)
-	setDefault(&s.MaxConnections, affordableConnections())
+	setDefault(&s.Loops, runtime.GOMAXPROCS(0))
+	setDefault(&s.HelloMemory, eventloop.DefaultHelloMemory)
+	setDefault(&s.MaxConnections, affordableConnections(s.Loops))
 	s.limits.Max, s.limits.PerClient = s.MaxConnections, s.MaxConnectionsPerClient
 	s.metrics = redirect.NewMetrics()
 	s.forwarder = eventloop.Forwarder{
@@ -182,12 +194,14 @@ func (s *Server) setDefaults() {
 		Limits:            &s.limits,
 		Log:               s.Log,
 		AccessLog:         s.AccessLog,
+		AccessLogRefused:  s.AccessLogRefused,
 		HelloTimeout:      s.HelloTimeout,
 		DialTimeout:       s.DialTimeout,
 		IdleTimeout:       s.IdleTimeout,
 		HalfClosedTimeout: s.HalfClosedTimeout,
 		DrainTimeout:      s.DrainTimeout,
 		ProxyProtocolFrom: s.ProxyProtocolFrom,
+		HelloMemory:       s.HelloMemory,
 		Loops:             s.Loops,
 	}
 }
@@ -207,6 +221,7 @@ func (s *Server) redirector() *redirect.Server {
 			DialTimeout: s.DialTimeout,
 			IdleTimeout: s.IdleTimeout,
 			Metrics:     s.metrics,
+			Refused:     s.forwarder.LogRefused,
 		},
 		Limits:            &s.limits,
 		HeaderTimeout:     s.HelloTimeout,

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -32,6 +33,9 @@ import (
 // is caches that rarely change, and the proxy makes hardly any garbage.
 const gcPercent = 50
 
+// leastHelloMemory is room for fifteen of the longest ClientHellos.
+const leastHelloMemory = 1 << 20
+
 // runOptions are the flags of usher run.
 type runOptions struct {
 	kubeconfig  string
@@ -44,6 +48,7 @@ type runOptions struct {
 	stateDir    string
 	manifests   string
 	trusted     []string // --proxy-protocol-from
+	helloMemory string   // --max-hello-memory
 	server      proxy.Server
 
 	listens atomic.Bool // the proxy does
@@ -78,6 +83,8 @@ func runCommand() *cobra.Command {
 	flags.DurationVar(&o.server.HelloTimeout, "hello-timeout", proxy.DefaultHelloTimeout, "how long a client may take for its ClientHello or request header")
 	flags.DurationVar(&o.server.DialTimeout, "dial-timeout", proxy.DefaultDialTimeout, "how long a backend address may take to answer")
 	flags.BoolVar(&o.server.AccessLog, "access-log", false, "log each TLS connection at its end")
+	flags.BoolVar(&o.server.AccessLogRefused, "access-log-refused", false, "log each client that is refused, at most 200 a second")
+	flags.StringVar(&o.helloMemory, "max-hello-memory", "16Mi", "`BYTES` that all TLS connections together may hold until their backends have their ClientHellos, such as 16Mi")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
 	return cmd
 }
@@ -131,6 +138,11 @@ func (o *runOptions) validateNumbers() error {
 			return badFlag(name, "%v is not a positive duration", d)
 		}
 	}
+	memory, err := resource.ParseQuantity(o.helloMemory)
+	if err != nil || memory.Value() < leastHelloMemory {
+		return badFlag("max-hello-memory", "%q is not a number of bytes of at least 1Mi, such as 16Mi", o.helloMemory)
+	}
+	o.server.HelloMemory = memory.Value()
 	if o.server.MaxConnections < 0 {
 		return badFlag("max-connections", "%d is negative", o.server.MaxConnections)
 	}

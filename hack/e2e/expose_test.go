@@ -48,6 +48,38 @@ func TestAccessLog(t *testing.T) {
 	})
 }
 
+// TestRefusalsInTheAccessLog reads usher's own lines by the expression that the
+// documentation gives for fail2ban.
+func TestRefusalsInTheAccessLog(t *testing.T) {
+	docs, err := os.ReadFile("../../docs/operations.md")
+	must(t, err)
+	found := regexp.MustCompile(`(?m)^failregex = (.*)$`).FindSubmatch(docs)
+	if found == nil {
+		t.Fatal("docs/operations.md has no failregex")
+	}
+	line := regexp.MustCompile(strings.Replace(string(found[1]), "<ADDR>", `\[?(?P<addr>[0-9a-f.:]+)\]?`, 1))
+	if _, err := ask(t.Context(), "knock.techn.is"); err == nil {
+		t.Fatal("a host is answered that nobody published")
+	}
+	plain(t, "knock.techn.is", "/")
+	eventually(t, "the log should tell of both", func() error {
+		log, err := os.ReadFile(filepath.Join(on.Bed.LogDir(), "usher.log"))
+		if err != nil {
+			return err
+		}
+		seen := 0
+		for entry := range strings.Lines(string(log)) {
+			if match := line.FindStringSubmatch(entry); match != nil && strings.Contains(entry, "knock.techn.is") && match[1] == "127.0.0.1" {
+				seen++
+			}
+		}
+		if seen != 2 {
+			return fmt.Errorf("%d lines match", seen)
+		}
+		return nil
+	})
+}
+
 func TestPlainHTTP(t *testing.T) {
 	must(t, on.Hades.Publish(t.Context(), "plain", "plain.techn.is", `usher.techn.is/expose: "true"`))
 	answered(t, "plain.techn.is", "hades")

@@ -40,7 +40,7 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "building usher: %v\n%s", err, out)
 		return 1
 	}
-	on, err = stage.Raise(context.Background(), stage.Options{Usher: program, CRDs: "../../config/crd/*.yaml", Args: []string{"--access-log", "--drain-timeout=10s", "--state-dir=" + stateDir}})
+	on, err = stage.Raise(context.Background(), stage.Options{Usher: program, CRDs: "../../config/crd/*.yaml", Args: []string{"--access-log", "--access-log-refused", "--drain-timeout=10s", "--state-dir=" + stateDir}})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -33,6 +33,10 @@ type Forwarder struct {
 	// AccessLog adds a line for each connection at its end.
 	AccessLog bool
 
+	// AccessLogRefused adds a line for each client that is refused, at a bounded
+	// rate.
+	AccessLogRefused bool
+
 	// HelloTimeout is how long a client may take for its ClientHello, and a
 	// PROXY header before it.
 	HelloTimeout time.Duration
@@ -62,7 +66,8 @@ type Forwarder struct {
 	kernel      kernel    // realKernel, but for tests
 	resolver    *resolver // of the system's name servers, but for tests
 	began       time.Time
-	journal     *journal
+	prepare     sync.Once
+	journal     *journal // by prepare
 	helloMemory *helloMemory
 	loops       atomic.Pointer[[]*loop] // set by Serve
 	balancing   sync.Mutex              // held where accepting changes
@@ -84,7 +89,7 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 	if f.resolver == nil {
 		f.resolver = newResolver()
 	}
-	f.journal = newJournal(f.Log, f.AccessLog)
+	f.prepare.Do(f.makeJournal)
 	f.helloMemory = newHelloMemory(f.HelloMemory)
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
@@ -108,6 +113,15 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 	writer.Wait()
 	closeLoops(loops)
 	return nil
+}
+
+func (f *Forwarder) makeJournal() { f.journal = newJournal(f.Log, f.AccessLog, f.AccessLogRefused) }
+
+// LogRefused adds a client to the log that another listener has refused, as the
+// forwarder adds its own. It may be called by any goroutine, before Serve too.
+func (f *Forwarder) LogRefused(client netip.AddrPort, host, reason string) {
+	f.prepare.Do(f.makeJournal)
+	f.journal.logRefused(client, host, reason)
 }
 
 // makeLoops makes the loops, the first of which accepts from the start.

@@ -12,11 +12,13 @@ import (
 )
 
 // Bounds on what strangers can make the log grow by, in lines a second and in
-// lines at once; and on how many wait to be written.
+// lines at once; and on how many wait to be written. Refusals take no more than
+// half of these places, so that a flood of them leaves room for the others.
 const (
-	refusalRate, refusalBurst = 10, 50
-	failureRate, failureBurst = 1, 10
-	waitingLines              = 1024
+	refusalRate, refusalBurst             = 10, 50
+	loggedRefusalRate, loggedRefusalBurst = 200, waitingLines / 2 // in the access log
+	failureRate, failureBurst             = 1, 10
+	waitingLines                          = 1024
 )
 
 // journal writes log lines for the loops, which must not wait for a slow log:
@@ -24,17 +26,23 @@ const (
 type journal struct {
 	log       logr.Logger
 	accessLog bool
+	refused   bool // the access log has a line for each refusal
 	refusals  *rate.Limiter
 	failures  *rate.Limiter
 	lines     chan func()
 	dropped   atomic.Uint64
 }
 
-func newJournal(log logr.Logger, accessLog bool) *journal {
+func newJournal(log logr.Logger, accessLog, refused bool) *journal {
+	refusals := rate.NewLimiter(refusalRate, refusalBurst)
+	if refused {
+		refusals = rate.NewLimiter(loggedRefusalRate, loggedRefusalBurst)
+	}
 	return &journal{
 		log:       log,
 		accessLog: accessLog,
-		refusals:  rate.NewLimiter(refusalRate, refusalBurst),
+		refused:   refused,
+		refusals:  refusals,
 		failures:  rate.NewLimiter(failureRate, failureBurst),
 		lines:     make(chan func(), waitingLines),
 	}
@@ -72,22 +80,36 @@ func (j *journal) add(line func()) {
 	}
 }
 
-// refused notes that a client was told no.
-func (j *journal) refused(c *conn, why refusal) {
-	if !j.log.V(1).Enabled() || !j.refusals.Allow() {
+// logRefused notes that a client was told no. host is empty where it is not known,
+// and canonical where it is: nothing that a stranger wrote gets into the log.
+func (j *journal) logRefused(client netip.AddrPort, host, reason string) {
+	if !j.refused && !j.log.V(1).Enabled() {
 		return
 	}
-	peer, host := c.client, c.opening.host
-	j.add(func() { j.log.V(1).Info("Connection refused", "client", peer, "host", host, "reason", why.String()) })
+	if len(j.lines) >= waitingLines/2 || !j.refusals.Allow() {
+		if j.refused {
+			j.dropped.Add(1)
+		}
+		return
+	}
+	log := j.log
+	if !j.refused {
+		log = log.V(1)
+	}
+	j.add(func() { log.Info("Connection refused", "client", client, "host", host, "reason", reason) })
 }
 
 // limited notes a client that there was no room for.
 func (j *journal) limited(peer netip.AddrPort) {
+	if j.refused {
+		j.logRefused(peer, "", tooManyConnections.String())
+		return
+	}
 	if !j.failures.Allow() {
 		return
 	}
 	j.add(func() {
-		j.log.Info("Connection refused", "client", peer, "reason", tooManyConnections.String())
+		j.log.Info("Connection refused", "client", peer, "host", "", "reason", tooManyConnections.String())
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -107,10 +108,55 @@ func TestStrangersCannotFillTheLog(t *testing.T) {
 	}
 }
 
+// TestRefusalsInTheAccessLog has the line that fail2ban reads, at the default
+// verbosity.
+func TestRefusalsInTheAccessLog(t *testing.T) {
+	var log lines
+	e := start(t, nil, logTo(&log, 0), func(f *Forwarder) { f.AccessLogRefused = true })
+	client := dial(t, e.addr)
+	send(t, client, helloFor(t, hostA))
+	_, _ = io.ReadAll(client)
+	log.await(t, "Connection refused", client.LocalAddr().String(), hostA, "unknown_host")
+	hostile := dial(t, e.addr)
+	send(t, hostile, helloFor(t, "a\n\"client\":\"192.0.2.1:1\""))
+	_, _ = io.ReadAll(hostile)
+	log.await(t, "Connection refused", hostile.LocalAddr().String(), `"host"=""`)
+	e.LogRefused(netip.MustParseAddrPort("203.0.113.7:1"), "", "bad_request")
+	log.await(t, "Connection refused", "203.0.113.7:1", "bad_request")
+}
+
+// TestAFloodOfRefusalsLeavesRoom has a log that does not return, and more refusals
+// than may wait for it.
+func TestAFloodOfRefusalsLeavesRoom(t *testing.T) {
+	j := newJournal(funcr.New(func(string, string) {}, funcr.Options{}), true, true)
+	for range 10 * waitingLines {
+		j.logRefused(netip.AddrPort{}, hostA, "unknown_host")
+	}
+	if n := len(j.lines); n > waitingLines/2 {
+		t.Errorf("%d of %d places are taken by refusals", n, waitingLines)
+	}
+	if j.dropped.Load() == 0 {
+		t.Error("no dropped line is counted")
+	}
+}
+
+// BenchmarkLogRefused is what a refusal's line costs the loop: none, one within
+// the rate, and one beyond it.
+func BenchmarkLogRefused(b *testing.B) {
+	for name, refused := range map[string]bool{"off": false, "on": true} {
+		b.Run(name, func(b *testing.B) {
+			j := newJournal(funcr.New(func(string, string) {}, funcr.Options{}), false, refused)
+			for b.Loop() {
+				j.logRefused(netip.AddrPort{}, hostA, "unknown_host")
+			}
+		})
+	}
+}
+
 // TestASlowLogDelaysNobody has a log that does not return.
 func TestASlowLogDelaysNobody(t *testing.T) {
 	goOn := make(chan struct{})
-	j := newJournal(funcr.New(func(string, string) { <-goOn }, funcr.Options{}), true)
+	j := newJournal(funcr.New(func(string, string) { <-goOn }, funcr.Options{}), true, false)
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { j.run(ctx) })

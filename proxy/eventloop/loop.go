@@ -14,6 +14,10 @@ import (
 // once, when something has changed.
 const watchIn = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
 
+// LoopDescriptors is how many descriptors a loop opens at most besides those of
+// its connections: three of its own, and both ends of its pipes.
+const LoopDescriptors = 3 + 2*maxPipes
+
 const (
 	// moreSlots is how many connections a loop makes room for at a time.
 	moreSlots = 128

@@ -76,7 +76,7 @@ const maxDiscarded = 64 << 10
 func (c *conn) refuse(why refusal) {
 	l := c.loop
 	l.counters.refused[why].Add(1)
-	l.journal.refused(c, why)
+	l.journal.logRefused(c.client, c.opening.host, why.String())
 	c.dropOpening()
 	c.dropBackend()
 	alert := why.alert()

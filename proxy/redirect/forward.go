@@ -20,9 +20,12 @@ import (
 // Bounds on the connections to backends that are kept for the next request.
 const (
 	idlePerBackend = 16
-	idleBackends   = 64
 	keptIdle       = 90 * time.Second
 )
+
+// KeptDescriptors is how many connections to backends are kept at most, for the
+// next request, whose client has gone.
+const KeptDescriptors = 128
 
 // maxAnswerHeader bounds the header of a backend's answer, in bytes.
 const maxAnswerHeader = 64 << 10
@@ -94,7 +97,7 @@ func newFailover(dialTimeout time.Duration, leadsHere func(netip.AddrPort) bool)
 	plain := &http.Transport{ // no Proxy: the environment has no say
 		DialContext:            dialer.DialContext,
 		DisableCompression:     true,
-		MaxIdleConns:           idlePerBackend * idleBackends,
+		MaxIdleConns:           KeptDescriptors,
 		MaxIdleConnsPerHost:    idlePerBackend,
 		IdleConnTimeout:        keptIdle,
 		MaxResponseHeaderBytes: maxAnswerHeader,

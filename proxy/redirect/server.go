@@ -195,13 +195,15 @@ func (s *Server) trusts(client netip.Addr) bool {
 	return false
 }
 
-func addrOf(addr net.Addr) netip.Addr {
+func addrPortOf(addr net.Addr) netip.AddrPort {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok {
-		return netip.Addr{}
+		return netip.AddrPort{}
 	}
-	return tcp.AddrPort().Addr().Unmap()
+	return netip.AddrPortFrom(tcp.AddrPort().Addr().Unmap(), tcp.AddrPort().Port())
 }
+
+func addrOf(addr net.Addr) netip.Addr { return addrPortOf(addr).Addr() }
 
 // limitedListener closes connections beyond the limits as they come.
 type limitedListener struct {
@@ -220,6 +222,9 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 			return limited, nil
 		}
 		l.server.Handler.Metrics.count(limitReached)
+		if refused := l.server.Handler.Refused; refused != nil {
+			refused(addrPortOf(conn.RemoteAddr()), "", "too_many_connections")
+		}
 		_ = conn.Close()
 	}
 }
