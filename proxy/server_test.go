@@ -201,6 +201,11 @@ func TestNoHandOverToAnother(t *testing.T) {
 			}
 		}
 	}
+	holds.end(t)
+	start(t, nil, func(s *proxy.Server) { // what is let go is anybody's
+		s.HTTPSListen, s.HTTPListen = []string{holds.https.String()}, []string{holds.http.String()}
+		s.Process = announce(t, "work")
+	})
 }
 
 // announce makes a process of a service, as far as others see it.
