@@ -19,6 +19,6 @@ COPY ${TARGETARCH}/usher /usher
 
 # In numbers: there is no /etc/passwd, and runAsNonRoot can only judge a number.
 USER 65532:65532
-EXPOSE 80 443 8080
+EXPOSE 80 443
 ENTRYPOINT ["/usher"]
 CMD ["run"]

@@ -39,6 +39,10 @@ type Server struct {
 	// One without a host, or with [::], covers IPv4 and IPv6.
 	HTTPSListen, HTTPListen []string
 
+	// Process lets another process of the same service take the addresses over;
+	// by default they are shared with none.
+	Process *takeover.Process
+
 	// Table holds the routes. Required.
 	Table *routing.Live
 
@@ -111,14 +115,14 @@ func (s *Server) Listen() error {
 func (s *Server) bind() error {
 	ctx := context.Background()
 	for _, address := range s.HTTPSListen {
-		listener, err := eventloop.Listen(ctx, address)
+		listener, err := eventloop.Listen(ctx, address, s.Process)
 		if err != nil {
 			return fmt.Errorf("listen for HTTPS: %w", err)
 		}
 		s.https = append(s.https, listener)
 	}
 	for _, address := range s.HTTPListen {
-		listener, err := takeover.Listen(ctx, address, nil)
+		listener, err := s.Process.Listen(ctx, address, nil)
 		if err != nil {
 			return fmt.Errorf("listen for HTTP: %w", err)
 		}

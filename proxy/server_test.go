@@ -13,8 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
+
 	"github.com/jovalle/usher/proxy"
 	"github.com/jovalle/usher/proxy/routing"
+	"github.com/jovalle/usher/proxy/takeover"
 )
 
 func TestEachHostReachesItsCluster(t *testing.T) {
@@ -162,7 +165,10 @@ func TestIPv4AndIPv6(t *testing.T) {
 func TestHandOver(t *testing.T) {
 	hades := startCluster(t, "hades")
 	routes := []routing.Route{{Host: "a.techn.is", Backends: []routing.Backend{hades.backend()}}}
-	patient := func(s *proxy.Server) { s.DrainTimeout = patience }
+	patient := func(s *proxy.Server) {
+		s.DrainTimeout = patience
+		s.Process = announce(t, "usher")
+	}
 	first := start(t, routes, patient)
 	old, _, err := visit(t, first.https, "a.techn.is")
 	if err != nil {
@@ -193,6 +199,38 @@ func TestHandOver(t *testing.T) {
 		}
 	}
 	second.awaitMetric(t, "usher_connections_accepted_total", nil, count)
+}
+
+// An address is taken over by a process of the same service only.
+func TestNoHandOverToAnother(t *testing.T) {
+	holds := start(t, nil, func(s *proxy.Server) { s.Process = announce(t, "home") })
+	for name, process := range map[string]*takeover.Process{"another service": announce(t, "work"), "one that shares with none": nil} {
+		for flag, s := range map[string]*proxy.Server{
+			"HTTPS": {HTTPSListen: []string{holds.https.String()}},
+			"HTTP":  {HTTPListen: []string{holds.http.String()}},
+		} {
+			s.Table, s.Process = &routing.Live{}, process
+			if err := s.Listen(); err == nil || !strings.Contains(err.Error(), "listen for "+flag) {
+				t.Errorf("%s, %s: Listen() = %v", name, flag, err)
+			}
+		}
+	}
+	holds.end(t)
+	start(t, nil, func(s *proxy.Server) { // what is let go is anybody's
+		s.HTTPSListen, s.HTTPListen = []string{holds.https.String()}, []string{holds.http.String()}
+		s.Process = announce(t, "work")
+	})
+}
+
+// announce makes a process of a service, as far as others see it.
+func announce(t *testing.T, service string) *takeover.Process {
+	t.Helper()
+	process, err := takeover.Announce(t.Context(), service, "v1", logr.Discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(process.Close)
+	return process
 }
 
 func TestServeReturnsWhenNothingIsOpen(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -43,6 +42,7 @@ type runOptions struct {
 	controllers bool
 	proxy       bool
 	leaderElect bool
+	service     string
 	admin       []string
 	logLevel    string
 	stateDir    string
@@ -51,11 +51,18 @@ type runOptions struct {
 	helloMemory string   // --max-hello-memory
 	server      proxy.Server
 
-	listens atomic.Bool // the proxy does
+	edge    *rest.Config // of the edge cluster; nil with --manifests
+	listens atomic.Bool  // the proxy does
 }
 
 func runCommand() *cobra.Command {
-	o := runOptions{}
+	cmd, _ := newRunCommand()
+	return cmd
+}
+
+// newRunCommand returns the command and what its flags set.
+func newRunCommand() (*cobra.Command, *runOptions) {
+	o := &runOptions{}
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the controllers and the proxy",
@@ -71,7 +78,8 @@ func runCommand() *cobra.Command {
 	flags.BoolVar(&o.leaderElect, "leader-elect", false, "elect one of several replicas to run the control plane")
 	flags.StringSliceVar(&o.server.HTTPSListen, "https-listen", []string{":443"}, "`ADDRESSES` for TLS connections")
 	flags.StringSliceVar(&o.server.HTTPListen, "http-listen", []string{":80"}, "`ADDRESSES` for plain HTTP")
-	flags.StringSliceVar(&o.admin, "admin-listen", []string{":8080"}, "`ADDRESSES` for health, readiness and metrics")
+	flags.StringSliceVar(&o.admin, "admin-listen", []string{"127.0.0.1:8080"}, "`ADDRESSES` for health, readiness and metrics, which ask for no password")
+	flags.StringVar(&o.service, "service", "", "`NAME` of what this process serves: another of the same name and user takes its addresses over (default: what it follows, as the namespace or the manifests)")
 	flags.StringVar(&o.stateDir, "state-dir", "", "`DIR` of the routing table's snapshot, served from at a start without an API server (default: none)")
 	flags.StringVar(&o.manifests, "manifests", "", "`DIR` of ExposedHosts and MemberClusters in YAML or JSON files, watched, instead of an API server; with --controllers=false")
 	flags.StringSliceVar(&o.trusted, "proxy-protocol-from", nil, "`CIDRS` of clients that must send a PROXY header")
@@ -86,31 +94,29 @@ func runCommand() *cobra.Command {
 	flags.BoolVar(&o.server.AccessLogRefused, "access-log-refused", false, "log each client that is refused, at most 200 a second")
 	flags.StringVar(&o.helloMemory, "max-hello-memory", "16Mi", "`BYTES` that all TLS connections together may hold until their backends have their ClientHellos, such as 16Mi")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
-	return cmd
+	return cmd, o
 }
 
-// validate turns flags into options, and refuses what makes no sense together.
+// validate turns flags into options, and refuses what is wrong or makes no sense
+// together: all of it at once, before anything is started.
 func (o *runOptions) validate() error {
+	err := errors.Join(
+		o.validateHalves(), o.validateManifests(), o.validateEdge(), o.validateListen(), o.validateService(),
+		o.validateTrusted(), o.validateNumbers(), o.validateLogLevel())
+	if err != nil {
+		return &usageError{err}
+	}
+	return nil
+}
+
+func (o *runOptions) validateHalves() error {
 	if !o.controllers && !o.proxy {
-		return &usageError{errors.New("--controllers=false and --proxy=false leave nothing to run")}
+		return errors.New("--controllers=false and --proxy=false leave nothing to run")
 	}
 	if o.stateDir != "" && !o.proxy {
 		return badFlag("state-dir", "the snapshot is the proxy's, and --proxy=false runs none")
 	}
-	if err := o.validateManifests(); err != nil {
-		return err
-	}
-	for _, cidr := range o.trusted {
-		prefix, err := netip.ParsePrefix(cidr)
-		if err != nil {
-			return badFlag("proxy-protocol-from", "%w", err)
-		}
-		o.server.ProxyProtocolFrom = append(o.server.ProxyProtocolFrom, prefix.Masked())
-	}
-	if o.namespace == "" {
-		o.namespace = ownNamespace()
-	}
-	return o.validateNumbers()
+	return nil
 }
 
 // validateManifests refuses what needs an API server beside --manifests.
@@ -125,17 +131,21 @@ func (o *runOptions) validateManifests() error {
 	case o.stateDir != "":
 		return badFlag("manifests", "files need no snapshot: leave --state-dir out")
 	}
+	if _, err := os.ReadDir(o.manifests); err != nil {
+		return badFlag("manifests", "%w", err)
+	}
 	return nil
 }
 
 func (o *runOptions) validateNumbers() error {
+	var wrong []error
 	for name, d := range map[string]time.Duration{
 		"drain-timeout": o.server.DrainTimeout,
 		"idle-timeout":  o.server.IdleTimeout, "half-closed-timeout": o.server.HalfClosedTimeout,
 		"hello-timeout": o.server.HelloTimeout, "dial-timeout": o.server.DialTimeout,
 	} {
 		if d <= 0 {
-			return badFlag(name, "%v is not a positive duration", d)
+			wrong = append(wrong, badFlag(name, "%v is not a positive duration", d))
 		}
 	}
 	memory, err := resource.ParseQuantity(o.helloMemory)
@@ -144,12 +154,12 @@ func (o *runOptions) validateNumbers() error {
 	}
 	o.server.HelloMemory = memory.Value()
 	if o.server.MaxConnections < 0 {
-		return badFlag("max-connections", "%d is negative", o.server.MaxConnections)
+		wrong = append(wrong, badFlag("max-connections", "%d is negative", o.server.MaxConnections))
 	}
 	if o.server.MaxConnectionsPerClient < 0 {
-		return badFlag("max-connections-per-client", "%d is negative", o.server.MaxConnectionsPerClient)
+		wrong = append(wrong, badFlag("max-connections-per-client", "%d is negative", o.server.MaxConnectionsPerClient))
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 // run runs both halves until ctx ends, and then drains.
@@ -157,10 +167,9 @@ func (o *runOptions) run(ctx context.Context) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
-	log, err := newLogger(o.logLevel)
-	if err != nil {
-		return err
-	}
+	log := newLogger(o.logLevel)
+	defer mindSignals(log)()
+	o.warnOfTrusted(log)
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -169,7 +178,10 @@ func (o *runOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	adminServer := &admin.Server{Listen: o.admin, Ready: func() error { return o.ready(feed) }, Metrics: metrics.Registry}
+	process := o.announce(ctx, log)
+	defer process.Close()
+	o.server.Process = process
+	adminServer := &admin.Server{Listen: o.admin, Process: process, Ready: func() error { return o.ready(feed) }, Metrics: metrics.Registry}
 	if err := adminServer.Bind(); err != nil {
 		return err
 	}
@@ -186,6 +198,7 @@ func (o *runOptions) run(ctx context.Context) error {
 		context.AfterFunc(ctx, stopAdmin)
 		started()
 	}
+	context.AfterFunc(ctx, process.Stopping)
 	context.AfterFunc(ctx, adminServer.Drain)
 	group.Go(func() error { return feed.run(ctx) })
 	group.Go(func() error { return adminServer.Serve(adminCtx) })
@@ -240,30 +253,26 @@ func (o *runOptions) feed(table *routing.Live, log logr.Logger) (feed, error) {
 	if o.manifests != "" {
 		return &files{filling: filling, dir: o.manifests}, nil
 	}
-	edge, err := edgeConfig(o.kubeconfig)
-	if err != nil {
-		return nil, err
-	}
-	c := &control{filling: filling, options: o, edge: edge}
+	c := &control{filling: filling, options: o, edge: o.edge}
 	if o.stateDir == "" {
 		return c, nil
 	}
+	var err error
 	if c.snapshot, err = manifest.NewSnapshot(o.stateDir, log.WithName("snapshot")); err != nil {
-		return nil, fmt.Errorf("--state-dir: %w", err)
+		return nil, badFlag("state-dir", "%w", err)
 	}
 	return c, nil
 }
 
+// logLevels are the values of --log-level.
+var logLevels = map[string]zapcore.Level{"debug": zapcore.DebugLevel, "info": zapcore.InfoLevel, "error": zapcore.ErrorLevel}
+
 // newLogger returns the process's logger, and makes Kubernetes' libraries use it.
-func newLogger(level string) (logr.Logger, error) {
-	var parsed zapcore.Level
-	if err := parsed.UnmarshalText([]byte(level)); err != nil || (level != "debug" && level != "info" && level != "error") {
-		return logr.Logger{}, badFlag("log-level", "%q is none of debug, info, error", level)
-	}
-	log := zap.New(zap.Level(parsed), zap.StacktraceLevel(zapcore.PanicLevel))
+func newLogger(level string) logr.Logger {
+	log := zap.New(zap.Level(logLevels[level]), zap.StacktraceLevel(zapcore.PanicLevel))
 	ctrl.SetLogger(log)
 	klog.SetLogger(log.WithName("kubernetes"))
-	return log, nil
+	return log
 }
 
 // edgeConfig returns how to reach the edge cluster.
@@ -276,7 +285,10 @@ func edgeConfig(file string) (*rest.Config, error) {
 	case errors.Is(err, rest.ErrNotInCluster):
 		return nil, badFlag("kubeconfig", "usher does not run in a cluster: give the edge cluster's kubeconfig")
 	case err != nil:
-		return nil, fmt.Errorf("--kubeconfig: %w", err)
+		return nil, badFlag("kubeconfig", "%w", err)
+	}
+	if _, err := rest.TLSConfigFor(config); err != nil {
+		return nil, badFlag("kubeconfig", "%w", err)
 	}
 	config.QPS = -1 // the API server's own fairness bounds what we ask
 	config.UserAgent = "usher/" + version

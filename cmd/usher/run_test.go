@@ -1,6 +1,11 @@
 package main
 
-import "testing"
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
 
 func TestRunCommandLinesThatAreWrong(t *testing.T) {
 	refusesLines(t, []wrongLine{
@@ -10,7 +15,10 @@ func TestRunCommandLinesThatAreWrong(t *testing.T) {
 		{"run --manifests x --controllers=false --kubeconfig y", "--manifests: files stand in for an API server"},
 		{"run --manifests x --controllers=false --state-dir y", "--manifests: files need no snapshot"},
 		{"run --proxy=false --state-dir x", "--state-dir: the snapshot is the proxy's"},
-		{"run --proxy-protocol-from 192.0.2.1", "--proxy-protocol-from: "},
+		{"run --proxy-protocol-from 192.0.2.1", `--proxy-protocol-from: "192.0.2.1" is no network, such as 192.0.2.0/24`},
+		{"run --proxy-protocol-from ::ffff:10.0.0.0/104", "--proxy-protocol-from: \"::ffff:10.0.0.0/104\" is IPv4 written as IPv6, which no client has: write 10.0.0.0/8"},
+		{"run --proxy-protocol-from ::ffff:0:0/96", "write 0.0.0.0/0"},
+		{"run --proxy-protocol-from 10.0.0.0/8,::1/129", `"::1/129" is no network`},
 		{"run --idle-timeout 0", "--idle-timeout: 0s is not a positive duration"},
 		{"run --half-closed-timeout=-1s", "--half-closed-timeout: -1s is not a positive duration"},
 		{"run --hello-timeout 5", `"5"`},
@@ -20,5 +28,77 @@ func TestRunCommandLinesThatAreWrong(t *testing.T) {
 		{"run --max-hello-memory 1k", `--max-hello-memory: "1k" is not a number of bytes of at least 1Mi`},
 		{"run --log-level loud", `--log-level: "loud" is none of debug, info, error`},
 		{"run --half-close-timeout 1m", "unknown flag: --half-close-timeout"},
+		{"run --manifests /nowhere --controllers=false", "--manifests: open /nowhere: no such file or directory"},
+		{"run --manifests /proc/version --controllers=false", "--manifests: "},
+		{"run --kubeconfig /nowhere", "--kubeconfig: "},
+		{"run", "--kubeconfig: usher does not run in a cluster"},
+		{"run --namespace Usher", `--namespace: "Usher": a lowercase RFC 1123 label`},
+		{"run --https-listen 443", `--https-listen: "443": missing port in address`},
+		{"run --http-listen :80,", `--http-listen: "": missing port in address`},
+		{"run --http-listen :http", `--http-listen: ":http": port "http" is no number`},
+		{"run --admin-listen localhost:8080", `--admin-listen: "localhost:8080": "localhost" is no IP address`},
+		{"run --admin-listen 127.0.0.1:65536", "--admin-listen: "},
+		{"run --service a\x7f", "--service: "},
+		{"run --service " + strings.Repeat("x", 254), "--service: "},
 	})
+}
+
+// The kernel lets one process have a port twice, and then one of the two is never asked.
+func TestPortsThatAreGivenTwice(t *testing.T) {
+	refusesLines(t, []wrongLine{
+		{"run --http-listen :443", "--http-listen: :443 overlaps with :443 of --https-listen"},
+		{"run --http-listen 0.0.0.0:443", "--http-listen: 0.0.0.0:443 overlaps with :443 of --https-listen"},
+		{"run --admin-listen 127.0.0.1:443", "--admin-listen: 127.0.0.1:443 overlaps with :443 of --https-listen"},
+		{"run --admin-listen [::]:80", "--admin-listen: [::]:80 overlaps with :80 of --http-listen"},
+		{"run --admin-listen [::ffff:127.0.0.1]:81 --http-listen 127.0.0.1:81", "--admin-listen: [::ffff:127.0.0.1]:81 overlaps with 127.0.0.1:81 of --http-listen"},
+		{"run --https-listen 0.0.0.0:443,[::]:443", "--https-listen: [::]:443 overlaps with 0.0.0.0:443 of --https-listen"},
+		{"run --proxy=false --admin-listen :81,127.0.0.1:81", "--admin-listen: 127.0.0.1:81 overlaps with :81 of --admin-listen"},
+	})
+}
+
+// What is no mistake is not taken for one.
+func TestRunCommandLinesThatAreRight(t *testing.T) {
+	for _, line := range []string{
+		"--https-listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0",
+		"--https-listen 192.0.2.1:443,[2001:db8::1]:443 --http-listen 192.0.2.1:80 --admin-listen 127.0.0.1:443",
+		"--http-listen= --proxy-protocol-from 0.0.0.0/0,::/0",
+		"--https-listen :1 --http-listen :2 --admin-listen :3 --service namespace/release",
+	} {
+		cmd, o := newRunCommand()
+		err := cmd.ParseFlags(append(strings.Fields(line), "--controllers=false", "--manifests", t.TempDir()))
+		if err == nil {
+			err = o.validate()
+		}
+		if err != nil {
+			t.Errorf("usher run %s: %v", line, err)
+		}
+	}
+}
+
+// All that is wrong is said at once.
+func TestAllMistakesAreSaidAtOnce(t *testing.T) {
+	err := execute(t, "run --manifests /nowhere --https-listen x --idle-timeout 0 --max-connections=-1 --log-level loud --proxy-protocol-from y")
+	for _, flag := range []string{"controllers", "https-listen", "idle-timeout", "max-connections", "log-level", "proxy-protocol-from"} {
+		if err == nil || !strings.Contains(err.Error(), "--"+flag) {
+			t.Errorf("%v; want something of --%s", err, flag)
+		}
+	}
+}
+
+// A kubeconfig is read as a whole, with the files that it names.
+func TestKubeconfigsThatAreWrong(t *testing.T) {
+	for name, content := range map[string]string{
+		"no YAML":       "{",
+		"no cluster":    "kind: Config\napiVersion: v1\n",
+		"no CA there":   "kind: Config\napiVersion: v1\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: a}}]\nclusters: [{name: a, cluster: {server: 'https://192.0.2.1', certificate-authority: /nowhere}}]\n",
+		"no CA in data": "kind: Config\napiVersion: v1\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: a}}]\nclusters: [{name: a, cluster: {server: 'https://192.0.2.1', certificate-authority-data: eA==}}]\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "kubeconfig")
+			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			refusesLines(t, []wrongLine{{"run --kubeconfig " + file, "--kubeconfig: "}})
+		})
+	}
 }

@@ -59,6 +59,10 @@ func formerListeners(t *testing.T) func() {
 			}
 			return nil
 		})
+		log := kubectl(t, "logs", "--namespace", namespace, "--selector=app.kubernetes.io/name=usher", "--tail=-1")
+		if !strings.Contains(log, "Took over from another usher process: new connections are this one's") {
+			t.Errorf("the pod that took over does not say so:\n%s", log)
+		}
 	}
 }
 

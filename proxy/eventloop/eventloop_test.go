@@ -49,7 +49,7 @@ func start(t testing.TB, routes []routing.Route, options ...func(*Forwarder)) *e
 	for _, option := range options {
 		option(f)
 	}
-	listener, err := Listen(context.Background(), "127.0.0.1:0")
+	listener, err := Listen(context.Background(), "127.0.0.1:0", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,32 +30,28 @@ const (
 
 // Listener is a TCP socket that the loops accept from.
 type Listener struct {
-	fd    int
-	addr  netip.AddrPort
-	close sync.Once
+	fd      int
+	addr    netip.AddrPort
+	release func() // the address, once fd is closed
+	close   sync.Once
 }
 
 // Listen binds a "host:port" address. Without a host, or with [::], it covers
-// IPv4 and IPv6. One process can take over from another: see package takeover.
-func Listen(ctx context.Context, address string) (*Listener, error) {
-	listener, err := takeover.Listen(ctx, address, setListenOptions)
+// IPv4 and IPv6. One process can take over from another: see package takeover. On
+// a nil process the address is shared with none.
+func Listen(ctx context.Context, address string, process *takeover.Process) (*Listener, error) {
+	listener, err := process.Listen(ctx, address, setListenOptions)
 	if err != nil {
-		return nil, explain(err)
+		return nil, err
 	}
-	defer listener.Close()
-	fd, err := duplicate(listener)
+	fd, err := duplicate(listener.TCPListener)
 	if err != nil {
+		_ = listener.Close()
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
-	return &Listener{fd: fd, addr: listener.Addr().(*net.TCPAddr).AddrPort()}, nil
-}
-
-// explain says what to do about the commonest error.
-func explain(err error) error {
-	if errors.Is(err, unix.EACCES) {
-		return fmt.Errorf("%w (a port below 1024 needs CAP_NET_BIND_SERVICE)", err)
-	}
-	return err
+	addr := listener.Addr().(*net.TCPAddr).AddrPort()
+	_ = listener.TCPListener.Close() // the duplicate goes on
+	return &Listener{fd: fd, addr: addr, release: listener.Release}, nil
 }
 
 // setListenOptions sets what must be set before a socket listens. Accepted
@@ -94,4 +90,9 @@ func setKeepAlive(fd int32) {
 func (l *Listener) Addr() netip.AddrPort { return l.addr }
 
 // Close stops listening. Serve does so by itself; more than once does no harm.
-func (l *Listener) Close() { l.close.Do(func() { closeFD(int32(l.fd)) }) }
+func (l *Listener) Close() {
+	l.close.Do(func() {
+		closeFD(int32(l.fd))
+		l.release()
+	})
+}

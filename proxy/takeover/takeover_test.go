@@ -10,13 +10,13 @@ import (
 
 // process stands for one that listens.
 type process struct {
-	listener *net.TCPListener
+	listener *takeover.Listener
 	accepted int // connections, so far
 }
 
 func begin(t *testing.T, address string) *process {
 	t.Helper()
-	listener, err := takeover.Listen(t.Context(), address, nil)
+	listener, err := announce(t, "usher").Listen(t.Context(), address, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

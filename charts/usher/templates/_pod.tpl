@@ -109,6 +109,10 @@ spec:
 {{- end }}
 - --admin-listen={{ include "usher.adminListen" . }}
 {{- if ne .half "controllers" }}
+{{- $ports := list (toString $values.proxy.httpsPort) (toString $values.proxy.httpPort) (include "usher.adminListen" . | splitList ":" | last) }}
+{{- if ne (len (uniq $ports)) 3 }}
+{{- fail (printf "proxy.httpsPort, proxy.httpPort and adminListen need a port each, and are %s" (join ", " $ports)) }}
+{{- end }}
 - --https-listen=:{{ $values.proxy.httpsPort }}
 - --http-listen=:{{ $values.proxy.httpPort }}
 - --drain-timeout={{ $values.proxy.drainSeconds }}s

@@ -21,8 +21,11 @@ import (
 
 // Server serves /healthz, /readyz and /metrics.
 type Server struct {
-	// Listen are the addresses to serve on, such as ":8080".
+	// Listen are the addresses to serve on, such as "127.0.0.1:8080".
 	Listen []string
+	// Process lets another process of the same service take the addresses over;
+	// by default they are shared with none.
+	Process *takeover.Process
 	// Ready returns why usher is not ready to serve, or nil.
 	Ready func() error
 	// Metrics is what /metrics shows.
@@ -44,7 +47,7 @@ const notice = 5 * time.Second
 func (s *Server) Bind() error {
 	s.drained = make(chan struct{})
 	for _, address := range s.Listen {
-		listener, err := takeover.Listen(context.Background(), address, nil)
+		listener, err := s.Process.Listen(context.Background(), address, nil)
 		if err != nil {
 			return fmt.Errorf("--admin-listen: %w", err)
 		}

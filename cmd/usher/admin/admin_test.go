@@ -10,9 +10,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/jovalle/usher/cmd/usher/admin"
+	"github.com/jovalle/usher/proxy/takeover"
 )
 
 // start serves, on a free port where none is given, until the test ends.
@@ -35,6 +37,17 @@ func start(t *testing.T, s *admin.Server) netip.AddrPort {
 		}
 	})
 	return s.Addrs()[0]
+}
+
+// announce stands for a process of a service that all are of.
+func announce(t *testing.T) *takeover.Process {
+	t.Helper()
+	process, err := takeover.Announce(t.Context(), t.Name(), "v1", logr.Discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(process.Close)
+	return process
 }
 
 // fresh makes a connection for each request, as a probe does.
@@ -89,9 +102,9 @@ func TestNothingElseIsServed(t *testing.T) {
 // A process that takes over is the one that is asked from the start: were the former
 // asked, which is ready, it would be taken for ready before it is.
 func TestTheNewcomerIsAsked(t *testing.T) {
-	at := start(t, &admin.Server{Ready: func() error { return nil }})
+	at := start(t, &admin.Server{Process: announce(t), Ready: func() error { return nil }})
 	waits := errors.New("the routing table has not been filled yet")
-	start(t, &admin.Server{Listen: []string{at.String()}, Ready: func() error { return waits }})
+	start(t, &admin.Server{Process: announce(t), Listen: []string{at.String()}, Ready: func() error { return waits }})
 	for range 20 { // of two that share the probes, one would answer all by a chance of 1 in 2^20
 		if status, body := get(t, at, "/readyz"); status != http.StatusServiceUnavailable || body != waits.Error() {
 			t.Fatalf("while the newcomer is not ready: %d %q", status, body)

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/jovalle/usher/proxy/takeover"
+)
+
+// validateEdge finds out how to reach the edge cluster.
+func (o *runOptions) validateEdge() error {
+	if o.manifests != "" {
+		return nil
+	}
+	if o.namespace == "" {
+		o.namespace = ownNamespace()
+	}
+	var wrong []error
+	for _, problem := range validation.IsDNS1123Label(o.namespace) {
+		wrong = append(wrong, badFlag("namespace", "%q: %s", o.namespace, problem))
+	}
+	var err error
+	if o.edge, err = edgeConfig(o.kubeconfig); err != nil {
+		wrong = append(wrong, err)
+	}
+	return errors.Join(wrong...)
+}
+
+// listening is an address of a flag.
+type listening struct {
+	flag, address string
+	parsed        netip.AddrPort
+}
+
+// validateListen refuses what is no address to listen on, and a port that is given
+// twice: the kernel would let the process have it twice, and choose one of the two.
+func (o *runOptions) validateListen() error {
+	var wrong []error
+	var taken []listening
+	for _, flag := range []struct {
+		name      string
+		addresses []string
+		used      bool
+	}{
+		{"https-listen", o.server.HTTPSListen, o.proxy},
+		{"http-listen", o.server.HTTPListen, o.proxy},
+		{"admin-listen", o.admin, true},
+	} {
+		for _, address := range flag.addresses {
+			parsed, err := takeover.ParseAddress(address)
+			if err != nil {
+				wrong = append(wrong, badFlag(flag.name, "%w", err))
+				continue
+			}
+			if !flag.used {
+				continue
+			}
+			wanted := listening{flag.name, address, parsed}
+			wrong = append(wrong, wanted.refuseTaken(taken))
+			taken = append(taken, wanted)
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// refuseTaken refuses an address that overlaps with one before it.
+func (l listening) refuseTaken(taken []listening) error {
+	for _, other := range taken {
+		if takeover.Overlap(l.parsed, other.parsed) {
+			return badFlag(l.flag, "%s overlaps with %s of --%s: give each a port or an IP address of its own (an address without an IP, 0.0.0.0 and [::] cover all of IPv4 and IPv6)",
+				l.address, other.address, other.flag)
+		}
+	}
+	return nil
+}
+
+// longestService bounds the name of a service, in bytes, so that a message with it is short.
+const longestService = 253
+
+func (o *runOptions) validateService() error {
+	unprintable := func(r rune) bool { return r <= ' ' || r > '~' }
+	if len(o.service) > longestService || strings.ContainsFunc(o.service, unprintable) {
+		return badFlag("service", "%q: a name is at most %d printable ASCII characters, without spaces", o.service, longestService)
+	}
+	return nil
+}
+
+// validateTrusted reads --proxy-protocol-from.
+func (o *runOptions) validateTrusted() error {
+	var wrong []error
+	for _, cidr := range o.trusted {
+		prefix, err := netip.ParsePrefix(cidr)
+		switch {
+		case err != nil:
+			wrong = append(wrong, badFlag("proxy-protocol-from", "%q is no network, such as 192.0.2.0/24 or 2001:db8::/32", cidr))
+		case prefix.Addr().Is4In6():
+			wrong = append(wrong, badFlag("proxy-protocol-from", "%q is IPv4 written as IPv6, which no client has: write %s", cidr, unmapped(prefix)))
+		default:
+			o.server.ProxyProtocolFrom = append(o.server.ProxyProtocolFrom, prefix.Masked())
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// unmapped writes an IPv4-mapped prefix as IPv4.
+func unmapped(prefix netip.Prefix) netip.Prefix {
+	const mapped = 96 // bits, RFC 4291, section 2.5.5.2
+	return netip.PrefixFrom(prefix.Addr().Unmap(), max(prefix.Bits()-mapped, 0)).Masked()
+}
+
+// warnOfTrusted logs whose word counts where it is everybody's: that is right only
+// where nobody but a load balancer reaches usher.
+func (o *runOptions) warnOfTrusted(log logr.Logger) {
+	for _, prefix := range o.server.ProxyProtocolFrom {
+		if prefix.Bits() == 0 {
+			log.Info("Every client must send a PROXY header, and is believed: any can say that it is another, and pass allowFrom", "proxyProtocolFrom", prefix)
+		}
+	}
+}
+
+func (o *runOptions) validateLogLevel() error {
+	if _, known := logLevels[o.logLevel]; !known {
+		return badFlag("log-level", "%q is none of debug, info, error", o.logLevel)
+	}
+	return nil
+}
