@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -16,6 +18,7 @@ import (
 	"github.com/jovalle/usher/proxy/limit"
 	"github.com/jovalle/usher/proxy/redirect"
 	"github.com/jovalle/usher/proxy/routing"
+	"github.com/jovalle/usher/proxy/selfaddr"
 	"github.com/jovalle/usher/proxy/takeover"
 )
 
@@ -37,6 +40,10 @@ type Server struct {
 	// HTTPSListen and HTTPListen are the addresses to serve, as "host:port".
 	// One without a host, or with [::], covers IPv4 and IPv6.
 	HTTPSListen, HTTPListen []string
+
+	// Reserved are further addresses of this process, such as the admin
+	// listener's, that no route may lead to.
+	Reserved []netip.AddrPort
 
 	// Table holds the routes. Required.
 	Table *routing.Live
@@ -80,6 +87,7 @@ type Server struct {
 
 	limits    limit.Connections
 	forwarder eventloop.Forwarder
+	self      atomic.Pointer[selfaddr.Set] // set by Listen
 	metrics   *redirect.Metrics
 	https     []*eventloop.Listener
 	http      []net.Listener
@@ -95,8 +103,16 @@ func (s *Server) Listen() error {
 		s.closeListeners()
 		return err
 	}
+	own := slices.Concat(s.HTTPSAddrs(), s.HTTPAddrs(), s.Reserved)
+	s.self.Store(selfaddr.New(own...))
+	s.forwarder.Self = s.self.Load()
 	return nil
 }
+
+// Leads reports whether a connection to addr would reach this process, so that no
+// route may lead there. Any goroutine may ask, at any time; before Listen it is
+// false.
+func (s *Server) Leads(addr netip.AddrPort) bool { return s.self.Load().Leads(addr) }
 
 func (s *Server) bind() error {
 	ctx := context.Background()
@@ -162,6 +178,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		defer stop()
 		httpErr = s.redirector().Serve(ctx, s.http)
 	})
+	halves.Go(func() { s.self.Load().Run(ctx, s.Log) })
 	halves.Wait()
 	return errors.Join(tlsErr, httpErr)
 }

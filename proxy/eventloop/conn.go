@@ -56,6 +56,7 @@ type conn struct {
 	since    int64 // when the state began, or bytes last moved
 	timer    timer
 
+	hello   uint64 // under which Forwarder.hellos has it; 0: it has it no more
 	client  netip.AddrPort
 	route   *routing.Route
 	traffic *traffic // of the backend's cluster
@@ -171,9 +172,11 @@ func (c *conn) decide() {
 		c.refuse(unknownHost)
 	case !route.Allows(c.client.Addr()):
 		c.refuse(clientNotAllowed)
+	case c.cameBack():
+		c.refuse(leadsBack)
 	default:
 		c.route = route
-		o.targets = newTargets(route)
+		o.targets, o.unreached = newTargets(route), noBackend
 		c.enter(connecting)
 		c.dial()
 	}
@@ -257,6 +260,7 @@ func (c *conn) move(f *flow) outcome {
 		c.traffic.up.Add(n)
 	} else if n > 0 {
 		c.traffic.down.Add(n)
+		c.forgetHello()
 	}
 	return outcome
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jovalle/usher/proxy/limit"
 	"github.com/jovalle/usher/proxy/routing"
+	"github.com/jovalle/usher/proxy/selfaddr"
 )
 
 // Forwarder passes TLS connections through to the backends that their server
@@ -51,6 +52,10 @@ type Forwarder struct {
 	// v2. From all others one is no ClientHello, and refused.
 	ProxyProtocolFrom []netip.Prefix
 
+	// Self is the addresses of this process, which no route may lead to; nil is
+	// none.
+	Self *selfaddr.Set
+
 	// Loops is how many threads may serve connections; 0: one a processor.
 	Loops int
 
@@ -58,6 +63,7 @@ type Forwarder struct {
 	resolver  *resolver // of the system's name servers, but for tests
 	began     time.Time
 	journal   *journal
+	hellos    *hellos
 	loops     atomic.Pointer[[]*loop] // set by Serve
 	balancing sync.Mutex              // held where accepting changes
 	accepting atomic.Int64            // how many of the loops accept
@@ -79,6 +85,7 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 		f.resolver = newResolver()
 	}
 	f.journal = newJournal(f.Log, f.AccessLog)
+	f.hellos = newHellos()
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	loops, err := f.makeLoops(work, listeners)

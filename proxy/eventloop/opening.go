@@ -16,6 +16,7 @@ type opening struct {
 	host        string
 	targets     targets
 	dialled     netip.AddrPort // the address that is being dialled
+	unreached   refusal        // why the latest address was no use
 }
 
 // openings are used again, so that a busy loop makes little garbage.
