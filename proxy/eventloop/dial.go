@@ -18,7 +18,7 @@ func (c *conn) dial() {
 		}
 		c.traffic = l.counters.traffic(o.targets.backend.Cluster)
 		if name != "" {
-			addrs, known := l.resolver.cached(name)
+			addrs, known := l.resolver.cached(l.ctx, name)
 			if !known {
 				c.resolve(name)
 				return
