@@ -66,6 +66,7 @@ func start(t *testing.T, routes []routing.Route, options ...func(*proxy.Server))
 	}
 	go func() { e.done <- s.Serve(ctx) }()
 	t.Cleanup(func() { e.end(t) })
+	e.awaitMetric(t, "usher_loops_accepting", nil, 1)
 	return e
 }
 

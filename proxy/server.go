@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -17,6 +19,7 @@ import (
 	"github.com/jovalle/usher/proxy/limit"
 	"github.com/jovalle/usher/proxy/redirect"
 	"github.com/jovalle/usher/proxy/routing"
+	"github.com/jovalle/usher/proxy/selfaddr"
 	"github.com/jovalle/usher/proxy/takeover"
 )
 
@@ -42,6 +45,10 @@ type Server struct {
 	// Process lets another process of the same service take the addresses over;
 	// by default they are shared with none.
 	Process *takeover.Process
+
+	// Reserved are further addresses of this process, such as the admin
+	// listener's, that no route may lead to.
+	Reserved []netip.AddrPort
 
 	// Table holds the routes. Required.
 	Table *routing.Live
@@ -94,6 +101,7 @@ type Server struct {
 
 	limits    limit.Connections
 	forwarder eventloop.Forwarder
+	self      atomic.Pointer[selfaddr.Set] // set by Listen
 	metrics   *redirect.Metrics
 	https     []*eventloop.Listener
 	http      []net.Listener
@@ -109,8 +117,16 @@ func (s *Server) Listen() error {
 		s.closeListeners()
 		return err
 	}
+	own := slices.Concat(s.HTTPSAddrs(), s.HTTPAddrs(), s.Reserved)
+	s.self.Store(selfaddr.New(own...))
+	s.forwarder.Self = s.self.Load()
 	return nil
 }
+
+// Leads reports whether a connection to addr would reach this process, so that no
+// route may lead there. Any goroutine may ask, at any time; before Listen it is
+// false.
+func (s *Server) Leads(addr netip.AddrPort) bool { return s.self.Load().Leads(addr) }
 
 func (s *Server) bind() error {
 	ctx := context.Background()
@@ -176,6 +192,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		defer stop()
 		s.redirector().Serve(ctx, s.http)
 	})
+	halves.Go(func() { s.self.Load().Run(ctx, s.Log) })
 	halves.Wait()
 	return err
 }
@@ -225,6 +242,7 @@ func (s *Server) redirector() *redirect.Server {
 			DialTimeout: s.DialTimeout,
 			IdleTimeout: s.IdleTimeout,
 			Metrics:     s.metrics,
+			LeadsHere:   s.Leads,
 			Refused:     s.forwarder.LogRefused,
 		},
 		Limits:            &s.limits,

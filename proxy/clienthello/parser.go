@@ -90,6 +90,10 @@ func (p *Parser) Parse(stream []byte) (host string, err error) {
 	return serverName(p.join(stream))
 }
 
+// Size returns how many bytes of the stream are the ClientHello, the headers of its
+// records included, once Parse has returned a host.
+func (p *Parser) Size() int { return p.next }
+
 // record returns the fragment of the record at p.next.
 func (p *Parser) record(stream []byte) ([]byte, error) {
 	rest := stream[p.next:]

@@ -56,6 +56,7 @@ type conn struct {
 	since    int64 // when the state began, or bytes last moved
 	timer    timer
 
+	hello   uint64 // under which Forwarder.hellos has it; 0: it is answered
 	client  netip.AddrPort
 	route   *routing.Route
 	traffic *traffic // of the backend's cluster
@@ -176,9 +177,9 @@ func (c *conn) decide() {
 		c.refuse(clientNotAllowed)
 	default:
 		c.route = route
-		o.targets = newTargets(route)
+		o.targets, o.unreached = newTargets(route), noBackend
 		c.enter(connecting)
-		c.dial()
+		c.dialUnlessItGoesRound()
 	}
 }
 
@@ -260,6 +261,7 @@ func (c *conn) move(f *flow) outcome {
 		c.traffic.up.Add(n)
 	} else if n > 0 {
 		c.traffic.down.Add(n)
+		c.helloAnswered()
 	}
 	return outcome
 }

@@ -21,9 +21,10 @@ import (
 func TestHelloInPieces(t *testing.T) {
 	o := listen(t)
 	e := start(t, routeA(o))
-	hello := helloFor(t, hostA)
-	for _, size := range []int{1, 7, 600, len(hello)} {
+	first := helloFor(t, hostA)
+	for _, size := range []int{1, 7, 600, len(first)} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			hello := again(first)
 			client := dial(t, e.addr)
 			for rest := hello; len(rest) > 0; {
 				n := min(size, len(rest))

@@ -13,12 +13,12 @@ func (c *conn) dial() {
 	for {
 		addr, name, ok := o.targets.next()
 		if !ok {
-			c.refuse(noBackend)
+			c.refuse(o.unreached)
 			return
 		}
 		c.traffic = l.counters.traffic(o.targets.backend.Cluster)
 		if name != "" {
-			addrs, known := l.resolver.cached(name)
+			addrs, known := l.resolver.cached(l.ctx, name)
 			if !known {
 				c.resolve(name)
 				return
@@ -27,6 +27,10 @@ func (c *conn) dial() {
 			continue
 		}
 		o.dialled = netip.AddrPortFrom(addr, o.targets.backend.HTTPSPort)
+		if c.leadsHere(o.dialled) {
+			o.unreached = leadsBack
+			continue
+		}
 		errno := c.connect()
 		if errno == 0 {
 			return
@@ -86,6 +90,7 @@ func (c *conn) connect() unix.Errno {
 
 // dialFailed counts an address that was no use.
 func (c *conn) dialFailed(err unix.Errno) {
+	c.opening.unreached = noBackend
 	c.traffic.dialFailures.Add(1)
 	c.loop.journal.dialFailed(c, c.opening.dialled.String(), err)
 }

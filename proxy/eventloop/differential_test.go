@@ -254,7 +254,8 @@ func newStage(t testing.TB) *stage {
 func (st *stage) match(conn *net.TCPConn) {
 	_ = conn.SetDeadline(time.Now().Add(2 * patience))
 	first := make([]byte, len(st.hello)+8)
-	if _, err := io.ReadFull(conn, first); err != nil || !bytes.Equal(first[:len(st.hello)], st.hello) {
+	if _, err := io.ReadFull(conn, first); err != nil || !bytes.Equal(first[:randomAt], st.hello[:randomAt]) ||
+		!bytes.Equal(first[randomEnd:len(st.hello)], st.hello[randomEnd:]) {
 		conn.Close() // play then waits in vain, and says so
 		return
 	}
@@ -281,7 +282,7 @@ func (st *stage) run(s script, number uint64, addr netip.AddrPort) (atClient, at
 		return seen{}, seen{}, err
 	}
 	_ = client.SetDeadline(time.Now().Add(2 * patience))
-	first := bytes.Clone(st.hello)
+	first := again(st.hello)
 	for shift := 56; shift >= 0; shift -= 8 {
 		first = append(first, byte(number>>shift))
 	}

@@ -5,7 +5,7 @@
 // # Reading it
 //
 //   - conn.go has the life of one connection, state by state; opening.go,
-//     dial.go and refusal.go are chapters of it.
+//     hellos.go, dial.go and refusal.go are chapters of it.
 //   - flow.go moves the bytes of one direction, by copy or by splice(2).
 //   - loop.go is one thread that serves many connections by turns;
 //     acceptor.go is its share in the listeners, wheel.go its timeouts.

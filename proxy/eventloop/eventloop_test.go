@@ -3,6 +3,7 @@ package eventloop
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -69,6 +70,12 @@ func start(t testing.TB, routes []routing.Route, options ...func(*Forwarder)) *e
 		}
 	})
 	t.Cleanup(e.end)
+	eventually(t, func() error {
+		if f.loops.Load() == nil {
+			return errors.New("Serve does not begin")
+		}
+		return nil
+	})
 	return e
 }
 
@@ -154,6 +161,17 @@ func helloOf(t testing.TB, config *tls.Config) []byte {
 	}
 	far.Close()
 	return buf[:n]
+}
+
+// The part of a hello that differs each time: the random, behind the headers of
+// record and message, and the version (RFC 8446, section 4.1.2).
+const randomAt, randomEnd = 5 + 4 + 2, 5 + 4 + 2 + 32
+
+// again returns a hello as the same client would say it the next time.
+func again(hello []byte) []byte {
+	fresh := bytes.Clone(hello)
+	_, _ = rand.Read(fresh[randomAt:randomEnd])
+	return fresh
 }
 
 // open opens a connection through the edge and returns its two ends, after the

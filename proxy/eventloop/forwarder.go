@@ -14,6 +14,7 @@ import (
 
 	"github.com/jovalle/usher/proxy/limit"
 	"github.com/jovalle/usher/proxy/routing"
+	"github.com/jovalle/usher/proxy/selfaddr"
 )
 
 // Forwarder passes TLS connections through to the backends that their server
@@ -55,6 +56,10 @@ type Forwarder struct {
 	// v2. From all others one is no ClientHello, and refused.
 	ProxyProtocolFrom []netip.Prefix
 
+	// Self is the addresses of this process, which no route may lead to; nil is
+	// none.
+	Self *selfaddr.Set
+
 	// HelloMemory bounds the bytes that all connections together hold until their
 	// backends have their hellos; 0: DefaultHelloMemory. Where they need more,
 	// those that have waited longest are refused.
@@ -69,6 +74,7 @@ type Forwarder struct {
 	prepare     sync.Once
 	journal     *journal // by prepare
 	helloMemory *helloMemory
+	hellos      *hellos
 	loops       atomic.Pointer[[]*loop] // set by Serve
 	balancing   sync.Mutex              // held where accepting changes
 	accepting   atomic.Int64            // how many of the loops accept
@@ -91,6 +97,7 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 	}
 	f.prepare.Do(f.makeJournal)
 	f.helloMemory = newHelloMemory(f.HelloMemory)
+	f.hellos = newHellos()
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	loops, err := f.makeLoops(work, listeners)

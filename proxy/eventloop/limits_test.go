@@ -30,8 +30,9 @@ func TestMaxConnectionsPerClient(t *testing.T) {
 		f.Limits = &limit.Connections{PerClient: 1}
 		f.ProxyProtocolFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	})
-	hello := helloFor(t, hostA)
+	var hello []byte
 	visit := func(client string) io.ReadWriter {
+		hello = helloFor(t, hostA)
 		conn := dial(t, e.addr)
 		send(t, conn, append(headerV2(t, client), hello...))
 		return conn

@@ -76,9 +76,8 @@ func TestBackendsThatDoNotAnswerHoldNobodyUp(t *testing.T) {
 		f.HelloMemory = 64 << 10
 		f.resolver = neverResolves()
 	})
-	hello := helloFor(t, "dead.is")
 	for range 100 {
-		send(t, dial(t, e.addr), hello)
+		send(t, dial(t, e.addr), helloFor(t, "dead.is"))
 	}
 	e.awaitMetric(100, "connections_accepted_total")
 	e.open(o)

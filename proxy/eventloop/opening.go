@@ -16,6 +16,7 @@ type opening struct {
 	host        string
 	targets     targets
 	dialled     netip.AddrPort // the address that is being dialled
+	unreached   refusal        // why the latest address was no use
 
 	held           int  // bytes that are counted in helloMemory
 	waits          bool // it is in loop.unrouted, between these two

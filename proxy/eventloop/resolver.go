@@ -2,6 +2,7 @@ package eventloop
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -15,11 +16,24 @@ const (
 
 	// resolveTimeout bounds one question.
 	resolveTimeout = 5 * time.Second
+
+	// maxAnswers bounds the names that are remembered.
+	maxAnswers = 4096
 )
 
-// resolver looks up the names of backends, off the loops. An answer is kept,
-// and outlives a name server that no longer answers. The names are those of
+// resolver looks up the names of backends, off the loops. The names are those of
 // the routing table: strangers cannot add to them.
+//
+// It is a cache and no more. Questions and answers, retries, resolv.conf and the
+// hosts file are net.Resolver's, in Go, with StrictErrors. Libraries that would stand
+// in for it were looked at: miekg/dns speaks the protocol, and leaves the search list,
+// the hosts file and the choice of servers to its user; caches around net.Resolver
+// neither serve what has gone stale nor tell a name that is gone from a server that
+// is. Should the time that an answer may be kept ever be needed (net.Resolver hides
+// it), that is where miekg/dns comes in, not more code here.
+//
+// What was answered once is served until a name server says otherwise, however long
+// ago that is, and refreshed behind: a dead name server delays nobody.
 type resolver struct {
 	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 
@@ -29,51 +43,78 @@ type resolver struct {
 }
 
 type answer struct {
-	addrs   []netip.Addr
-	until   time.Time // fresh
+	addrs   []netip.Addr // none where the name has none, or was never answered
+	until   time.Time    // fresh
 	asking  bool
 	waiting []func([]netip.Addr)
 }
 
 func newResolver() *resolver {
-	return &resolver{lookup: net.DefaultResolver.LookupNetIP, answers: make(map[string]*answer)}
+	// With StrictErrors a server that fails for one address family, or for one
+	// name of the search list, is not taken for one that says there is nothing.
+	strict := &net.Resolver{PreferGo: true, StrictErrors: true}
+	return &resolver{lookup: strict.LookupNetIP, answers: make(map[string]*answer)}
 }
 
-// cached returns the addresses of name, if the answer is fresh.
-func (r *resolver) cached(name string) ([]netip.Addr, bool) {
+// cached returns the addresses of name, if they are known. Should they not be fresh,
+// it has them asked for again, behind.
+func (r *resolver) cached(ctx context.Context, name string) (addrs []netip.Addr, known bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a := r.answers[name]
-	if a == nil || time.Now().After(a.until) {
+	if a == nil {
 		return nil, false
 	}
-	return a.addrs, true
+	fresh := time.Now().Before(a.until)
+	if !fresh && len(a.addrs) > 0 {
+		r.ask(ctx, name, a)
+	}
+	return a.addrs, fresh || len(a.addrs) > 0
 }
 
-// resolve calls done with the addresses of name, from another goroutine; with
-// none when there are none. However many ask, a name is looked up once at a
-// time.
+// resolve calls done with the addresses of name, from another goroutine; with none
+// when there are none.
 func (r *resolver) resolve(ctx context.Context, name string, done func([]netip.Addr)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a := r.answers[name]
 	if a == nil {
-		a = &answer{}
-		r.answers[name] = a
+		a = r.add(name)
 	}
 	a.waiting = append(a.waiting, done)
+	r.ask(ctx, name, a)
+}
+
+// add makes room for a name. Should there be none, a name that nobody has asked for
+// lately makes way.
+func (r *resolver) add(name string) *answer {
+	if len(r.answers) >= maxAnswers {
+		for other, a := range r.answers {
+			if !a.asking && time.Now().After(a.until) {
+				delete(r.answers, other)
+				break
+			}
+		}
+	}
+	a := &answer{}
+	r.answers[name] = a
+	return a
+}
+
+// ask has a name looked up. However many wait for it, it is looked up once at a time.
+func (r *resolver) ask(ctx context.Context, name string, a *answer) {
 	if a.asking {
 		return
 	}
 	a.asking = true
-	r.running.Go(func() { r.ask(ctx, name, a) })
+	r.running.Go(func() {
+		addrs, err := r.lookUp(ctx, name)
+		r.answer(a, addrs, err)
+	})
 }
 
-func (r *resolver) ask(ctx context.Context, name string, a *answer) {
-	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
-	defer cancel()
-	addrs, err := r.lookup(ctx, "ip", name)
-
+// answer keeps what a lookup brought, and tells those who wait for it.
+func (r *resolver) answer(a *answer, addrs []netip.Addr, err error) {
 	r.mu.Lock()
 	if err == nil {
 		a.addrs = addrs
@@ -86,6 +127,35 @@ func (r *resolver) ask(ctx context.Context, name string, a *answer) {
 	for _, done := range waiting {
 		done(known)
 	}
+}
+
+// lookUp returns a name's addresses: none, and no error, where a name server says that
+// there are none. A server that fails for one address family, as some do for IPv6,
+// does not hide the other.
+func (r *resolver) lookUp(ctx context.Context, name string) ([]netip.Addr, error) {
+	addrs, err := r.question(ctx, "ip", name)
+	if err == nil || isNotFound(err) {
+		return addrs, nil
+	}
+	for _, family := range []string{"ip4", "ip6"} {
+		if addrs, familyErr := r.question(ctx, family, name); familyErr == nil {
+			return addrs, nil
+		}
+	}
+	return nil, err
+}
+
+func (r *resolver) question(ctx context.Context, network, name string) ([]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	return r.lookup(ctx, network, name)
+}
+
+// isNotFound reports whether err is a name server's word that there is nothing: that
+// the name does not exist (NXDOMAIN), or has no address of the family asked for.
+func isNotFound(err error) bool {
+	var failure *net.DNSError
+	return errors.As(err, &failure) && failure.IsNotFound && !failure.IsTimeout && !failure.IsTemporary
 }
 
 // wait returns when no lookup is under way.

@@ -3,10 +3,17 @@ package eventloop
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
+	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/jovalle/usher/proxy/routing"
 )
 
 // resolves returns a resolver that knows these names only.
@@ -16,9 +23,14 @@ func resolves(names map[string]netip.Addr) *resolver {
 		if addr, ok := names[name]; ok {
 			return []netip.Addr{addr}, nil
 		}
-		return nil, errors.New("no such host")
+		return nil, noSuchHost(name)
 	}
 	return r
+}
+
+// noSuchHost is how package net says that a name server knows of no such name.
+func noSuchHost(name string) error {
+	return &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 }
 
 // neverResolves returns a resolver whose name server does not answer.
@@ -54,27 +66,177 @@ func TestResolverAsksOnce(t *testing.T) {
 	if asked.Load() != 1 {
 		t.Errorf("asked %d times", asked.Load())
 	}
-	if addrs, ok := r.cached("a.is"); !ok || len(addrs) != 1 {
+	if addrs, ok := r.cached(t.Context(), "a.is"); !ok || len(addrs) != 1 {
 		t.Errorf("cached: %v, %v", addrs, ok)
 	}
 }
 
+// TestAnswersOutliveTheNameServer has a name server die, and come back to say something
+// else. Clients are served at once all the while.
 func TestAnswersOutliveTheNameServer(t *testing.T) {
+	o := listen(t)
+	server := startNameServer(t)
+	const host = "home.test."
+	server.set(host, netip.MustParseAddr("127.0.0.1"))
+	route := routing.Route{Host: hostA, Backends: []routing.Backend{{Addresses: []string{host}, HTTPSPort: o.backend().HTTPSPort}}}
+	e := start(t, []routing.Route{route}, server.use, func(f *Forwarder) { f.DialTimeout = 30 * time.Millisecond })
+	stale := func() {
+		e.resolver.mu.Lock()
+		defer e.resolver.mu.Unlock()
+		e.resolver.answers[host].until = time.Time{}
+	}
+	warm := make(chan []netip.Addr, 1)
+	e.resolver.resolve(t.Context(), host, func(addrs []netip.Addr) { warm <- addrs })
+	if addrs := <-warm; len(addrs) != 1 {
+		t.Fatalf("answered %v", addrs)
+	}
+	for _, state := range []string{"silent", "broken", "answers"} {
+		server.be(state)
+		for range 3 {
+			stale()
+			client, backend := e.open(o)
+			converse(t, client, backend)
+		}
+	}
+	e.awaitMetric(0, "dial_failures_total")
+
+	server.set(host) // the name is gone
+	eventually(t, func() error {
+		stale()
+		if addrs, known := e.resolver.cached(t.Context(), host); known && len(addrs) > 0 {
+			return errors.New("a name that is gone is still served")
+		}
+		return nil
+	})
+	client := dial(t, e.addr)
+	send(t, client, helloFor(t, hostA))
+	expect(t, client, alertRecord(internalError))
+}
+
+// TestOnlyAnAnswerEndsAnAddress has name servers fail in ways that package net may take
+// for the word that there is nothing.
+func TestOnlyAnAnswerEndsAnAddress(t *testing.T) {
 	home := netip.MustParseAddr("192.0.2.1")
-	r := resolves(map[string]netip.Addr{"a.is": home})
-	answers := make(chan []netip.Addr, 1)
-	ask := func() []netip.Addr {
-		r.resolve(context.Background(), "a.is", func(addrs []netip.Addr) { answers <- addrs })
-		return <-answers
+	temporary := &net.DNSError{Err: "server misbehaving", IsTemporary: true}
+	for name, tt := range map[string]struct {
+		errs  map[string]error // network → what asking for it fails with; none: home
+		addrs int
+	}{
+		"all is well":          {map[string]error{}, 1},
+		"no such name":         {map[string]error{"ip": noSuchHost("a.is"), "ip4": noSuchHost("a.is"), "ip6": noSuchHost("a.is")}, 0},
+		"no answer":            {map[string]error{"ip": temporary, "ip4": temporary, "ip6": temporary}, 1},
+		"IPv4 alone fails":     {map[string]error{"ip": temporary, "ip4": temporary, "ip6": noSuchHost("a.is")}, 1},
+		"IPv6 alone fails":     {map[string]error{"ip": temporary, "ip4": noSuchHost("a.is"), "ip6": temporary}, 1},
+		"IPv6 fails, IPv4 not": {map[string]error{"ip": temporary, "ip6": temporary}, 1},
+		"an unknown error":     {map[string]error{"ip": errors.New("?"), "ip4": errors.New("?"), "ip6": errors.New("?")}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newResolver()
+			a := &answer{addrs: []netip.Addr{home}}
+			r.lookup = func(_ context.Context, network, _ string) ([]netip.Addr, error) {
+				if err := tt.errs[network]; err != nil {
+					return nil, err
+				}
+				return []netip.Addr{home}, nil
+			}
+			addrs, err := r.lookUp(t.Context(), "a.is")
+			r.answer(a, addrs, err)
+			if len(a.addrs) != tt.addrs {
+				t.Errorf("known now: %v", a.addrs)
+			}
+		})
 	}
-	ask()
-	r.wait()
-	r.answers["a.is"].until = time.Time{} // no longer fresh
-	r.lookup = neverResolves().lookup
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	r.resolve(ctx, "a.is", func(addrs []netip.Addr) { answers <- addrs })
-	if addrs := <-answers; len(addrs) != 1 || addrs[0] != home {
-		t.Errorf("answered %v after the name server was gone, want %v", addrs, home)
+}
+
+// TestNamesAreBounded looks up more names than are remembered.
+func TestNamesAreBounded(t *testing.T) {
+	r := newResolver()
+	for i := range maxAnswers + 100 {
+		r.add(strconv.Itoa(i))
 	}
+	if n := len(r.answers); n != maxAnswers {
+		t.Errorf("%d names are remembered", n)
+	}
+}
+
+// nameServer is a DNS server on loopback, of names that the test sets.
+type nameServer struct {
+	conn net.PacketConn
+
+	mu    sync.Mutex
+	state string
+	names map[string][]netip.Addr
+}
+
+func startNameServer(t *testing.T) *nameServer {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	s := &nameServer{conn: conn, state: "answers", names: make(map[string][]netip.Addr)}
+	go func() {
+		buf := make([]byte, 1500)
+		for {
+			n, from, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			if answer := s.answer(buf[:n]); answer != nil {
+				_, _ = conn.WriteTo(answer, from)
+			}
+		}
+	}()
+	return s
+}
+
+// use has a Forwarder ask this server, with the resolver that it has by itself.
+func (s *nameServer) use(f *Forwarder) {
+	f.resolver = newResolver()
+	f.resolver.lookup = (&net.Resolver{PreferGo: true, StrictErrors: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "udp", s.conn.LocalAddr().String())
+	}}).LookupNetIP
+}
+
+func (s *nameServer) set(name string, addrs ...netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.names[name] = addrs
+}
+
+func (s *nameServer) be(state string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state = state
+}
+
+func (s *nameServer) answer(query []byte) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var m dnsmessage.Message
+	if m.Unpack(query) != nil || len(m.Questions) != 1 || s.state == "silent" {
+		return nil
+	}
+	question := m.Questions[0]
+	addrs := s.names[question.Name.String()]
+	m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
+	switch {
+	case s.state == "broken":
+		m.RCode = dnsmessage.RCodeServerFailure
+	case len(addrs) == 0:
+		m.RCode = dnsmessage.RCodeNameError
+	case question.Type == dnsmessage.TypeA:
+		for _, addr := range addrs {
+			m.Answers = append(m.Answers, dnsmessage.Resource{
+				Header: dnsmessage.ResourceHeader{Name: question.Name, Class: question.Class, TTL: 1},
+				Body:   &dnsmessage.AResource{A: addr.As4()},
+			})
+		}
+	}
+	packed, err := m.Pack()
+	if err != nil {
+		return nil
+	}
+	return packed
 }

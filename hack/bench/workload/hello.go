@@ -2,6 +2,7 @@ package workload
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,7 +14,10 @@ import (
 // An order says what a backend is to do with a connection. It travels in the
 // random of a complete, canned ClientHello (RFC 8446, section 4.1.2):
 //
-//	magic (8 bytes) | mode (1 byte) | count (8 bytes) | zeros (15 bytes)
+//	magic (8 bytes) | mode (1 byte) | count (8 bytes) | noise (15 bytes)
+//
+// The noise makes each the first of its kind, as a client's are: usher takes one that
+// comes again, while the first is under way, for a loop.
 //
 // A ClientHello without the magic is a real one, and is answered by TLS.
 type order struct {
@@ -57,6 +61,7 @@ func (o order) hello(host string) []byte {
 	copy(random, magic)
 	random[len(magic)] = o.mode
 	binary.BigEndian.PutUint64(random[len(magic)+1:], uint64(o.count))
+	_, _ = rand.Read(random[len(magic)+1+8:]) // it never fails: crypto/rand
 	extensions := []extension{
 		{0, serverName(host)},
 		{10, []byte{0, 4, 0, 29, 0, 23}},                     // supported_groups: x25519, secp256r1

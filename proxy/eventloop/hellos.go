@@ -1,0 +1,196 @@
+package eventloop
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+const (
+	// rememberedHellos is how many there is room for, 16 bytes each. One that lies
+	// in the place of another takes it: at 10,000 connections a second a hello that
+	// is back after 5 ms is missed once in a hundred times, and caught a lap later.
+	rememberedHellos = 4096
+
+	// helloTicks is how long one is remembered, in ticks of the wheel: a second.
+	helloTicks = 15
+
+	// unsuspected is how often a hello may come without an answer: a client's own,
+	// and two laps of a loop.
+	unsuspected = 3
+
+	// holdBackFor is how long a hello that has come more often waits for a backend
+	// to answer one of the others.
+	holdBackFor = 100 * time.Millisecond
+
+	// A mark is 40 bits of a hello's hash, how often it has come, and the tick.
+	tickBitsOfMark = 16
+	tickMask       = 1<<tickBitsOfMark - 1
+	timesMask      = 1<<8 - 1
+	markBits       = tickBitsOfMark + 8
+
+	// condemned is how often a hello has come that was found to go round.
+	condemned = timesMask
+)
+
+// hellos remembers the ClientHellos that were forwarded during the last second. One
+// that comes again and again, byte for byte, and is never answered, goes round: its
+// route leads to usher itself by a way that no address shows, such as a NAT rule or a
+// load balancer. A TLS client never says the same twice, since 32 bytes of each hello
+// are random (RFC 8446, section 4.1.2); a benchmark may, but a backend answers it.
+// A hello that follows a HelloRetryRequest comes on the same connection, and is not
+// looked at.
+//
+// It is shared by the loops, and takes no lock: what they overwrite for one another
+// is a hello that is then not noticed this time.
+type hellos struct {
+	seed   maphash.Seed // strangers cannot make hellos that collide
+	places [rememberedHellos]helloPlace
+	lines  *rate.Limiter // of the log
+}
+
+// helloPlace is what is remembered of one hello.
+type helloPlace struct {
+	mark     atomic.Uint64
+	answered atomic.Int64 // the tick after that in which a backend last answered; 0: none has
+}
+
+// verdict is what a hello's history says of it.
+type verdict uint8
+
+const (
+	innocent  verdict = iota
+	suspected         // it has come too often without an answer
+	goesRound         // and was not answered since
+)
+
+func newHellos() *hellos {
+	return &hellos{seed: maphash.MakeSeed(), lines: rate.NewLimiter(failureRate, failureBurst)}
+}
+
+func (h *hellos) place(sum uint64) *helloPlace { return &h.places[sum%rememberedHellos] }
+
+// forward remembers a hello that is about to be forwarded, under the sum that it
+// returns.
+func (h *hellos) forward(hello []byte, now int64) (sum uint64, v verdict) {
+	sum = maphash.Bytes(h.seed, hello)
+	tick, place := now>>tickBits, h.place(sum)
+	mark := place.mark.Load()
+	times := uint64(1)
+	if sameHello(mark, sum) && recent(uint64(tick), mark) {
+		times = mark >> tickBitsOfMark & timesMask
+		times = max(times, min(times+1, condemned-1)) // once condemned it stays so
+	} else {
+		place.answered.Store(0)
+	}
+	place.remember(sum, times, tick)
+	switch {
+	case times == condemned:
+		return sum, goesRound
+	case times > unsuspected && !place.answeredLately(tick):
+		return sum, suspected
+	}
+	return sum, innocent
+}
+
+// condemn has a hello refused for as long as it comes again within a second.
+func (h *hellos) condemn(sum uint64, now int64) { h.place(sum).remember(sum, condemned, now>>tickBits) }
+
+// answered notes that a backend has answered a hello.
+func (h *hellos) answered(sum uint64, now int64) {
+	if place := h.place(sum); sameHello(place.mark.Load(), sum) {
+		place.answered.Store(now>>tickBits + 1)
+	}
+}
+
+// isAnswered reports whether a backend has answered a hello during the last second.
+func (h *hellos) isAnswered(sum uint64, now int64) bool {
+	place := h.place(sum)
+	return sameHello(place.mark.Load(), sum) && place.answeredLately(now>>tickBits)
+}
+
+func (p *helloPlace) remember(sum, times uint64, tick int64) {
+	p.mark.Store(sum>>markBits<<markBits | times<<tickBitsOfMark | uint64(tick)&tickMask)
+}
+
+func (p *helloPlace) answeredLately(tick int64) bool {
+	at := p.answered.Load()
+	return at > 0 && tick+1-at <= helloTicks
+}
+
+// recent reports whether a mark is of the last second.
+func recent(tick, mark uint64) bool { return (tick-mark)&tickMask <= helloTicks }
+
+func sameHello(mark, sum uint64) bool { return mark>>markBits == sum>>markBits }
+
+// dialUnlessItGoesRound dials the route's backend, unless the hello has come too
+// often without an answer.
+func (c *conn) dialUnlessItGoesRound() {
+	l, o := c.loop, c.opening
+	sum, verdict := l.hellos.forward(o.received.bytes()[:o.parser.Size()], l.now)
+	c.hello = sum
+	switch verdict {
+	case innocent:
+		c.dial()
+	case suspected:
+		c.holdBack(sum)
+	case goesRound:
+		c.ledBack(sum)
+	}
+}
+
+// holdBack gives a backend time to answer the same hello of another connection.
+// Where the route leads back to usher none does.
+func (c *conn) holdBack(sum uint64) {
+	l := c.loop
+	c.watchClient()
+	a := c.asking()
+	time.AfterFunc(min(holdBackFor, l.DialTimeout/2), func() {
+		a.answer(func() {
+			if l.hellos.isAnswered(sum, l.now) {
+				c.dial()
+			} else {
+				c.ledBack(sum)
+			}
+		})
+	})
+}
+
+// ledBack refuses a connection whose hello has come back.
+func (c *conn) ledBack(sum uint64) {
+	l := c.loop
+	l.hellos.condemn(sum, l.now)
+	l.journal.ledBack(l.hellos.lines, c.opening.host, "client", c.client)
+	c.refuse(leadsBack)
+}
+
+// helloAnswered is called when the backend has sent bytes.
+func (c *conn) helloAnswered() {
+	if c.hello != 0 {
+		c.loop.hellos.answered(c.hello, c.loop.now)
+		c.hello = 0
+	}
+}
+
+// leadsHere reports whether an address to dial is usher's own.
+func (c *conn) leadsHere(addr netip.AddrPort) bool {
+	l := c.loop
+	if !l.Self.Leads(addr) {
+		return false
+	}
+	l.journal.ledBack(l.hellos.lines, c.opening.host, "address", addr)
+	return true
+}
+
+// ledBack notes a host whose route leads back to usher, and what shows it.
+func (j *journal) ledBack(lines *rate.Limiter, host, what string, value netip.AddrPort) {
+	if !lines.Allow() {
+		return
+	}
+	j.add(func() {
+		j.log.Info("Route leads back to usher: give the host's backend another address or port", "host", host, what, value)
+	})
+}

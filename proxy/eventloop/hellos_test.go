@@ -1,0 +1,269 @@
+package eventloop
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/jovalle/usher/proxy/routing"
+	"github.com/jovalle/usher/proxy/selfaddr"
+)
+
+// relayTo is a TCP relay, as a NAT rule or a load balancer is one: it hides from the
+// proxy where its connections go.
+func relayTo(t testing.TB, to netip.AddrPort) origin {
+	t.Helper()
+	o := listen(t)
+	go func() {
+		for {
+			from, err := o.listener.AcceptTCP()
+			if err != nil {
+				return
+			}
+			go relayOne(from, to)
+		}
+	}()
+	return o
+}
+
+func relayOne(from *net.TCPConn, to netip.AddrPort) {
+	defer from.Close()
+	onward, err := net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(to))
+	if err != nil {
+		return
+	}
+	defer onward.Close()
+	go func() {
+		passEnd(onward, copyPlainly(onward, from))
+	}()
+	passEnd(from, copyPlainly(from, onward))
+}
+
+// copyPlainly copies without splice: Go keeps the pipes for the next time.
+func copyPlainly(to, from *net.TCPConn) error {
+	_, err := io.Copy(struct{ io.Writer }{to}, struct{ io.Reader }{from})
+	return err
+}
+
+// passEnd passes on how the other side ended.
+func passEnd(to *net.TCPConn, err error) {
+	if err != nil {
+		sendReset(to)
+	} else {
+		_ = to.CloseWrite()
+	}
+}
+
+// handful is how many connections a loop may cost for each client's, its own
+// among them.
+const handful = unsuspected + 1
+
+// TestLoops has a route lead back to the proxy by a way that its address does not
+// show. Each client's connection may cost a handful more, the client is told, and
+// the log names the host.
+func TestLoops(t *testing.T) {
+	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	hello := func() []byte { return helloFor(t, hostA) }
+	for name, tt := range map[string]struct {
+		version routing.ProxyProtocol
+		from    []netip.Prefix
+		first   func() []byte
+		reason  string
+	}{
+		"by NAT":            {routing.None, nil, hello, "loop"},
+		"of a long hello":   {routing.None, nil, func() []byte { return longHello(t) }, "loop"},
+		"with more behind":  {routing.None, nil, func() []byte { return append(hello(), "more"...) }, "loop"},
+		"a PROXY header":    {routing.V2, loopback, func() []byte { return append(headerV2(t, "127.0.0.1:1000"), hello()...) }, "loop"},
+		"an untrusted one":  {routing.V2, nil, hello, "not_tls"},
+		"a text PROXY line": {routing.V1, loopback, func() []byte { return append(headerV2(t, "127.0.0.1:1000"), hello()...) }, "loop"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log lines
+			e := start(t, nil, logTo(&log, 0), func(f *Forwarder) { f.ProxyProtocolFrom = tt.from })
+			routes := routeA(relayTo(t, e.addr))
+			routes[0].Backends[0].ProxyProtocol = tt.version
+			e.Table.Store(routing.NewTable(routes))
+			const clients = 5
+			for range clients {
+				client := dial(t, e.addr)
+				send(t, client, tt.first())
+				_, _ = io.ReadAll(client)
+				client.Close()
+			}
+			e.awaitMetric(clients, "connections_refused_total", tt.reason)
+			e.awaitMetric(0, "connections_open")
+			if n := e.metric("connections_accepted_total"); n > clients*handful {
+				t.Errorf("%d connections became %v", clients, n)
+			}
+			if tt.reason == "loop" {
+				log.await(t, "Route leads back to usher", hostA)
+			}
+		})
+	}
+}
+
+// TestLoopOfTwo has two proxies send each other the same connection.
+func TestLoopOfTwo(t *testing.T) {
+	first := start(t, nil)
+	second := start(t, routeA(relayTo(t, first.addr)))
+	first.Table.Store(routing.NewTable(routeA(relayTo(t, second.addr))))
+	client := dial(t, first.addr)
+	send(t, client, helloFor(t, hostA))
+	_, _ = io.ReadAll(client)
+	client.Close()
+	first.awaitMetric(1, "connections_refused_total", "loop")
+	first.awaitMetric(0, "connections_open")
+	if n := first.metric("connections_accepted_total") + second.metric("connections_accepted_total"); n > 2*handful {
+		t.Errorf("one connection became %v", n)
+	}
+}
+
+// TestLoopWithoutAClient has clients that are gone at once: what they have said must
+// not go round alone.
+func TestLoopWithoutAClient(t *testing.T) {
+	e := start(t, nil)
+	e.Table.Store(routing.NewTable(routeA(relayTo(t, e.addr))))
+	const clients = 20
+	for range clients {
+		client := dial(t, e.addr)
+		send(t, client, helloFor(t, hostA))
+		sendReset(client)
+	}
+	for last := 0.0; ; {
+		time.Sleep(100 * time.Millisecond)
+		n := e.metric("connections_accepted_total")
+		if n > clients*handful {
+			t.Fatalf("%d connections became %v", clients, n)
+		}
+		if n == last && e.metric("connections_open") == 0 {
+			return
+		}
+		last = n
+	}
+}
+
+// TestOwnAddresses has a route name the proxy's own address, which is found out
+// without a connection; what else the route names is still tried.
+func TestOwnAddresses(t *testing.T) {
+	o := listen(t)
+	own, other := o.backend(), listen(t)
+	var log lines
+	routes := []routing.Route{
+		{Host: "self.is", Backends: []routing.Backend{own}},
+		{Host: "mapped.is", Backends: []routing.Backend{{Addresses: []string{"::ffff:127.0.0.1"}, HTTPSPort: own.HTTPSPort}}},
+		{Host: "name.is", Backends: []routing.Backend{{Addresses: []string{"home.invalid"}, HTTPSPort: own.HTTPSPort}}},
+		{Host: hostA, Backends: []routing.Backend{own, other.backend()}},
+	}
+	e := start(t, routes, logTo(&log, 0), func(f *Forwarder) {
+		f.Self = selfaddr.New(o.listener.Addr().(*net.TCPAddr).AddrPort())
+		f.resolver = resolves(map[string]netip.Addr{"home.invalid": netip.MustParseAddr("127.0.0.1")})
+	})
+	for i, host := range []string{"self.is", "mapped.is", "name.is"} {
+		client := dial(t, e.addr)
+		send(t, client, helloFor(t, host))
+		expect(t, client, alertRecord(internalError))
+		expectEOF(t, client)
+		e.awaitMetric(float64(i+1), "connections_refused_total", "loop")
+		log.await(t, "Route leads back to usher", host, "127.0.0.1")
+	}
+	e.open(other)
+	e.awaitMetric(0, "dial_failures_total")
+	_ = o.listener.SetDeadline(time.Now())
+	if _, err := o.listener.Accept(); err == nil {
+		t.Error("the own address was dialled")
+	}
+}
+
+// TestSameHelloFromManyClients has a benchmark say the same on many connections at
+// once: none is refused, since the backend answers.
+func TestSameHelloFromManyClients(t *testing.T) {
+	o := listen(t)
+	e := start(t, routeA(o))
+	hello := helloFor(t, hostA)
+	const clients = 50
+	var conns []*net.TCPConn
+	for range clients {
+		conn := dial(t, e.addr)
+		send(t, conn, hello)
+		conns = append(conns, conn)
+	}
+	for range clients {
+		backend := o.accept()
+		expect(t, backend, hello)
+		send(t, backend, []byte("answer"))
+	}
+	for _, conn := range conns {
+		expect(t, conn, []byte("answer"))
+	}
+	e.awaitMetric(0, "connections_refused_total")
+}
+
+// TestHelloThatIsNotAnswered has a backend that says nothing: clients that say the
+// same are refused, and so is whoever says it once more.
+func TestHelloThatIsNotAnswered(t *testing.T) {
+	o := listen(t)
+	e := start(t, routeA(o))
+	hello := helloFor(t, hostA)
+	for range unsuspected {
+		send(t, dial(t, e.addr), hello)
+		expect(t, o.accept(), hello)
+	}
+	for range 2 {
+		again := dial(t, e.addr)
+		send(t, again, hello)
+		expect(t, again, alertRecord(internalError))
+	}
+	e.awaitMetric(2, "connections_refused_total", "loop")
+	e.open(o) // another hello
+}
+
+func TestHellos(t *testing.T) {
+	h := newHellos()
+	const second = int64(time.Second)
+	hello := []byte("one hello")
+	forward := func(now int64, want ...verdict) (sum uint64) {
+		t.Helper()
+		for i, want := range want {
+			var got verdict
+			if sum, got = h.forward(hello, now); got != want {
+				t.Errorf("time %d at %v: verdict %d, want %d", i+1, time.Duration(now), got, want)
+			}
+		}
+		return sum
+	}
+	sum := forward(0, innocent, innocent, innocent, suspected, suspected)
+	h.answered(sum, 0)
+	forward(second/2, innocent, innocent)
+	if !h.isAnswered(sum, second) || h.isAnswered(sum, 2*second) {
+		t.Error("an answer counts for another time than a second")
+	}
+	forward(10*second, innocent, innocent, innocent, suspected)
+	h.condemn(sum, 10*second)
+	h.answered(sum, 10*second) // by the alert of the refusal itself
+	forward(11*second, goesRound)
+	forward(12*second, goesRound)
+	forward(14*second, innocent)
+	for i := range 100_000 {
+		if _, v := h.forward(fmt.Appendf(nil, "hello %d", i), 20*second); v != innocent {
+			t.Fatal("a hello is taken for another")
+		}
+	}
+}
+
+// BenchmarkHellos is what noticing loops costs a connection.
+func BenchmarkHellos(b *testing.B) {
+	h := newHellos()
+	for _, size := range []int{300, 517, 1700} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			hello := make([]byte, size)
+			for i := int64(0); b.Loop(); i++ {
+				hello[11], hello[12], hello[13] = byte(i), byte(i>>8), byte(i>>16)
+				sum, _ := h.forward(hello, i)
+				h.answered(sum, i)
+			}
+		})
+	}
+}

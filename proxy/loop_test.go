@@ -1,0 +1,68 @@
+package proxy_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/jovalle/usher/proxy"
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+// TestRoutesBackToUsher has routes name the proxy's own listeners, in each way that
+// there is to write them. None may cost a connection more than the client's.
+func TestRoutesBackToUsher(t *testing.T) {
+	admin := netip.MustParseAddrPort("127.0.0.9:9")
+	e := start(t, nil, func(s *proxy.Server) {
+		s.HTTPSListen, s.HTTPListen = []string{":0"}, []string{"127.0.0.1:0"}
+		s.Reserved = []netip.AddrPort{admin}
+	})
+	own := []struct {
+		address string
+		port    uint16
+	}{
+		{"127.0.0.1", e.https.Port()},
+		{"127.1.2.3", e.https.Port()},
+		{"::1", e.https.Port()},
+		{"::ffff:127.0.0.1", e.https.Port()},
+		{"0.0.0.0", e.https.Port()},
+		{"::", e.https.Port()},
+		{"localhost", e.https.Port()},
+		{"127.0.0.1", e.http.Port()},
+		{admin.Addr().String(), admin.Port()},
+	}
+	addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), e.https.Port())
+	for i, to := range own {
+		e.Table.Store(routing.NewTable([]routing.Route{
+			{Host: "a.techn.is", Backends: []routing.Backend{{Cluster: "self", Addresses: []string{to.address}, HTTPSPort: to.port}}},
+		}))
+		if _, _, err := visit(t, addr, "a.techn.is"); err == nil {
+			t.Errorf("%v: a connection came to something", to)
+		}
+		e.awaitMetric(t, "usher_connections_refused_total", map[string]string{"reason": "loop"}, float64(i+1))
+	}
+	if n := e.metric(t, "usher_connections_accepted_total", nil); n != float64(len(own)) {
+		t.Errorf("%d connections became %v", len(own), n)
+	}
+}
+
+// TestLeads asks a Server about addresses, as those do who report on routes.
+func TestLeads(t *testing.T) {
+	s := &proxy.Server{
+		HTTPSListen: []string{"127.0.0.1:0"}, HTTPListen: []string{"127.0.0.2:0"}, Table: &routing.Live{},
+		Reserved: []netip.AddrPort{netip.MustParseAddrPort("[::1]:8080")},
+	}
+	if s.Leads(s.Reserved[0]) {
+		t.Error("an address leads to a server that does not listen yet")
+	}
+	e := start(t, nil, func(started *proxy.Server) {
+		started.HTTPSListen, started.HTTPListen, started.Reserved = s.HTTPSListen, s.HTTPListen, s.Reserved
+	})
+	for _, addr := range []netip.AddrPort{e.https, e.http, s.Reserved[0]} {
+		if !e.Leads(addr) {
+			t.Errorf("%v is said not to lead here", addr)
+		}
+	}
+	if other := netip.AddrPortFrom(e.http.Addr(), e.https.Port()); e.Leads(other) {
+		t.Errorf("%v is said to lead here", other)
+	}
+}
