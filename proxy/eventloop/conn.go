@@ -12,8 +12,9 @@ import (
 //
 //	hello ──▶ connecting ──▶ forwarding ──▶ halfClosed ──▶ done
 //	  │            │              │              │           ▲
-//	  ├────────────┴─▶ refusing ──┼──────────────┼───────────┤
-//	  └───────────────────────────┴──────────────┴───────────┘
+//	  │            │              ├──────────────┴▶ flushing ┤
+//	  ├────────────┴─▶ refusing ──┼──────────────────────────┤
+//	  └───────────────────────────┴──────────────────────────┘
 //
 // From each state a reset, a timeout or the end of the drain leads to done.
 type state uint8
@@ -23,6 +24,7 @@ const (
 	connecting              // a backend's name is being resolved, or its address dialled
 	forwarding              // bytes go both ways
 	halfClosed              // one side has ended; the other's bytes still go its way
+	flushing                // one side is dead; what it had said still goes its way
 	refusing                // the client was told no; what it still sends is thrown away
 	done                    // nothing is left but a free slot
 	states                  // how many there are
@@ -51,9 +53,10 @@ type conn struct {
 	counted    bool // in the count of the client's connections
 	queued     bool // in loop.ready
 
-	up, down flow  // client → backend, backend → client
-	began    int64 // when the client was accepted
-	since    int64 // when the state began, or bytes last moved
+	up, down flow   // client → backend, backend → client
+	began    int64  // when the client was accepted
+	since    int64  // when the state began, or bytes last moved
+	acked    uint64 // bytes that the survivor had acknowledged: see flush
 	timer    timer
 
 	hello   uint64 // under which Forwarder.hellos has it; 0: it is answered
@@ -104,6 +107,8 @@ func (c *conn) handle(from side, events uint32) {
 		c.whileConnecting(from, events)
 	case forwarding, halfClosed:
 		c.forward()
+	case flushing:
+		c.flush()
 	case refusing:
 		c.discard()
 	}
@@ -122,7 +127,7 @@ func (c *conn) note(from side, events uint32) {
 	}
 	if events&(unix.EPOLLRDHUP|over) != 0 {
 		in.closing = true
-		in.final = events&over == 0
+		in.final = in.final || events&over == 0
 	}
 	if events&(unix.EPOLLOUT|over) != 0 {
 		out.writable = true
@@ -212,13 +217,24 @@ func (c *conn) connected() {
 	c.forward()
 }
 
+// goOn takes the next turn of one whose bytes were not through.
+func (c *conn) goOn() {
+	if c.state == flushing {
+		c.flush()
+	} else {
+		c.forward()
+	}
+}
+
 // forward moves bytes both ways as far as they go now, and passes on the ends
 // that it meets.
 func (c *conn) forward() {
 	c.since = c.loop.now
-	if !c.carry(&c.up, &c.down) || !c.carry(&c.down, &c.up) {
-		c.abort(reset)
-		return
+	for _, f := range [...]*flow{&c.up, &c.down} {
+		if last := c.carry(f); last != nil {
+			c.flushLast(last)
+			return
+		}
 	}
 	switch {
 	case c.up.shut && c.down.shut:
@@ -228,18 +244,23 @@ func (c *conn) forward() {
 	}
 }
 
-// carry moves what one direction has, and passes on its end; it reports whether
-// the connection lives.
-func (c *conn) carry(f, reverse *flow) bool {
-	l := c.loop
-	if f.broken {
-		return false
+// carry moves what one direction has, and passes on its end. Where a side turns out to
+// be dead it returns the direction that comes from there.
+func (c *conn) carry(f *flow) (last *flow) {
+	l, reverse := c.loop, &c.down
+	if f == reverse {
+		reverse = &c.up
 	}
-	outcome := c.move(f)
+	outcome := failed
+	if !f.broken {
+		outcome = c.move(f)
+	}
 	switch {
+	case f.broken:
+		reverse.readable = true // no event of a dead socket will tell
+		return reverse
 	case outcome == failed:
-		c.move(reverse) // what a dead peer said before it died is still carried
-		return false
+		return f
 	case outcome == ended && !f.shut:
 		f.shut = true
 		if !reverse.shut { // otherwise close says as much, with a call less
@@ -250,7 +271,7 @@ func (c *conn) carry(f, reverse *flow) bool {
 	case f == &c.down && !f.writable:
 		c.watchRoom()
 	}
-	return true
+	return nil
 }
 
 // move gives one direction its turn, and counts what it moves.
@@ -270,6 +291,10 @@ func (c *conn) move(f *flow) outcome {
 func (c *conn) expired() {
 	l := c.loop
 	if deadline := c.since + l.timeouts[c.state]; deadline > l.now {
+		if c.state == flushing {
+			c.flush()
+			return
+		}
 		c.keepAlive()
 		l.wheel.set(c, deadline)
 		return
@@ -283,6 +308,8 @@ func (c *conn) expired() {
 		c.abort(idle)
 	case halfClosed:
 		c.abort(halfClosedIdle)
+	case flushing:
+		c.abort(reset)
 	case refusing:
 		c.end()
 	}

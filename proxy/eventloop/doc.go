@@ -6,7 +6,8 @@
 //
 //   - conn.go has the life of one connection, state by state; opening.go,
 //     hellos.go, dial.go and refusal.go are chapters of it.
-//   - flow.go moves the bytes of one direction, by copy or by splice(2).
+//   - flow.go moves the bytes of one direction, by copy or by splice(2); flush.go
+//     those of a side that is dead.
 //   - loop.go is one thread that serves many connections by turns;
 //     acceptor.go is its share in the listeners, wheel.go its timeouts.
 //   - forwarder.go starts and drains the loops, balance.go lets more of them

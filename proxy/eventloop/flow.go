@@ -28,10 +28,11 @@ type flow struct {
 	readable bool // the source may have bytes, or its end; false: an event will tell
 	writable bool // the sink may have room; false: an event will tell
 	closing  bool // the source has announced its end, or failed: read on until that comes
-	final    bool // the source's end is in: a read that is short is the last
+	final    bool // the source's end is in, and no reset came first: a read that is short is the last
 	ended    bool // the source's end has been read
 	shut     bool // the end has been passed on to the sink
-	broken   bool // the sink was reset after its own direction had ended
+	broken   bool // the sink is dead: a write failed, or it was reset after its own direction had ended
+	last     bool // the source is dead: what it had said is all that there will be
 	bulk     bool // splice instead of copying
 
 	rest *buffer // read, and not yet written
@@ -47,7 +48,7 @@ const (
 	waiting    outcome = iota // for an event
 	unfinished                // there may be more to move
 	ended                     // the source ended, and the sink has every byte
-	failed                    // one of the two is dead
+	failed                    // one of the two is dead: the sink if the flow is broken, else the source
 )
 
 // move moves bytes from source to sink until either has to be waited for, or
@@ -68,6 +69,7 @@ func (l *loop) move(f *flow) outcome {
 			errno = l.take(f)
 		}
 		if errno != 0 && errno != unix.EINTR {
+			f.readable = false // a second read would find an end, and not the error
 			return failed
 		}
 	}
@@ -116,6 +118,7 @@ func (l *loop) pass(f *flow, data []byte) unix.Errno {
 	case unix.EINTR:
 		n = 0
 	default:
+		f.broken = true
 		return errno
 	}
 	f.moved += uint64(n)
@@ -159,6 +162,9 @@ func (l *loop) pay(f *flow) unix.Errno {
 	case unix.EAGAIN:
 		f.writable = false
 		errno = 0
+	case unix.EINTR:
+	default:
+		f.broken = true
 	}
 	return errno
 }

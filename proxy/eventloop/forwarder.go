@@ -195,6 +195,7 @@ func (f *Forwarder) timeouts() [states]int64 {
 		connecting: int64(f.DialTimeout),
 		forwarding: int64(f.IdleTimeout),
 		halfClosed: int64(min(f.HalfClosedTimeout, f.IdleTimeout)),
+		flushing:   int64(min(f.HalfClosedTimeout, f.IdleTimeout)),
 		refusing:   int64(lingerTimeout),
 	}
 }

@@ -233,7 +233,7 @@ func (l *loop) runReady() {
 	for _, c := range ready {
 		if c.queued { // not so where the connection has ended since
 			c.queued = false
-			c.forward()
+			c.goOn()
 		}
 	}
 	if l.ready == nil {
@@ -309,7 +309,7 @@ func (l *loop) abortAll() {
 	for _, c := range l.conns {
 		switch c.state {
 		case done:
-		case forwarding, halfClosed:
+		case forwarding, halfClosed, flushing:
 			c.abort(drained)
 		default:
 			c.end()

@@ -1,0 +1,189 @@
+package eventloop
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"time"
+)
+
+// TestWhatADeadSideSaidArrives has one side send 3 MB and close; the other reads
+// slowly, and writes meanwhile, so that the closed side resets the connection to the
+// proxy. All must arrive, with its end, and then the reset.
+func TestWhatADeadSideSaidArrives(t *testing.T) {
+	const total = 3_000_000
+	for _, closing := range []string{"backend", "client"} {
+		t.Run(closing+" closes", func(t *testing.T) {
+			o := listen(t)
+			e := start(t, routeA(o))
+			slow, gone := e.open(o)
+			if closing == "client" {
+				slow, gone = gone, slow
+			}
+			data := randomBytes(total)
+			_ = slow.SetReadBuffer(64 << 10)
+			first := make([]byte, 100_000)
+			sent := make(chan error, 1)
+			go func() {
+				_, err := gone.Write(data)
+				sent <- errors.Join(err, gone.Close())
+			}()
+			if _, err := io.ReadFull(slow, first); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-sent; err != nil { // the kernels on the way hold the rest
+				t.Skipf("the kernel holds less than %d bytes: %v", total, err)
+			}
+			for range 3 { // the first brings the reset, the next ones meet it
+				send(t, slow, []byte("more"))
+				time.Sleep(50 * time.Millisecond)
+			}
+			got := bytes.NewBuffer(first)
+			err := readSlowly(got, slow)
+			if sha256.Sum256(got.Bytes()) != sha256.Sum256(data) {
+				t.Fatalf("%d of %d bytes arrived, and then %v", got.Len(), total, err)
+			}
+			if err != nil {
+				t.Errorf("the whole of it ends with %v, want EOF", err)
+			}
+			eventually(t, func() error {
+				if _, err := slow.Write([]byte("more")); err == nil {
+					return errors.New("writing still succeeds")
+				}
+				return nil
+			})
+			e.awaitMetric(1, "connections_closed_total", "reset")
+			e.awaitMetric(0, "connections_open")
+		})
+	}
+}
+
+// readSlowly reads to the end, in pieces with pauses between.
+func readSlowly(to io.Writer, from io.Reader) error {
+	for {
+		_, err := io.CopyN(to, from, 200_000)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// TestAnAnswerCutOffStaysCutOff is the same with a backend that resets in the middle:
+// what it had said arrives, and must not look as if it was all.
+func TestAnAnswerCutOffStaysCutOff(t *testing.T) {
+	o := listen(t)
+	e := start(t, routeA(o), func(f *Forwarder) { f.Loops = 1 })
+	client, backend := e.open(o)
+	release := hold((*e.loops.Load())[0])
+	send(t, client, []byte("more")) // the loop's first event: it writes, and has the error by that
+	time.Sleep(20 * time.Millisecond)
+	send(t, backend, []byte("half an ans"))
+	sendReset(backend)
+	time.Sleep(20 * time.Millisecond)
+	release()
+	expect(t, client, []byte("half an ans"))
+	expectReset(t, client)
+}
+
+// TestFlushingEnds has a client that does not read what it is to get: by a timeout, by
+// its reset, and by the end of the drain.
+func TestFlushingEnds(t *testing.T) {
+	for name, tt := range map[string]struct {
+		timeout time.Duration
+		end     func(e *edge, client *net.TCPConn)
+		reason  string
+	}{
+		"timeout": {100 * time.Millisecond, func(*edge, *net.TCPConn) {}, "reset"},
+		"reset":   {patience, func(_ *edge, client *net.TCPConn) { sendReset(client) }, "reset"},
+		"drain":   {patience, func(e *edge, _ *net.TCPConn) { e.end() }, "drain_timeout"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := listen(t)
+			e := start(t, routeA(o), func(f *Forwarder) { f.HalfClosedTimeout, f.Loops = tt.timeout, 1 })
+			client, backend := e.open(o)
+			_ = client.SetReadBuffer(16 << 10)
+			go func() {
+				_, _ = backend.Write(randomBytes(16 << 20))
+			}()
+			l := (*e.loops.Load())[0]
+			e.awaitState(l, func(c *conn) bool { return c.down.owing() })
+			sendReset(backend)
+			eventually(t, func() error { // the proxy finds out by writing
+				if _, err := client.Write([]byte("more")); err != nil {
+					return nil
+				}
+				if e.metric("connections_closed_total") > 0 || e.inState(l, func(c *conn) bool { return c.state == flushing }) {
+					return nil
+				}
+				return errors.New("the connection does not flush")
+			})
+			tt.end(e, client)
+			e.awaitMetric(1, "connections_closed_total", tt.reason)
+		})
+	}
+}
+
+// inState reports whether a loop has a connection of which something is true.
+func (e *edge) inState(l *loop, is func(*conn) bool) bool {
+	found := make(chan bool, 1)
+	l.post(func() {
+		for _, c := range l.conns {
+			if c.state != done && is(c) {
+				found <- true
+				return
+			}
+		}
+		found <- false
+	})
+	return <-found
+}
+
+func (e *edge) awaitState(l *loop, is func(*conn) bool) {
+	e.t.Helper()
+	eventually(e.t, func() error {
+		if !e.inState(l, is) {
+			return fmt.Errorf("no connection is in the state that is waited for")
+		}
+		return nil
+	})
+}
+
+// TestDelivered asks about a peer that has not read, that has, and that is gone.
+func TestDelivered(t *testing.T) {
+	o := listen(t)
+	near := dial(t, o.listener.Addr().(*net.TCPAddr).AddrPort())
+	far := o.accept()
+	raw, err := near.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := func() (all bool) {
+		if err := raw.Control(func(fd uintptr) { _, all = delivered(int32(fd)) }); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	if !all() {
+		t.Error("nothing was sent, and something is to be delivered")
+	}
+	_ = near.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+	n, _ := near.Write(make([]byte, 64<<20)) // more than the kernel holds
+	if all() {
+		t.Errorf("%d bytes were delivered to one who has not read", n)
+	}
+	sendReset(far)
+	eventually(t, func() error {
+		if !all() {
+			return errors.New("one who is gone is waited for")
+		}
+		return nil
+	})
+}
