@@ -192,7 +192,7 @@ func (o *runOptions) run(ctx context.Context) error {
 		log.Info("Started", "version", version, "https", o.server.HTTPSAddrs(), "http", o.server.HTTPAddrs(), "admin", adminServer.Addrs())
 	}
 	if o.proxy {
-		o.server.Table, o.server.Log = table, log.WithName("proxy")
+		o.server.Table, o.server.Log, o.server.Reserved = table, log.WithName("proxy"), adminServer.Addrs()
 		group.Go(func() error { defer stopAdmin(); return o.serve(ctx, feed, started) })
 	} else {
 		context.AfterFunc(ctx, stopAdmin)
@@ -201,7 +201,7 @@ func (o *runOptions) run(ctx context.Context) error {
 	context.AfterFunc(ctx, process.Stopping)
 	context.AfterFunc(ctx, adminServer.Drain)
 	group.Go(func() error { return feed.run(ctx) })
-	group.Go(func() error { return adminServer.Serve(adminCtx) })
+	group.Go(func() error { adminServer.Serve(adminCtx); return nil })
 	err = group.Wait()
 	log.Info("Stopped")
 	return err

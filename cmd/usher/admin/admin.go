@@ -10,12 +10,14 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/jovalle/usher/proxy/accept"
 	"github.com/jovalle/usher/proxy/takeover"
 )
 
@@ -71,24 +73,20 @@ func (s *Server) Drain() {
 	time.AfterFunc(notice, func() { close(s.drained) })
 }
 
-// Serve answers until ctx ends, or for a moment after Drain.
-func (s *Server) Serve(ctx context.Context) error {
+// Serve answers until ctx ends, or for a moment after Drain. No error of a
+// listener ends it: see package accept.
+func (s *Server) Serve(ctx context.Context) {
 	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
-	failed := make(chan error, len(s.listeners))
+	var accepting sync.WaitGroup
 	for _, listener := range s.listeners {
-		go func() { failed <- server.Serve(listener) }()
+		accepting.Go(func() { _ = server.Serve(accept.Resting(listener, nil)) })
 	}
-	var err error
 	select {
 	case <-ctx.Done():
 	case <-s.drained:
-	case err = <-failed:
 	}
 	_ = server.Close()
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
+	accepting.Wait()
 }
 
 func (s *Server) handler() http.Handler {

@@ -28,13 +28,14 @@ func start(t *testing.T, s *admin.Server) netip.AddrPort {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(ctx) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.Serve(ctx)
+	}()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
+		<-ended
 	})
 	return s.Addrs()[0]
 }
