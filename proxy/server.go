@@ -14,6 +14,7 @@ import (
 
 	"github.com/jovalle/usher/proxy/eventloop"
 	"github.com/jovalle/usher/proxy/limit"
+	"github.com/jovalle/usher/proxy/reach"
 	"github.com/jovalle/usher/proxy/redirect"
 	"github.com/jovalle/usher/proxy/routing"
 	"github.com/jovalle/usher/proxy/takeover"
@@ -78,6 +79,10 @@ type Server struct {
 	// v2. From all others one is hostile bytes.
 	ProxyProtocolFrom []netip.Prefix
 
+	// SelfCheck are the machine's own addresses at which Serve looks whether
+	// connections reach this process; by default none. See Reached.
+	SelfCheck reach.Addresses
+
 	// Loops is how many threads may forward TLS connections; by default one a
 	// processor. More than one only accept while one is busy.
 	Loops int
@@ -85,6 +90,7 @@ type Server struct {
 	limits    limit.Connections
 	forwarder eventloop.Forwarder
 	metrics   *redirect.Metrics
+	check     reach.Check
 	https     []*eventloop.Listener
 	http      []net.Listener
 }
@@ -99,6 +105,14 @@ func (s *Server) Listen() error {
 		s.closeListeners()
 		return err
 	}
+	s.check = reach.Check{
+		HTTPS:             s.HTTPSAddrs(),
+		Addresses:         s.SelfCheck,
+		ProxyProtocolFrom: s.ProxyProtocolFrom,
+		Limited:           s.limits.Refused,
+		Log:               s.Log,
+	}
+	s.forwarder.Own = s.check.Seen
 	return nil
 }
 
@@ -166,9 +180,14 @@ func (s *Server) Serve(ctx context.Context) error {
 		defer stop()
 		s.redirector().Serve(ctx, s.http)
 	})
+	halves.Go(func() { s.check.Run(ctx) })
 	halves.Wait()
 	return err
 }
+
+// Reached returns why clients do not reach this process though it listens, with
+// what to do about it, or nil. It serves all the same. See package reach.
+func (s *Server) Reached() error { return s.check.Err() }
 
 // setDefaults fills in the options that are zero, and the parts that share
 // them.

@@ -1,0 +1,219 @@
+// Package reach finds out whether the connections that are made to this machine
+// come to this process. That it holds the ports does not say so: rules in the
+// kernel, such as those of a Kubernetes hostPort or load balancer, take
+// connections away before any socket is asked, and hold no socket themselves.
+//
+// A Check connects to the machine's own addresses and asks for a name that
+// nobody else can know. Such a connection meets the same rules as one that comes
+// from outside: what rewrites the destination of packets that arrive
+// (PREROUTING) does so for those that begin on the machine (OUTPUT) as well.
+// What takes only packets that come by a network card cannot be seen from here.
+//
+// It must not import Kubernetes, nor anything else of usher.
+package reach
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+)
+
+// Check sees whether connections reach this process. Its fields are set before
+// Run and not changed after; Seen, Err and the metrics may be used by any number
+// of goroutines at any time.
+type Check struct {
+	// HTTPS and HTTP are the addresses that the process listens on, for TLS
+	// and for plain HTTP.
+	HTTPS, HTTP []netip.AddrPort
+
+	// Addresses are those to connect to, on the ports of HTTPS and HTTP.
+	Addresses Addresses
+
+	// ProxyProtocolFrom are the clients that must send a PROXY header. The
+	// check sends one where it is such a client.
+	ProxyProtocolFrom []netip.Prefix
+
+	// Limited returns how many connections were refused so far because there
+	// were enough: the check's own may be one of them, and says nothing then.
+	// nil: none are.
+	Limited func() uint64
+
+	// Log gets a line when connections begin to reach another, or this
+	// process again.
+	Log logr.Logger
+
+	pace     pace                        // zero: defaultPace
+	expected atomic.Pointer[expectation] // of the connection that is under way
+	verdicts atomic.Pointer[[]verdict]   // of the latest round; nil: none has ended
+	results  [outcomes]atomic.Uint64
+}
+
+// pace is how often and how patiently is checked.
+type pace struct {
+	interval  time.Duration // between rounds
+	shadowed  time.Duration // the same, while connections reach another
+	tries     int           // of a round, before another is believed to be there
+	between   time.Duration // tries
+	patience  time.Duration // for one connection
+	mostAsked int           // addresses in a round
+}
+
+// defaultPace believes within 11 s that another is there, and within 11 s that
+// it is gone. It makes one connection a minute to each address.
+var defaultPace = pace{
+	interval:  time.Minute,
+	shadowed:  10 * time.Second,
+	tries:     3,
+	between:   time.Second,
+	patience:  3 * time.Second,
+	mostAsked: 16,
+}
+
+// A verdict is what is known of one address.
+type verdict struct {
+	target   target
+	shadowed bool   // its connections reach another
+	by       string // the name in that one's certificate, if it shows one
+}
+
+// Run checks at once and again and again until ctx ends.
+func (c *Check) Run(ctx context.Context) {
+	if c.pace == (pace{}) {
+		c.pace = defaultPace
+	}
+	if c.Addresses.none() {
+		return
+	}
+	for c.round(ctx); ctx.Err() == nil; c.round(ctx) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(c.pause()):
+		}
+	}
+}
+
+// pause returns how long the next round may wait, somewhat more or less each
+// time.
+func (c *Check) pause() time.Duration {
+	pause := c.pace.interval
+	if c.shadowed() != nil {
+		pause = c.pace.shadowed
+	}
+	return jitter(pause)
+}
+
+// round asks each address and keeps what it finds.
+func (c *Check) round(ctx context.Context) {
+	former := c.known()
+	var verdicts []verdict
+	for _, t := range c.targets() {
+		v := c.judge(ctx, t, former[t])
+		if ctx.Err() != nil {
+			return // what was under way says nothing
+		}
+		c.tell(v, former[t].shadowed)
+		verdicts = append(verdicts, v)
+	}
+	c.verdicts.Store(&verdicts)
+}
+
+// known returns the latest verdicts.
+func (c *Check) known() map[target]verdict {
+	known := map[target]verdict{}
+	if verdicts := c.verdicts.Load(); verdicts != nil {
+		for _, v := range *verdicts {
+			known[v.target] = v
+		}
+	}
+	return known
+}
+
+// judge finds the verdict on one address. It takes several connections in a row
+// that another had to believe in that one, and one that is seen here to believe
+// that it is gone. What says neither leaves the verdict as it was.
+func (c *Check) judge(ctx context.Context, t target, former verdict) verdict {
+	v := verdict{target: t, shadowed: former.shadowed, by: former.by}
+	for try := 1; ; try++ {
+		outcome, by := c.ask(ctx, t)
+		c.results[outcome].Add(1)
+		switch {
+		case outcome == seen:
+			return verdict{target: t}
+		case outcome == unknown:
+			return v
+		case former.shadowed || try == c.pace.tries:
+			return verdict{target: t, shadowed: true, by: by}
+		}
+		select {
+		case <-ctx.Done():
+			return v
+		case <-time.After(c.pace.between):
+		}
+	}
+}
+
+// tell logs what has changed.
+func (c *Check) tell(v verdict, before bool) {
+	switch {
+	case v.shadowed && !before:
+		c.Log.Error(errShadowed, "Connections reach another program", "address", v.target.at, "certificate", v.by, "cure", cure)
+	case !v.shadowed && before:
+		c.Log.Info("Connections reach usher again", "address", v.target.at)
+	}
+}
+
+var (
+	errShadowed = errors.New("another program is asked in usher's place")
+	errNotYet   = errors.New("usher has not seen yet whether connections reach it")
+)
+
+// cure says what to do where connections reach another.
+const cure = "a hostPort, a load balancer or a firewall's rule takes them: on K3s disable ServiceLB or Traefik (--disable=servicelb, " +
+	"--disable=traefik), or give Traefik's Service other ports or another type; see docs/troubleshooting.md"
+
+// Err returns where connections reach another and what to do, or nil where no
+// address is known at which they do. Before the first round has ended it says so.
+func (c *Check) Err() error {
+	switch {
+	case c.Addresses.none():
+		return nil
+	case c.verdicts.Load() == nil:
+		return errNotYet
+	}
+	shadowed := c.shadowed()
+	if shadowed == nil {
+		return nil
+	}
+	var at []string
+	for _, v := range shadowed {
+		at = append(at, v.String())
+	}
+	return fmt.Errorf("connections to %s reach another program instead of usher: %s", strings.Join(at, ", "), cure)
+}
+
+// shadowed returns the verdicts on addresses whose connections reach another.
+func (c *Check) shadowed() []verdict {
+	var shadowed []verdict
+	if verdicts := c.verdicts.Load(); verdicts != nil {
+		for _, v := range *verdicts {
+			if v.shadowed {
+				shadowed = append(shadowed, v)
+			}
+		}
+	}
+	return shadowed
+}
+
+// String names the address, and the certificate that was shown there.
+func (v verdict) String() string {
+	if v.by == "" {
+		return v.target.at.String()
+	}
+	return fmt.Sprintf("%s (certificate %q)", v.target.at, v.by)
+}
