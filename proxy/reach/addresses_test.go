@@ -82,14 +82,14 @@ func TestEachAddressIsAskedOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Check{Addresses: a, pace: defaultPace, HTTPS: []netip.AddrPort{netip.MustParseAddrPort("[::]:443"), netip.MustParseAddrPort("192.0.2.1:443")}}
+	c := &Check{Addresses: a, HTTPS: []netip.AddrPort{netip.MustParseAddrPort("[::]:443"), netip.MustParseAddrPort("192.0.2.1:443")}}
 	if targets := c.targets(); len(targets) != 1 {
 		t.Errorf("asked are %v", targets)
 	}
 	for port := range uint16(100) {
 		c.HTTPS = append(c.HTTPS, netip.AddrPortFrom(netip.IPv6Unspecified(), 1000+port))
 	}
-	if targets := c.targets(); len(targets) != defaultPace.mostAsked {
+	if targets := c.targets(); len(targets) != mostAsked {
 		t.Errorf("%d addresses are asked", len(targets))
 	}
 }

@@ -184,5 +184,5 @@ func (c *Check) targets() []target {
 			}
 		}
 	}
-	return all[:min(len(all), c.pace.mostAsked)]
+	return all[:min(len(all), mostAsked)]
 }

@@ -56,24 +56,25 @@ type Check struct {
 
 // pace is how often and how patiently is checked.
 type pace struct {
-	interval  time.Duration // between rounds
-	shadowed  time.Duration // the same, while connections reach another
-	tries     int           // of a round, before another is believed to be there
-	between   time.Duration // tries
-	patience  time.Duration // for one connection
-	mostAsked int           // addresses in a round
+	interval time.Duration // between rounds
+	shadowed time.Duration // the same, while connections reach another
+	tries    int           // of a round, before another is believed to be there
+	between  time.Duration // tries
+	patience time.Duration // for one connection
 }
 
 // defaultPace believes within 11 s that another is there, and within 11 s that
 // it is gone. It makes one connection a minute to each address.
 var defaultPace = pace{
-	interval:  time.Minute,
-	shadowed:  10 * time.Second,
-	tries:     3,
-	between:   time.Second,
-	patience:  3 * time.Second,
-	mostAsked: 16,
+	interval: time.Minute,
+	shadowed: 10 * time.Second,
+	tries:    3,
+	between:  time.Second,
+	patience: 3 * time.Second,
 }
+
+// mostAsked is how many addresses are asked in a round.
+const mostAsked = 16
 
 // A verdict is what is known of one address.
 type verdict struct {
@@ -183,7 +184,7 @@ func (c *Check) Err() error {
 	switch {
 	case c.Addresses.none():
 		return nil
-	case c.verdicts.Load() == nil:
+	case c.verdicts.Load() == nil && len(c.targets()) > 0:
 		return errNotYet
 	}
 	shadowed := c.shadowed()

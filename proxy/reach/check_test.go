@@ -28,7 +28,7 @@ import (
 const patience = 20 * time.Second
 
 // fast checks many times a second. Its patience is used up by those who say nothing.
-var fast = pace{interval: 20 * time.Millisecond, shadowed: 20 * time.Millisecond, tries: 3, between: time.Millisecond, patience: 500 * time.Millisecond, mostAsked: 16}
+var fast = pace{interval: 20 * time.Millisecond, shadowed: 20 * time.Millisecond, tries: 3, between: time.Millisecond, patience: 500 * time.Millisecond}
 
 // A door is a listener whose connections are taken by whoever is behind it now.
 type door struct {
@@ -280,6 +280,11 @@ func TestNotReadyBeforeTheFirstRound(t *testing.T) {
 	c := &Check{}
 	if err := c.Err(); err != nil {
 		t.Errorf("switched off it says %v", err)
+	}
+	c.Addresses = Addresses{auto: true}
+	c.HTTPS = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:443")}
+	if err := c.Err(); err != nil {
+		t.Errorf("without an address to check it says %v", err)
 	}
 	d := open(t, silent)
 	c.HTTPS = []netip.AddrPort{d.at()}
