@@ -55,7 +55,7 @@ func TestWhatIsCheckedOfAListener(t *testing.T) {
 		{given("192.0.2.1", "2001:db8::1"), "2001:db8::1", "[2001:db8::1]"},
 		{given("192.0.2.1"), "192.0.2.2", "[]"},
 	} {
-		if got := tt.addresses.of(netip.MustParseAddr(tt.bound)); strings.Join(texts(got), " ") != strings.Trim(tt.want, "[]") {
+		if got := tt.addresses.of(netip.MustParseAddr(tt.bound)); strings.Join(written(got), " ") != strings.Trim(tt.want, "[]") {
 			t.Errorf("%+v of %s: %v, want %s", tt.addresses, tt.bound, got, tt.want)
 		}
 	}
@@ -68,7 +68,7 @@ func TestWhatIsCheckedOfAListener(t *testing.T) {
 	}
 }
 
-func texts(addrs []netip.Addr) (all []string) {
+func written(addrs []netip.Addr) (all []string) {
 	for _, addr := range addrs {
 		all = append(all, addr.String())
 	}

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -48,9 +49,9 @@ type Check struct {
 	// process again.
 	Log logr.Logger
 
-	pace     pace                        // zero: defaultPace
-	expected atomic.Pointer[expectation] // of the connection that is under way
-	verdicts atomic.Pointer[[]verdict]   // of the latest round; nil: none has ended
+	pace     pace                               // zero: defaultPace
+	expected atomic.Pointer[expectation]        // of the connection that is under way
+	verdicts atomic.Pointer[map[target]verdict] // of the latest round; nil: none has ended
 	results  [outcomes]atomic.Uint64
 }
 
@@ -78,7 +79,6 @@ const mostAsked = 16
 
 // A verdict is what is known of one address.
 type verdict struct {
-	target   target
 	shadowed bool   // its connections reach another
 	by       string // the name in that one's certificate, if it shows one
 }
@@ -103,69 +103,82 @@ func (c *Check) Run(ctx context.Context) {
 // time.
 func (c *Check) pause() time.Duration {
 	pause := c.pace.interval
-	if c.shadowed() != nil {
+	if len(c.shadowed()) > 0 {
 		pause = c.pace.shadowed
 	}
 	return jitter(pause)
 }
 
-// round asks each address and keeps what it finds.
+// round asks each address and keeps what it finds. It takes several connections
+// in a row that another had to believe in that one, and one that is seen here to
+// believe that it is gone. What says neither leaves the verdict as it was.
 func (c *Check) round(ctx context.Context) {
 	former := c.known()
-	var verdicts []verdict
-	for _, t := range c.targets() {
-		v := c.judge(ctx, t, former[t])
+	verdicts := map[target]verdict{}
+	doubtful := c.targets()
+	for try := 1; len(doubtful) > 0; try++ {
+		var missed []target
+		for _, t := range doubtful {
+			v, certain := c.judge(ctx, t, former[t], try)
+			if verdicts[t] = v; !certain {
+				missed = append(missed, t)
+			}
+		}
+		if doubtful = missed; len(doubtful) == 0 {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(c.pace.between):
+		}
 		if ctx.Err() != nil {
 			return // what was under way says nothing
 		}
-		c.tell(v, former[t].shadowed)
-		verdicts = append(verdicts, v)
 	}
-	c.verdicts.Store(&verdicts)
+	if ctx.Err() == nil {
+		c.tell(former, verdicts)
+		c.verdicts.Store(&verdicts)
+	}
 }
 
 // known returns the latest verdicts.
 func (c *Check) known() map[target]verdict {
-	known := map[target]verdict{}
 	if verdicts := c.verdicts.Load(); verdicts != nil {
-		for _, v := range *verdicts {
-			known[v.target] = v
-		}
+		return *verdicts
 	}
-	return known
+	return nil
 }
 
-// judge finds the verdict on one address. It takes several connections in a row
-// that another had to believe in that one, and one that is seen here to believe
-// that it is gone. What says neither leaves the verdict as it was.
-func (c *Check) judge(ctx context.Context, t target, former verdict) verdict {
-	v := verdict{target: t, shadowed: former.shadowed, by: former.by}
-	for try := 1; ; try++ {
-		outcome, by := c.ask(ctx, t)
-		c.results[outcome].Add(1)
-		switch {
-		case outcome == seen:
-			return verdict{target: t}
-		case outcome == unknown:
-			return v
-		case former.shadowed || try == c.pace.tries:
-			return verdict{target: t, shadowed: true, by: by}
-		}
-		select {
-		case <-ctx.Done():
-			return v
-		case <-time.After(c.pace.between):
-		}
+// judge makes one connection to an address; certain is false where another is
+// needed.
+func (c *Check) judge(ctx context.Context, t target, former verdict, try int) (v verdict, certain bool) {
+	outcome, by := c.ask(ctx, t)
+	c.results[outcome].Add(1)
+	switch {
+	case outcome == seen:
+		return verdict{}, true
+	case outcome == missed && (former.shadowed || try >= c.pace.tries):
+		return verdict{shadowed: true, by: by}, true
 	}
+	return former, outcome == unknown
 }
 
 // tell logs what has changed.
-func (c *Check) tell(v verdict, before bool) {
-	switch {
-	case v.shadowed && !before:
-		c.Log.Error(errShadowed, "Connections reach another program", "address", v.target.at, "certificate", v.by, "cure", cure)
-	case !v.shadowed && before:
-		c.Log.Info("Connections reach usher again", "address", v.target.at)
+func (c *Check) tell(former, now map[target]verdict) {
+	began, ended := map[target]verdict{}, map[target]verdict{}
+	for t, v := range now {
+		switch {
+		case v.shadowed && !former[t].shadowed:
+			began[t] = v
+		case !v.shadowed && former[t].shadowed:
+			ended[t] = v
+		}
+	}
+	if len(began) > 0 {
+		c.Log.Error(errShadowed, "Connections reach another program", "addresses", texts(began), "cure", cure)
+	}
+	if len(ended) > 0 {
+		c.Log.Info("Connections reach usher again", "addresses", texts(ended))
 	}
 }
 
@@ -188,33 +201,33 @@ func (c *Check) Err() error {
 		return errNotYet
 	}
 	shadowed := c.shadowed()
-	if shadowed == nil {
+	if len(shadowed) == 0 {
 		return nil
 	}
-	var at []string
-	for _, v := range shadowed {
-		at = append(at, v.String())
-	}
-	return fmt.Errorf("connections to %s reach another program instead of usher: %s", strings.Join(at, ", "), cure)
+	return fmt.Errorf("connections to %s reach another program instead of usher: %s", strings.Join(texts(shadowed), ", "), cure)
 }
 
 // shadowed returns the verdicts on addresses whose connections reach another.
-func (c *Check) shadowed() []verdict {
-	var shadowed []verdict
-	if verdicts := c.verdicts.Load(); verdicts != nil {
-		for _, v := range *verdicts {
-			if v.shadowed {
-				shadowed = append(shadowed, v)
-			}
+func (c *Check) shadowed() map[target]verdict {
+	shadowed := map[target]verdict{}
+	for t, v := range c.known() {
+		if v.shadowed {
+			shadowed[t] = v
 		}
 	}
 	return shadowed
 }
 
-// String names the address, and the certificate that was shown there.
-func (v verdict) String() string {
-	if v.by == "" {
-		return v.target.at.String()
+// texts names addresses, each with the certificate that was shown there.
+func texts(verdicts map[target]verdict) []string {
+	all := make([]string, 0, len(verdicts))
+	for t, v := range verdicts {
+		text := t.at.String()
+		if v.by != "" {
+			text = fmt.Sprintf("%s (certificate %q)", t.at, v.by)
+		}
+		all = append(all, text)
 	}
-	return fmt.Sprintf("%s (certificate %q)", v.target.at, v.by)
+	slices.Sort(all)
+	return all
 }

@@ -15,12 +15,12 @@ func (c *Check) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *Check) Collect(out chan<- prometheus.Metric) {
-	for _, v := range c.known() {
+	for t, v := range c.known() {
 		value := 0.0
 		if v.shadowed {
 			value = 1
 		}
-		out <- prometheus.MustNewConstMetric(shadowedDesc, prometheus.GaugeValue, value, v.target.at.String())
+		out <- prometheus.MustNewConstMetric(shadowedDesc, prometheus.GaugeValue, value, t.at.String())
 	}
 	for i := range c.results {
 		out <- prometheus.MustNewConstMetric(checksDesc, prometheus.CounterValue, float64(c.results[i].Load()), outcome(i).String())
