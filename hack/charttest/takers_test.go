@@ -49,8 +49,8 @@ func TestPodsThatHaveTheNodesPortsAreToldOf(t *testing.T) {
 	}
 	const traefik, own, nginx = "default/svclb-traefik on node edge: port 443\n", "default/svclb-usher", "default/nginx on node edge: port 80\n"
 	for network, told := range map[string]struct{ with, without []string }{
-		"HostNetwork":  {[]string{"have a port of usher's on their node", "--disable=servicelb", traefik, nginx}, []string{own, "quic", "other-port", "waits"}},
-		"HostPort":     {[]string{"have a port of usher's on their node", traefik, nginx}, []string{own, "waits"}},
+		"HostNetwork":  {[]string{"have a port of usher's on their node", "usher is not ready there", "--disable=servicelb", traefik, nginx}, []string{own, "quic", "other-port", "waits", "stays"}},
+		"HostPort":     {[]string{"have a port of usher's on their node", "stays Pending", traefik, nginx}, []string{own, "waits", "not ready"}},
 		"LoadBalancer": {[]string{"stays <pending>", "--disable=traefik", traefik}, []string{own, "nginx", "quic", "other-port", "waits"}},
 	} {
 		t.Run(network, func(t *testing.T) {
