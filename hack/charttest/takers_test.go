@@ -24,8 +24,9 @@ spec:
 // no others.
 func TestPodsThatHaveTheNodesPortsAreToldOf(t *testing.T) {
 	edge := bed.Cluster("edge")
+	const release, taken = "taken", "taken-system" // the other tests' objects are no release's
 	serviceLB := func(service string) string {
-		return "svccontroller.k3s.cattle.io/svcname: " + service + ", svccontroller.k3s.cattle.io/svcnamespace: " + namespace
+		return "svccontroller.k3s.cattle.io/svcname: " + service + ", svccontroller.k3s.cattle.io/svcnamespace: " + taken
 	}
 	must(t, edge.Apply(t.Context(), "{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: default}}"))
 	for _, pod := range []struct {
@@ -34,7 +35,7 @@ func TestPodsThatHaveTheNodesPortsAreToldOf(t *testing.T) {
 		protocol, phase string
 	}{
 		{"svclb-traefik", serviceLB("traefik"), 443, "TCP", "Running"},
-		{"svclb-usher", serviceLB("usher"), 80, "TCP", "Running"},
+		{"svclb-usher", serviceLB(release + "-usher"), 80, "TCP", "Running"},
 		{"nginx", "app: nginx", 80, "TCP", "Running"},
 		{"quic", "app: quic", 443, "UDP", "Running"},
 		{"other-port", serviceLB("other"), 8443, "TCP", "Running"},
@@ -54,7 +55,7 @@ func TestPodsThatHaveTheNodesPortsAreToldOf(t *testing.T) {
 		"LoadBalancer": {[]string{"stays <pending>", "--disable=traefik", traefik}, []string{own, "nginx", "quic", "other-port", "waits"}},
 	} {
 		t.Run(network, func(t *testing.T) {
-			out, err := output(t, servers.Helm, "install", "usher", "../../charts/usher", "--namespace", namespace, "--dry-run=server",
+			out, err := output(t, servers.Helm, "install", release, "../../charts/usher", "--namespace", taken, "--dry-run=server",
 				"--kubeconfig", edge.KubeconfigFile(), "--set=network="+network)
 			must(t, err)
 			_, notes, found := strings.Cut(string(out), "NOTES:")
