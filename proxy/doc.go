@@ -10,7 +10,8 @@
 //   - clienthello finds the host that one asks for,
 //   - routing holds hosts and routes,
 //   - redirect answers plain HTTP,
-//   - limit counts connections.
+//   - limit counts connections,
+//   - reach looks whether connections come to this process at all.
 //
 // Nothing here imports Kubernetes, nor the controllers: the table is all that
 // the two halves of usher share.

@@ -18,6 +18,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 	out <- usedDesc
 	c.forwarder.Describe(out)
 	c.metrics.Describe(out)
+	c.check.Describe(out)
 }
 
 // Collect implements prometheus.Collector.
@@ -27,6 +28,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	gauge(out, usedDesc, c.limits.Count())
 	c.forwarder.Collect(out)
 	c.metrics.Collect(out)
+	c.check.Collect(out)
 }
 
 func gauge(out chan<- prometheus.Metric, desc *prometheus.Desc, n int) {

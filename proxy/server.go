@@ -17,6 +17,7 @@ import (
 
 	"github.com/jovalle/usher/proxy/eventloop"
 	"github.com/jovalle/usher/proxy/limit"
+	"github.com/jovalle/usher/proxy/reach"
 	"github.com/jovalle/usher/proxy/redirect"
 	"github.com/jovalle/usher/proxy/routing"
 	"github.com/jovalle/usher/proxy/selfaddr"
@@ -95,6 +96,10 @@ type Server struct {
 	// waited longest are refused.
 	HelloMemory int64
 
+	// SelfCheck are the machine's own addresses at which Serve looks whether
+	// connections reach this process; by default none. See Reached.
+	SelfCheck reach.Addresses
+
 	// Loops is how many threads may forward TLS connections; by default one a
 	// processor. More than one only accept while one is busy.
 	Loops int
@@ -103,6 +108,7 @@ type Server struct {
 	forwarder eventloop.Forwarder
 	self      atomic.Pointer[selfaddr.Set] // set by Listen
 	metrics   *redirect.Metrics
+	check     reach.Check
 	https     []*eventloop.Listener
 	http      []net.Listener
 }
@@ -120,6 +126,15 @@ func (s *Server) Listen() error {
 	own := slices.Concat(s.HTTPSAddrs(), s.HTTPAddrs(), s.Reserved)
 	s.self.Store(selfaddr.New(own...))
 	s.forwarder.Self = s.self.Load()
+	s.check = reach.Check{
+		HTTPS:             s.HTTPSAddrs(),
+		HTTP:              s.HTTPAddrs(),
+		Addresses:         s.SelfCheck,
+		ProxyProtocolFrom: s.ProxyProtocolFrom,
+		Limited:           s.limits.Refused,
+		Log:               s.Log,
+	}
+	s.forwarder.Own = s.check.Seen
 	return nil
 }
 
@@ -193,9 +208,14 @@ func (s *Server) Serve(ctx context.Context) error {
 		s.redirector().Serve(ctx, s.http)
 	})
 	halves.Go(func() { s.self.Load().Run(ctx, s.Log) })
+	halves.Go(func() { s.check.Run(ctx) })
 	halves.Wait()
 	return err
 }
+
+// Reached returns why clients do not reach this process though it listens, with
+// what to do about it, or nil. It serves all the same. See package reach.
+func (s *Server) Reached() error { return s.check.Err() }
 
 // setDefaults fills in the options that are zero, and the parts that share
 // them.
@@ -242,6 +262,7 @@ func (s *Server) redirector() *redirect.Server {
 			DialTimeout: s.DialTimeout,
 			IdleTimeout: s.IdleTimeout,
 			Metrics:     s.metrics,
+			Own:         s.check.Seen,
 			LeadsHere:   s.Leads,
 			Refused:     s.forwarder.LogRefused,
 		},

@@ -3,11 +3,13 @@ package main
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/jovalle/usher/proxy/reach"
 	"github.com/jovalle/usher/proxy/takeover"
 )
 
@@ -104,6 +106,27 @@ func (o *runOptions) validateTrusted() error {
 		}
 	}
 	return errors.Join(wrong...)
+}
+
+// validateSelfCheck reads --self-check. An address that nothing listens on would
+// look as if it were checked.
+func (o *runOptions) validateSelfCheck() error {
+	var err error
+	if o.server.SelfCheck, err = reach.ParseAddresses(o.selfCheck); err != nil {
+		return badFlag("self-check", "%w", err)
+	}
+	var bound []netip.AddrPort
+	for _, address := range slices.Concat(o.server.HTTPSListen, o.server.HTTPListen) {
+		parsed, err := takeover.ParseAddress(address)
+		if err != nil {
+			return nil // validateListen says so
+		}
+		bound = append(bound, parsed)
+	}
+	if err := o.server.SelfCheck.Validate(bound); err != nil && o.proxy {
+		return badFlag("self-check", "%w", err)
+	}
+	return nil
 }
 
 // unmapped writes an IPv4-mapped prefix as IPv4.

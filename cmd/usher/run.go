@@ -49,6 +49,7 @@ type runOptions struct {
 	manifests   string
 	trusted     []string // --proxy-protocol-from
 	helloMemory string   // --max-hello-memory
+	selfCheck   []string
 	server      proxy.Server
 
 	edge    *rest.Config // of the edge cluster; nil with --manifests
@@ -83,6 +84,7 @@ func newRunCommand() (*cobra.Command, *runOptions) {
 	flags.StringVar(&o.stateDir, "state-dir", "", "`DIR` of the routing table's snapshot, served from at a start without an API server (default: none)")
 	flags.StringVar(&o.manifests, "manifests", "", "`DIR` of ExposedHosts and MemberClusters in YAML or JSON files, watched, instead of an API server; with --controllers=false")
 	flags.StringSliceVar(&o.trusted, "proxy-protocol-from", nil, "`CIDRS` of clients that must send a PROXY header")
+	flags.StringSliceVar(&o.selfCheck, "self-check", []string{"auto"}, "`ADDRESSES` of this machine at which usher looks whether connections reach it; auto: those that it listens on; off: none")
 	flags.IntVar(&o.server.MaxConnections, "max-connections", 0, "how many connections may be open; 0: what the descriptor limit allows")
 	flags.IntVar(&o.server.MaxConnectionsPerClient, "max-connections-per-client", 0, "how many connections one client address may have; 0: any number")
 	flags.DurationVar(&o.server.DrainTimeout, "drain-timeout", proxy.DefaultDrainTimeout, "how long open connections may go on after SIGTERM")
@@ -102,7 +104,7 @@ func newRunCommand() (*cobra.Command, *runOptions) {
 func (o *runOptions) validate() error {
 	err := errors.Join(
 		o.validateHalves(), o.validateManifests(), o.validateEdge(), o.validateListen(), o.validateService(),
-		o.validateTrusted(), o.validateNumbers(), o.validateLogLevel())
+		o.validateTrusted(), o.validateSelfCheck(), o.validateNumbers(), o.validateLogLevel())
 	if err != nil {
 		return &usageError{err}
 	}
@@ -233,6 +235,9 @@ func (o *runOptions) ready(feed feed) error {
 	}
 	if o.proxy && !o.listens.Load() {
 		return errors.New("the proxy does not listen yet")
+	}
+	if o.proxy {
+		return o.server.Reached()
 	}
 	return nil
 }

@@ -176,6 +176,8 @@ func (c *conn) decide() {
 	l.counters.hello.observe(l.now - c.since)
 	route := l.Table.Load().Lookup(o.host)
 	switch {
+	case route == nil && l.Own != nil && l.Own(o.host):
+		c.end()
 	case route == nil:
 		c.refuse(unknownHost)
 	case !route.Allows(c.client.Addr()):

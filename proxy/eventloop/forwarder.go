@@ -65,6 +65,11 @@ type Forwarder struct {
 	// those that have waited longest are refused.
 	HelloMemory int64
 
+	// Own is asked for hosts that are not in the table. It reports whether one
+	// is the name by which this process itself looks whether connections reach
+	// it: such a connection is closed and is no refusal. nil: none is.
+	Own func(host string) bool
+
 	// Loops is how many threads may serve connections; 0: one a processor.
 	Loops int
 

@@ -22,6 +22,7 @@ type Connections struct {
 	PerClient int
 
 	open    atomic.Int64
+	refused atomic.Uint64
 	mu      sync.Mutex
 	clients map[netip.Addr]int // client → its open connections
 }
@@ -31,6 +32,7 @@ type Connections struct {
 func (c *Connections) Open() bool {
 	if open := c.open.Add(1); c.Max > 0 && open > int64(c.Max) {
 		c.open.Add(-1)
+		c.refused.Add(1)
 		return false
 	}
 	return true
@@ -42,6 +44,9 @@ func (c *Connections) Close() { c.open.Add(-1) }
 // Count returns how many connections are open.
 func (c *Connections) Count() int { return int(c.open.Load()) }
 
+// Refused returns how many connections were not counted in, so far.
+func (c *Connections) Refused() uint64 { return c.refused.Load() }
+
 // Join counts one more connection of a client, unless it has PerClient
 // already. Each success needs a Leave.
 func (c *Connections) Join(client netip.Addr) bool {
@@ -52,6 +57,7 @@ func (c *Connections) Join(client netip.Addr) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.clients[key] >= c.PerClient {
+		c.refused.Add(1)
 		return false
 	}
 	if c.clients == nil {

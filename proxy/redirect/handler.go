@@ -41,6 +41,11 @@ type Handler struct {
 	// host, which is empty where that could not be read, and why. May be nil.
 	Refused func(client netip.AddrPort, host, reason string)
 
+	// Own is asked for hosts that are not in the table. It reports whether one
+	// is the name by which this process itself looks whether requests reach it:
+	// such a request is answered as any other, and is no refusal. May be nil.
+	Own func(host string) bool
+
 	prepare    sync.Once
 	via        string // by prepare, as the fields below
 	backends   *failover
@@ -107,6 +112,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) serve(w http.ResponseWriter, q *request) {
 	route := h.Table.Load().Lookup(q.host)
 	switch {
+	case route == nil && h.Own != nil && h.Own(q.host):
+		w.WriteHeader(unknownHost.status())
 	case route == nil:
 		h.refuse(w, q, unknownHost)
 	case !route.Allows(q.client.Addr()):

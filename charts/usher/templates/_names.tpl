@@ -49,6 +49,35 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{/*
+Running pods of others that have one of the proxy's ports on their node, one a line; where a Service
+leads to usher, those of K3s' ServiceLB, which would have to have that port for it. Nothing is known
+of them where Helm asks no cluster, as with helm template.
+*/}}
+{{- define "usher.portTakers" -}}
+{{- $ours := list (int .Values.proxy.httpsPort) (int .Values.proxy.httpPort) -}}
+{{- $service := printf "%s/%s" .Release.Namespace (include "usher.name" (dict "root" . "half" (include "usher.forwards" .))) -}}
+{{- $lines := list -}}
+{{- range $pod := (lookup "v1" "Pod" "" "").items -}}
+  {{- $labels := default dict $pod.metadata.labels -}}
+  {{- $balanced := get $labels "svccontroller.k3s.cattle.io/svcname" -}}
+  {{- $own := and (eq (get $labels "app.kubernetes.io/name") $.Chart.Name) (eq $pod.metadata.namespace $.Release.Namespace) -}}
+  {{- if $balanced -}}
+    {{- $own = eq $service (printf "%s/%s" (get $labels "svccontroller.k3s.cattle.io/svcnamespace") $balanced) -}}
+  {{- end -}}
+  {{- $taken := list -}}
+  {{- range $container := $pod.spec.containers -}}
+    {{- range $container.ports -}}
+      {{- if and (has (int .hostPort) $ours) (eq .protocol "TCP") }}{{ $taken = append $taken (int .hostPort) }}{{ end -}}
+    {{- end -}}
+  {{- end -}}
+  {{- if and $taken (not $own) (eq (default "" $pod.status.phase) "Running") (or $balanced (ne $.Values.network "LoadBalancer")) -}}
+    {{- $lines = append $lines (printf "  %s/%s on node %s: port %s" $pod.metadata.namespace $pod.metadata.name $pod.spec.nodeName (uniq $taken | join ", ")) -}}
+  {{- end -}}
+{{- end -}}
+{{- $lines | sortAlpha | join "\n" -}}
+{{- end -}}
+
 {{/* Whether the edge cluster's own ingresses are read: "true" or nothing. */}}
 {{- define "usher.edgeIsMember" -}}
 {{- $isMember := .Values.edgeIsMember -}}

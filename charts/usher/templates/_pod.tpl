@@ -37,7 +37,10 @@ spec:
       imagePullPolicy: {{ $values.image.pullPolicy }}
       args:
         {{- include "usher.args" . | nindent 8 }}
-      {{- /* On the host's network no port is declared: the scheduler would keep a new pod from starting beside the old one. */}}
+      {{- /*
+      On the host's network no port is declared, since each one would be a host port: the scheduler would refuse the new
+      pod of an upgrade beside the old one. Whoever has the port besides is found out by usher itself: --self-check.
+      */}}
       {{- if not $hostNetwork }}
       ports:
         {{- include "usher.ports" . | nindent 8 }}
@@ -117,6 +120,10 @@ spec:
 - --http-listen=:{{ $values.proxy.httpPort }}
 - --drain-timeout={{ $values.proxy.drainSeconds }}s
 - --state-dir=/var/lib/usher
+{{- /* In a network of its own a pod reaches itself, whoever has the node's port. */}}
+{{- if ne $values.network "HostNetwork" }}
+- --self-check=off
+{{- end }}
 {{- with $values.proxy.proxyProtocolFrom }}
 - --proxy-protocol-from={{ join "," . }}
 {{- end }}
