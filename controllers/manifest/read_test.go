@@ -113,7 +113,7 @@ func TestReadNamesWhatIsWrong(t *testing.T) {
 		"a port that is none":         {"x.yaml", replace("{cluster: hades}", "{address: 10.0.0.1, httpsPort: 65536}"), []string{"spec.backends[0].httpsPort", "65535"}},
 		"both a cluster and address":  {"x.yaml", replace("cluster: hades", "cluster: hades, address: 10.0.0.1"), []string{"spec.backends[0]", "exactly one of"}},
 		"a CIDR that is none":         {"x.yaml", good + "  allowFrom: [10.0.0.1]\n", []string{"spec.allowFrom[0]", "not a CIDR"}},
-		"a CIDR twice":                {"x.yaml", good + "  allowFrom: [10.0.0.0/8, 10.0.0.0/8]\n", []string{"spec.allowFrom[1]: Duplicate"}},
+		"an ingress address twice":    {"x.yaml", strings.Replace(hades, "192.168.1.10", "10.0.0.1, 10.0.0.1", 1), []string{"spec.ingress.addresses[1]: Duplicate"}},
 		"an item of a list":           {"x.yaml", "apiVersion: v1\nkind: List\nitems:\n- {kind: Pod}\n- " + strings.ReplaceAll(good, "\n", "\n  "), []string{"x.yaml:4: kind: ", "not read here"}},
 		"more mistakes than a screen": {"x.yaml", strings.Repeat("kind: Pod\n---\n", 25), []string{"x.yaml:19: ", "and 15 more"}},
 	} {
