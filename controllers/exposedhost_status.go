@@ -68,7 +68,7 @@ func withoutEndpoint(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.Mem
 	}
 	name := eh.Spec.Backends[0].Cluster
 	if clusters[name] == nil {
-		return reasonUnknownCluster, fmt.Sprintf("there is no MemberCluster %s; make it, or correct spec.backends", name)
+		return reasonUnknownCluster, fmt.Sprintf("spec.backends[0].cluster: there is no MemberCluster %s; make it, or correct the name", name)
 	}
 	return reasonNoIngressAddress, fmt.Sprintf("MemberCluster %s has no ingress address; set its spec.ingress.addresses, or give its Service a load-balancer address", name)
 }

@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/manifest"
@@ -55,10 +57,29 @@ func (f *filling) noteFilled() { f.once.Do(func() { close(f.first) }) }
 // files is the feed from a directory of manifests.
 type files struct {
 	*filling
-	dir string
+	watcher *manifest.Watcher
+}
+
+// newFiles returns the feed, which shows in the metrics how many files are refused.
+func newFiles(filling *filling, dir, stateDir string) (*files, error) {
+	watcher, err := manifest.NewWatcher(dir, stateDir, filling.log.WithName("manifests"))
+	if err != nil {
+		return nil, fmt.Errorf("--state-dir: %w", err)
+	}
+	if err := metrics.Registry.Register(watcher); err != nil {
+		return nil, fmt.Errorf("register the manifests' metrics: %w", err)
+	}
+	return &files{filling: filling, watcher: watcher}, nil
+}
+
+// ready returns an error until the table was filled first, and while a file keeps it
+// from being all that the files ask for.
+func (f *files) ready() error {
+	if err := f.filling.ready(); err != nil {
+		return err
+	}
+	return f.watcher.Ready()
 }
 
 // run follows the directory until ctx ends.
-func (f *files) run(ctx context.Context) error {
-	return manifest.WatchDir(ctx, f.dir, f.log.WithName("manifests"), f.fill)
-}
+func (f *files) run(ctx context.Context) error { return f.watcher.Run(ctx, f.fill) }

@@ -52,7 +52,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(runCommand(), clusterCommand(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), clusterCommand(), versionCommand())
 	return root
 }
 

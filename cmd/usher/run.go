@@ -81,7 +81,7 @@ func newRunCommand() (*cobra.Command, *runOptions) {
 	flags.StringSliceVar(&o.server.HTTPListen, "http-listen", []string{":80"}, "`ADDRESSES` for plain HTTP")
 	flags.StringSliceVar(&o.admin, "admin-listen", []string{"127.0.0.1:8080"}, "`ADDRESSES` for health, readiness and metrics, which ask for no password")
 	flags.StringVar(&o.service, "service", "", "`NAME` of what this process serves: another of the same name and user takes its addresses over (default: what it follows, as the namespace or the manifests)")
-	flags.StringVar(&o.stateDir, "state-dir", "", "`DIR` of the routing table's snapshot, served from at a start without an API server (default: none)")
+	flags.StringVar(&o.stateDir, "state-dir", "", "`DIR` of the routing table's snapshot, served from at a start without an API server; with --manifests, of the last good text of each file (default: none)")
 	flags.StringVar(&o.manifests, "manifests", "", "`DIR` of ExposedHosts and MemberClusters in YAML or JSON files, watched, instead of an API server; with --controllers=false")
 	flags.StringSliceVar(&o.trusted, "proxy-protocol-from", nil, "`CIDRS` of clients that must send a PROXY header")
 	flags.StringSliceVar(&o.selfCheck, "self-check", []string{"auto"}, "`ADDRESSES` of this machine at which usher looks whether connections reach it; auto: those that it listens on; off: none")
@@ -130,8 +130,6 @@ func (o *runOptions) validateManifests() error {
 		return badFlag("manifests", "files feed the proxy alone: add --controllers=false, and leave --proxy on")
 	case o.kubeconfig != "":
 		return badFlag("manifests", "files stand in for an API server: leave --kubeconfig out")
-	case o.stateDir != "":
-		return badFlag("manifests", "files need no snapshot: leave --state-dir out")
 	}
 	if _, err := os.ReadDir(o.manifests); err != nil {
 		return badFlag("manifests", "%w", err)
@@ -256,7 +254,7 @@ type feed interface {
 func (o *runOptions) feed(table *routing.Live, log logr.Logger) (feed, error) {
 	filling := newFilling(table, log)
 	if o.manifests != "" {
-		return &files{filling: filling, dir: o.manifests}, nil
+		return newFiles(filling, o.manifests, o.stateDir)
 	}
 	c := &control{filling: filling, options: o, edge: o.edge}
 	if o.stateDir == "" {

@@ -13,7 +13,6 @@ func TestRunCommandLinesThatAreWrong(t *testing.T) {
 		{"run --controllers=false --proxy=false", "leave nothing to run"},
 		{"run --manifests x", "--manifests: files feed the proxy alone: add --controllers=false"},
 		{"run --manifests x --controllers=false --kubeconfig y", "--manifests: files stand in for an API server"},
-		{"run --manifests x --controllers=false --state-dir y", "--manifests: files need no snapshot"},
 		{"run --proxy=false --state-dir x", "--state-dir: the snapshot is the proxy's"},
 		{"run --proxy-protocol-from 192.0.2.1", `--proxy-protocol-from: "192.0.2.1" is no network, such as 192.0.2.0/24`},
 		{"run --proxy-protocol-from ::ffff:10.0.0.0/104", "--proxy-protocol-from: \"::ffff:10.0.0.0/104\" is IPv4 written as IPv6, which no client has: write 10.0.0.0/8"},

@@ -12,5 +12,10 @@
 // A snapshot is judged by its checksum alone, for the API server has judged its
 // objects already, perhaps by the rules of an older usher.
 //
-// The package must not import Kubernetes clients, nor anything of proxy.
+// A file of the directory is taken or refused as a whole. What is refused keeps its
+// last good state, in memory and, where there is a state directory, on disk. Check
+// runs the same code over a directory once, for usher check.
+//
+// The package must not import Kubernetes clients, nor anything of proxy but
+// proxy/routing.
 package manifest

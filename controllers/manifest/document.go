@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -19,16 +21,14 @@ import (
 
 // A document is an object as it stands in a file.
 type document struct {
-	number int // of the document in its file, from 1
-	item   int // of the object in a List, from 1; 0: the document is the object
-	text   []byte
+	position
+	start int // offset in the file of the document
+	text  []byte
 }
 
-func (d document) String() string {
-	if d.item == 0 {
-		return fmt.Sprintf("document %d", d.number)
-	}
-	return fmt.Sprintf("document %d, item %d", d.number, d.item)
+// wrong is a mistake of the document as a whole.
+func (d document) wrong(format string, args ...any) []mistake {
+	return []mistake{{position: d.position, message: fmt.Sprintf(format, args...)}}
 }
 
 // A list is a List of any kind. Its metadata says nothing of its items.
@@ -43,26 +43,37 @@ type list struct {
 // YAML knows more line breaks than two.
 var marker = regexp.MustCompile(`(?:^|[\r\n\x{85}\x{2028}\x{2029}])(?:---|\.\.\.)(?:[ \t\r\n\x{85}\x{2028}\x{2029}]|$)`)
 
-// splitYAML cuts a file into its documents, which may be empty or JSON.
-func splitYAML(data []byte) ([]document, error) {
+// withoutMark leaves out a byte order mark at the begin of a file.
+func withoutMark(data []byte) []byte { return bytes.TrimPrefix(data, []byte("\ufeff")) }
+
+// split cuts a file into its documents. The file's name tells JSON from YAML.
+func split(name string, data []byte) ([]document, []mistake) {
 	if !utf8.Valid(data) {
-		return nil, errors.New("is not UTF-8 text")
+		return nil, []mistake{{message: "is not UTF-8 text: save it as UTF-8"}}
 	}
+	if strings.EqualFold(filepath.Ext(name), ".json") {
+		return splitJSON(data)
+	}
+	return splitYAML(data), nil
+}
+
+// splitYAML cuts a file into its documents, which may be JSON.
+func splitYAML(data []byte) []document {
 	var documents []document
 	begin := 0
-	add := func(text []byte) {
-		if len(bytes.TrimSpace(text)) > 0 {
-			documents = append(documents, document{number: len(documents) + 1, text: text})
+	add := func(end int) {
+		if text := data[begin:end]; len(bytes.TrimSpace(text)) > 0 {
+			documents = append(documents, document{position: position{document: len(documents) + 1}, start: begin, text: text})
 		}
 	}
 	for at := 0; ; {
 		found := marker.FindIndex(data[at:])
 		if found == nil {
-			add(data[begin:])
-			return documents, nil
+			add(len(data))
+			return documents
 		}
 		line := at + found[0] + bytes.IndexAny(data[at+found[0]:], "-.")
-		add(data[begin:line])
+		add(line)
 		if begin = line; data[line] == '.' {
 			begin += len("...")
 		}
@@ -70,54 +81,87 @@ func splitYAML(data []byte) ([]document, error) {
 	}
 }
 
-// splitJSON cuts a file into its JSON texts.
-func splitJSON(data []byte) ([]document, error) {
-	var documents []document
+// splitJSON cuts a file into its JSON texts. It returns those that come before a mistake, too.
+func splitJSON(data []byte) (documents []document, _ []mistake) {
 	for decoder := json.NewDecoder(bytes.NewReader(data)); ; {
 		var text json.RawMessage
-		switch err := decoder.Decode(&text); {
-		case errors.Is(err, io.EOF):
+		err := decoder.Decode(&text)
+		if errors.Is(err, io.EOF) {
 			return documents, nil
-		case err != nil:
-			return nil, fmt.Errorf("document %d: is not JSON: %w", len(documents)+1, err)
 		}
-		documents = append(documents, document{number: len(documents) + 1, text: text})
+		at := position{document: len(documents) + 1}
+		if err != nil {
+			offset := len(bytes.TrimSpace(data)) // the text ends too early
+			if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+				offset = int(syntax.Offset) - 1
+			}
+			return documents, []mistake{{position: at, syntax: true, offset: offset, message: fmt.Sprintf("is not JSON: %v", err)}}
+		}
+		start := int(decoder.InputOffset()) - len(text)
+		documents = append(documents, document{position: at, start: start, text: text})
 	}
 }
 
 // toJSON returns the document as JSON: "null" where it has comments only.
-func (d document) toJSON() (document, error) {
+func (d document) toJSON() (document, []mistake) {
 	if json.Valid(d.text) {
 		return d, nil
 	}
 	text, err := yaml.YAMLToJSONStrict(d.text)
 	if err != nil {
-		return d, fmt.Errorf("%v: is not YAML: %s", d, strings.TrimPrefix(err.Error(), "yaml: "))
+		return d, d.notYAML(err)
 	}
-	return document{number: d.number, text: text}, nil
+	d.text = text
+	return d, nil
 }
+
+// notYAML says why the YAML parser refused the document. What it says of lines is
+// of the document's own, and for a mistake against the syntax of another line.
+func (d document) notYAML(err error) []mistake {
+	values, ok := strings.CutPrefix(err.Error(), "yaml: unmarshal errors:\n")
+	if !ok {
+		offset := d.start + syntaxOffset(d.text, func(text []byte) error { _, err := yaml.YAMLToJSONStrict(text); return err })
+		message := parserLine.ReplaceAllString(err.Error(), "")
+		return []mistake{{position: d.position, syntax: true, offset: offset, message: "is not YAML: " + message}}
+	}
+	var all []mistake
+	starts := lineStarts(d.text, yamlBreak)
+	for said := range strings.SplitSeq(values, "\n") {
+		m := mistake{position: d.position, message: strings.TrimSpace(said)}
+		if found := parserLine.FindStringSubmatch(said); found != nil {
+			line, _ := strconv.Atoi(found[1]) // one that is too large is none
+			m.syntax, m.offset = true, d.start+starts[min(max(line, 1), len(starts))-1]
+			m.message = said[len(found[0]):]
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// parserLine is how the YAML parser begins what it says.
+var parserLine = regexp.MustCompile(`^(?: *yaml: )?(?: *line (\d+): )?`)
 
 // open returns the items of a List, the document itself where it is none, and
 // nothing where it is empty. The document is JSON.
-func (d document) open() ([]document, error) {
+func (d document) open() ([]document, []mistake) {
 	if string(d.text) == "null" {
 		return nil, nil
 	}
 	var kind metav1.TypeMeta
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(d.text, &kind); err != nil {
-		return nil, fmt.Errorf("%v: is not an object with an apiVersion and a kind: %w", d, err)
+		return nil, d.wrong("is not an object with an apiVersion and a kind: %v", err)
 	}
 	if !isList(kind) {
 		return []document{d}, nil
 	}
 	var opened list
 	strict, err := kjson.UnmarshalStrict(d.text, &opened)
-	if err = errors.Join(append(strict, err)...); err != nil {
-		return nil, fmt.Errorf("%v (%s): %w", d, kind.Kind, err)
+	if wrong := strictMistakes(d.position, strict, err); len(wrong) > 0 {
+		return nil, wrong
 	}
 	items := make([]document, len(opened.Items))
 	for i, text := range opened.Items {
-		items[i] = document{number: d.number, item: i + 1, text: text}
+		items[i] = document{position: position{d.document, i + 1}, start: d.start, text: text}
 	}
 	return items, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,39 +27,84 @@ var extensions = []string{".yaml", ".yml", ".json"}
 
 // A file is what is known of one file of the directory.
 type file struct {
-	name       string
-	sum        [sha256.Size]byte // of the bytes that were read last
-	accepted   objects           // the last good state: what is served
-	next       *objects          // a newer good state that is not served yet
-	turnedDown bool              // next holds an object of another file
-	problem    string            // the last one that was logged
+	name string
+	path string
+	sum  [sha256.Size]byte // of the bytes that were read last
+	text []byte            // of the new state below, until it is accepted
+
+	good        bool    // the file has a last good state
+	accepted    objects // that state: what is served
+	acceptedSum [sha256.Size]byte
+	modified    time.Time // when the file had that state written
+
+	next         *objects // a newer state; of a file with mistakes, what is good of it
+	nextModified time.Time
+	turnedDown   bool // that state does not go together with the other files
+
+	unreadable problems // the file could not be read the last time
+	own        problems // of its bytes
+	together   problems // with other files
+	logged     string   // the problems that were logged last
+
+	unkept []byte // a text to be kept on disk
 }
 
-// load reads the file anew where its bytes have changed.
-func (f *file) load(ctx context.Context, dir string) error {
-	data, modified, err := readFile(filepath.Join(dir, f.name))
+// problems are all that is wrong with the file as it stands.
+func (f *file) problems() problems {
+	all := slices.Concat(f.unreadable, f.own, f.together)
+	slices.SortStableFunc(all, Problem.compare)
+	return all
+}
+
+// load reads the file where its bytes have changed, and reports whether they have.
+// What is wrong with the file is kept; an error says that it is gone, or that ctx has
+// ended.
+func (f *file) load(ctx context.Context) (changed bool, err error) {
+	data, modified, err := readFile(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, gone := os.Lstat(f.path); gone != nil {
+			return false, err
+		}
+		err = errors.New("is a symbolic link that leads nowhere: correct it, or delete it to withdraw its hosts")
+	}
+	f.unreadable = nil
 	if err != nil {
-		return err
+		f.unreadable = problems{{File: f.name, Message: err.Error()}}
+		return false, nil
 	}
 	sum := sha256.Sum256(data)
 	if sum == f.sum {
-		return nil
+		return false, nil
 	}
-	found, err := read(ctx, f.name, data)
+	found, mistakes := read(ctx, f.name, data)
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	accept(found.hosts, f.name, modified)
+	f.sum, f.text, f.next, f.nextModified = sum, data, &found, modified
+	f.own = newLocator(f.name, data).problems(mistakes)
+	return true, nil
+}
+
+// recall takes a state over that was good before, and holds no object that is taken.
+func (f *file) recall(ctx context.Context, text []byte, modified time.Time, taken map[key]bool) error {
+	found, mistakes := read(ctx, f.name, text)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	f.sum, f.next = sum, nil
-	if err != nil {
-		return fmt.Errorf("%s: %w", f.name, err)
+	if len(mistakes) > 0 {
+		return fmt.Errorf("the rules have changed since: %w", newLocator(f.name, text).problems(mistakes))
+	}
+	if k, twice := found.claim(taken); twice {
+		return fmt.Errorf("%s: %v is in another file by now", f.name, k)
 	}
 	accept(found.hosts, f.name, modified)
-	f.next = &found
+	f.good, f.accepted, f.acceptedSum, f.modified = true, found, sha256.Sum256(text), modified
 	return nil
 }
 
 // proposes reports whether the file has a new state to serve.
-func (f *file) proposes() bool { return f.next != nil && !f.turnedDown }
+func (f *file) proposes() bool { return f.next != nil && len(f.own) == 0 && !f.turnedDown }
 
 // state returns what the file would have served.
 func (f *file) state() *objects {
@@ -66,6 +112,26 @@ func (f *file) state() *objects {
 		return f.next
 	}
 	return &f.accepted
+}
+
+// adopt makes the new state the one that is served, and returns its text.
+func (f *file) adopt() (text []byte) {
+	f.good, f.accepted, f.acceptedSum, f.modified = true, *f.next, f.sum, f.nextModified
+	text, f.text, f.next = f.text, nil, nil
+	return text
+}
+
+// locate returns what finds the lines of one of the file's states: none of them where
+// the file has other bytes by now.
+func (f *file) locate(state *objects) *locator {
+	if state == f.next {
+		return newLocator(f.name, f.text)
+	}
+	data, _, err := readFile(f.path)
+	if err != nil || sha256.Sum256(data) != f.acceptedSum {
+		data = nil
+	}
+	return newLocator(f.name, data)
 }
 
 // accept decides on hosts that nobody else decides on. The condition's time is

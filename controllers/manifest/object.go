@@ -2,12 +2,10 @@ package manifest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	kjson "sigs.k8s.io/json"
 
@@ -34,55 +32,74 @@ func (k key) String() string { return k.kind + " " + k.name }
 type objects struct {
 	hosts    []v1alpha1.ExposedHost
 	clusters []v1alpha1.MemberCluster
+
+	hostAt, clusterAt []position // of each in its file
 }
 
-func (o *objects) add(added object) {
+func (o *objects) add(added object, at position) {
 	switch added := added.(type) {
 	case *v1alpha1.ExposedHost:
-		o.hosts = append(o.hosts, *added)
+		o.hosts, o.hostAt = append(o.hosts, *added), append(o.hostAt, at)
 	case *v1alpha1.MemberCluster:
-		o.clusters = append(o.clusters, *added)
+		o.clusters, o.clusterAt = append(o.clusters, *added), append(o.clusterAt, at)
 	}
 }
 
-// keys yields the name of each object.
-func (o *objects) keys(yield func(key) bool) {
+// keys yields the name of each object of a file, and where it is.
+func (o *objects) keys(yield func(key, position) bool) {
 	for i := range o.hosts {
-		if !yield(key{kindExposedHost, o.hosts[i].Name}) {
+		if !yield(key{kindExposedHost, o.hosts[i].Name}, o.hostAt[i]) {
 			return
 		}
 	}
 	for i := range o.clusters {
-		if !yield(key{kindMemberCluster, o.clusters[i].Name}) {
+		if !yield(key{kindMemberCluster, o.clusters[i].Name}, o.clusterAt[i]) {
 			return
 		}
 	}
 }
 
+// claim adds the objects to those that are taken, unless one of them is already.
+func (o *objects) claim(taken map[key]bool) (k key, twice bool) {
+	for k := range o.keys {
+		if taken[k] {
+			return k, true
+		}
+	}
+	for k := range o.keys {
+		taken[k] = true
+	}
+	return key{}, false
+}
+
 // A judge fills in an object's defaults and says what is wrong with it.
-type judge func(ctx context.Context, kind string, content map[string]any) error
+type judge func(ctx context.Context, kind string, content map[string]any) field.ErrorList
 
 // trust is the judge of objects that were judged before.
-func trust(context.Context, string, map[string]any) error { return nil }
+func trust(context.Context, string, map[string]any) field.ErrorList { return nil }
 
 // object reads a document, which is JSON. The key is what the document says of
-// itself, for error messages too.
-func (d document) object(ctx context.Context, judge judge) (object, key, error) {
+// itself, whatever is wrong with it.
+func (d document) object(ctx context.Context, judge judge) (object, key, []mistake) {
 	var content map[string]any
 	strict, err := kjson.UnmarshalStrict(d.text, &content)
-	if err = errors.Join(append(strict, err)...); err != nil {
-		return nil, key{}, fmt.Errorf("%v: %w", d, err)
+	if wrong := strictMistakes(d.position, strict, err); len(wrong) > 0 {
+		return nil, key{}, wrong
 	}
 	name := nameOf(content)
-	typed, err := newObject(content)
-	if err == nil {
-		err = judge(ctx, name.kind, content)
+	typed, wrong := newObject(content)
+	if wrong != nil {
+		return nil, name, []mistake{mistakeOf(d.position, wrong)}
 	}
-	if err == nil {
-		err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(content, typed, true)
+	var mistakes []mistake
+	for _, e := range judge(ctx, name.kind, content) {
+		mistakes = append(mistakes, mistakeOf(d.position, e))
 	}
-	if err != nil {
-		return nil, name, fmt.Errorf("%v (%v): %w", d, name, err)
+	if len(mistakes) > 0 {
+		return nil, name, mistakes
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(content, typed, true); err != nil {
+		return nil, name, d.wrong("%v", err)
 	}
 	return typed, name, nil
 }
@@ -96,40 +113,40 @@ func nameOf(content map[string]any) key {
 }
 
 // newObject returns an empty object of the content's kind.
-func newObject(content map[string]any) (object, error) {
-	if content["apiVersion"] == v1alpha1.GroupVersion.String() {
-		switch content["kind"] {
-		case kindExposedHost:
-			return &v1alpha1.ExposedHost{}, nil
-		case kindMemberCluster:
-			return &v1alpha1.MemberCluster{}, nil
-		}
+func newObject(content map[string]any) (object, *field.Error) {
+	var empty object
+	switch content["kind"] {
+	case kindExposedHost:
+		empty = &v1alpha1.ExposedHost{}
+	case kindMemberCluster:
+		empty = &v1alpha1.MemberCluster{}
+	default:
+		return nil, notReadHere("kind", content)
 	}
-	return nil, fmt.Errorf("apiVersion %q, kind %q is not read here: keep only %s and %s of %s in these files",
-		content["apiVersion"], content["kind"], kindExposedHost, kindMemberCluster, v1alpha1.GroupVersion)
+	if content["apiVersion"] != v1alpha1.GroupVersion.String() {
+		return nil, notReadHere("apiVersion", content)
+	}
+	return empty, nil
+}
+
+func notReadHere(name string, content map[string]any) *field.Error {
+	path := field.NewPath(name)
+	detail := fmt.Sprintf("is not read here: keep only %s and %s of %s in these files", kindExposedHost, kindMemberCluster, v1alpha1.GroupVersion)
+	if content[name] == nil {
+		return field.Required(path, detail)
+	}
+	return field.Invalid(path, content[name], detail)
 }
 
 // validate is the judge of what a person wrote.
-func validate(ctx context.Context, kind string, content map[string]any) error {
+func validate(ctx context.Context, kind string, content map[string]any) field.ErrorList {
 	compiled := exposedHostRules
 	if kind == kindMemberCluster {
 		compiled = memberClusterRules
 	}
 	rules, err := compiled()
 	if err != nil {
-		return err
+		return field.ErrorList{field.InternalError(nil, err)}
 	}
-	var errs []error
-	for _, e := range rules.apply(ctx, content) {
-		errs = append(errs, errors.New(describe(e)))
-	}
-	return utilerrors.NewAggregate(errs)
-}
-
-// describe leaves out the field where the object as a whole is wrong.
-func describe(e *field.Error) string {
-	if e.Field == "" || e.Field == "<nil>" {
-		return e.Detail
-	}
-	return e.Error()
+	return rules.apply(ctx, content)
 }

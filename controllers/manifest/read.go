@@ -2,89 +2,69 @@ package manifest
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"path/filepath"
 	"runtime"
-	"slices"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
-	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 )
 
-// maxErrors is how many of a file's mistakes are told at once.
-const maxErrors = 10
-
-// read returns the objects of a file: one error for all of its mistakes, each
-// with its place. The file's name tells JSON from YAML.
-func read(ctx context.Context, name string, data []byte) (objects, error) {
-	split := splitYAML
-	if strings.EqualFold(filepath.Ext(name), ".json") {
-		split = splitJSON
+// read returns the good objects of a file, and all of its mistakes. Where ctx ends,
+// what it returns means nothing.
+func read(ctx context.Context, name string, data []byte) (objects, []mistake) {
+	documents, mistakes := split(name, withoutMark(data))
+	if len(documents) == 0 && len(mistakes) == 0 {
+		return objects{}, []mistake{{message: "is empty: delete the file to withdraw its hosts"}}
 	}
-	documents, err := split(data)
-	if err != nil {
-		return objects{}, err
-	}
-	if len(documents) == 0 {
-		return objects{}, errors.New("is empty: delete the file to withdraw its hosts")
-	}
-	opened, err := openAll(ctx, documents)
-	if err != nil {
-		return objects{}, err
-	}
-	return decodeAll(ctx, opened, validate)
+	opened, wrong := openAll(ctx, documents)
+	mistakes = append(mistakes, wrong...)
+	found, wrong := decodeAll(ctx, opened, validate)
+	return found, append(mistakes, wrong...)
 }
 
-// openAll returns the single objects of all documents.
-func openAll(ctx context.Context, documents []document) ([]document, error) {
+// openAll returns the single objects of all documents that can be opened.
+func openAll(ctx context.Context, documents []document) (all []document, mistakes []mistake) {
 	type result struct {
 		opened []document
-		err    error
+		wrong  []mistake
 	}
 	results := inParallel(ctx, documents, func(d document) (r result) {
-		if d, r.err = d.toJSON(); r.err == nil {
-			r.opened, r.err = d.open()
+		if d, r.wrong = d.toJSON(); len(r.wrong) == 0 {
+			r.opened, r.wrong = d.open()
 		}
 		return r
 	})
-	var all []document
-	var errs []error
 	for _, r := range results {
 		all = append(all, r.opened...)
-		errs = append(errs, r.err)
+		mistakes = append(mistakes, r.wrong...)
 	}
-	return all, firstOf(ctx, errs)
+	return all, mistakes
 }
 
 // decodeAll reads all objects. The same one twice is a mistake.
-func decodeAll(ctx context.Context, documents []document, judge judge) (objects, error) {
+func decodeAll(ctx context.Context, documents []document, judge judge) (all objects, mistakes []mistake) {
 	type result struct {
 		object object
 		key    key
-		err    error
+		wrong  []mistake
 	}
 	results := inParallel(ctx, documents, func(d document) (r result) {
-		r.object, r.key, r.err = d.object(ctx, judge)
+		r.object, r.key, r.wrong = d.object(ctx, judge)
 		return r
 	})
-	var all objects
-	var errs []error
-	first := make(map[key]document, len(documents)) // key → where it was read first
+	first := make(map[key]position, len(documents)) // key → where it was read first
 	for i, r := range results {
+		at := documents[i].position
 		earlier, twice := first[r.key]
 		switch {
-		case r.err != nil:
-			errs = append(errs, r.err)
+		case len(r.wrong) > 0:
+			mistakes = append(mistakes, r.wrong...)
 		case twice:
-			errs = append(errs, fmt.Errorf("%v (%v): is in %v too: remove one of them", documents[i], r.key, earlier))
+			mistakes = append(mistakes, inTwoPlaces(at, r.key, place{position: earlier}))
 		default:
-			first[r.key] = documents[i]
-			all.add(r.object)
+			first[r.key] = at
+			all.add(r.object, at)
 		}
 	}
-	return all, firstOf(ctx, errs)
+	return all, mistakes
 }
 
 // inParallel returns what f makes of each element, in their order, with all
@@ -105,16 +85,4 @@ func inParallel[In, Out any](ctx context.Context, in []In, f func(In) Out) []Out
 	}
 	_ = group.Wait() // no function fails
 	return out
-}
-
-// firstOf joins the first errors, and counts the others. An ended context comes first.
-func firstOf(ctx context.Context, errs []error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
-	if more := len(errs) - maxErrors; more > 0 {
-		errs = append(errs[:maxErrors], fmt.Errorf("and %d more mistakes", more))
-	}
-	return utilerrors.NewAggregate(errs)
 }

@@ -38,6 +38,16 @@ func names(o objects) []string {
 	return all
 }
 
+// readText reads a file, and returns what is wrong with it as a person is told.
+func readText(t testing.TB, name, text string) (objects, error) {
+	t.Helper()
+	found, mistakes := read(t.Context(), name, []byte(text))
+	if len(mistakes) > 0 {
+		return found, newLocator(name, []byte(text)).problems(mistakes)
+	}
+	return found, nil
+}
+
 func TestReadGoodFiles(t *testing.T) {
 	asJSON := `{"apiVersion":"usher.techn.is/v1alpha1","kind":"ExposedHost","metadata":{"name":"a.techn.is"},"spec":{"host":"a.techn.is"}}`
 	a, b := "ExposedHost a.techn.is", "ExposedHost b.techn.is"
@@ -64,7 +74,7 @@ func TestReadGoodFiles(t *testing.T) {
 		"an empty List":                      {"x.yaml", "apiVersion: v1\nkind: List\nitems: []\n", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := read(t.Context(), test.file, []byte(test.text))
+			got, err := readText(t, test.file, test.text)
 			if err != nil || !slices.Equal(names(got), test.want) {
 				t.Errorf("read %v, %v; want %v", names(got), err, test.want)
 			}
@@ -80,19 +90,19 @@ func TestReadNamesWhatIsWrong(t *testing.T) {
 		want       []string // in the error
 	}{
 		"nothing":                     {"x.yaml", "\n", []string{"is empty", "delete the file"}},
-		"another kind":                {"x.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n", []string{"document 1 (Secret a)", "not read here"}},
-		"another version":             {"x.yaml", replace("v1alpha1", "v1"), []string{"usher.techn.is/v1"}},
-		"no kind":                     {"x.yaml", "host: a.techn.is\n", []string{"document 1", "not read here"}},
-		"not an object":               {"x.yaml", "just a line\n", []string{"document 1", "not an object"}},
-		"not YAML":                    {"x.yaml", good + "---\n{\n", []string{"document 2", "is not YAML", "line 2"}},
-		"not JSON":                    {"x.json", `{"apiVersion":`, []string{"document 1", "is not JSON"}},
+		"another kind":                {"x.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n", []string{"x.yaml:2: kind: Invalid value: \"Secret\"", "not read here"}},
+		"another version":             {"x.yaml", replace("v1alpha1", "v1"), []string{"x.yaml:1: apiVersion: ", "usher.techn.is/v1"}},
+		"no kind":                     {"x.yaml", "\n\nhost: a.techn.is\n", []string{"x.yaml:3: kind: Required value", "not read here"}},
+		"not an object":               {"x.yaml", "just a line\n", []string{"x.yaml:1: ", "not an object"}},
+		"not YAML":                    {"x.yaml", good + "---\n{\n", []string{"x.yaml:9: is not YAML"}},
+		"not JSON":                    {"x.json", `{"apiVersion":`, []string{"x.json:1: is not JSON"}},
 		"not text":                    {"x.yaml", "\xff\xfea\x00", []string{"UTF-8"}},
-		"an unknown field":            {"x.yaml", replace("backends", "backend"), []string{"ExposedHost a.techn.is", "spec.backend: ", "unknown field"}},
-		"an unknown field of a list":  {"x.yaml", "apiVersion: v1\nkind: List\nitem: []\n", []string{"document 1 (List)", `"item"`}},
+		"an unknown field":            {"x.yaml", replace("backends", "backend"), []string{"x.yaml:7: spec.backend: ", "unknown field"}},
+		"an unknown field of a list":  {"x.yaml", "apiVersion: v1\nkind: List\nitem: []\n", []string{"x.yaml:3: item: unknown field"}},
 		"an unknown metadata field":   {"x.yaml", replace("metadata:", "metadata:\n  label: {}"), []string{"metadata.label"}},
-		"a field twice":               {"x.yaml", good + "  backends: []\n", []string{"document 1", `"backends" already set`}},
-		"a field twice, in JSON":      {"x.json", `{"kind":"ExposedHost","kind":"ExposedHost"}`, []string{"document 1", `duplicate field "kind"`}},
-		"an object twice":             {"x.yaml", good + "---\n" + good, []string{"document 2 (ExposedHost a.techn.is)", "is in document 1 too"}},
+		"a field twice":               {"x.yaml", good + "  backends: []\n", []string{"x.yaml:8: ", `"backends" already set`}},
+		"a field twice, in JSON":      {"x.json", `{"kind":"ExposedHost","kind":"ExposedHost"}`, []string{"x.json:1: kind: ", `duplicate field "kind"`}},
+		"an object twice":             {"x.yaml", good + "---\n" + good, []string{"x.yaml:12: metadata.name: ExposedHost a.techn.is is in x.yaml:4 too"}},
 		"no name":                     {"x.yaml", replace("name: a.techn.is", "name: ''"), []string{"metadata.name: Required"}},
 		"a namespace":                 {"x.yaml", replace("metadata:", "metadata:\n  namespace: default"), []string{"metadata.namespace: Forbidden"}},
 		"a name that is not the host": {"x.yaml", replace("name: a.techn.is", "name: b.techn.is"), []string{"metadata.name must be spec.host"}},
@@ -103,12 +113,12 @@ func TestReadNamesWhatIsWrong(t *testing.T) {
 		"a port that is none":         {"x.yaml", replace("{cluster: hades}", "{address: 10.0.0.1, httpsPort: 65536}"), []string{"spec.backends[0].httpsPort", "65535"}},
 		"both a cluster and address":  {"x.yaml", replace("cluster: hades", "cluster: hades, address: 10.0.0.1"), []string{"spec.backends[0]", "exactly one of"}},
 		"a CIDR that is none":         {"x.yaml", good + "  allowFrom: [10.0.0.1]\n", []string{"spec.allowFrom[0]", "not a CIDR"}},
-		"a CIDR twice":                {"x.yaml", good + "  allowFrom: [10.0.0.0/8, 10.0.0.0/8]\n", []string{"spec.allowFrom[1]: Duplicate"}},
-		"an item of a list":           {"x.yaml", "apiVersion: v1\nkind: List\nitems:\n- {kind: Pod}\n- " + strings.ReplaceAll(good, "\n", "\n  "), []string{"document 1, item 1 (Pod )", "not read here"}},
-		"more mistakes than a screen": {"x.yaml", strings.Repeat("kind: Pod\n---\n", 25), []string{"document 10", "and 15 more"}},
+		"an ingress address twice":    {"x.yaml", strings.Replace(hades, "192.168.1.10", "10.0.0.1, 10.0.0.1", 1), []string{"spec.ingress.addresses[1]: Duplicate"}},
+		"an item of a list":           {"x.yaml", "apiVersion: v1\nkind: List\nitems:\n- {kind: Pod}\n- " + strings.ReplaceAll(good, "\n", "\n  "), []string{"x.yaml:4: kind: ", "not read here"}},
+		"more mistakes than a screen": {"x.yaml", strings.Repeat("kind: Pod\n---\n", 25), []string{"x.yaml:19: ", "and 15 more"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := read(t.Context(), test.file, []byte(test.text))
+			_, err := readText(t, test.file, test.text)
 			if err == nil {
 				t.Fatal("it was read")
 			}
@@ -122,7 +132,7 @@ func TestReadNamesWhatIsWrong(t *testing.T) {
 }
 
 func TestReadFillsInDefaults(t *testing.T) {
-	got, err := read(t.Context(), "x.yaml", []byte(hades+"---\n"+exposedHost("a.techn.is")))
+	got, err := readText(t, "x.yaml", hades+"---\n"+exposedHost("a.techn.is"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,12 +156,12 @@ func FuzzRead(f *testing.F) {
 		if isJSON {
 			name = "x.json"
 		}
-		first, err := read(t.Context(), name, []byte(text))
+		first, err := readText(t, name, text)
 		if err != nil {
 			return
 		}
 		data := asList(t, first)
-		again, err := read(t.Context(), "x.json", data)
+		again, err := readText(t, "x.json", string(data))
 		if err != nil || !bytes.Equal(asList(t, again), data) {
 			t.Errorf("read %+v, %v from\n%s", again, err, data)
 		}
@@ -192,7 +202,7 @@ func BenchmarkRead(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				if got, err := read(b.Context(), name, []byte(text)); err != nil || len(got.hosts) != 100_000 {
+				if got, err := readText(b, name, text); err != nil || len(got.hosts) != 100_000 {
 					b.Fatal(len(got.hosts), err)
 				}
 			}

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,13 +56,25 @@ func syncDirectory(dir string) error {
 	return opened.Sync()
 }
 
-// tryReplacing finds out whether a file could be replaced, and removes what
-// killed writes left behind.
-func tryReplacing(path string) error {
-	if _, err := writeTemp(path, func(*os.File) error { return nil }); err != nil {
-		return err
+// prepareState makes the folder of a file that is to be replaced, finds out whether it
+// could be, and removes what killed writes left behind: all that begins with the prefix.
+func prepareState(path, prefix string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil { //nolint:gosec // the operator names the directory
+		return fmt.Errorf("make the state directory: %w", err)
 	}
-	left, err := siblings(path, tempPrefix(path))
+	_, err := writeTemp(path, func(*os.File) error { return nil })
+	if err == nil {
+		err = removeSiblings(path, prefix)
+	}
+	if err != nil {
+		return fmt.Errorf("the state directory must be writable for user %d: %w", os.Getuid(), err)
+	}
+	return nil
+}
+
+// removeSiblings removes the files beside path whose names begin so.
+func removeSiblings(path, prefix string) error {
+	left, err := siblings(path, prefix)
 	for _, name := range left {
 		err = errors.Join(err, os.Remove(name)) //nolint:gosec // a name that was listed in the operator's own directory
 	}

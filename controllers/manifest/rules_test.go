@@ -71,7 +71,7 @@ func TestRulesAreThoseOfTheAPIServer(t *testing.T) {
 				t.Fatal(err)
 			}
 			theirErr := api.Create(t.Context(), theirs, client.DryRunAll, client.FieldValidation("Strict"))
-			ours, ourErr := read(t.Context(), "x.yaml", []byte(text))
+			ours, ourErr := readText(t, "x.yaml", text)
 			if (theirErr == nil) != (ourErr == nil) {
 				t.Fatalf("the API server says %v; the file reader says %v", theirErr, ourErr)
 			}

@@ -49,12 +49,9 @@ type Source func(context.Context) ([]v1alpha1.ExposedHost, []v1alpha1.MemberClus
 // NewSnapshot returns the snapshot in a state directory, which it makes where
 // there is none. A directory that cannot be written to is an error.
 func NewSnapshot(dir string, log logr.Logger) (*Snapshot, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:gosec // the operator names the directory
-		return nil, fmt.Errorf("make the state directory: %w", err)
-	}
 	path := filepath.Join(dir, snapshotName)
-	if err := tryReplacing(path); err != nil {
-		return nil, fmt.Errorf("the state directory must be writable for user %d: %w", os.Getuid(), err)
+	if err := prepareState(path, tempPrefix(path)); err != nil {
+		return nil, err
 	}
 	return &Snapshot{path: path, log: log, interval: interval, retry: retry, wake: make(chan struct{}, 1)}, nil
 }

@@ -152,12 +152,12 @@ func decodeSnapshot(data []byte) (objects, [sha256.Size]byte, error) {
 	if err := checkSeal(file.Metadata.Annotations, sum); err != nil {
 		return objects{}, sum, err
 	}
-	items, err := document{number: 1, text: data}.open()
-	if err != nil {
-		return objects{}, sum, err
+	items, mistakes := document{position: position{document: 1}, text: data}.open()
+	found, wrong := decodeAll(context.Background(), items, trust)
+	if mistakes = append(mistakes, wrong...); len(mistakes) > 0 {
+		return objects{}, sum, newLocator(snapshotName, data).problems(mistakes)
 	}
-	found, err := decodeAll(context.Background(), items, trust)
-	return found, sum, err
+	return found, sum, nil
 }
 
 // checkSeal checks a snapshot's version, and its items' checksum.

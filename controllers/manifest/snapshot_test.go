@@ -122,7 +122,7 @@ func TestASnapshotServesTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	asManifest, err := read(t.Context(), snapshotName, data)
+	asManifest, err := readText(t, snapshotName, string(data))
 	if err != nil {
 		t.Fatalf("as a manifest: %v", err)
 	}

@@ -17,41 +17,63 @@ const (
 	absent = time.Second            // and this often while it cannot be
 )
 
-// WatchDir reads the *.yaml, *.yml and *.json files of a directory, not of those
-// below it, until ctx ends, which is no error. It calls onChange with all their
-// objects once at the start and after each change of what is served; it keeps
-// the objects, which onChange must not edit. The slices are onChange's own.
+// A Watcher follows a directory of manifests: its *.yaml, *.yml and *.json files, not
+// those of the directories below it. It is a prometheus.Collector of how many files
+// are refused.
 //
-// A file that is broken, or holds an object that another file holds, is named in
-// the log; its last good state is served on, and the other files are. A deleted
-// file's objects go; a deleted directory's do not, until it is back. A directory
-// that cannot be read at the start is an error.
-func WatchDir(ctx context.Context, dir string, log logr.Logger, onChange func([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster)) error {
+// A file that is broken, that holds an object of another file, or a host whose backend
+// names a cluster that no file has, is refused as a whole. The log names it; its last
+// good state is served on, and the other files are. A file that was never good serves
+// nothing. A deleted file's objects go; a deleted directory's do not, until it is back.
+type Watcher struct {
+	directory
+	events   *fsnotify.Watcher
+	onChange func([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster)
+	lost     bool // the directory could not be read the last time
+
+	health health
+}
+
+// NewWatcher returns a watcher of a directory. With a state directory, which it makes
+// where there is none, it keeps the last good text of each file on disk, so that they
+// outlive a restart; one that cannot be written to is an error.
+func NewWatcher(dir, stateDir string, log logr.Logger) (*Watcher, error) {
+	w := &Watcher{directory: directory{path: dir, log: log}}
+	if stateDir == "" {
+		return w, nil
+	}
+	var err error
+	w.kept, err = newLastGood(stateDir, log)
+	return w, err
+}
+
+// Run follows the directory until ctx ends, which is no error. It calls onChange with
+// all objects once at the start and after each change of what is served; it keeps
+// the objects, which onChange must not edit. The slices are onChange's own. A directory
+// that cannot be read at the start is an error. Run is called once.
+func (w *Watcher) Run(ctx context.Context, onChange func([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster)) error {
 	events, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watch the manifests: %w", err)
 	}
 	defer events.Close()
-	w := &watcher{directory: directory{path: dir, log: log}, events: events, onChange: onChange}
+	w.events, w.onChange = events, onChange
 	if _, err := w.rescan(ctx); err != nil {
 		return fmt.Errorf("read the manifests: %w", err)
 	}
 	w.tell()
-	w.run(ctx)
+	w.keep()
+	w.follow(ctx)
 	return nil
 }
 
-// A watcher follows a directory.
-type watcher struct {
-	directory
-	events   *fsnotify.Watcher
-	onChange func([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster)
-	lost     bool // the directory could not be read the last time
-}
+// Ready returns an error while a file has been refused since the start and no good
+// state of it is known. It is called from any goroutine, after the first onChange.
+func (w *Watcher) Ready() error { return w.health.ready() }
 
-// run rescans the directory when it has been quiet after an event, and from time
+// follow rescans the directory when it has been quiet after an event, and from time
 // to time, whether it is quiet or not.
-func (w *watcher) run(ctx context.Context) {
+func (w *Watcher) follow(ctx context.Context) {
 	settled, next := time.NewTimer(quiet), time.NewTimer(reread)
 	defer settled.Stop()
 	defer next.Stop()
@@ -73,7 +95,7 @@ func (w *watcher) run(ctx context.Context) {
 }
 
 // refresh rescans, tells of a change, and returns when to look again.
-func (w *watcher) refresh(ctx context.Context) time.Duration {
+func (w *Watcher) refresh(ctx context.Context) time.Duration {
 	changed, err := w.rescan(ctx)
 	switch {
 	case ctx.Err() != nil:
@@ -89,21 +111,26 @@ func (w *watcher) refresh(ctx context.Context) time.Duration {
 	if changed {
 		w.tell()
 	}
+	w.keep()
 	return reread
 }
 
 // rescan watches the directory that the path leads to now, which may be another
 // one than before, and then scans it, so that no change goes unseen.
-func (w *watcher) rescan(ctx context.Context) (changed bool, err error) {
+func (w *Watcher) rescan(ctx context.Context) (changed bool, err error) {
 	_ = w.events.Remove(w.path) // fails where the directory went, and its watch with it
 	if err := w.events.Add(w.path); err != nil {
 		return false, fmt.Errorf("watch %s: %w", w.path, err)
 	}
-	return w.scan(ctx)
+	if changed, err = w.scan(ctx); err == nil {
+		w.tellProblems()
+		w.health.note(w.refused())
+	}
+	return changed, err
 }
 
 // tell hands over all that is served.
-func (w *watcher) tell() {
+func (w *Watcher) tell() {
 	all := w.objects()
 	w.log.Info("Read the manifests", "directory", w.path, "files", len(w.files), "hosts", len(all.hosts), "clusters", len(all.clusters))
 	w.onChange(all.hosts, all.clusters)

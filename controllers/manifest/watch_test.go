@@ -66,8 +66,9 @@ type watched struct {
 	*testing.T
 	journal
 
-	dir  string
-	done chan error
+	dir     string
+	watcher *manifest.Watcher
+	done    chan error
 
 	servedMu sync.Mutex
 	served   []string // accepted hosts
@@ -78,16 +79,26 @@ type watched struct {
 func watch(t *testing.T, dir string) *watched {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
-	w := &watched{T: t, dir: dir, done: make(chan error, 1)}
-	go func() { w.done <- manifest.WatchDir(ctx, dir, w.logger(), w.changed) }()
+	w := &watched{T: t, dir: dir}
+	w.start(ctx, "")
 	t.Cleanup(func() {
 		stop()
 		if err := <-w.done; err != nil {
-			t.Errorf("WatchDir: %v", err)
+			t.Errorf("Run: %v", err)
 		}
 	})
-	w.await(func() bool { return w.changes > 0 }, "the first reading")
 	return w
+}
+
+// start follows the directory until ctx ends, and waits for the first reading.
+func (w *watched) start(ctx context.Context, state string) {
+	w.Helper()
+	var err error
+	w.watcher, err = manifest.NewWatcher(w.dir, state, w.logger())
+	must(w.T, err)
+	w.done = make(chan error, 1)
+	go func() { w.done <- w.watcher.Run(ctx, w.changed) }()
+	w.await(func() bool { return w.changes > 0 }, "the first reading")
 }
 
 func (w *watched) changed(hosts []v1alpha1.ExposedHost, _ []v1alpha1.MemberCluster) {
@@ -219,7 +230,7 @@ func TestABrokenFileKeepsItsLastGoodState(t *testing.T) {
 	w.awaitServed("a.techn.is", "b.techn.is")
 
 	write(t, dir, "b.yaml", file("b.techn.is", "NEW.techn.is"))
-	w.awaitLog("Refused", "b.yaml: document 2", "spec.host")
+	w.awaitLog("Refused", "b.yaml:9: spec.host: ")
 	write(t, dir, "a.yaml", file("a2.techn.is"))
 	w.awaitServed("a2.techn.is", "b.techn.is")
 
@@ -227,7 +238,7 @@ func TestABrokenFileKeepsItsLastGoodState(t *testing.T) {
 	w.awaitLog("Refused", "b.yaml: is empty")
 	write(t, dir, "b.yaml", file("b.techn.is", "new.techn.is"))
 	w.awaitServed("a2.techn.is", "b.techn.is", "new.techn.is")
-	if n := w.count("Refused", "document 2"); n != 1 {
+	if n := w.count("Refused", "b.yaml:9"); n != 1 {
 		t.Errorf("the broken file was logged %d times", n)
 	}
 }
@@ -239,7 +250,7 @@ func TestABrokenFileAtTheStartHarmsNoOther(t *testing.T) {
 	must(t, os.Symlink("nowhere", filepath.Join(dir, "c.yaml")))
 	w := watch(t, dir)
 	w.awaitServed("b.techn.is")
-	w.awaitLog("Refused", "a.yaml: document 1")
+	w.awaitLog("Refused", "a.yaml:1: is not YAML")
 
 	must(t, os.Remove(filepath.Join(dir, "a.yaml")))
 	write(t, dir, "a.yaml", file("a.techn.is"))
@@ -252,13 +263,13 @@ func TestAnObjectInTwoFiles(t *testing.T) {
 	write(t, dir, "b.yaml", file("b.techn.is", "both.techn.is"))
 	w := watch(t, dir)
 	w.awaitServed("a.techn.is", "both.techn.is")
-	w.awaitLog("Refused", "b.yaml: ExposedHost both.techn.is is in a.yaml too")
+	w.awaitLog("Refused", "b.yaml:8: metadata.name: ExposedHost both.techn.is is in a.yaml:8 too")
 
 	write(t, dir, "a.yaml", file("a.techn.is"))
 	w.awaitServed("a.techn.is", "b.techn.is", "both.techn.is")
 
 	write(t, dir, "a.yaml", file("a2.techn.is", "both.techn.is"))
-	w.awaitLog("Refused", "a.yaml: ExposedHost both.techn.is is in b.yaml too")
+	w.awaitLog("Refused", "a.yaml:8: metadata.name: ExposedHost both.techn.is is in b.yaml:8 too")
 	must(t, os.Remove(filepath.Join(dir, "b.yaml")))
 	w.awaitServed("a2.techn.is", "both.techn.is")
 }
@@ -307,7 +318,9 @@ func TestADirectoryThatCannotBeReadAtTheStart(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "file", "")
 	for _, name := range []string{"missing", "file"} {
-		err := manifest.WatchDir(t.Context(), filepath.Join(dir, name), logr.Discard(), nil)
+		watcher, err := manifest.NewWatcher(filepath.Join(dir, name), "", logr.Discard())
+		must(t, err)
+		err = watcher.Run(t.Context(), nil)
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: the error is %v", name, err)
 		}

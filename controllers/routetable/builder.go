@@ -64,9 +64,9 @@ func read(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster)
 	if !meta.IsStatusConditionTrue(eh.Status.Conditions, v1alpha1.ConditionAccepted) {
 		return routing.Route{}, false, nil
 	}
-	route, err = routeOf(eh, clusters)
-	if err != nil {
-		return routing.Route{}, false, fmt.Errorf("ExposedHost %s: %w", eh.Name, err)
+	route, wrong := routeOf(eh, clusters)
+	if wrong != nil {
+		return routing.Route{}, false, fmt.Errorf("ExposedHost %s: %w", eh.Name, wrong)
 	}
 	return route, len(route.Backends) > 0, nil
 }

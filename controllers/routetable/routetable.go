@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"strconv"
 
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/proxy/routing"
 )
@@ -20,19 +22,22 @@ const (
 	defaultHTTPPort  = 80
 )
 
-func routeOf(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (routing.Route, error) {
+var specPath = field.NewPath("spec")
+
+// routeOf returns an object's route, or the first field that it cannot be made of.
+func routeOf(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (routing.Route, *field.Error) {
 	host, err := routing.ParseHost(eh.Spec.Host)
 	if err != nil {
-		return routing.Route{}, fmt.Errorf("spec.host: %w", err)
+		return routing.Route{}, field.Invalid(specPath.Child("host"), eh.Spec.Host, err.Error())
 	}
 	route := routing.Route{Host: host, Backends: Backends(eh.Spec.Backends, clusters)}
 	if route.PlainHTTP, err = plainHTTP(eh.Spec.PlainHTTP); err != nil {
-		return routing.Route{}, fmt.Errorf("spec.plainHTTP: %w", err)
+		return routing.Route{}, field.Invalid(specPath.Child("plainHTTP"), eh.Spec.PlainHTTP, err.Error())
 	}
 	for i, cidr := range eh.Spec.AllowFrom {
 		prefix, err := netip.ParsePrefix(cidr)
 		if err != nil {
-			return routing.Route{}, fmt.Errorf("spec.allowFrom[%d]: %w", i, err)
+			return routing.Route{}, field.Invalid(specPath.Child("allowFrom").Index(i), cidr, err.Error())
 		}
 		route.AllowFrom = append(route.AllowFrom, prefix.Masked())
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/jovalle/usher/controllers"
+	"github.com/jovalle/usher/controllers/manifest"
 	"github.com/jovalle/usher/hack/testbed/servers"
 	"github.com/jovalle/usher/proxy"
 	"github.com/jovalle/usher/proxy/routing"
@@ -59,6 +60,7 @@ func metricNames(t *testing.T) []string {
 		defer close(described)
 		server.Collector().Describe(described)
 		controllers.NewCollector(nil).Describe(described)
+		new(manifest.Watcher).Describe(described)
 	}()
 	var text strings.Builder
 	for desc := range described {

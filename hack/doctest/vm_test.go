@@ -49,11 +49,14 @@ func TestPlainVMServesItsFiles(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "hosts.yaml"), []byte(block(t, "`/etc/usher/hosts.yaml`")), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if out, err := exec.CommandContext(t.Context(), usher, "check", dir).CombinedOutput(); err != nil {
+		t.Errorf("usher check: %v\n%s", err, out)
+	}
 	command := regexp.MustCompile(`(?m)^ExecStart=/usr/local/bin/usher (.*)$`).FindStringSubmatch(block(t, "`/etc/systemd/system/usher.service`"))
 	if command == nil {
 		t.Fatal("the unit has no ExecStart")
 	}
-	args := strings.NewReplacer("/etc/usher", dir, "127.0.0.1:8080", "127.0.0.1:0").Replace(command[1])
+	args := strings.NewReplacer("/etc/usher", dir, "/var/lib/usher", t.TempDir(), "127.0.0.1:8080", "127.0.0.1:0").Replace(command[1])
 	cmd := exec.CommandContext(t.Context(), usher, append(strings.Fields(args), "--https-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0")...)
 	log, err := cmd.StderrPipe()
 	if err != nil {

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jovalle/usher/controllers/manifest"
+)
+
+func checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check DIR",
+		Short: "Say what is wrong with a directory of manifests, before usher run --manifests reads it",
+		Long: `Check reads the files of DIR as usher run --manifests does, by the same rules, and
+prints each problem as FILE:LINE: FIELD: MESSAGE. It exits with 1 where there are any.`,
+		Args: oneDirectory,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			report, err := manifest.Check(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			for _, problem := range report.Problems {
+				problem.File = filepath.Join(args[0], problem.File)
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), problem); err != nil {
+					return err
+				}
+			}
+			if n := len(report.Problems); n > 0 {
+				return fmt.Errorf("%s in %d of %s of %s", counted(n, "problem"), report.Refused, counted(report.Files, "file"), args[0])
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s good: %s, %s, %s\n", args[0], counted(report.Files, "file"),
+				counted(report.Clusters, "MemberCluster"), counted(report.Hosts, "ExposedHost"), counted(report.Routes, "host")+" served")
+			return err
+		},
+	}
+}
+
+// oneDirectory refuses any other number of arguments, as a wrong command line.
+func oneDirectory(_ *cobra.Command, args []string) error {
+	switch len(args) {
+	case 0:
+		return &usageError{errors.New("DIR is missing: name the directory that --manifests is to read")}
+	case 1:
+		return nil
+	}
+	return &usageError{fmt.Errorf("unexpected argument %q", args[1])}
+}
+
+// counted writes a number of things.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// envManifests has the tests' program be usher, with these arguments, one a line.
+const envManifests = "USHER_TEST_MANIFESTS_ARGS"
+
+// TestUsherItself is usher where a test starts it as a process.
+func TestUsherItself(t *testing.T) {
+	args := os.Getenv(envManifests)
+	if args == "" {
+		t.Skip("it is a process that other tests start")
+	}
+	os.Args = append([]string{"usher"}, strings.Split(args, "\n")...)
+	main()
+	os.Exit(0)
+}
+
+// itself is the command of usher as a process of its own.
+func itself(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestUsherItself$")
+	cmd.Env = append(os.Environ(), envManifests+"="+strings.Join(args, "\n"))
+	return cmd
+}
+
+// fromFiles is usher that serves a directory.
+type fromFiles struct {
+	cmd   *exec.Cmd
+	Admin []string
+}
+
+// serveManifests starts usher and waits until it has started.
+func serveManifests(t *testing.T, args ...string) *fromFiles {
+	t.Helper()
+	u := &fromFiles{cmd: itself(t, append([]string{"run", "--controllers=false",
+		"--https-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"}, args...)...)}
+	log, err := u.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := u.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(u.kill)
+	var said bytes.Buffer
+	for lines := bufio.NewScanner(io.TeeReader(log, &said)); lines.Scan(); {
+		if strings.Contains(lines.Text(), `"msg":"Started"`) {
+			if err := json.Unmarshal(lines.Bytes(), u); err != nil {
+				t.Fatal(err)
+			}
+			go func() { _, _ = io.Copy(io.Discard, log) }()
+			return u
+		}
+	}
+	t.Fatalf("usher ended: %s", said.String())
+	return nil
+}
+
+// kill leaves usher no time to do anything.
+func (u *fromFiles) kill() {
+	_ = u.cmd.Process.Kill()
+	_ = u.cmd.Wait()
+}
+
+// asks polls a page of the admin listener until it has all of the parts.
+func (u *fromFiles) asks(t *testing.T, page string, parts ...string) {
+	t.Helper()
+	client := http.Client{Timeout: 10 * time.Second}
+	var body string
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		response, err := client.Get("http://" + u.Admin[0] + page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		body = fmt.Sprintf("%d %s", response.StatusCode, data)
+		if !missesAny(body, parts) {
+			return
+		}
+	}
+	t.Fatalf("%s answers\n%s\nwithout one of %q", page, body, parts)
+}
+
+func missesAny(text string, parts []string) bool {
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			return true
+		}
+	}
+	return false
+}
+
+// putManifest writes a file of a directory.
+func putManifest(t *testing.T, dir, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const (
+	hadesText = "apiVersion: usher.techn.is/v1alpha1\nkind: MemberCluster\nmetadata: {name: hades}\nspec:\n  ingress: {addresses: [192.0.2.10]}\n"
+	hostText  = "apiVersion: usher.techn.is/v1alpha1\nkind: ExposedHost\nmetadata: {name: a.techn.is}\nspec:\n  host: a.techn.is\n  backends: [{cluster: hades}]\n"
+	wrongText = "apiVersion: usher.techn.is/v1alpha1\nkind: ExposedHost\nmetadata: {name: b.techn.is}\nspec:\n  host: b.techn.is\n  backend: [{cluster: hades}]\n"
+)
+
+func TestABrokenManifestIsNotReadyAndHarmsNoOther(t *testing.T) {
+	dir := t.TempDir()
+	putManifest(t, dir, "a.yaml", hadesText+"---\n"+hostText)
+	putManifest(t, dir, "b.yaml", hostText+"---\n"+wrongText)
+	u := serveManifests(t, "--manifests", dir)
+	u.asks(t, "/readyz", "503 ", "b.yaml:13: spec.backend: Forbidden: unknown field")
+	u.asks(t, "/metrics", "\nusher_routes 1\n", "usher_manifest_files_refused{serves=\"nothing\"} 1\n")
+
+	putManifest(t, dir, "b.yaml", strings.NewReplacer("backend:", "backends:").Replace(wrongText))
+	u.asks(t, "/readyz", "200 ok")
+	u.asks(t, "/metrics", "\nusher_routes 2\n", "usher_manifest_files_refused{serves=\"nothing\"} 0\n")
+}
+
+// Neither a kill nor a restart loses the last good state of a file that is broken by then.
+func TestTheLastGoodStateOfAManifestOutlivesAKill(t *testing.T) {
+	dir, state := t.TempDir(), filepath.Join(t.TempDir(), "state")
+	putManifest(t, dir, "a.yaml", hadesText+"---\n"+hostText)
+	flags := []string{"--manifests", dir, "--state-dir", state}
+	u := serveManifests(t, flags...)
+	u.asks(t, "/readyz", "200 ok")
+	awaitKeptFile(t, filepath.Join(state, "manifests", "a.yaml.last-good"))
+	u.kill()
+
+	putManifest(t, dir, "a.yaml", hadesText+"---\n"+wrongText)
+	for range 2 {
+		u = serveManifests(t, flags...)
+		u.asks(t, "/readyz", "200 ok")
+		u.asks(t, "/metrics", "\nusher_routes 1\n", "usher_manifest_files_refused{serves=\"last_good\"} 1\n")
+		u.kill()
+	}
+	if err := os.Remove(filepath.Join(dir, "a.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	serveManifests(t, flags...).asks(t, "/metrics", "\nusher_routes 0\n")
+}
+
+func awaitKeptFile(t *testing.T, path string) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+	}
+	t.Fatalf("%s is not there", path)
+}
+
+// runCheck runs the command as a process.
+func runCheck(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, complaint bytes.Buffer
+	cmd := itself(t, append([]string{"check"}, args...)...)
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	err := cmd.Run()
+	if exit, failed := errors.AsType[*exec.ExitError](err); failed {
+		return exit.ExitCode(), out.String(), complaint.String()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return 0, out.String(), complaint.String()
+}
+
+func TestCheckSaysWhatIsWrongWhere(t *testing.T) {
+	dir := t.TempDir()
+	putManifest(t, dir, "a.yaml", hadesText+"---\n"+hostText)
+	putManifest(t, dir, "c.json", "{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": []}")
+	if code, out, err := runCheck(t, dir); code != 0 || out != dir+": 2 files good: 1 MemberCluster, 1 ExposedHost, 1 host served\n" || err != "" {
+		t.Errorf("of good files: %d %q %q", code, out, err)
+	}
+
+	putManifest(t, dir, "b.yaml", strings.ReplaceAll(wrongText, "\n", "\r\n")+"---\r\n"+strings.Replace(hostText, "hades", "styx", 1))
+	putManifest(t, dir, "d.yaml", strings.ReplaceAll(hostText, "a.techn.is", "d.techn.is")+"---\n"+strings.ReplaceAll(strings.Replace(hostText, "hades", "styx", 1), "a.techn.is", "e.techn.is"))
+	code, out, err := runCheck(t, dir)
+	want := []string{
+		"b.yaml:6: spec.backend: Forbidden: unknown field",
+		"b.yaml:10: metadata.name: ExposedHost a.techn.is is in a.yaml:9 too",
+		"b.yaml:13: spec.backends[0].cluster: Invalid value: \"styx\": there is no MemberCluster styx",
+		"d.yaml:13: spec.backends[0].cluster: Invalid value: \"styx\"",
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if code != 1 || len(lines) != len(want) || err != fmt.Sprintf("usher: 4 problems in 2 of 4 files of %s\n", dir) {
+		t.Fatalf("of bad files: %d %q %q", code, out, err)
+	}
+	for i := range want {
+		if !strings.HasPrefix(lines[i], filepath.Join(dir, want[i])) {
+			t.Errorf("line %d is %q, want %q", i+1, lines[i], want[i])
+		}
+	}
+	if code, _, err := runCheck(t, filepath.Join(dir, "missing")); code != 1 || !strings.Contains(err, "missing") {
+		t.Errorf("of no directory: %d %q", code, err)
+	}
+}
+
+func TestCheckCommandLinesThatAreWrong(t *testing.T) {
+	refusesLines(t, []wrongLine{
+		{"check", "DIR is missing"},
+		{"check a b", `unexpected argument "b"`},
+		{"check --state-dir x a", "unknown flag: --state-dir"},
+	})
+	if code, _, err := runCheck(t); code != exitUsage || !strings.Contains(err, "DIR is missing") {
+		t.Errorf("without an argument: %d %q", code, err)
+	}
+}
+
+// What check finds good is ready when run starts with it, and nothing else is.
+func TestCheckAgreesWithRun(t *testing.T) {
+	for name, text := range map[string]string{
+		"good":                       hadesText + "---\n" + hostText,
+		"not YAML":                   hadesText + "---\n{",
+		"an unknown cluster":         hostText,
+		"a cluster without address":  strings.Replace(hadesText, "{addresses: [192.0.2.10]}", "{}", 1) + "---\n" + hostText,
+		"a host that IDNA refuses":   hadesText + "---\n" + strings.ReplaceAll(hostText, "a.techn.is", "xn--zz.techn.is"),
+		"an object twice":            hadesText + "---\n" + hadesText,
+		"a host that is not decided": hadesText + "---\n" + hostText + "status: {conditions: [{type: Accepted, status: 'False', reason: R, message: m, lastTransitionTime: '2026-01-02T03:04:05Z'}]}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			putManifest(t, dir, "a.yaml", text)
+			readiness := map[int]string{0: "200 ok", 1: "503 "}
+			code, _, _ := runCheck(t, dir)
+			serveManifests(t, "--manifests", dir).asks(t, "/readyz", readiness[code])
+		})
+	}
+}

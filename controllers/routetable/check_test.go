@@ -1,0 +1,71 @@
+package routetable_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/routetable"
+)
+
+func TestCheckNamesTheFieldThatKeepsAHostOut(t *testing.T) {
+	cluster := func(names ...string) func(*v1alpha1.ExposedHostSpec) {
+		return func(s *v1alpha1.ExposedHostSpec) {
+			for _, name := range names {
+				s.Backends = append(s.Backends, v1alpha1.HostBackend{Cluster: name})
+			}
+		}
+	}
+	for name, test := range map[string]struct {
+		host v1alpha1.ExposedHost
+		want []string
+	}{
+		"good":                        {host("a.is", metav1.ConditionTrue, cluster("hades", "illmatic")), nil},
+		"an address":                  {host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Address: "nas.lan"})), nil},
+		"refused":                     {host("a.is", metav1.ConditionFalse, cluster("nowhere")), nil},
+		"no backend":                  {host("a.is", metav1.ConditionTrue, cluster()), nil},
+		"an unknown cluster":          {host("a.is", metav1.ConditionTrue, cluster("hades", "nowhere")), []string{"spec.backends[1].cluster"}},
+		"a cluster without addresses": {host("a.is", metav1.ConditionTrue, cluster("astray")), []string{"spec.backends[0].cluster"}},
+		"a host that IDNA refuses":    {host("xn--zz.is", metav1.ConditionTrue, cluster("nowhere")), []string{"spec.host", "spec.backends[0].cluster"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			hosts := []v1alpha1.ExposedHost{host("first.is", metav1.ConditionTrue, cluster("hades")), test.host}
+			routetable.Check(hosts, clusters, func(i int, e *field.Error) {
+				got = append(got, strings.Repeat("another host's: ", 1-i)+e.Field)
+			})
+			if !slices.Equal(got, test.want) {
+				t.Errorf("the fields are %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+// Where Check has nothing to say, Build serves each accepted host by all of its backends.
+func TestCheckMissesNothingThatBuildLeavesOut(t *testing.T) {
+	all := []string{"hades", "illmatic", "astray", "nowhere"}
+	for i := range 1 << len(all) {
+		eh := host("a.is", metav1.ConditionTrue, func(s *v1alpha1.ExposedHostSpec) {
+			for bit, name := range all {
+				if i&(1<<bit) != 0 {
+					s.Backends = append(s.Backends, v1alpha1.HostBackend{Cluster: name})
+				}
+			}
+		})
+		hosts, complaints := []v1alpha1.ExposedHost{eh}, 0
+		routetable.Check(hosts, clusters, func(int, *field.Error) { complaints++ })
+		table, _ := routetable.Build(hosts, clusters)
+		served := 0
+		if route := table.Lookup("a.is"); route != nil {
+			served = len(route.Backends)
+		}
+		if served+complaints != len(eh.Spec.Backends) {
+			t.Error(fmt.Sprint(eh.Spec.Backends), served, complaints)
+		}
+	}
+}
