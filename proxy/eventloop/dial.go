@@ -17,25 +17,29 @@ func (c *conn) dial() {
 			return
 		}
 		c.traffic = l.counters.traffic(o.targets.backend.Cluster)
+		o.name, o.dialled = name, netip.AddrPortFrom(addr, o.targets.backend.HTTPSPort)
 		if name != "" {
 			addrs, known := l.resolver.cached(l.ctx, name)
 			if !known {
 				c.resolve(name)
 				return
 			}
-			c.resolved(name, addrs)
+			c.resolved(addrs)
 			continue
 		}
-		o.dialled = netip.AddrPortFrom(addr, o.targets.backend.HTTPSPort)
 		if c.leadsHere(o.dialled) {
 			o.unreached = leadsBack
 			continue
 		}
 		errno := c.connect()
-		if errno == 0 {
+		switch {
+		case errno == 0:
 			return
+		case isShortage(errno):
+			c.shortOf(errno)
+		default:
+			c.dialFailed(errno)
 		}
-		c.dialFailed(errno)
 	}
 }
 
@@ -47,16 +51,16 @@ func (c *conn) resolve(name string) {
 	a := c.asking()
 	l.resolver.resolve(l.ctx, name, func(addrs []netip.Addr) {
 		a.answer(func() {
-			c.resolved(name, addrs)
+			c.resolved(addrs)
 			c.dial()
 		})
 	})
 }
 
-func (c *conn) resolved(name string, addrs []netip.Addr) {
+// resolved takes the addresses of the name that was to be looked up.
+func (c *conn) resolved(addrs []netip.Addr) {
 	if len(addrs) == 0 {
-		c.loop.journal.dialFailed(c, name, errNoAddress)
-		c.traffic.dialFailures.Add(1)
+		c.dialFailed(errNoAddress)
 	}
 	c.opening.targets.resolve(addrs)
 }
@@ -88,11 +92,38 @@ func (c *conn) connect() unix.Errno {
 	return 0
 }
 
-// dialFailed counts an address that was no use.
-func (c *conn) dialFailed(err unix.Errno) {
+// dialFailed counts an address, or a name, that was no use.
+func (c *conn) dialFailed(err error) {
 	c.opening.unreached = noBackend
 	c.traffic.dialFailures.Add(1)
-	c.loop.journal.dialFailed(c, c.opening.dialled.String(), err)
+	c.loop.journal.dialFailed(c, c.opening.target(), err)
+}
+
+// shortOf notes that usher itself lacks what a dial takes. That says nothing of the
+// cluster. The next address is tried: the ports that have run out are those towards
+// one address.
+func (c *conn) shortOf(err unix.Errno) {
+	c.opening.unreached = noResources
+	c.loop.journal.dialFailed(c, c.opening.target(), err)
+}
+
+// isShortage reports whether a dial failed for what usher's machine lacks: descriptors,
+// memory, watches of epoll, or a free port towards the address (see socket(2),
+// connect(2) and epoll_ctl(2)).
+func isShortage(errno unix.Errno) bool {
+	switch errno {
+	case unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS, unix.ENOSPC, unix.EADDRNOTAVAIL, unix.EAGAIN:
+		return true
+	}
+	return false
+}
+
+// target names what is being looked up or dialled.
+func (o *opening) target() string {
+	if o.name != "" {
+		return o.name
+	}
+	return o.dialled.String()
 }
 
 // hangUp gives up a backend that no byte was sent to.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr/funcr"
 
@@ -88,6 +89,25 @@ func TestRefusalsAreNotLoggedByDefault(t *testing.T) {
 	e.end()
 	if found := log.with("refused"); len(found) > 0 {
 		t.Errorf("logged %q", found)
+	}
+}
+
+// TestLogNamesWhatFailed has a name that is not answered in time after an address that
+// refuses: each line says which it is about.
+func TestLogNamesWhatFailed(t *testing.T) {
+	var log lines
+	backend := routing.Backend{Cluster: "dead", Addresses: []string{"slow.invalid", "127.0.0.2", "none.invalid"}, HTTPSPort: 1}
+	e := start(t, []routing.Route{{Host: hostA, Backends: []routing.Backend{backend}}}, logTo(&log, 0), func(f *Forwarder) {
+		f.resolver, f.DialTimeout = neverResolves(), 50*time.Millisecond
+	})
+	client := dial(t, e.addr)
+	send(t, client, helloFor(t, hostA))
+	expect(t, client, alertRecord(internalError))
+	for _, address := range []string{`"slow.invalid"`, `"127.0.0.2:1"`, `"none.invalid"`} {
+		log.await(t, "Backend cannot be dialled", `"address"=`+address)
+	}
+	if n := len(log.with("Backend cannot be dialled")); n != len(backend.Addresses) {
+		t.Errorf("%d lines for %d addresses", n, len(backend.Addresses))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -162,25 +163,62 @@ func TestAcceptRests(t *testing.T) {
 	}
 }
 
-// TestDialFaults has what a dial needs fail for good: the client must be told.
+// TestDialFaults has what a dial needs fail for good: the client must be told, and the
+// cluster is not to blame for what usher's own machine lacks.
 func TestDialFaults(t *testing.T) {
-	for name, change := range map[string]func(k *kernel){
-		"no socket: EMFILE":       func(k *kernel) { k.socket = func(int) (int, unix.Errno) { return -1, unix.EMFILE } },
-		"no socket: ENOBUFS":      func(k *kernel) { k.socket = func(int) (int, unix.Errno) { return -1, unix.ENOBUFS } },
-		"no port: EADDRNOTAVAIL":  func(k *kernel) { k.connect = func(int, *sockaddr) unix.Errno { return unix.EADDRNOTAVAIL } },
-		"no route: ENETUNREACH":   func(k *kernel) { k.connect = func(int, *sockaddr) unix.Errno { return unix.ENETUNREACH } },
-		"no watch left: ENOSPC":   func(k *kernel) { k.watch = failWatchOf(backend, unix.ENOSPC) },
-		"refused by the firewall": func(k *kernel) { k.connect = func(int, *sockaddr) unix.Errno { return unix.EPERM } },
+	socket := func(errno unix.Errno) func(k *kernel) {
+		return func(k *kernel) { k.socket = func(int) (int, unix.Errno) { return -1, errno } }
+	}
+	connect := func(errno unix.Errno) func(k *kernel) {
+		return func(k *kernel) { k.connect = func(int, *sockaddr) unix.Errno { return errno } }
+	}
+	for name, tt := range map[string]struct {
+		change func(k *kernel)
+		reason string
+	}{
+		"no socket: EMFILE":       {socket(unix.EMFILE), "no_resources"},
+		"no socket: ENFILE":       {socket(unix.ENFILE), "no_resources"},
+		"no socket: ENOMEM":       {socket(unix.ENOMEM), "no_resources"},
+		"no socket: ENOBUFS":      {socket(unix.ENOBUFS), "no_resources"},
+		"no port: EADDRNOTAVAIL":  {connect(unix.EADDRNOTAVAIL), "no_resources"},
+		"no watch left: ENOSPC":   {func(k *kernel) { k.watch = failWatchOf(backend, unix.ENOSPC) }, "no_resources"},
+		"no route: ENETUNREACH":   {connect(unix.ENETUNREACH), "no_backend"},
+		"refused by the firewall": {connect(unix.EPERM), "no_backend"},
+		"no IPv6: EAFNOSUPPORT":   {socket(unix.EAFNOSUPPORT), "no_backend"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := start(t, routeA(listen(t)), failing(change))
+			var log lines
+			e := start(t, routeA(listen(t)), failing(tt.change), logTo(&log, 0))
 			client := dial(t, e.addr)
 			send(t, client, helloFor(t, hostA))
 			expect(t, client, alertRecord(internalError))
 			expectEOF(t, client)
-			e.awaitMetric(1, "dial_failures_total", "hades")
+			e.awaitMetric(1, "connections_refused_total", tt.reason)
+			failures := 0.0
+			if tt.reason == "no_backend" {
+				failures = 1
+			}
+			e.awaitMetric(failures, "dial_failures_total", "hades")
+			log.await(t, "Backend cannot be dialled", hostA, "127.0.0.1")
 		})
 	}
+}
+
+// TestPortsRunOutTowardsOneAddress has the next address of the backend taken then.
+func TestPortsRunOutTowardsOneAddress(t *testing.T) {
+	o := listen(t)
+	routes := routeA(o)
+	routes[0].Backends[0].Addresses = []string{"127.0.0.2", "127.0.0.1"}
+	e := start(t, routes, failing(func(k *kernel) {
+		k.connect = func(fd int, peer *sockaddr) unix.Errno {
+			if peer.addrPort().Addr() == netip.MustParseAddr("127.0.0.2") {
+				return unix.EADDRNOTAVAIL
+			}
+			return sysConnect(fd, peer)
+		}
+	}))
+	e.open(o)
+	e.awaitMetric(0, "dial_failures_total")
 }
 
 // failWatchOf fails to add the sockets of one side to the epoll set.

@@ -15,6 +15,8 @@ type opening struct {
 	parser      clienthello.Parser
 	host        string
 	targets     targets
+	announced   netip.AddrPort // where a PROXY header says that the client connected to
+	name        string         // the name that is being looked up, else ""
 	dialled     netip.AddrPort // the address that is being dialled
 	unreached   refusal        // why the latest address was no use
 
@@ -64,7 +66,7 @@ func (c *conn) parse() {
 // parseHeader reads the PROXY header; it reports whether the hello can follow.
 func (c *conn) parseHeader() bool {
 	o := c.opening
-	size, peer, err := readProxyHeader(o.received.bytes())
+	size, says, err := readProxyHeader(o.received.bytes())
 	switch {
 	case errors.Is(err, errHeaderIncomplete):
 		c.growReceived()
@@ -75,8 +77,8 @@ func (c *conn) parseHeader() bool {
 	}
 	o.awaitHeader = false
 	o.received.start += size
-	if peer.IsValid() {
-		c.client = peer
+	if says.client.IsValid() {
+		c.client, o.announced = says.client, says.to
 	}
 	return c.join()
 }
@@ -105,7 +107,11 @@ func (c *conn) firstBytes() (*buffer, error) {
 		o.received = nil // it is the flow's now
 		return received, nil
 	}
-	header, err := proxyHeader(version, c.client, localAddr(c.up.src), o.host)
+	says := announced{c.client, o.announced}
+	if !says.to.IsValid() {
+		says.to = localAddr(c.up.src)
+	}
+	header, err := proxyHeader(version, says, o.host)
 	if err != nil {
 		return nil, err
 	}

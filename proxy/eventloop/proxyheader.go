@@ -28,23 +28,37 @@ var (
 	errNoHeader         = errors.New("no PROXY header")
 )
 
-// readProxyHeader reads the PROXY header that stream begins with and returns
-// its size in bytes and the client that it speaks for. The client is invalid
-// where the header names none: the proxy then speaks for itself.
-func readProxyHeader(stream []byte) (size int, client netip.AddrPort, err error) {
+// announced is what a PROXY header says of a connection. Both addresses are invalid
+// where it says nothing: the proxy then speaks for itself.
+type announced struct {
+	client netip.AddrPort // who connected
+	to     netip.AddrPort // and where to
+}
+
+// readProxyHeader reads the PROXY header that stream begins with and returns its
+// size in bytes, and what it says.
+func readProxyHeader(stream []byte) (size int, says announced, err error) {
 	size, err = headerSize(stream)
 	if err != nil {
-		return 0, netip.AddrPort{}, err
+		return 0, announced{}, err
 	}
 	header, err := proxyproto.Read(bufio.NewReader(bytes.NewReader(stream[:size])))
 	if err != nil {
-		return 0, netip.AddrPort{}, fmt.Errorf("read PROXY header: %w", err)
+		return 0, announced{}, fmt.Errorf("read PROXY header: %w", err)
 	}
-	if source, _, ok := header.TCPAddrs(); ok && header.Command.IsProxy() {
-		client = source.AddrPort()
-		client = netip.AddrPortFrom(client.Addr().Unmap(), client.Port())
+	if _, err := header.TLVs(); err != nil { // Read leaves them as they are
+		return 0, announced{}, fmt.Errorf("read PROXY header: %w", err)
 	}
-	return size, client, nil
+	if source, destination, ok := header.TCPAddrs(); ok && header.Command.IsProxy() {
+		says = announced{unmapped(source), unmapped(destination)}
+	}
+	return size, says, nil
+}
+
+// unmapped returns an address, an IPv4-mapped IPv6 one as IPv4.
+func unmapped(addr *net.TCPAddr) netip.AddrPort {
+	mapped := addr.AddrPort()
+	return netip.AddrPortFrom(mapped.Addr().Unmap(), mapped.Port())
 }
 
 // headerSize returns where the header at the start of stream ends.
@@ -82,14 +96,14 @@ func within(size, limit, have int) (int, error) {
 	return size, nil
 }
 
-// proxyHeader returns the header that tells a backend of client, which
-// connected to local and asked for host.
-func proxyHeader(version routing.ProxyProtocol, client, local netip.AddrPort, host string) ([]byte, error) {
+// proxyHeader returns the header that tells a backend of a connection, and of the host
+// that was asked for.
+func proxyHeader(version routing.ProxyProtocol, c announced, host string) ([]byte, error) {
 	number := byte(1)
 	if version == routing.V2 {
 		number = 2
 	}
-	header := proxyproto.HeaderProxyFromAddrs(number, net.TCPAddrFromAddrPort(client), net.TCPAddrFromAddrPort(local))
+	header := proxyproto.HeaderProxyFromAddrs(number, net.TCPAddrFromAddrPort(c.client), net.TCPAddrFromAddrPort(c.to))
 	if version == routing.V2 {
 		authority := proxyproto.TLV{Type: proxyproto.PP2_TYPE_AUTHORITY, Value: []byte(host)}
 		if err := header.SetTLVs([]proxyproto.TLV{authority}); err != nil {

@@ -3,6 +3,7 @@ package eventloop
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
@@ -41,14 +42,14 @@ func localV2(t testing.TB) []byte {
 func TestReadProxyHeader(t *testing.T) {
 	for name, tt := range map[string]struct {
 		header []byte
-		client string // "": none
+		says   string // client and destination; "": none
 	}{
-		"v1 TCP4":             {[]byte("PROXY TCP4 203.0.113.1 192.0.2.1 1000 443\r\n"), "203.0.113.1:1000"},
-		"v1 TCP6":             {[]byte("PROXY TCP6 2001:db8::1 2001:db8::2 1000 443\r\n"), "[2001:db8::1]:1000"},
+		"v1 TCP4":             {[]byte("PROXY TCP4 203.0.113.1 192.0.2.1 1000 443\r\n"), "203.0.113.1:1000 192.0.2.1:443"},
+		"v1 TCP6":             {[]byte("PROXY TCP6 2001:db8::1 2001:db8::2 1000 443\r\n"), "[2001:db8::1]:1000 [2001:db8::2]:443"},
 		"v1 UNKNOWN":          {[]byte("PROXY UNKNOWN\r\n"), ""},
-		"v2 TCP4":             {headerV2(t, "203.0.113.1:1000"), "203.0.113.1:1000"},
-		"v2 TCP6":             {headerV2(t, "[2001:db8::1]:1000"), "[2001:db8::1]:1000"},
-		"v2 with a large TLV": {headerV2(t, "203.0.113.1:1000", proxyproto.TLV{Type: 0xE0, Value: make([]byte, 4000)}), "203.0.113.1:1000"},
+		"v2 TCP4":             {headerV2(t, "203.0.113.1:1000"), "203.0.113.1:1000 203.0.113.1:443"},
+		"v2 TCP6":             {headerV2(t, "[2001:db8::1]:1000"), "[2001:db8::1]:1000 [2001:db8::1]:443"},
+		"v2 with a large TLV": {headerV2(t, "203.0.113.1:1000", proxyproto.TLV{Type: 0xE0, Value: make([]byte, 4000)}), "203.0.113.1:1000 203.0.113.1:443"},
 		"v2 LOCAL":            {localV2(t), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -58,13 +59,13 @@ func TestReadProxyHeader(t *testing.T) {
 					t.Fatalf("%d of %d bytes: %v", n, len(tt.header), err)
 				}
 			}
-			size, client, err := readProxyHeader(stream)
+			size, says, err := readProxyHeader(stream)
 			got := ""
-			if client.IsValid() {
-				got = client.String()
+			if says.client.IsValid() {
+				got = says.client.String() + " " + says.to.String()
 			}
-			if err != nil || size != len(tt.header) || got != tt.client {
-				t.Errorf("size %d, client %q, %v; want %d and %q", size, got, err, len(tt.header), tt.client)
+			if err != nil || size != len(tt.header) || got != tt.says {
+				t.Errorf("size %d, says %q, %v; want %d and %q", size, got, err, len(tt.header), tt.says)
 			}
 		})
 	}
@@ -87,13 +88,25 @@ func TestReadProxyHeaderRefuses(t *testing.T) {
 		"v1 of the other IP": []byte("PROXY TCP4 2001:db8::1 2001:db8::2 1000 443\r\n"),
 		"v2 too long":        tooLong,
 		"v2 version 3":       version3,
+		"v2 overlong TLV":    withTLVLength(t, 5),
+		"v2 endless TLV":     withTLVLength(t, 0xffff),
+		"v2 a TLV's end":     withTLVLength(t, 1),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if size, client, err := readProxyHeader(stream); err == nil || errors.Is(err, errHeaderIncomplete) {
-				t.Errorf("size %d, client %v, %v; want a refusal", size, client, err)
+			if size, says, err := readProxyHeader(stream); err == nil || errors.Is(err, errHeaderIncomplete) {
+				t.Errorf("size %d, says %v, %v; want a refusal", size, says, err)
 			}
 		})
 	}
+}
+
+// withTLVLength returns a v2 header with one TLV of four bytes that gives another
+// length.
+func withTLVLength(t testing.TB, length uint16) []byte {
+	t.Helper()
+	header := headerV2(t, "203.0.113.1:1000", proxyproto.TLV{Type: 0xE0, Value: []byte("four")})
+	binary.BigEndian.PutUint16(header[len(header)-6:], length)
+	return header
 }
 
 // FuzzReadProxyHeader looks for streams that are read past their end, or that
@@ -172,6 +185,42 @@ func TestProxyHeaderOut(t *testing.T) {
 			}
 			expect(t, reader, hello)
 		})
+	}
+}
+
+// TestProxyHeaderThrough has a header come in and go out: it must say the same, the
+// destination included.
+func TestProxyHeaderThrough(t *testing.T) {
+	v6 := "[2001:db8::1]:1000"
+	for name, tt := range map[string]struct {
+		in       []byte
+		from, to string // "": the connection's own
+	}{
+		"v1":    {[]byte("PROXY TCP4 203.0.113.1 192.0.2.1 1000 443\r\n"), "203.0.113.1:1000", "192.0.2.1:443"},
+		"v2":    {headerV2(t, v6), v6, "[2001:db8::1]:443"},
+		"LOCAL": {localV2(t), "", ""},
+	} {
+		for _, version := range []routing.ProxyProtocol{routing.V1, routing.V2} {
+			t.Run(name+" to "+version.String(), func(t *testing.T) {
+				o := listen(t)
+				routes := routeA(o)
+				routes[0].Backends[0].ProxyProtocol = version
+				e := start(t, routes, func(f *Forwarder) { f.ProxyProtocolFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+				client := dial(t, e.addr)
+				send(t, client, append(tt.in, helloFor(t, hostA)...))
+				from, to := tt.from, tt.to
+				if from == "" {
+					from, to = client.LocalAddr().String(), e.addr.String()
+				}
+				header, err := proxyproto.Read(bufio.NewReader(o.accept()))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if header.SourceAddr.String() != from || header.DestinationAddr.String() != to {
+					t.Errorf("the header says %v → %v, want %v → %v", header.SourceAddr, header.DestinationAddr, from, to)
+				}
+			})
+		}
 	}
 }
 

@@ -25,6 +25,7 @@ const (
 	unknownHost
 	clientNotAllowed
 	noBackend
+	noResources
 	leadsBack
 	leftBeforeBackend
 	outOfHelloMemory
@@ -37,7 +38,7 @@ func (r refusal) String() string {
 		"too_many_connections", "too_many_of_client", "bad_proxy_header",
 		"not_tls", "malformed_hello", "hello_too_long", "hello_timeout", "left_before_hello",
 		"no_server_name", "bad_server_name", "unknown_host", "client_not_allowed",
-		"no_backend", "loop", "left_before_backend", "hello_memory",
+		"no_backend", "no_resources", "loop", "left_before_backend", "hello_memory",
 	}[r]
 }
 
@@ -57,7 +58,7 @@ func (r refusal) alert() byte {
 		return decodeError
 	case noServerName, badServerName, unknownHost, clientNotAllowed:
 		return unrecognizedName
-	case noBackend, leadsBack:
+	case noBackend, noResources, leadsBack:
 		return internalError
 	}
 	return noAlert
