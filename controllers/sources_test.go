@@ -129,8 +129,8 @@ func TestSolverNeverClaims(t *testing.T) {
 	}
 }
 
-// Of several sources of one cluster the oldest one's options count; that another
-// asks for others is said where a person looks.
+// Of several sources of one cluster each narrows the host; that another asks for
+// more is said where a person looks.
 func TestDifferingOptionsAreReported(t *testing.T) {
 	c := edge(t)
 	startUsher(t)
@@ -140,7 +140,7 @@ func TestDifferingOptionsAreReported(t *testing.T) {
 	apply(t, "hades", ingressRoute("differ-b", "Host(`differ.techn.is`) && Path(`/b`)", exposed))
 	eh := awaitHost(t, c, "differ.techn.is", func(eh *v1alpha1.ExposedHost) error {
 		accepted := meta.FindStatusCondition(eh.Status.Conditions, v1alpha1.ConditionAccepted)
-		const said = "IngressRoute default/differ-b of cluster hades asks for allow-from everyone, but allow-from 192.168.0.0/16 of the older IngressRoute default/differ-a of cluster hades counts"
+		const said = "IngressRoute default/differ-b of cluster hades asks for allow-from everyone, but allow-from 192.168.0.0/16 counts, since IngressRoute default/differ-a of cluster hades narrows it"
 		if strings.Count(accepted.Message, said) != 1 {
 			return fmt.Errorf("the message is %q", accepted.Message)
 		}

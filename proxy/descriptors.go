@@ -41,7 +41,6 @@ func affordableConnections(loops int) int {
 
 // connectionsWithin returns how many connections a limit on descriptors allows.
 func connectionsWithin(limit uint64, spare int) int {
-	const most = 1 << 20 // an unlimited process is bounded all the same
-	within := int(min(limit, uint64(connectionDescriptors*most+spare)))
-	return max((within-spare)/connectionDescriptors, fewestConnections)
+	const unlimited = 1 << 21 // a process without a limit is bounded all the same
+	return max((int(min(limit, unlimited))-spare)/connectionDescriptors, fewestConnections)
 }

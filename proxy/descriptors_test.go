@@ -27,7 +27,7 @@ func TestConnectionsWithinALimit(t *testing.T) {
 		uint64(spare):       fewestConnections,
 		uint64(spare + 200): 100,
 		20_000:              (20_000 - spare) / 2,
-		1 << 40:             1 << 20,
+		1 << 40:             (1<<21 - spare) / 2,
 	} {
 		if got := connectionsWithin(limit, spare); got != want {
 			t.Errorf("a limit of %d allows %d connections, want %d", limit, got, want)
@@ -76,7 +76,7 @@ func serveWithFewDescriptors(t *testing.T) {
 		if err != nil {
 			t.Fatalf("connection %d: %v", i, err)
 		}
-		defer conn.Close()
+		t.Cleanup(func() { conn.Close() })
 		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 		fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: a.is\r\n\r\n")
 		if response, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || response.StatusCode != http.StatusOK {
