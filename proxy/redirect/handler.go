@@ -68,6 +68,12 @@ func (h *Handler) init() {
 	h.loops = rate.NewLimiter(rate.Every(loopEvery), loopLines)
 }
 
+// closeIdle closes the connections to backends that are kept for the next request.
+func (h *Handler) closeIdle() {
+	h.prepare.Do(h.init)
+	h.backends.plain.CloseIdleConnections()
+}
+
 // refusal is why a request is not answered but by 404, or by 503 or 508.
 type refusal uint8
 

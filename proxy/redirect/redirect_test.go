@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +38,7 @@ func start(t testing.TB, routes []routing.Route, options ...func(*redirect.Serve
 // startOn is start on a listener, which it closes at the end.
 func startOn(t testing.TB, listener net.Listener, routes []routing.Route, options ...func(*redirect.Server)) string {
 	t.Helper()
+	checkDescriptors(t)
 	var live routing.Live
 	live.Store(routing.NewTable(routes))
 	s := &redirect.Server{
@@ -64,6 +67,30 @@ func startOn(t testing.TB, listener net.Listener, routes []routing.Route, option
 		}
 	})
 	return listener.Addr().String()
+}
+
+// checkDescriptors fails the test if it leaves more descriptors open at its end
+// than now.
+func checkDescriptors(t testing.TB) {
+	t.Helper()
+	before := openDescriptors(t)
+	t.Cleanup(func() {
+		for deadline := time.Now().Add(patience); openDescriptors(t) > before; time.Sleep(2 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d descriptors are open, %d were before", openDescriptors(t), before)
+			}
+			runtime.GC() // Go keeps pipes that it spliced by until then
+		}
+	})
+}
+
+func openDescriptors(t testing.TB) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
 }
 
 // origin is a backend that says what it was asked.
@@ -311,6 +338,25 @@ func TestProxyProtocolIn(t *testing.T) {
 	}
 	if answer := askAnything(t, start(t, routes), header+request); !strings.HasPrefix(answer, "HTTP/1.1 400") {
 		t.Errorf("a header from one that must not: answered %q", answer)
+	}
+}
+
+// TestProxyHeadersThatAreRefused has a trusted proxy send headers that are not
+// whole.
+func TestProxyHeadersThatAreRefused(t *testing.T) {
+	addr := start(t, []routing.Route{{Host: "a.is"}}, func(s *redirect.Server) {
+		s.ProxyProtocolFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	header := func(tlv string) string {
+		body := "\xcb\x00\x71\x01\xc0\x00\x02\x01\x03\xe8\x00\x50" + tlv
+		return "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00" + string(rune(len(body))) + body
+	}
+	const request = "GET / HTTP/1.1\r\nHost: a.is\r\nConnection: close\r\n\r\n"
+	if answer := askAnything(t, addr, header("\x02\x00\x01a")+request); !strings.HasPrefix(answer, "HTTP/1.1 308") {
+		t.Errorf("a TLV that fits: answered %q", answer)
+	}
+	if answer := askAnything(t, addr, header("\x02\x00\xffa")+request); strings.Contains(answer, "308") {
+		t.Errorf("a TLV that is longer than its header: answered %q", answer)
 	}
 }
 

@@ -79,6 +79,7 @@ func (s *Server) Serve(ctx context.Context, listeners []net.Listener) {
 	<-ctx.Done()
 	s.drain(server, requests, cancel)
 	accepting.Wait()
+	s.Handler.closeIdle()
 }
 
 func (s *Server) server(base context.Context, requests *requestCount) *http.Server {
@@ -168,6 +169,10 @@ func (s *Server) wrap(listener net.Listener) net.Listener {
 	return headListener{&proxyproto.Listener{
 		Listener:          listener,
 		ReadHeaderTimeout: s.HeaderTimeout,
+		ValidateHeader: func(header *proxyproto.Header) error {
+			_, err := header.TLVs() // one may be longer than the header that it is in
+			return err
+		},
 		ConnPolicy: func(options proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
 			if s.trusts(addrOf(options.Upstream)) {
 				return proxyproto.REQUIRE, nil
