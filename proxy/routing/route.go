@@ -12,8 +12,13 @@ type Route struct {
 	// a trailing dot, or "*." and such a name, which covers one label.
 	Host string
 
+	// Refusal is why every connection to the host is refused, as a CamelCase word
+	// for logs; empty: they are not. Such a route stands in the table so that no
+	// wildcard serves the host. All that follows is unset then.
+	Refusal string
+
 	// Backends are tried in order: the next one when no address of this one
-	// could be dialled. Without any, connections to the host are refused.
+	// could be dialled. Without any, no connection to the host finds a backend.
 	Backends []Backend
 
 	// PlainHTTP is what the host does on plain HTTP.

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/jovalle/usher/proxy/routing"
@@ -100,6 +101,52 @@ func TestTablesAreChangedInCopies(t *testing.T) {
 			own := v.table.Own(host)
 			if (own != nil) != (v.want[host] != "") || own != nil && own.Backends[0].Cluster != v.want[host] {
 				t.Fatalf("table %d: Own(%s) = %+v, want one of %q", i, host, own, v.want[host])
+			}
+		}
+	}
+}
+
+// However a table came about, a host has its own route, a refusal too, before that
+// of the wildcard above it, and the numbers of both kinds are right.
+func TestRefusalsStandBelowWildcards(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	hosts := []string{"*.a.is", "*.b.a.is", "b.a.is", "c.a.is", "d.b.a.is", "a.is"}
+	asked := append(slices.Clone(hosts[2:]), "e.a.is", "e.b.a.is", "f.d.b.a.is")
+	model := map[string]string{} // host → refusal, or "" where it is served
+	var table *routing.Table
+	for i := range 5000 {
+		if host := hosts[random.IntN(len(hosts))]; random.IntN(4) == 0 {
+			delete(model, host)
+			table = table.Without(host)
+		} else {
+			model[host] = []string{"", "Refused", "Moved"}[random.IntN(3)]
+			table = table.With(routing.Route{Host: host, Refusal: model[host]})
+		}
+		if i%7 == 0 {
+			var routes []routing.Route
+			for host, refusal := range model {
+				routes = append(routes, routing.Route{Host: host, Refusal: refusal}, routing.Route{Host: host, Refusal: "Second"})
+			}
+			table = routing.NewTable(routes)
+		}
+		refused := 0
+		for _, refusal := range model {
+			if refusal != "" {
+				refused++
+			}
+		}
+		if table.Refused() != refused || table.Len() != len(model)-refused {
+			t.Fatalf("step %d: Len() = %d and Refused() = %d of %v", i, table.Len(), table.Refused(), model)
+		}
+		for _, host := range asked {
+			key := host
+			if _, own := model[key]; !own {
+				_, parent, _ := strings.Cut(host, ".")
+				key = "*." + parent
+			}
+			refusal, known := model[key]
+			if r := table.Lookup(host); (r != nil) != known || known && (r.Host != key || r.Refusal != refusal) {
+				t.Fatalf("step %d: Lookup(%s) = %+v, want %q of %s (%v)", i, host, r, refusal, key, known)
 			}
 		}
 	}
