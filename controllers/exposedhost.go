@@ -16,7 +16,9 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/admission"
+	"github.com/jovalle/usher/controllers/admission/reason"
 	"github.com/jovalle/usher/controllers/member"
+	"github.com/jovalle/usher/controllers/routetable"
 	"github.com/jovalle/usher/controllers/source"
 )
 
@@ -50,7 +52,7 @@ func (r *ExposedHostReconciler) Reconcile(ctx context.Context, req reconcile.Req
 	decision := admission.Decide(r.input(host, current, clusters))
 	switch {
 	case isManual(current):
-		return reconcile.Result{}, r.report(ctx, current, current, decision, clusters)
+		return reconcile.Result{}, r.report(ctx, current, current, checked(current, decision), clusters)
 	case decision.Withdraw:
 		return reconcile.Result{}, r.withdraw(ctx, current)
 	}
@@ -215,6 +217,16 @@ func holding(eh *v1alpha1.ExposedHost) *admission.Holding {
 		h.Accepted, h.Reason, h.Message = c.Status == "True", c.Reason, c.Message
 	}
 	return h
+}
+
+// checked refuses a person's host that no client can ask for. The API takes some: no
+// schema can decode an internationalized label.
+func checked(eh *v1alpha1.ExposedHost, decision admission.Decision) admission.Decision {
+	if err := routetable.CheckHost(eh.Spec.Host); err != nil {
+		decision.Accepted, decision.Reason = false, reason.HostInvalid
+		decision.Message = fmt.Sprintf("spec.host: %v; delete this ExposedHost, and write another with a correct host", err)
+	}
+	return decision
 }
 
 // isManual reports whether a person wrote the object.

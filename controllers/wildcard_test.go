@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/jovalle/usher/api/v1alpha1"
@@ -93,4 +94,21 @@ func watchRoute(t *testing.T, table *routing.Live, host string, good func(*routi
 		}
 	}()
 	return func() { cancel(); <-done }
+}
+
+// A host that only a decoder of internationalized names can tell to be wrong is not
+// said to be served.
+func TestHostThatNobodyCanAskForIsRefused(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	const host = "xn--bad.techn.is"
+	create(t, c, &v1alpha1.ExposedHost{
+		ObjectMeta: metav1.ObjectMeta{Name: host},
+		Spec:       v1alpha1.ExposedHostSpec{Host: host, Backends: []v1alpha1.HostBackend{{Address: "192.0.2.50"}}},
+	})
+	eh := awaitHost(t, c, host, refused("HostInvalid"))
+	if ready := meta.FindStatusCondition(eh.Status.Conditions, v1alpha1.ConditionReady); ready == nil || ready.Status != metav1.ConditionFalse {
+		t.Errorf("Ready is %+v", ready)
+	}
+	refusedRoute(t, table, host, "HostInvalid")
 }

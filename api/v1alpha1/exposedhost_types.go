@@ -43,6 +43,8 @@ type ExposedHostSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([*][.])?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?[.])*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$') && !isIP(self)",message="a host is lower-case ASCII labels joined by dots, such as app.techn.is or *.techn.is; no IP address, no port, no trailing dot"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('(^|[.])[0-9]+$')",message="a last label of digits alone makes an IP address of a host"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('(^|[.])xn--[a-z0-9-]{0,2}([.]|$)')",message="a label that begins with xn-- must be an internationalized label in its ASCII form"
 	// +kubebuilder:validation:XValidation:rule="!self.startsWith('wildcard.')",message="a first label 'wildcard' stands for '*' in object names, and so cannot be a host's own"
 	// +kubebuilder:validation:XValidation:rule="!self.startsWith('*.') || self.substring(2).contains('.')",message="a wildcard over a whole top-level domain is not published; write *.domain.tld"
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="host is immutable: delete this ExposedHost and make another"
