@@ -16,9 +16,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/admission"
-	"github.com/jovalle/usher/controllers/admission/reason"
 	"github.com/jovalle/usher/controllers/member"
-	"github.com/jovalle/usher/controllers/routetable"
 	"github.com/jovalle/usher/controllers/source"
 )
 
@@ -49,10 +47,13 @@ func (r *ExposedHostReconciler) Reconcile(ctx context.Context, req reconcile.Req
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	decision := admission.Decide(r.input(host, current, clusters))
+	decision, err := r.decide(host, current, clusters)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
 	switch {
 	case isManual(current):
-		return reconcile.Result{}, r.report(ctx, current, current, checked(current, decision), clusters)
+		return reconcile.Result{}, r.report(ctx, current, current, decision, clusters)
 	case decision.Withdraw:
 		return reconcile.Result{}, r.withdraw(ctx, current)
 	}
@@ -90,6 +91,7 @@ func (r *ExposedHostReconciler) input(host string, current *v1alpha1.ExposedHost
 	for name, cluster := range clusters {
 		policy.Clusters[name] = admission.Cluster{
 			AllowedDomains: cluster.Spec.AllowedDomains,
+			RequireAll:     cluster.Spec.RequireAll,
 			InSync:         slices.Contains(known, name),
 		}
 	}
@@ -178,6 +180,7 @@ func specOf(host string, decision admission.Decision) v1alpha1.ExposedHostSpec {
 	if decision.Accepted {
 		spec.Backends = []v1alpha1.HostBackend{{Cluster: decision.Cluster}}
 		spec.AllowFrom = decision.Options.AllowFrom
+		spec.Except = decision.Except
 		if decision.Options.PlainHTTP != "" {
 			spec.PlainHTTP = decision.Options.PlainHTTP
 		}
@@ -217,16 +220,6 @@ func holding(eh *v1alpha1.ExposedHost) *admission.Holding {
 		h.Accepted, h.Reason, h.Message = c.Status == "True", c.Reason, c.Message
 	}
 	return h
-}
-
-// checked refuses a person's host that no client can ask for. The API takes some: no
-// schema can decode an internationalized label.
-func checked(eh *v1alpha1.ExposedHost, decision admission.Decision) admission.Decision {
-	if err := routetable.CheckHost(eh.Spec.Host); err != nil {
-		decision.Accepted, decision.Reason = false, reason.HostInvalid
-		decision.Message = fmt.Sprintf("spec.host: %v; delete this ExposedHost, and write another with a correct host", err)
-	}
-	return decision
 }
 
 // isManual reports whether a person wrote the object.

@@ -149,14 +149,14 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// A trimmed Ingress that is not annotated keeps nothing but its name and dates.
+// A trimmed Ingress that is not annotated keeps nothing but its name, dates and hosts.
 func TestTrimLeavesLittle(t *testing.T) {
-	o := read[networkingv1.Ingress]("metadata: {name: a, namespace: b, labels: {c: d}, annotations: {e: f}, managedFields: [{manager: g}]}\nspec: {rules: [{host: a.x.io}]}\nstatus: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}")
+	o := read[networkingv1.Ingress]("metadata: {name: a, namespace: b, labels: {c: d}, annotations: {e: f}, managedFields: [{manager: g}]}\nspec: {rules: [{host: a.x.io, http: {paths: [{path: /}]}}], ingressClassName: traefik, tls: [{hosts: [a.x.io]}]}\nstatus: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}")
 	trimmed, err := trim(o)
 	must(t, err)
 	got, err := yaml.Marshal(trimmed)
 	must(t, err)
-	if want := "metadata:\n  name: a\n  namespace: b\nspec: {}\nstatus:\n  loadBalancer: {}\n"; string(got) != want {
+	if want := "metadata:\n  name: a\n  namespace: b\nspec:\n  rules:\n  - host: a.x.io\nstatus:\n  loadBalancer: {}\n"; string(got) != want {
 		t.Errorf("it keeps\n%s", got)
 	}
 }

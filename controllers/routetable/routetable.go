@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -33,6 +34,9 @@ func routeOf(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberClust
 	route := routing.Route{Host: eh.Spec.Host, Backends: Backends(eh.Spec.Backends, clusters)}
 	if route.PlainHTTP, err = plainHTTP(eh.Spec.PlainHTTP); err != nil {
 		return routing.Route{}, field.Invalid(specPath.Child("plainHTTP"), eh.Spec.PlainHTTP, err.Error())
+	}
+	if len(eh.Spec.Except) > 0 {
+		route.Except = slices.Sorted(slices.Values(eh.Spec.Except))
 	}
 	for i, cidr := range eh.Spec.AllowFrom {
 		prefix, err := netip.ParsePrefix(cidr)

@@ -63,7 +63,7 @@ func (t *Table) change(host string, route *Route) *Table {
 
 // Lookup returns the route of a host in canonical form, or nil when there is
 // none. An exact route wins over a wildcard, a refusal too, and a wildcard covers
-// one label. It allocates nothing.
+// one label, but for those that its route excepts. It allocates nothing.
 func (t *Table) Lookup(host string) *Route {
 	if t == nil {
 		return nil
@@ -75,7 +75,11 @@ func (t *Table) Lookup(host string) *Route {
 	if label == "" {
 		return nil
 	}
-	return t.wildcard.get(parent)
+	route := t.wildcard.get(parent)
+	if route == nil {
+		return nil
+	}
+	return route.under(label)
 }
 
 // Own returns the route whose Host it is, or nil: no wildcard stands in for it.
