@@ -2,11 +2,13 @@ package member
 
 import (
 	"cmp"
-	"reflect"
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/source"
@@ -50,70 +52,95 @@ func (s *Set) Beside(name, host string, claiming []v1alpha1.SourceRef) (Beside, 
 func (n *names) beside(cluster, host string, claims map[v1alpha1.SourceRef]bool) Beside {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
+	_, parent, _ := strings.Cut(host, ".")
 	var b Beside
-	for _, o := range n.at(host) {
-		b.addSilent(refOf(cluster, keyOf(o)), claims)
-	}
-	parent, wildcard := strings.CutPrefix(host, "*.")
-	if !wildcard {
-		_, above, _ := strings.Cut(host, ".")
-		for _, o := range n.at("*." + above) {
-			if !source.Exposed(o.GetAnnotations()) {
-				b.addSilent(refOf(cluster, keyOf(o)), claims)
+	for i := range n.byKind {
+		of, ref := &n.byKind[i], v1alpha1.SourceRef{Cluster: cluster, Kind: sources[i].gvk.Kind}
+		for o := range of.at(host) {
+			b.Silent = appendUnless(b.Silent, claims, ref, nameOf(o))
+		}
+		if strings.HasPrefix(host, "*.") {
+			for name := range of.open {
+				b.Open = appendUnless(b.Open, claims, ref, name)
+			}
+			continue
+		}
+		for o := range of.at("*." + parent) {
+			if !source.Exposed(o.Annotations) {
+				b.Silent = appendUnless(b.Silent, claims, ref, nameOf(o))
 			}
 		}
-		b.Silent = tidy(b.Silent)
-		return b
 	}
-	b.Silent = tidy(b.Silent)
-	b.Names, b.Private = n.labels(parent)
-	for key := range n.open {
-		if ref := refOf(cluster, key); !claims[ref] {
-			b.Open = append(b.Open, ref)
-		}
+	b.Silent, b.Open = tidy(b.Silent), tidy(b.Open)
+	if strings.HasPrefix(host, "*.") {
+		b.Names, b.Private = n.labels(parent)
 	}
-	b.Open = tidy(b.Open)
 	return b
 }
 
-func (b *Beside) addSilent(ref v1alpha1.SourceRef, claims map[v1alpha1.SourceRef]bool) {
-	if !claims[ref] {
-		b.Silent = append(b.Silent, ref)
+// appendUnless appends an object of ref's cluster and kind, unless it makes a claim.
+func appendUnless(refs []v1alpha1.SourceRef, claims map[v1alpha1.SourceRef]bool, ref v1alpha1.SourceRef, name types.NamespacedName) []v1alpha1.SourceRef {
+	if ref.Namespace, ref.Name = name.Namespace, name.Name; claims[ref] {
+		return refs
+	}
+	return append(refs, ref)
+}
+
+// at yields the objects that name a host.
+func (n *kindNames) at(host string) iter.Seq[*metav1.ObjectMeta] {
+	return func(yield func(*metav1.ObjectMeta) bool) {
+		first := n.one[host]
+		if first == nil || !yield(first) {
+			return
+		}
+		for _, o := range n.more[host] {
+			if !yield(o) {
+				return
+			}
+		}
 	}
 }
 
 // labels returns the first labels of the names under a wildcard's parent, and those
 // that nobody publishes.
 func (n *names) labels(parent string) (all, private []string) {
-	below := n.below(parent)
-	for _, host := range below {
-		if label, _, _ := strings.Cut(host, "."); isLabel(label) {
-			all = append(all, label)
+	under := map[string]bool{} // label → whether an annotated object publishes the name
+	for i := range n.byKind {
+		of := &n.byKind[i]
+		for host := range of.one {
+			label, above, _ := strings.Cut(host, ".")
+			if above != parent || !isLabel(label) {
+				continue
+			}
+			under[label] = under[label] || len(under) <= v1alpha1.MaxExcept && of.publishes(host)
 		}
 	}
+	all = slices.Sorted(maps.Keys(under))
 	if len(all) > v1alpha1.MaxExcept {
 		return all, nil
 	}
-	slices.Sort(all)
 	for _, label := range all {
-		host := label + "." + parent
-		published := func(o client.Object) bool { return source.Publishes(o.GetAnnotations(), host) }
-		if !slices.ContainsFunc(n.at(host), published) {
+		if !under[label] {
 			private = append(private, label)
 		}
 	}
 	return all, private
 }
 
+// publishes reports whether an annotated object publishes a host.
+func (n *kindNames) publishes(host string) bool {
+	for o := range n.at(host) {
+		if source.Publishes(o.Annotations, host) {
+			return true
+		}
+	}
+	return false
+}
+
 // isLabel reports whether a client can ask for a name that begins so.
 func isLabel(label string) bool {
 	const bytes = "abcdefghijklmnopqrstuvwxyz0123456789-_"
 	return label != "" && len(label) <= 63 && strings.Trim(label, bytes) == ""
-}
-
-func refOf(cluster string, key objectKey) v1alpha1.SourceRef {
-	i := slices.IndexFunc(sources, func(k kind) bool { return reflect.TypeOf(k.object) == key.kind })
-	return v1alpha1.SourceRef{Cluster: cluster, Kind: sources[i].gvk.Kind, Namespace: key.namespace, Name: key.name}
 }
 
 // tidy sorts objects, each once: both of Traefik's API groups may hold one.

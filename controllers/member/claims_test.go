@@ -1,6 +1,7 @@
 package member
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/source"
 	"github.com/jovalle/usher/controllers/source/traefik"
 )
@@ -104,6 +106,7 @@ func checkIndex(t *testing.T, k kind, whole client.Object) {
 	trimmed, err := trim(whole.DeepCopyObject())
 	must(t, err)
 	keys := indexKeys(k)(trimmed.(client.Object))
+	checkNames(t, k, whole, trimmed.(client.Object))
 	for name, in := range contexts {
 		hosts := hostsOf(k.claims(whole, in))
 		if kept := hostsOf(k.claims(trimmed.(client.Object), in)); !slices.Equal(hosts, kept) {
@@ -116,6 +119,27 @@ func checkIndex(t *testing.T, k kind, whole client.Object) {
 			if !slices.Contains(keys, keyExposed) {
 				t.Errorf("it claims %s, but is not indexed as exposed", host)
 			}
+		}
+	}
+}
+
+// checkNames compares what an object names before and after it was trimmed, and with
+// what it would claim if it were exposed and named no hosts by its annotation.
+func checkNames(t *testing.T, k kind, whole, trimmed client.Object) {
+	t.Helper()
+	named := k.names(whole)
+	if kept := k.names(trimmed); !reflect.DeepEqual(kept, named) {
+		t.Errorf("it names %+v, and %+v when it is trimmed", named, kept)
+	}
+	if refers(whole) {
+		return // it claims what its parents name
+	}
+	whole = whole.DeepCopyObject().(client.Object)
+	whole.SetAnnotations(map[string]string{v1alpha1.AnnotationExpose: "true"})
+	result := k.claims(whole, source.Context{})
+	for _, claim := range result.Claims {
+		if claim.Refusal == nil && !slices.Contains(named.Hosts, claim.Host) {
+			t.Errorf("it would claim %s, and names %+v", claim.Host, named)
 		}
 	}
 }

@@ -2,39 +2,56 @@ package member
 
 import (
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jovalle/usher/controllers/source"
 )
 
 // names is what the objects of a cluster name, annotated or not: what its Traefik
-// serves beside that which is published. It takes some 60 bytes a host besides the
-// object that names it, so that an object is kept here and its names are not: they
-// are read of it again when it goes.
+// serves beside that which is published. Most objects are not annotated, so that it
+// must take little memory: what an object named is read of it again when it goes.
 type names struct {
-	mu   sync.RWMutex
-	one  map[string]client.Object   // host → an object that names it
-	more map[string][]client.Object // host → the others, where several do
-	open map[objectKey]bool         // objects that may serve hosts which they do not name
+	mu     sync.RWMutex
+	byKind []kindNames // in the order of sources
 }
 
-// objectKey tells an object from all others of a cluster.
-type objectKey struct {
-	kind            reflect.Type
-	namespace, name string
-}
-
-func keyOf(o client.Object) objectKey {
-	return objectKey{reflect.TypeOf(o), o.GetNamespace(), o.GetName()}
+// kindNames is what the objects of one kind name.
+type kindNames struct {
+	one  map[string]*metav1.ObjectMeta   // host → an object that names it
+	more map[string][]*metav1.ObjectMeta // host → the others, where several do
+	open map[types.NamespacedName]bool   // objects that may serve hosts which they do not name → true
 }
 
 func newNames() *names {
-	return &names{one: map[string]client.Object{}, more: map[string][]client.Object{}, open: map[objectKey]bool{}}
+	n := &names{byKind: make([]kindNames, len(sources))}
+	for i := range n.byKind {
+		n.byKind[i] = newKindNames()
+	}
+	return n
+}
+
+func newKindNames() kindNames {
+	return kindNames{
+		one: map[string]*metav1.ObjectMeta{}, more: map[string][]*metav1.ObjectMeta{}, open: map[types.NamespacedName]bool{},
+	}
+}
+
+// of returns what is kept of a kind.
+func (n *names) of(k kind) *kindNames {
+	return &n.byKind[slices.IndexFunc(sources, func(other kind) bool { return other.gvk == k.gvk })]
+}
+
+// forget drops all objects of a kind.
+func (n *names) forget(k kind) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	*n.of(k) = newKindNames()
 }
 
 // replace puts an object of kind k in the place of its former state; either may be
@@ -44,8 +61,13 @@ func (n *names) replace(k kind, before, after client.Object) source.Names {
 	was, is := namesOf(k, before), namesOf(k, after)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.remove(was, before)
-	n.add(is, after)
+	of := n.of(k)
+	if before != nil {
+		of.remove(was, metaOf(before))
+	}
+	if after != nil {
+		of.add(is, metaOf(after))
+	}
 	if before != nil && after != nil && was.Open == is.Open && slices.Equal(was.Hosts, is.Hosts) &&
 		maps.Equal(before.GetAnnotations(), after.GetAnnotations()) {
 		return source.Names{}
@@ -59,6 +81,54 @@ func namesOf(k kind, o client.Object) source.Names {
 		return source.Names{}
 	}
 	return k.names(o)
+}
+
+// metaOf returns a cached object's metadata: a pointer half as large as that of an
+// object of any kind.
+func metaOf(o client.Object) *metav1.ObjectMeta {
+	return o.(metav1.ObjectMetaAccessor).GetObjectMeta().(*metav1.ObjectMeta) // of all kinds in sources
+}
+
+func nameOf(o *metav1.ObjectMeta) types.NamespacedName {
+	return types.NamespacedName{Namespace: o.Namespace, Name: o.Name}
+}
+
+func (n *kindNames) add(is source.Names, o *metav1.ObjectMeta) {
+	if is.Open {
+		n.open[nameOf(o)] = true
+	}
+	for _, host := range is.Hosts {
+		if n.one[host] == nil {
+			n.one[host] = o
+		} else {
+			n.more[host] = append(n.more[host], o)
+		}
+	}
+}
+
+func (n *kindNames) remove(was source.Names, o *metav1.ObjectMeta) {
+	if was.Open {
+		delete(n.open, nameOf(o))
+	}
+	for _, host := range was.Hosts {
+		n.drop(host, nameOf(o))
+	}
+}
+
+// drop forgets that an object names a host.
+func (n *kindNames) drop(host string, gone types.NamespacedName) {
+	others := slices.DeleteFunc(n.more[host], func(o *metav1.ObjectMeta) bool { return nameOf(o) == gone })
+	if first := n.one[host]; first != nil && nameOf(first) == gone {
+		delete(n.one, host)
+		if last := len(others) - 1; last >= 0 {
+			n.one[strings.Clone(host)] = others[last] // the host may be a part of the object that goes
+			others = slices.Delete(others, last, last+1)
+		}
+	}
+	delete(n.more, host)
+	if len(others) > 0 {
+		n.more[strings.Clone(host)] = others
+	}
 }
 
 // touched returns the hosts beside which an object is that names these: they
@@ -81,83 +151,12 @@ func (n *names) touched(by source.Names) []string {
 	}
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	for host := range n.one {
-		if label, parent, _ := strings.Cut(host, "."); parents[parent] || by.Open && label == "*" {
-			touched = append(touched, host)
+	for i := range n.byKind {
+		for host := range n.byKind[i].one {
+			if label, parent, _ := strings.Cut(host, "."); parents[parent] || by.Open && label == "*" {
+				touched = append(touched, host)
+			}
 		}
 	}
 	return touched
-}
-
-func (n *names) add(is source.Names, o client.Object) {
-	if is.Open {
-		n.open[keyOf(o)] = true
-	}
-	for _, host := range is.Hosts {
-		if n.one[host] == nil {
-			n.one[host] = o
-		} else {
-			n.more[host] = append(n.more[host], o)
-		}
-	}
-}
-
-func (n *names) remove(was source.Names, o client.Object) {
-	if o == nil {
-		return
-	}
-	key := keyOf(o)
-	if was.Open {
-		delete(n.open, key)
-	}
-	for _, host := range was.Hosts {
-		n.drop(host, func(other client.Object) bool { return keyOf(other) == key })
-	}
-}
-
-// drop forgets some of the objects that name a host.
-func (n *names) drop(host string, gone func(client.Object) bool) {
-	others := slices.DeleteFunc(n.more[host], gone)
-	if first := n.one[host]; first != nil && gone(first) {
-		delete(n.one, host)
-		if last := len(others) - 1; last >= 0 {
-			n.one[strings.Clone(host)] = others[last] // the host may be a part of the object that goes
-			others = slices.Delete(others, last, last+1)
-		}
-	}
-	delete(n.more, host)
-	if len(others) > 0 {
-		n.more[strings.Clone(host)] = others
-	}
-}
-
-// at returns the objects that name a host, in a slice of the caller's own.
-func (n *names) at(host string) []client.Object {
-	first := n.one[host]
-	if first == nil {
-		return nil
-	}
-	return append([]client.Object{first}, n.more[host]...)
-}
-
-// below returns the names directly under a wildcard's parent.
-func (n *names) below(parent string) []string {
-	var hosts []string
-	for host := range n.one {
-		if label, of, found := strings.Cut(host, "."); found && of == parent && label != "*" {
-			hosts = append(hosts, host)
-		}
-	}
-	return hosts
-}
-
-// forget drops all objects of a kind.
-func (n *names) forget(k kind) {
-	gone := reflect.TypeOf(k.object)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	maps.DeleteFunc(n.open, func(key objectKey, _ bool) bool { return key.kind == gone })
-	for host := range n.one {
-		n.drop(host, func(o client.Object) bool { return reflect.TypeOf(o) == gone })
-	}
 }

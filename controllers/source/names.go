@@ -93,8 +93,8 @@ func (n *Names) addRule(rule, syntax string, names func(string, traefikrule.Synt
 	n.Open = n.Open || !all || err != nil
 }
 
-func (n Names) tidy() Names {
+func (n *Names) tidy() Names {
 	slices.Sort(n.Hosts)
 	n.Hosts = slices.Compact(n.Hosts)
-	return n
+	return *n
 }
