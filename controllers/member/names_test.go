@@ -12,6 +12,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/source"
@@ -128,6 +129,34 @@ func besideOf(objects map[objectKey]client.Object, kinds map[objectKey]kind, hos
 // written is what stands beside a host, as texts.
 func written(b Beside) []string {
 	return []string{fmt.Sprint(b.Silent), fmt.Sprint(b.Names), fmt.Sprint(b.Private), fmt.Sprint(b.Open)}
+}
+
+// Of objects of every kind the metadata can be kept, and a kind that is forgotten
+// leaves those of others.
+func TestNamesOfEveryKind(t *testing.T) {
+	n := newNames()
+	for _, k := range sources {
+		o := k.object.DeepCopyObject().(client.Object)
+		o.SetName("n")
+		spec := "{rules: [{host: a.x.is}], tls: {}, hostnames: [a.x.is], routes: [{match: Host(`a.x.is`)}]}"
+		if k.gvk.Kind == source.KindIngressRouteTCP {
+			spec = strings.Replace(spec, "Host(", "HostSNI(", 1)
+		}
+		if k.gvk.Kind == source.KindIngress {
+			spec = "{rules: [{host: a.x.is}]}"
+		}
+		must(t, yaml.Unmarshal([]byte("spec: "+spec), o))
+		n.replace(k, nil, o)
+	}
+	count := func() int { return len(n.beside("hades", "a.x.is", nil).Silent) }
+	if count() != 5 { // the kinds of both of Traefik's groups are one each
+		t.Errorf("%d objects name the host", count())
+	}
+	n.forget(kindNamed(t, source.KindTLSRoute))
+	n.forget(kindNamed(t, source.KindIngressRoute))
+	if count() != 4 {
+		t.Errorf("%d objects name the host when two kinds of them are gone", count())
+	}
 }
 
 // A change touches the hosts whose decision rests on it.
