@@ -17,8 +17,9 @@ import (
 // Beside is what a cluster serves on the same Traefik as a host, and nobody asked to
 // publish.
 type Beside struct {
-	// Silent are the objects that name the host and do not claim it, and those,
-	// not annotated, that name a wildcard over it; sorted.
+	// Silent are the objects that name the host, or may serve it within one that
+	// does, and do not claim it; and those, not annotated, that name a wildcard over
+	// it. They are sorted.
 	Silent []v1alpha1.SourceRef
 	// Names are the first labels of the names directly under the host, which is a
 	// wildcard, of objects annotated or not; sorted, where they are not too many.
@@ -57,7 +58,12 @@ func (n *names) beside(cluster, host string, claims map[v1alpha1.SourceRef]bool)
 	for i := range n.byKind {
 		of, ref := &n.byKind[i], v1alpha1.SourceRef{Cluster: cluster, Kind: sources[i].gvk.Kind}
 		for o := range of.at(host) {
-			b.Silent = appendUnless(b.Silent, claims, ref, nameOf(o))
+			if len(of.within[nameOf(o)]) == 0 { // else its children serve the host, and it does not
+				b.Silent = appendUnless(b.Silent, claims, ref, nameOf(o))
+			}
+			for child := range of.below(nameOf(o)) {
+				b.Silent = appendUnless(b.Silent, claims, ref, nameOf(child))
+			}
 		}
 		if strings.HasPrefix(host, "*.") {
 			for name := range of.open {

@@ -159,6 +159,44 @@ func TestNamesOfEveryKind(t *testing.T) {
 	}
 }
 
+// An IngressRoute within others serves their hosts, and they serve none themselves.
+func TestNamesOfChildrenAreTheirParents(t *testing.T) {
+	n := newNames()
+	k := kindNamed(t, source.KindIngressRoute)
+	route := func(name, spec string) client.Object {
+		return read[traefik.IngressRoute]("metadata: {namespace: default, name: " + name + "}\nspec: {" + spec + "}")
+	}
+	const anything = "routes: [{match: PathPrefix(`/`)}]"
+	n.replace(k, nil, route("root", "routes: [{match: Host(`a.x.is`) || Host(`b.x.is`)}]"))
+	n.replace(k, nil, route("middle", "parentRefs: [{name: root}, {name: leaf}], "+anything)) // in a circle too
+	n.replace(k, nil, route("named", "parentRefs: [{name: root}], routes: [{match: Host(`b.x.is`)}]"))
+	n.replace(k, nil, route("elsewhere", "parentRefs: [{name: root, namespace: other}], "+anything))
+	leaf := route("leaf", "parentRefs: [{name: middle, namespace: default}], "+anything)
+	touched := n.touched(n.replace(k, nil, leaf))
+	if slices.Sort(touched); !slices.Equal(touched, []string{"a.x.is", "b.x.is"}) {
+		t.Errorf("a leaf touches %q", touched)
+	}
+	silent := func(host string) (names []string) {
+		for _, ref := range n.beside("hades", host, nil).Silent {
+			names = append(names, ref.Name)
+		}
+		return names
+	}
+	n.replace(k, leaf, nil)
+	for host, want := range map[string][]string{"a.x.is": {"middle"}, "b.x.is": {"middle", "named"}} {
+		if got := silent(host); !slices.Equal(got, want) {
+			t.Errorf("beside %s stand %q, want %q", host, got, want)
+		}
+	}
+	n.replace(k, nil, route("deep", "parentRefs: [{name: named}], "+anything))
+	if got := silent("b.x.is"); !slices.Equal(got, []string{"deep", "middle"}) {
+		t.Errorf("beside b.x.is stand %q", got)
+	}
+	if b := n.beside("hades", "*.x.is", nil); len(b.Open) > 0 {
+		t.Errorf("children may serve any host: %v", b.Open)
+	}
+}
+
 // A change touches the hosts whose decision rests on it.
 func TestNamesTellWhatAChangeTouches(t *testing.T) {
 	n := newNames()

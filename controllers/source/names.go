@@ -1,10 +1,12 @@
 package source
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/jovalle/usher/controllers/source/traefik"
@@ -17,8 +19,11 @@ type Names struct {
 	// Hosts are those that it names, each once, sorted, in lower case; a leading
 	// "*." covers one label at least.
 	Hosts []string
-	// Open says that it may serve hosts which it does not name.
+	// Open says that it may serve hosts which it does not name: any, or where it is
+	// within others, any of theirs.
 	Open bool
+	// Within are its parents, IngressRoutes: it serves no host that they do not.
+	Within []types.NamespacedName
 }
 
 // NamesOfIngress returns what an Ingress names.
@@ -30,14 +35,15 @@ func NamesOfIngress(ingress *networkingv1.Ingress) Names {
 	return n.tidy()
 }
 
-// NamesOfIngressRoute returns what a Traefik IngressRoute names. One with parents
-// serves no host that they do not serve, and so is not open.
+// NamesOfIngressRoute returns what a Traefik IngressRoute names.
 func NamesOfIngressRoute(route *traefik.IngressRoute) Names {
 	var n Names
 	for _, r := range route.Spec.Routes {
 		n.addRule(r.Match, r.Syntax, traefikrule.NamesHTTP)
 	}
-	n.Open = n.Open && len(route.Spec.ParentRefs) == 0
+	for _, ref := range route.Spec.ParentRefs {
+		n.Within = append(n.Within, types.NamespacedName{Namespace: cmp.Or(ref.Namespace, route.Namespace), Name: ref.Name})
+	}
 	return n.tidy()
 }
 
@@ -92,6 +98,9 @@ func (n *Names) addRule(rule, syntax string, names func(string, traefikrule.Synt
 	n.Hosts = append(n.Hosts, hosts...)
 	n.Open = n.Open || !all || err != nil
 }
+
+// Anywhere says that the object may serve hosts which neither it nor a parent names.
+func (n *Names) Anywhere() bool { return n.Open && len(n.Within) == 0 }
 
 func (n *Names) tidy() Names {
 	slices.Sort(n.Hosts)

@@ -43,7 +43,7 @@ func TestNames(t *testing.T) {
 		"rule that nobody reads":            {route, match("Host("), nil, true},
 		"wildcard but one":                  {route, "{routes: [{syntax: v3, match: 'Host(`*.a.is`) && !Host(`b.a.is`)'}]}", []string{"*.a.is"}, false},
 		"rule of an unknown syntax":         {route, "{routes: [{syntax: v9, match: 'Host(`a.is`)'}]}", nil, true},
-		"rule within a parent's":            {route, "{parentRefs: [{name: p}], routes: [{match: 'PathPrefix(`/x`)'}]}", nil, false},
+		"rule within a parent's":            {route, "{parentRefs: [{name: p}], routes: [{match: 'PathPrefix(`/x`)'}]}", nil, true},
 		"server name":                       {tcp, "{tls: {}, routes: [{match: 'HostSNI(`a.is`)'}]}", []string{"a.is"}, false},
 		"any server name":                   {tcp, "{tls: {}, routes: [{match: 'HostSNI(`*`)'}]}", nil, true},
 		"any server name, without TLS":      {tcp, "{routes: [{match: 'HostSNI(`*`)'}]}", nil, false},
