@@ -47,7 +47,10 @@ func (r *ExposedHostReconciler) Reconcile(ctx context.Context, req reconcile.Req
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	decision := admission.Decide(r.input(host, current, clusters))
+	decision, err := r.decide(host, current, clusters)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
 	switch {
 	case isManual(current):
 		return reconcile.Result{}, r.report(ctx, current, current, decision, clusters)
@@ -88,6 +91,7 @@ func (r *ExposedHostReconciler) input(host string, current *v1alpha1.ExposedHost
 	for name, cluster := range clusters {
 		policy.Clusters[name] = admission.Cluster{
 			AllowedDomains: cluster.Spec.AllowedDomains,
+			RequireAll:     cluster.Spec.RequireAll,
 			InSync:         slices.Contains(known, name),
 		}
 	}
@@ -176,6 +180,7 @@ func specOf(host string, decision admission.Decision) v1alpha1.ExposedHostSpec {
 	if decision.Accepted {
 		spec.Backends = []v1alpha1.HostBackend{{Cluster: decision.Cluster}}
 		spec.AllowFrom = decision.Options.AllowFrom
+		spec.Except = decision.Except
 		if decision.Options.PlainHTTP != "" {
 			spec.PlainHTTP = decision.Options.PlainHTTP
 		}

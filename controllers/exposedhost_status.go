@@ -16,12 +16,10 @@ import (
 	"github.com/jovalle/usher/controllers/routetable"
 )
 
-// Reasons of an ExposedHost's Ready condition; where it is refused, Ready has the reason of Accepted.
+// reasonReady is that of an ExposedHost's Ready condition, which otherwise has one of
+// package routetable; where the host is refused, Ready has the reason of Accepted.
 const (
-	reasonReady            = "Ready"
-	reasonNoBackend        = "NoBackend"
-	reasonUnknownCluster   = "UnknownCluster"
-	reasonNoIngressAddress = "NoIngressAddress"
+	reasonReady = "Ready"
 )
 
 // statusOf is the status that a decision makes of an ExposedHost.
@@ -63,14 +61,15 @@ func readyCondition(eh *v1alpha1.ExposedHost, accepted metav1.Condition, endpoin
 
 // withoutEndpoint says why an accepted host has nowhere to go.
 func withoutEndpoint(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (reason, message string) {
-	if len(eh.Spec.Backends) == 0 {
-		return reasonNoBackend, "spec.backends is empty; name a cluster or an address"
+	reason = routetable.Unserved(eh.Spec.Backends, clusters)
+	if reason == routetable.ReasonNoBackend {
+		return reason, "spec.backends is empty; name a cluster or an address"
 	}
 	name := eh.Spec.Backends[0].Cluster
-	if clusters[name] == nil {
-		return reasonUnknownCluster, fmt.Sprintf("spec.backends[0].cluster: there is no MemberCluster %s; make it, or correct the name", name)
+	if reason == routetable.ReasonUnknownCluster {
+		return reason, fmt.Sprintf("spec.backends[0].cluster: there is no MemberCluster %s; make it, or correct the name", name)
 	}
-	return reasonNoIngressAddress, fmt.Sprintf("MemberCluster %s has no ingress address; set its spec.ingress.addresses, or give its Service a load-balancer address", name)
+	return reason, fmt.Sprintf("MemberCluster %s has no ingress address; set its spec.ingress.addresses, or give its Service a load-balancer address", name)
 }
 
 // summary puts a status into a word each.

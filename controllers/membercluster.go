@@ -159,7 +159,7 @@ func memberConditions(mc *v1alpha1.MemberCluster, state member.State, problem *k
 	case synced.Status != metav1.ConditionTrue:
 		ready.Status, ready.Reason, ready.Message = synced.Status, synced.Reason, synced.Message
 	case mc.Status.Ingress == nil:
-		ready.Status, ready.Reason = metav1.ConditionFalse, reasonNoIngressAddress
+		ready.Status, ready.Reason = metav1.ConditionFalse, routetable.ReasonNoIngressAddress
 		ready.Message = fmt.Sprintf("Service %s/%s has no load-balancer address; give it one, or set spec.ingress.addresses", mc.Spec.Ingress.Service.Namespace, mc.Spec.Ingress.Service.Name)
 	}
 	return []metav1.Condition{connected, synced, ready}

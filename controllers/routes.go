@@ -80,7 +80,7 @@ func (r *RouteReconciler) follow(ctx context.Context, table *routing.Table, name
 	if err != nil {
 		return nil, nil, err
 	}
-	table, problem := routetable.Follow(table, hostOfName(name), &eh, clusters)
+	table, problem := routetable.Follow(table, &eh, clusters)
 	if problem != nil {
 		return table, []error{problem}, nil
 	}

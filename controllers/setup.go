@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -233,14 +234,22 @@ func servesOtherwise(e event.UpdateEvent) bool {
 	return before.Generation != after.Generation || !equality.Semantic.DeepEqual(before.Status.Ingress, after.Status.Ingress)
 }
 
-// routesOtherwise passes the changes of ExposedHosts that touch the routing table.
+// routesOtherwise passes the changes of ExposedHosts that touch the routing table:
+// one that is refused stands there too.
 var routesOtherwise = predicate.Funcs{
-	CreateFunc: func(e event.CreateEvent) bool { return isAccepted(e.Object) },
-	DeleteFunc: func(e event.DeleteEvent) bool { return isAccepted(e.Object) },
 	UpdateFunc: func(e event.UpdateEvent) bool {
-		before, after := isAccepted(e.ObjectOld), isAccepted(e.ObjectNew)
-		return before != after || after && e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration()
+		before, after := acceptedOf(e.ObjectOld), acceptedOf(e.ObjectNew)
+		return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
+			before.Status != after.Status || before.Reason != after.Reason
 	},
+}
+
+// acceptedOf returns an ExposedHost's Accepted condition; the zero value where it has none.
+func acceptedOf(o client.Object) metav1.Condition {
+	if c := meta.FindStatusCondition(o.(*v1alpha1.ExposedHost).Status.Conditions, v1alpha1.ConditionAccepted); c != nil {
+		return *c
+	}
+	return metav1.Condition{}
 }
 
 // isAccepted reports whether an ExposedHost is.

@@ -225,15 +225,31 @@ func awaitMember(t *testing.T, c client.Client, name, kind string, status metav1
 	return &mc
 }
 
-// routed waits until the table sends a host to a cluster; "" means nowhere.
+// routed waits until the table sends a host to a cluster; "" means nowhere, refused
+// or not known.
 func routed(t *testing.T, table *routing.Live, host, cluster string) {
 	t.Helper()
 	eventually(t, host+" should be routed to "+cluster, func() error {
 		route := table.Load().Lookup(host)
-		switch {
-		case route == nil && cluster == "":
+		switch served := route != nil && route.Refusal == ""; {
+		case !served && cluster == "":
 			return nil
-		case route == nil || cluster == "" || route.Backends[0].Cluster != cluster:
+		case !served || cluster == "" || route.Backends[0].Cluster != cluster:
+			return fmt.Errorf("is %+v", route)
+		}
+		return nil
+	})
+}
+
+// refusedRoute waits until the table refuses a host, and says why; "" means that it
+// is not known.
+func refusedRoute(t *testing.T, table *routing.Live, host, why string) {
+	t.Helper()
+	eventually(t, host+" should be refused with "+why, func() error {
+		switch route := table.Load().Lookup(host); {
+		case route == nil && why == "":
+			return nil
+		case route == nil || why == "" || route.Refusal != why:
 			return fmt.Errorf("is %+v", route)
 		}
 		return nil

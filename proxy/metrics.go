@@ -3,9 +3,10 @@ package proxy
 import "github.com/prometheus/client_golang/prometheus"
 
 var (
-	routesDesc = prometheus.NewDesc("usher_routes", "Hosts in the routing table.", nil, nil)
-	limitDesc  = prometheus.NewDesc("usher_connections_limit", "Connections, TLS and plain HTTP, that may be open at once.", nil, nil)
-	usedDesc   = prometheus.NewDesc("usher_connections_used", "Connections, TLS and plain HTTP, that are open and count towards the limit.", nil, nil)
+	routesDesc  = prometheus.NewDesc("usher_routes", "Hosts in the routing table that are served.", nil, nil)
+	refusedDesc = prometheus.NewDesc("usher_routes_refused", "Hosts in the routing table that are refused.", nil, nil)
+	limitDesc   = prometheus.NewDesc("usher_connections_limit", "Connections, TLS and plain HTTP, that may be open at once.", nil, nil)
+	usedDesc    = prometheus.NewDesc("usher_connections_used", "Connections, TLS and plain HTTP, that are open and count towards the limit.", nil, nil)
 )
 
 // collector is the metrics of a Server and of its halves.
@@ -14,6 +15,7 @@ type collector struct{ *Server }
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	out <- routesDesc
+	out <- refusedDesc
 	out <- limitDesc
 	out <- usedDesc
 	c.forwarder.Describe(out)
@@ -23,7 +25,9 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c collector) Collect(out chan<- prometheus.Metric) {
-	gauge(out, routesDesc, c.Table.Load().Len())
+	table := c.Table.Load()
+	gauge(out, routesDesc, table.Len())
+	gauge(out, refusedDesc, table.Refused())
 	gauge(out, limitDesc, c.limits.Max)
 	gauge(out, usedDesc, c.limits.Count())
 	c.forwarder.Collect(out)

@@ -16,6 +16,11 @@ const (
 
 	// AnnotationAllowFrom is a comma-separated list of CIDRs: who may connect.
 	AnnotationAllowFrom = "usher.techn.is/allow-from"
+
+	// AnnotationWildcard says, with the value "all", that a wildcard of the object
+	// publishes every name under it, those too that other objects of its cluster
+	// name and that nobody annotated. Without it, those are refused.
+	AnnotationWildcard = "usher.techn.is/wildcard"
 )
 
 // LabelManaged marks, with the value "true", the ExposedHosts that usher makes

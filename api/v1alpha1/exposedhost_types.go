@@ -37,12 +37,16 @@ type ExposedHostList struct {
 }
 
 // ExposedHostSpec says where a host's connections go.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.except) || size(self.except) == 0 || self.host.startsWith('*.')",message="except goes with a wildcard"
 type ExposedHostSpec struct {
 	// Host is the host name: lower case, internationalized labels in their ASCII
 	// form (xn--), no trailing dot. A leading '*.' covers one label.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([*][.])?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?[.])*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$') && !isIP(self)",message="a host is lower-case ASCII labels joined by dots, such as app.techn.is or *.techn.is; no IP address, no port, no trailing dot"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('(^|[.])[0-9]+$')",message="a last label of digits alone makes an IP address of a host"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('(^|[.])xn--[a-z0-9-]{0,2}([.]|$)')",message="a label that begins with xn-- must be an internationalized label in its ASCII form"
 	// +kubebuilder:validation:XValidation:rule="!self.startsWith('wildcard.')",message="a first label 'wildcard' stands for '*' in object names, and so cannot be a host's own"
 	// +kubebuilder:validation:XValidation:rule="!self.startsWith('*.') || self.substring(2).contains('.')",message="a wildcard over a whole top-level domain is not published; write *.domain.tld"
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="host is immutable: delete this ExposedHost and make another"
@@ -69,7 +73,21 @@ type ExposedHostSpec struct {
 	// +kubebuilder:validation:items:MaxLength=49
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="not a CIDR: write an address and a prefix length, such as 192.168.0.0/16"
 	AllowFrom []string `json:"allowFrom,omitempty"`
+
+	// Except are the first labels of names under a wildcard that it does not cover:
+	// with 'vault', *.techn.is does not cover vault.techn.is, which is refused unless
+	// it has an ExposedHost of its own. In a wildcard of an annotated source they are
+	// the names that the source's cluster serves otherwise.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9_-]+$`
+	Except []string `json:"except,omitempty"`
 }
+
+// MaxExcept is how many labels ExposedHostSpec.Except holds.
+const MaxExcept = 1024
 
 // HostBackend is a member cluster, or any other endpoint on the network.
 //

@@ -66,6 +66,12 @@ type MemberClusterSpec struct {
 	// +kubebuilder:validation:items:MaxLength=253
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\\\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$')",message="a domain is lower-case labels joined by dots, without '*.' and without a trailing dot, such as techn.is"
 	AllowedDomains []string `json:"allowedDomains,omitempty"`
+
+	// RequireAll refuses a host as long as an object of the cluster names it, or a
+	// wildcard over it, and is not annotated. TLS does not part the objects of one
+	// host: whoever may connect to it reaches all of them.
+	// +optional
+	RequireAll bool `json:"requireAll,omitempty"`
 }
 
 // KubeconfigRef names a kubeconfig in a Secret of usher's own namespace.

@@ -16,6 +16,8 @@ type Cluster struct {
 	// AllowedDomains are those under which it may publish: each covers itself
 	// and every name below it. Empty allows all.
 	AllowedDomains []string
+	// RequireAll refuses a host while an object names it that is not annotated.
+	RequireAll bool
 	// InSync says that its claims are known: what is not among them is gone.
 	InSync bool
 }
@@ -55,6 +57,8 @@ type Decision struct {
 	Cluster string
 	// Options are what all sources of the host allow together.
 	Options source.Options
+	// Except are the first labels of the names that a wildcard does not cover, sorted.
+	Except []string
 	// Sources are the cluster's claims on the host, the oldest first.
 	Sources []v1alpha1.SourceRef
 	// Rivals are all other claims, in the same order, with their reasons.

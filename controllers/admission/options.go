@@ -25,7 +25,8 @@ func stricter(a, b v1alpha1.PlainHTTP) v1alpha1.PlainHTTP {
 }
 
 // combine returns the options of a host with several sources: the clients that
-// all of them allow, and the strictest mode of plain HTTP. Its bytes cannot be
+// all of them allow, the strictest mode of plain HTTP, and of a wildcard the whole
+// only where all of them say so. Its bytes cannot be
 // told apart by the path that they are for, so that an older or younger source
 // must not open what another keeps closed. problem says why there are none.
 func combine(claims []source.Claim) (options source.Options, problem string) {
@@ -35,6 +36,7 @@ func combine(claims []source.Claim) (options source.Options, problem string) {
 	options = claims[0].Options
 	narrowest := claims[0].Source // the last that narrowed AllowFrom
 	for _, claim := range claims[1:] {
+		options.WholeWildcard = options.WholeWildcard && claim.Options.WholeWildcard
 		options.PlainHTTP = stricter(options.PlainHTTP, claim.Options.PlainHTTP)
 		if len(claim.Options.AllowFrom) == 0 {
 			continue

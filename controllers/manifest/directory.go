@@ -23,6 +23,8 @@ type directory struct {
 	log   logr.Logger
 	kept  *lastGood        // nil: last good states are not kept on disk
 	files map[string]*file // name → file; nil before the first scan
+
+	refusing []string // the hosts that refused files name and that are not served, as of the last scan
 }
 
 // scan reads what is new in the directory and reports whether that changes what
@@ -59,7 +61,11 @@ func (d *directory) scan(ctx context.Context) (changed bool, err error) {
 			return false, err
 		}
 	}
-	return (stale || changed) && d.settle() || changed, nil
+	changed = (stale || changed) && d.settle() || changed
+	refusing := d.unserved()
+	changed = changed || !slices.Equal(refusing, d.refusing)
+	d.refusing = refusing
+	return changed, nil
 }
 
 // recall gives files their last good states from the disk, which are then judged as

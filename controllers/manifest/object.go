@@ -34,6 +34,8 @@ type objects struct {
 	clusters []v1alpha1.MemberCluster
 
 	hostAt, clusterAt []position // of each in its file
+
+	mistaken []string // hosts of ExposedHosts with mistakes, which are not among hosts
 }
 
 func (o *objects) add(added object, at position) {

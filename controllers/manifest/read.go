@@ -57,6 +57,7 @@ func decodeAll(ctx context.Context, documents []document, judge judge) (all obje
 		switch {
 		case len(r.wrong) > 0:
 			mistakes = append(mistakes, r.wrong...)
+			all.mistaken = append(all.mistaken, documents[i].hostOf())
 		case twice:
 			mistakes = append(mistakes, inTwoPlaces(at, r.key, place{position: earlier}))
 		default:

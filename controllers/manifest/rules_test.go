@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"errors"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
@@ -12,7 +13,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/hack/testbed"
+	"github.com/jovalle/usher/proxy/routing"
 )
 
 // TestRulesAreThoseOfTheAPIServer asks both for their opinion of the same objects.
@@ -118,4 +121,34 @@ func specOf(t *testing.T, o objects) any {
 		t.Fatal(err)
 	}
 	return object["spec"]
+}
+
+// The schema takes no host that routing.ParseHost refuses, internationalized labels
+// aside, which only a decoder can judge.
+func TestTheSchemaAgreesWithTheParserOfHosts(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 8))
+	pieces := []string{"*", ".", ".", ".", "-", "a", "b2", "1", "23", "xn--", "xn--bcher-kva", "_", "A", "techn", "is", "wildcard", ":", strings.Repeat("c", 62)}
+	taken := 0
+	for range 3000 {
+		var host strings.Builder
+		for range 1 + random.IntN(7) {
+			host.WriteString(pieces[random.IntN(len(pieces))])
+		}
+		h := host.String()
+		name := strings.Replace(h, "*.", "wildcard.", 1)
+		err := validate(t.Context(), kindExposedHost, map[string]any{
+			"apiVersion": v1alpha1.GroupVersion.String(), "kind": kindExposedHost,
+			"metadata": map[string]any{"name": name}, "spec": map[string]any{"host": h},
+		})
+		if err != nil {
+			continue
+		}
+		taken++
+		if canonical, err := routing.ParseHost(h); (err != nil || canonical != h) && !strings.Contains(h, "xn--") {
+			t.Errorf("the schema takes %q, and the parser makes %q of it: %v", h, canonical, err)
+		}
+	}
+	if taken < 50 {
+		t.Errorf("the schema took only %d hosts", taken)
+	}
 }

@@ -77,7 +77,7 @@ func (s *Snapshot) Load() ([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster, boo
 	return found.hosts, found.clusters, true
 }
 
-// Store has the accepted ones of a source's hosts, and its clusters, written soon:
+// Store has a source's hosts, refused ones too, and its clusters, written soon:
 // at once after a pause, else a second later, and by the end of Run. The source is
 // asked then, once for all calls until then.
 func (s *Snapshot) Store(source Source) {

@@ -19,11 +19,13 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/routetable"
 )
 
 // snapshotFormat is the version of the format below. It rises when an older
-// usher would serve a newer snapshot wrongly.
-const snapshotFormat = 1
+// usher would serve a newer snapshot wrongly, or a newer one an older snapshot:
+// one of format 1 lacks the hosts that are refused, which a wildcard would serve.
+const snapshotFormat = 2
 
 // The annotations of a snapshot's List. The checksum is of the bytes of its
 // items, from '[' to ']', as they stand in the file.
@@ -68,9 +70,6 @@ func encodeItems(out io.Writer, served *objects) error {
 	}
 	for _, i := range sorted(served.hosts, func(h *v1alpha1.ExposedHost) string { return h.Name }) {
 		host := &served.hosts[i]
-		if !meta.IsStatusConditionTrue(host.Status.Conditions, v1alpha1.ConditionAccepted) {
-			continue
-		}
 		if err := lines.write(trimHost(host)); err != nil {
 			return fmt.Errorf("encode ExposedHost %s: %w", host.Name, err)
 		}
@@ -122,10 +121,20 @@ func trimHost(host *v1alpha1.ExposedHost) *v1alpha1.ExposedHost {
 		ObjectMeta: metav1.ObjectMeta{Name: host.Name, Labels: host.Labels},
 		Spec:       host.Spec,
 	}
-	if accepted := meta.FindStatusCondition(host.Status.Conditions, v1alpha1.ConditionAccepted); accepted != nil {
-		trimmed.Status.Conditions = []metav1.Condition{*accepted}
-	}
+	trimmed.Status.Conditions = []metav1.Condition{acceptedOf(host)}
 	return trimmed
+}
+
+// acceptedOf returns a host's Accepted condition. One that nobody has decided about
+// says so: without it, the host would be accepted where the file is a manifest.
+func acceptedOf(host *v1alpha1.ExposedHost) metav1.Condition {
+	if accepted := meta.FindStatusCondition(host.Status.Conditions, v1alpha1.ConditionAccepted); accepted != nil {
+		return *accepted
+	}
+	return metav1.Condition{
+		Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionFalse,
+		Reason: routetable.ReasonNotDecided, LastTransitionTime: host.CreationTimestamp,
+	}
 }
 
 // trimCluster returns what the routing table needs of a cluster, and its labels.

@@ -129,9 +129,9 @@ func (w *Watcher) rescan(ctx context.Context) (changed bool, err error) {
 	return changed, err
 }
 
-// tell hands over all that is served.
+// tell hands over all that is served, and the hosts that are refused with their files.
 func (w *Watcher) tell() {
 	all := w.objects()
 	w.log.Info("Read the manifests", "directory", w.path, "files", len(w.files), "hosts", len(all.hosts), "clusters", len(all.clusters))
-	w.onChange(all.hosts, all.clusters)
+	w.onChange(append(all.hosts, refusals(w.refusing)...), all.clusters)
 }

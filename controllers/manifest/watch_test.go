@@ -72,6 +72,7 @@ type watched struct {
 
 	servedMu sync.Mutex
 	served   []string // accepted hosts
+	refused  []string // other hosts
 	changes  int
 }
 
@@ -104,11 +105,13 @@ func (w *watched) start(ctx context.Context, state string) {
 func (w *watched) changed(hosts []v1alpha1.ExposedHost, _ []v1alpha1.MemberCluster) {
 	w.servedMu.Lock()
 	defer w.servedMu.Unlock()
-	w.served = nil
+	w.served, w.refused = nil, nil
 	w.changes++
 	for _, host := range hosts {
 		if meta.IsStatusConditionTrue(host.Status.Conditions, v1alpha1.ConditionAccepted) {
 			w.served = append(w.served, host.Spec.Host)
+		} else {
+			w.refused = append(w.refused, host.Spec.Host)
 		}
 	}
 	slices.Sort(w.served)

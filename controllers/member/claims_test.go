@@ -1,6 +1,7 @@
 package member
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/source"
 	"github.com/jovalle/usher/controllers/source/traefik"
 )
@@ -104,6 +106,7 @@ func checkIndex(t *testing.T, k kind, whole client.Object) {
 	trimmed, err := trim(whole.DeepCopyObject())
 	must(t, err)
 	keys := indexKeys(k)(trimmed.(client.Object))
+	checkNames(t, k, whole, trimmed.(client.Object))
 	for name, in := range contexts {
 		hosts := hostsOf(k.claims(whole, in))
 		if kept := hostsOf(k.claims(trimmed.(client.Object), in)); !slices.Equal(hosts, kept) {
@@ -116,6 +119,27 @@ func checkIndex(t *testing.T, k kind, whole client.Object) {
 			if !slices.Contains(keys, keyExposed) {
 				t.Errorf("it claims %s, but is not indexed as exposed", host)
 			}
+		}
+	}
+}
+
+// checkNames compares what an object names before and after it was trimmed, and with
+// what it would claim if it were exposed and named no hosts by its annotation.
+func checkNames(t *testing.T, k kind, whole, trimmed client.Object) {
+	t.Helper()
+	named := k.names(whole)
+	if kept := k.names(trimmed); !reflect.DeepEqual(kept, named) {
+		t.Errorf("it names %+v, and %+v when it is trimmed", named, kept)
+	}
+	if refers(whole) {
+		return // it claims what its parents name
+	}
+	whole = whole.DeepCopyObject().(client.Object)
+	whole.SetAnnotations(map[string]string{v1alpha1.AnnotationExpose: "true"})
+	result := k.claims(whole, source.Context{})
+	for _, claim := range result.Claims {
+		if claim.Refusal == nil && !slices.Contains(named.Hosts, claim.Host) {
+			t.Errorf("it would claim %s, and names %+v", claim.Host, named)
 		}
 	}
 }
@@ -149,14 +173,14 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// A trimmed Ingress that is not annotated keeps nothing but its name and dates.
+// A trimmed Ingress that is not annotated keeps nothing but its name, dates and hosts.
 func TestTrimLeavesLittle(t *testing.T) {
-	o := read[networkingv1.Ingress]("metadata: {name: a, namespace: b, labels: {c: d}, annotations: {e: f}, managedFields: [{manager: g}]}\nspec: {rules: [{host: a.x.io}]}\nstatus: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}")
+	o := read[networkingv1.Ingress]("metadata: {name: a, namespace: b, labels: {c: d}, annotations: {e: f}, managedFields: [{manager: g}]}\nspec: {rules: [{host: a.x.io, http: {paths: [{path: /}]}}], ingressClassName: traefik, tls: [{hosts: [a.x.io]}]}\nstatus: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}")
 	trimmed, err := trim(o)
 	must(t, err)
 	got, err := yaml.Marshal(trimmed)
 	must(t, err)
-	if want := "metadata:\n  name: a\n  namespace: b\nspec: {}\nstatus:\n  loadBalancer: {}\n"; string(got) != want {
+	if want := "metadata:\n  name: a\n  namespace: b\nspec:\n  rules:\n  - host: a.x.io\nstatus:\n  loadBalancer: {}\n"; string(got) != want {
 		t.Errorf("it keeps\n%s", got)
 	}
 }

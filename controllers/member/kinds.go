@@ -24,6 +24,8 @@ type kind struct {
 	list   func() client.ObjectList
 	// claims is nil for a kind that claims nothing itself.
 	claims func(client.Object, source.Context) source.Result
+	// names is nil as claims is.
+	names func(client.Object) source.Names
 }
 
 // gatewayGroup is the Gateway API's group and version.
@@ -31,19 +33,25 @@ var gatewayGroup = schema.GroupVersion(gatewayv1.GroupVersion)
 
 // sources are the kinds that claim hosts.
 var sources = []kind{
-	sourceKind(networkingv1.SchemeGroupVersion.WithKind(source.KindIngress), &networkingv1.Ingress{}, newList[networkingv1.IngressList], source.FromIngress),
-	sourceKind(traefik.GroupVersion.WithKind(source.KindIngressRoute), &traefik.IngressRoute{}, newList[traefik.IngressRouteList], source.FromIngressRoute),
-	sourceKind(traefik.GroupVersion.WithKind(source.KindIngressRouteTCP), &traefik.IngressRouteTCP{}, newList[traefik.IngressRouteTCPList], source.FromIngressRouteTCP),
+	sourceKind(networkingv1.SchemeGroupVersion.WithKind(source.KindIngress), &networkingv1.Ingress{}, newList[networkingv1.IngressList], source.FromIngress, source.NamesOfIngress),
+	sourceKind(traefik.GroupVersion.WithKind(source.KindIngressRoute), &traefik.IngressRoute{}, newList[traefik.IngressRouteList], source.FromIngressRoute, source.NamesOfIngressRoute),
+	sourceKind(traefik.GroupVersion.WithKind(source.KindIngressRouteTCP), &traefik.IngressRouteTCP{}, newList[traefik.IngressRouteTCPList], source.FromIngressRouteTCP, source.NamesOfIngressRouteTCP),
 	sourceKind(traefik.ContainousGroupVersion.WithKind(source.KindIngressRoute), &traefik.ContainousIngressRoute{}, newList[traefik.ContainousIngressRouteList],
 		func(o *traefik.ContainousIngressRoute, in source.Context) source.Result {
 			return source.FromIngressRoute(&o.IngressRoute, in)
+		},
+		func(o *traefik.ContainousIngressRoute) source.Names {
+			return source.NamesOfIngressRoute(&o.IngressRoute)
 		}),
 	sourceKind(traefik.ContainousGroupVersion.WithKind(source.KindIngressRouteTCP), &traefik.ContainousIngressRouteTCP{}, newList[traefik.ContainousIngressRouteTCPList],
 		func(o *traefik.ContainousIngressRouteTCP, in source.Context) source.Result {
 			return source.FromIngressRouteTCP(&o.IngressRouteTCP, in)
+		},
+		func(o *traefik.ContainousIngressRouteTCP) source.Names {
+			return source.NamesOfIngressRouteTCP(&o.IngressRouteTCP)
 		}),
-	sourceKind(gatewayGroup.WithKind(source.KindHTTPRoute), &gatewayv1.HTTPRoute{}, newList[gatewayv1.HTTPRouteList], source.FromHTTPRoute),
-	sourceKind(gatewayGroup.WithKind(source.KindTLSRoute), &gatewayv1.TLSRoute{}, newList[gatewayv1.TLSRouteList], source.FromTLSRoute),
+	sourceKind(gatewayGroup.WithKind(source.KindHTTPRoute), &gatewayv1.HTTPRoute{}, newList[gatewayv1.HTTPRouteList], source.FromHTTPRoute, source.NamesOfHTTPRoute),
+	sourceKind(gatewayGroup.WithKind(source.KindTLSRoute), &gatewayv1.TLSRoute{}, newList[gatewayv1.TLSRouteList], source.FromTLSRoute, source.NamesOfTLSRoute),
 }
 
 // ingressRouteKind is a source that others may refer to as their parent.
@@ -77,9 +85,15 @@ var (
 var kinds = append(slices.Clip(sources), ingressClassKind, gatewayKind, namespaceKind, serviceKind)
 
 // sourceKind describes a namespaced kind whose objects claim hosts.
-func sourceKind[T client.Object](gvk schema.GroupVersionKind, object T, list func() client.ObjectList, claims func(T, source.Context) source.Result) kind {
+func sourceKind[T client.Object](gvk schema.GroupVersionKind, object T, list func() client.ObjectList, claims func(T, source.Context) source.Result, names func(T) source.Names) kind {
 	return kind{gvk: gvk, scope: meta.RESTScopeNamespace, object: object, list: list,
-		claims: func(o client.Object, in source.Context) source.Result { return claims(o.(T), in) }}
+		claims: func(o client.Object, in source.Context) source.Result { return claims(o.(T), in) },
+		names: func(o client.Object) source.Names {
+			if source.Solver(o) {
+				return source.Names{}
+			}
+			return names(o.(T))
+		}}
 }
 
 // newList returns an empty list of type L.

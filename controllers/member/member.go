@@ -227,7 +227,7 @@ func (m *member) update(change func(*State)) {
 }
 
 // changed hears of every change in a session's cache, of a serving one or not.
-func (m *member) changed(k kind, objects []client.Object) {
+func (m *member) changed(k kind, objects []client.Object, beside []string) {
 	switch {
 	case k.gvk == serviceKind.gvk:
 		m.set.StateChanged(m.name)
@@ -235,11 +235,11 @@ func (m *member) changed(k kind, objects []client.Object) {
 		m.refusalsChanged()
 		m.set.changedAll(m.name)
 	default:
-		m.sourceChanged(k, objects)
+		m.sourceChanged(k, objects, beside)
 	}
 }
 
-func (m *member) sourceChanged(k kind, objects []client.Object) {
+func (m *member) sourceChanged(k kind, objects []client.Object, hosts []string) {
 	s, in := m.reader()
 	if s == nil {
 		return // the first sync tells all
@@ -248,7 +248,6 @@ func (m *member) sourceChanged(k kind, objects []client.Object) {
 		m.set.changedAll(m.name) // an annotated child may change, whatever its parent is
 		return
 	}
-	var hosts []string
 	refused := false
 	s.affected(k, objects, func(k kind, o client.Object) {
 		result := k.claims(o, in)

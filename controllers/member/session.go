@@ -36,24 +36,36 @@ type session struct {
 	life      <-chan struct{} // closed by stop
 	stopped   chan struct{}   // closed when the cache has ended
 
-	changed func(kind, []client.Object) // called with an object's old and new state
+	// changed is called with an object's old and new state, and the hosts beside
+	// which it is.
+	changed func(k kind, objects []client.Object, beside []string)
+	names   *names
 
 	settling sync.WaitGroup // of the goroutines that wait for kinds that arrived late
 
 	mu      sync.Mutex
-	running map[schema.GroupVersionKind]cache.Informer // what is watched now
-	failing map[schema.GroupVersionKind]error          // why the latest list or start of a watch of a kind failed
+	running map[schema.GroupVersionKind]watched // what is watched now
+	failing map[schema.GroupVersionKind]error   // why the latest list or start of a watch of a kind failed
 }
 
+// watched is a kind's informer, and the handler that hears of its objects.
+type watched struct {
+	informer cache.Informer
+	handler  toolscache.ResourceEventHandlerRegistration
+}
+
+// hasSynced reports whether the handler has heard of all objects that there were.
+func (w watched) hasSynced() bool { return w.handler.HasSynced() }
+
 // newSession prepares a connection and dials nothing yet.
-func newSession(config Config, changed func(kind, []client.Object)) (*session, error) {
+func newSession(config Config, changed func(kind, []client.Object, []string)) (*session, error) {
 	restConfig := fresh(config.REST)
 	httpClient, err := rest.HTTPClientFor(restConfig)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKubeconfig, err)
 	}
-	s := &session{config: config, client: httpClient, changed: changed,
-		running: map[schema.GroupVersionKind]cache.Informer{}, failing: map[schema.GroupVersionKind]error{}}
+	s := &session{config: config, client: httpClient, changed: changed, names: newNames(),
+		running: map[schema.GroupVersionKind]watched{}, failing: map[schema.GroupVersionKind]error{}}
 	if s.discovery, err = discovery.NewDiscoveryClientForConfigAndClient(restConfig, httpClient); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKubeconfig, err)
 	}
@@ -212,11 +224,12 @@ func (s *session) watch(ctx context.Context, k kind) error {
 	if err != nil {
 		return fmt.Errorf("watch %s: %w", k.gvk.Kind, err)
 	}
-	if _, err := informer.AddEventHandler(s.handler(k)); err != nil {
+	told, err := informer.AddEventHandler(s.handler(k))
+	if err != nil {
 		return fmt.Errorf("watch %s: %w", k.gvk.Kind, err)
 	}
 	s.mu.Lock()
-	s.running[k.gvk] = informer
+	s.running[k.gvk] = watched{informer, told}
 	s.mu.Unlock()
 	return nil
 }
@@ -230,7 +243,8 @@ func (s *session) unwatch(ctx context.Context, k kind) error {
 	delete(s.running, k.gvk)
 	delete(s.failing, k.gvk)
 	s.mu.Unlock()
-	s.changed(k, nil)
+	s.names.forget(k)
+	s.changed(k, nil, nil)
 	return nil
 }
 
@@ -240,7 +254,7 @@ func (s *session) tellWhenRead(started []kind) {
 	for _, k := range started {
 		s.settling.Go(func() {
 			if toolscache.WaitForCacheSync(s.life, func() bool { return s.reads(k) }) {
-				s.changed(k, nil)
+				s.changed(k, nil, nil)
 			}
 		})
 	}
@@ -250,8 +264,8 @@ func (s *session) tellWhenRead(started []kind) {
 func (s *session) synced() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, informer := range s.running {
-		if !informer.HasSynced() {
+	for _, w := range s.running {
+		if !w.hasSynced() {
 			return false
 		}
 	}
@@ -313,25 +327,27 @@ func (s *session) follows(k kind) bool {
 // reads reports whether a kind is watched, and its objects have been read.
 func (s *session) reads(k kind) bool {
 	s.mu.Lock()
-	informer, ok := s.running[k.gvk]
+	w, ok := s.running[k.gvk]
 	s.mu.Unlock()
-	return ok && informer.HasSynced()
+	return ok && w.hasSynced()
 }
 
-// handler tells events of a kind.
+// handler tells events of a kind. What the first list holds is told as a whole
+// besides, when it has been read, and so beside no host.
 func (s *session) handler(k kind) toolscache.ResourceEventHandler {
-	tell := func(events ...any) {
-		objects := make([]client.Object, 0, len(events))
-		for _, event := range events {
-			if o := object(event); o != nil {
-				objects = append(objects, o)
+	tell := func(before, after client.Object, first bool) {
+		var beside []string
+		if k.names != nil {
+			if changed := s.names.replace(k, before, after); !first {
+				beside = s.names.touched(changed)
 			}
 		}
-		s.changed(k, objects)
+		objects := slices.DeleteFunc([]client.Object{before, after}, func(o client.Object) bool { return o == nil })
+		s.changed(k, objects, beside)
 	}
-	return toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { tell(o) },
-		UpdateFunc: func(old, o any) { tell(old, o) },
-		DeleteFunc: func(o any) { tell(o) },
+	return toolscache.ResourceEventHandlerDetailedFuncs{
+		AddFunc:    func(o any, first bool) { tell(nil, object(o), first) },
+		UpdateFunc: func(old, o any) { tell(object(old), object(o), false) },
+		DeleteFunc: func(o any) { tell(object(o), nil, false) },
 	}
 }

@@ -12,9 +12,10 @@ import (
 	"github.com/jovalle/usher/controllers/source"
 )
 
-// trim drops from an object what no claim is read from, before it is cached.
-// An Ingress or a Gateway API route that is not annotated keeps its name only;
-// an IngressRoute keeps its rules, since another may refer to it as its parent.
+// trim drops from an object what neither a claim nor a name is read from, before it
+// is cached. An Ingress or a Gateway API route that is not annotated keeps its name
+// and its hosts only; an IngressRoute keeps its rules, since another may refer to
+// it as its parent.
 func trim(o any) (any, error) {
 	object, ok := o.(client.Object)
 	if !ok {
@@ -29,12 +30,12 @@ func trim(o any) (any, error) {
 	case *gatewayv1.HTTPRoute:
 		t.Spec.Rules = nil
 		if !exposed {
-			t.Spec, t.Status = gatewayv1.HTTPRouteSpec{}, gatewayv1.HTTPRouteStatus{}
+			t.Spec, t.Status = gatewayv1.HTTPRouteSpec{Hostnames: t.Spec.Hostnames}, gatewayv1.HTTPRouteStatus{}
 		}
 	case *gatewayv1.TLSRoute:
 		t.Spec.Rules = nil
 		if !exposed {
-			t.Spec, t.Status = gatewayv1.TLSRouteSpec{}, gatewayv1.TLSRouteStatus{}
+			t.Spec, t.Status = gatewayv1.TLSRouteSpec{Hostnames: t.Spec.Hostnames}, gatewayv1.TLSRouteStatus{}
 		}
 	case *corev1.Namespace:
 		t.Spec, t.Status = corev1.NamespaceSpec{}, corev1.NamespaceStatus{}
@@ -43,18 +44,35 @@ func trim(o any) (any, error) {
 }
 
 // trimIngress keeps an exposed Ingress's class and hosts, and of each host
-// whether it has a path.
+// whether it has a path; of another, its hosts.
 func trimIngress(spec networkingv1.IngressSpec, exposed bool) networkingv1.IngressSpec {
-	if !exposed {
-		return networkingv1.IngressSpec{}
+	var kept networkingv1.IngressSpec
+	if len(spec.Rules) == 0 && spec.DefaultBackend != nil {
+		kept.DefaultBackend = &networkingv1.IngressBackend{}
 	}
-	kept := networkingv1.IngressSpec{IngressClassName: spec.IngressClassName}
+	if !exposed {
+		kept.Rules = hostsOnly(spec.Rules)
+		return kept
+	}
+	kept.IngressClassName = spec.IngressClassName
 	for _, rule := range spec.Rules {
 		short := networkingv1.IngressRule{Host: rule.Host}
 		if rule.HTTP != nil && len(rule.HTTP.Paths) > 0 {
 			short.HTTP = &networkingv1.HTTPIngressRuleValue{Paths: make([]networkingv1.HTTPIngressPath, 1)}
 		}
 		kept.Rules = append(kept.Rules, short)
+	}
+	return kept
+}
+
+// hostsOnly returns a rule for each host of some rules.
+func hostsOnly(rules []networkingv1.IngressRule) []networkingv1.IngressRule {
+	if len(rules) == 0 {
+		return nil
+	}
+	kept := make([]networkingv1.IngressRule, len(rules))
+	for i := range rules {
+		kept[i].Host = rules[i].Host
 	}
 	return kept
 }
@@ -69,7 +87,7 @@ func trimMeta(object client.Object) {
 	if len(annotations) == 0 {
 		object.SetAnnotations(nil)
 	}
-	if _, namespace := object.(*corev1.Namespace); !namespace && !source.Exposed(annotations) {
+	if _, namespace := object.(*corev1.Namespace); !namespace && !source.Exposed(annotations) && !source.Solver(object) {
 		object.SetLabels(nil)
 	}
 }

@@ -28,8 +28,8 @@ func TestFollowComesToWhatBuildDoes(t *testing.T) {
 			table = table.Without(name)
 		} else {
 			objects[name] = anyHost(random, name)
-			next, problem := routetable.Follow(table, name, new(objects[name]), clusters)
-			if again, _ := routetable.Follow(next, name, new(objects[name]), clusters); again != next {
+			next, problem := routetable.Follow(table, new(objects[name]), clusters)
+			if again, _ := routetable.Follow(next, new(objects[name]), clusters); again != next {
 				t.Fatalf("step %d: to follow %s once more makes another table", i, name)
 			}
 			if table = next; problem != nil {
@@ -37,7 +37,7 @@ func TestFollowComesToWhatBuildDoes(t *testing.T) {
 			}
 		}
 		want, problems := routetable.Build(slices.Collect(maps.Values(objects)), clusters)
-		if g, w := routesOf(table), routesOf(want); !maps.Equal(g, w) || table.Len() != want.Len() {
+		if g, w := routesOf(table), routesOf(want); !maps.Equal(g, w) || table.Len() != want.Len() || table.Refused() != want.Refused() {
 			t.Fatalf("step %d: after a change of %s the table holds %v, want %v", i, name, g, w)
 		}
 		for _, problem := range told {

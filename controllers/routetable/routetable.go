@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -26,13 +27,16 @@ var specPath = field.NewPath("spec")
 
 // routeOf returns an object's route, or the first field that it cannot be made of.
 func routeOf(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (routing.Route, *field.Error) {
-	host, err := routing.ParseHost(eh.Spec.Host)
-	if err != nil {
+	if err := CheckHost(eh.Spec.Host); err != nil {
 		return routing.Route{}, field.Invalid(specPath.Child("host"), eh.Spec.Host, err.Error())
 	}
-	route := routing.Route{Host: host, Backends: Backends(eh.Spec.Backends, clusters)}
+	var err error
+	route := routing.Route{Host: eh.Spec.Host, Backends: Backends(eh.Spec.Backends, clusters)}
 	if route.PlainHTTP, err = plainHTTP(eh.Spec.PlainHTTP); err != nil {
 		return routing.Route{}, field.Invalid(specPath.Child("plainHTTP"), eh.Spec.PlainHTTP, err.Error())
+	}
+	if len(eh.Spec.Except) > 0 {
+		route.Except = slices.Sorted(slices.Values(eh.Spec.Except))
 	}
 	for i, cidr := range eh.Spec.AllowFrom {
 		prefix, err := netip.ParsePrefix(cidr)
@@ -42,6 +46,18 @@ func routeOf(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberClust
 		route.AllowFrom = append(route.AllowFrom, prefix.Masked())
 	}
 	return route, nil
+}
+
+// CheckHost returns why a spec.host that the API takes can be no client's: an API
+// server's schema cannot decode an internationalized label.
+func CheckHost(host string) error {
+	switch parsed, err := routing.ParseHost(host); {
+	case err != nil:
+		return err
+	case parsed != host:
+		return fmt.Errorf("host %q: clients ask for %q", host, parsed)
+	}
+	return nil
 }
 
 func plainHTTP(p v1alpha1.PlainHTTP) (routing.PlainHTTP, error) {

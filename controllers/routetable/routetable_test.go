@@ -29,7 +29,7 @@ var clusters = []v1alpha1.MemberCluster{
 func host(name string, accepted metav1.ConditionStatus, change func(*v1alpha1.ExposedHostSpec)) v1alpha1.ExposedHost {
 	eh := v1alpha1.ExposedHost{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.ExposedHostSpec{Host: name}}
 	if accepted != "" {
-		eh.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAccepted, Status: accepted}}
+		eh.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAccepted, Status: accepted, Reason: "SomeReason"}}
 	}
 	change(&eh.Spec)
 	return eh
@@ -41,23 +41,24 @@ func on(backends ...v1alpha1.HostBackend) func(*v1alpha1.ExposedHostSpec) {
 
 func TestBuildServesWhatIsAcceptedAndHasAnAddress(t *testing.T) {
 	for _, test := range []struct {
-		name string
-		host v1alpha1.ExposedHost
-		want []routing.Backend // none: not served
+		name    string
+		host    v1alpha1.ExposedHost
+		want    []routing.Backend // none: refused
+		because string
 	}{
 		{"accepted, addresses in the spec", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "hades"})),
-			[]routing.Backend{{Cluster: "hades", Addresses: []string{"192.0.2.10", "2001:db8::10"}, HTTPSPort: 8443, HTTPPort: 80, ProxyProtocol: routing.V2}}},
+			[]routing.Backend{{Cluster: "hades", Addresses: []string{"192.0.2.10", "2001:db8::10"}, HTTPSPort: 8443, HTTPPort: 80, ProxyProtocol: routing.V2}}, ""},
 		{"accepted, addresses found", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "illmatic"})),
-			[]routing.Backend{{Cluster: "illmatic", Addresses: []string{"192.0.2.20"}, HTTPSPort: 443, HTTPPort: 80}}},
+			[]routing.Backend{{Cluster: "illmatic", Addresses: []string{"192.0.2.20"}, HTTPSPort: 443, HTTPPort: 80}}, ""},
 		{"an address of its own", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Address: "nas.lan", HTTPSPort: 5001})),
-			[]routing.Backend{{Addresses: []string{"nas.lan"}, HTTPSPort: 5001, HTTPPort: 80}}},
+			[]routing.Backend{{Addresses: []string{"nas.lan"}, HTTPSPort: 5001, HTTPPort: 80}}, ""},
 		{"several backends, one without an address", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "astray"}, v1alpha1.HostBackend{Cluster: "illmatic"})),
-			[]routing.Backend{{Cluster: "illmatic", Addresses: []string{"192.0.2.20"}, HTTPSPort: 443, HTTPPort: 80}}},
-		{"refused", host("a.is", metav1.ConditionFalse, on(v1alpha1.HostBackend{Cluster: "hades"})), nil},
-		{"not decided about", host("a.is", "", on(v1alpha1.HostBackend{Cluster: "hades"})), nil},
-		{"no backend", host("a.is", metav1.ConditionTrue, on()), nil},
-		{"a cluster without an address", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "astray"})), nil},
-		{"a cluster that does not exist", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "nowhere"})), nil},
+			[]routing.Backend{{Cluster: "illmatic", Addresses: []string{"192.0.2.20"}, HTTPSPort: 443, HTTPPort: 80}}, ""},
+		{"refused", host("a.is", metav1.ConditionFalse, on(v1alpha1.HostBackend{Cluster: "hades"})), nil, "SomeReason"},
+		{"not decided about", host("a.is", "", on(v1alpha1.HostBackend{Cluster: "hades"})), nil, "NotDecided"},
+		{"no backend", host("a.is", metav1.ConditionTrue, on()), nil, "NoBackend"},
+		{"a cluster without an address", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "astray"})), nil, "NoIngressAddress"},
+		{"a cluster that does not exist", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "nowhere"})), nil, "UnknownCluster"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			table, problems := routetable.Build([]v1alpha1.ExposedHost{test.host}, clusters)
@@ -65,11 +66,8 @@ func TestBuildServesWhatIsAcceptedAndHasAnAddress(t *testing.T) {
 				t.Fatalf("problems: %v", problems)
 			}
 			route := table.Lookup("a.is")
-			if (route != nil) != (len(test.want) > 0) {
-				t.Fatalf("route is %+v", route)
-			}
-			if route == nil {
-				return
+			if route == nil || route.Refusal != test.because {
+				t.Fatalf("route is %+v, want refusal %q", route, test.because)
 			}
 			same := func(a, b routing.Backend) bool {
 				return a.Cluster == b.Cluster && slices.Equal(a.Addresses, b.Addresses) && a.HTTPSPort == b.HTTPSPort && a.HTTPPort == b.HTTPPort && a.ProxyProtocol == b.ProxyProtocol
@@ -81,12 +79,12 @@ func TestBuildServesWhatIsAcceptedAndHasAnAddress(t *testing.T) {
 	}
 }
 
-// What cannot be read is left out and named: a host is never opened wider than its object says.
-func TestBuildLeavesOutWhatItCannotRead(t *testing.T) {
+// What cannot be read is refused and named: a host is never opened wider than its object says.
+func TestBuildRefusesWhatItCannotRead(t *testing.T) {
 	for name, change := range map[string]func(*v1alpha1.ExposedHostSpec){
 		"spec.allowFrom[1]": func(s *v1alpha1.ExposedHostSpec) { s.AllowFrom = []string{"192.0.2.0/24", "192.0.2.300/24"} },
 		"spec.plainHTTP":    func(s *v1alpha1.ExposedHostSpec) { s.PlainHTTP = "Maybe" },
-		"spec.host":         func(s *v1alpha1.ExposedHostSpec) { s.Host = "192.0.2.1" },
+		"spec.host":         func(s *v1alpha1.ExposedHostSpec) { s.Host = "xn--bad.is" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			bad := host("bad.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "hades"}))
@@ -96,8 +94,11 @@ func TestBuildLeavesOutWhatItCannotRead(t *testing.T) {
 			if len(problems) != 1 || !strings.Contains(problems[0].Error(), "ExposedHost bad.is: "+name) {
 				t.Errorf("problems are %v", problems)
 			}
-			if table.Len() != 1 || table.Lookup("good.is") == nil {
-				t.Errorf("the table has %d routes", table.Len())
+			if table.Len() != 1 || table.Refused() != 1 || table.Lookup("good.is") == nil {
+				t.Errorf("the table serves %d hosts and refuses %d", table.Len(), table.Refused())
+			}
+			if route := table.Lookup(bad.Spec.Host); route == nil || route.Refusal != "SpecInvalid" {
+				t.Errorf("what cannot be read has the route %+v", route)
 			}
 		})
 	}
@@ -112,5 +113,35 @@ func TestBuildCarriesOptions(t *testing.T) {
 	route := table.Lookup("a.is")
 	if route.PlainHTTP != routing.Forward || len(route.AllowFrom) != 1 || route.AllowFrom[0].String() != "192.168.0.0/16" {
 		t.Errorf("route is %+v", route)
+	}
+}
+
+// Whatever keeps a host from being served, the wildcard above it does not serve it.
+func TestNoWildcardServesWhatIsNotServed(t *testing.T) {
+	wildcard := host("*.techn.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "hades"}))
+	for name, eh := range map[string]v1alpha1.ExposedHost{
+		"refused":            host("vault.techn.is", metav1.ConditionFalse, on()),
+		"not decided about":  host("vault.techn.is", "", on(v1alpha1.HostBackend{Cluster: "hades"})),
+		"by hand, to nobody": host("vault.techn.is", metav1.ConditionTrue, on()),
+		"member without address": host("vault.techn.is", metav1.ConditionTrue,
+			on(v1alpha1.HostBackend{Cluster: "astray"})),
+		"unknown member": host("vault.techn.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "nowhere"})),
+		"unreadable": host("vault.techn.is", metav1.ConditionTrue, func(s *v1alpha1.ExposedHostSpec) {
+			s.Backends, s.AllowFrom = []v1alpha1.HostBackend{{Cluster: "hades"}}, []string{"me"}
+		}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			built, _ := routetable.Build([]v1alpha1.ExposedHost{wildcard, eh}, clusters)
+			only, _ := routetable.Build([]v1alpha1.ExposedHost{wildcard}, clusters)
+			followed, _ := routetable.Follow(only, &eh, clusters)
+			for _, table := range []*routing.Table{built, followed} {
+				if route := table.Lookup("vault.techn.is"); route == nil || route.Refusal == "" || len(route.Backends) > 0 {
+					t.Errorf("the route is %+v", route)
+				}
+				if route := table.Lookup("app.techn.is"); route == nil || route.Refusal != "" {
+					t.Errorf("a sibling's route is %+v", route)
+				}
+			}
+		})
 	}
 }

@@ -25,6 +25,7 @@ var prefix = v1alpha1.GroupVersion.Group + "/"
 var known = []string{
 	v1alpha1.AnnotationExpose, v1alpha1.AnnotationHosts,
 	v1alpha1.AnnotationPlainHTTP, v1alpha1.AnnotationAllowFrom,
+	v1alpha1.AnnotationWildcard,
 }
 
 // malformed is an annotation that cannot be read.
@@ -53,13 +54,17 @@ func readWish(annotations map[string]string) (wish, *malformed) {
 	if err != nil {
 		return w, &malformed{v1alpha1.AnnotationAllowFrom, err}
 	}
+	whole, err := readWildcard(annotations)
+	if err != nil {
+		return w, &malformed{v1alpha1.AnnotationWildcard, err}
+	}
 	// A mistyped allow-from must not be read as consent to everyone.
 	for _, name := range slices.Sorted(maps.Keys(annotations)) {
 		if strings.HasPrefix(name, prefix) && !slices.Contains(known, name) {
 			return w, &malformed{name, fmt.Errorf("usher has no such annotation; it has %s", strings.Join(known, ", "))}
 		}
 	}
-	w.options = Options{PlainHTTP: plainHTTP, AllowFrom: allowFrom}
+	w.options = Options{PlainHTTP: plainHTTP, AllowFrom: allowFrom, WholeWildcard: whole}
 	return w, nil
 }
 
@@ -73,6 +78,17 @@ func readPlainHTTP(annotations map[string]string) (v1alpha1.PlainHTTP, error) {
 		return v1alpha1.PlainHTTPDeny, nil
 	default:
 		return "", fmt.Errorf("%q is none of redirect, forward, deny", value)
+	}
+}
+
+func readWildcard(annotations map[string]string) (whole bool, err error) {
+	switch value, given := annotations[v1alpha1.AnnotationWildcard]; {
+	case !given:
+		return false, nil
+	case value == "all":
+		return true, nil
+	default:
+		return false, fmt.Errorf("%q is not all, which is the only value; remove the annotation to publish only what is annotated", value)
 	}
 }
 

@@ -42,9 +42,12 @@ type Options struct {
 	// AllowFrom are the clients' CIDRs, masked, sorted, each once; empty allows
 	// everyone.
 	AllowFrom []string
+	// WholeWildcard says that a wildcard publishes the names under it too that
+	// nobody annotated.
+	WholeWildcard bool
 }
 
-// Equal says whether two sources ask for the same.
+// Equal says whether two sources ask for the same of a host's clients.
 func (o Options) Equal(other Options) bool {
 	return o.PlainHTTP == other.PlainHTTP && slices.Equal(o.AllowFrom, other.AllowFrom)
 }
@@ -94,13 +97,30 @@ func Exposed(annotations map[string]string) bool {
 	return annotations[v1alpha1.AnnotationExpose] == "true"
 }
 
+// Publishes says whether an object with these annotations asks to publish a host
+// that it names.
+func Publishes(annotations map[string]string, host string) bool {
+	if !Exposed(annotations) {
+		return false
+	}
+	list, given := annotations[v1alpha1.AnnotationHosts]
+	return !given || slices.ContainsFunc(splitList(list), func(item string) bool {
+		named, err := parseHost(item)
+		return err == nil && named == host
+	})
+}
+
 // solverLabel marks what cert-manager makes for the moment of an HTTP-01
 // challenge: it carries its owner's annotations, and must never claim.
 const solverLabel = "acme.cert-manager.io/http01-solver"
 
+// Solver says whether an object is one that cert-manager makes for the moment of a
+// challenge.
+func Solver(object metav1.Object) bool { return object.GetLabels()[solverLabel] == "true" }
+
 // silent says whether an object makes no claim at all, not even a refused one.
 func silent(object metav1.Object) bool {
-	return !Exposed(object.GetAnnotations()) || object.GetLabels()[solverLabel] == "true"
+	return !Exposed(object.GetAnnotations()) || Solver(object)
 }
 
 // publishes says whether sources of a class may be published; "" is no class.

@@ -101,6 +101,9 @@ func TestAlertsAreThoseOfTheChart(t *testing.T) {
 func TestConditionReasonsAreToldWithTheirCure(t *testing.T) {
 	const constant = `(?m)^\s+[rR]eason\w+\s+= "(\w+)"`
 	conditions := append(named(read(t, "../../controllers/*.go"), constant), named(read(t, "../../controllers/member/state.go"), constant)...)
+	conditions = append(conditions, named(read(t, "../../controllers/routetable/*.go"), constant)...)
+	conditions = append(conditions, named(read(t, "../../controllers/manifest/*.go"), constant)...)
+	conditions = append(conditions, named(read(t, "../../proxy/routing/route.go"), constant)...)
 	table := named(read(t, docs+"troubleshooting.md"), "(?m)(?:^\\||,) `([A-Z][A-Za-z]*[a-z])`")
 	told := slices.Clone(table)
 	for _, r := range reason.All() {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jovalle/usher/hack/testbed"
 )
 
 // TestStrangersOnPlainHTTP asks usher's port 80, in front of a real Traefik, for
@@ -86,4 +88,55 @@ func raw(t *testing.T, addr netip.AddrPort, request string) string {
 	must(t, err)
 	answer, _ := io.ReadAll(conn)
 	return string(answer)
+}
+
+// TestStrangersBelowAWildcard asks, on both ports, for what a published wildcard
+// stands over: an app that nobody published, and one that is refused because who may
+// connect to it was mistyped.
+func TestStrangersBelowAWildcard(t *testing.T) {
+	const forward = `usher.techn.is/expose: "true", usher.techn.is/plain-http: forward`
+	must(t, on.Hades.Publish(t.Context(), "secret", "secret.cave.techn.is"))
+	must(t, on.Hades.Publish(t.Context(), "safe", "safe.cave.techn.is", forward, "usher.techn.is/allow-from: 192.168.0.0/33"))
+	app, err := on.Hades.StartApp(t.Context(), "default", "open")
+	must(t, err)
+	must(t, on.Hades.Route(t.Context(), app, "open.cave.techn.is", forward))
+	must(t, on.Hades.Apply(t.Context(), wildcardOf("cave", app, forward)))
+	answered(t, "open.cave.techn.is", "hades")
+	eventually(t, "a name that has no app of its own should be served", func() error {
+		if answer := raw(t, on.HTTP, get("/", "any.cave.techn.is")); !strings.Contains(answer, `"app":"open"`) {
+			return fmt.Errorf("it is answered %q", answer)
+		}
+		return nil
+	})
+	for _, host := range []string{"secret.cave.techn.is", "safe.cave.techn.is", "SAFE.cave.techn.is", "safe.cave.techn.is."} {
+		if answer := raw(t, on.Hades.Traefik.HTTP, get("/", host)); !strings.Contains(answer, `"app":"`) {
+			t.Fatalf("Traefik itself answers %q: the attacks would prove nothing", answer)
+		}
+		if answer := raw(t, on.HTTP, get("/", host)); !strings.HasPrefix(answer, "HTTP/1.1 404") || strings.Contains(answer, `"app":`) {
+			t.Errorf("on plain HTTP %s is answered %q", host, answer)
+		}
+		if answer := raw(t, on.HTTP, get("/.well-known/acme-challenge/token", host)); strings.Contains(answer, `"app":`) {
+			t.Errorf("a challenge of %s is answered %q", host, answer)
+		}
+		if answer, err := ask(t.Context(), host); err == nil {
+			t.Errorf("by TLS %s is answered %+v", host, answer)
+		}
+	}
+	for _, name := range []string{"cave", "safe", "open"} {
+		kubectl(t, on.Hades.Cluster, "delete", "ingressroute", name)
+	}
+}
+
+// wildcardOf is an IngressRoute that routes a wildcard under a domain of techn.is to
+// an app.
+func wildcardOf(domain string, app *testbed.App, annotations string) string {
+	return fmt.Sprintf(`
+apiVersion: traefik.io/v1alpha1
+kind: IngressRoute
+metadata: {name: %[1]s, namespace: %[6]q, annotations: {%[3]s}}
+spec:
+  entryPoints: [websecure, web]
+  routes:
+  - {match: "Host(%[4]s*.%[1]s.techn.is%[4]s)", kind: Rule, syntax: v3, services: [{name: %[2]s, port: %[5]d}]}
+`, domain, app.Service, annotations, "`", app.Port, app.Namespace)
 }

@@ -180,6 +180,9 @@ func (c *conn) decide() {
 		c.end()
 	case route == nil:
 		c.refuse(unknownHost)
+	case route.Refusal != "":
+		o.because = route.Refusal
+		c.refuse(refusedHost)
 	case !route.Allows(c.client.Addr()):
 		c.refuse(clientNotAllowed)
 	default:

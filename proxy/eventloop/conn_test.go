@@ -152,7 +152,10 @@ func TestRefusals(t *testing.T) {
 	routes = append(routes, routing.Route{
 		Host: "private.is", Backends: routes[0].Backends,
 		AllowFrom: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
-	}, routing.Route{Host: "nowhere.is"})
+	}, routing.Route{Host: "nowhere.is"},
+		routing.Route{Host: "*.wild.is", Backends: routes[0].Backends},
+		routing.Route{Host: "vault.wild.is", Refusal: "AnnotationInvalid"},
+		routing.Route{Host: "*.closed.is", Refusal: "AllowedDomains"})
 	e := start(t, routes)
 	alert := func(description byte) []byte { return []byte{21, 3, 3, 0, 2, 2, description} }
 	broken := helloFor(t, hostA)
@@ -165,6 +168,7 @@ func TestRefusals(t *testing.T) {
 		"malformed_hello":    {broken, alert(50)},
 		"hello_too_long":     {[]byte{22, 3, 1, 0, 4, 1, 0xff, 0, 0}, alert(50)},
 		"not_tls":            {[]byte("GET / HTTP/1.1\r\n\r\n"), nil},
+		"refused_host":       {helloFor(t, "vault.wild.is"), alert(112)},
 	} {
 		t.Run(reason, func(t *testing.T) {
 			client := dial(t, e.addr)
@@ -176,6 +180,10 @@ func TestRefusals(t *testing.T) {
 			e.awaitMetric(1, "connections_refused_total", reason)
 		})
 	}
+	client := dial(t, e.addr)
+	send(t, client, helloFor(t, "any.closed.is"))
+	expect(t, client, alert(112))
+	e.awaitMetric(2, "connections_refused_total", "refused_host")
 	e.awaitMetric(0, "connections_open")
 	_ = o.listener.SetDeadline(time.Now())
 	if _, err := o.listener.Accept(); err == nil {

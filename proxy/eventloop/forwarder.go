@@ -130,10 +130,11 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 func (f *Forwarder) makeJournal() { f.journal = newJournal(f.Log, f.AccessLog, f.AccessLogRefused) }
 
 // LogRefused adds a client to the log that another listener has refused, as the
-// forwarder adds its own. It may be called by any goroutine, before Serve too.
-func (f *Forwarder) LogRefused(client netip.AddrPort, host, reason string) {
+// forwarder adds its own; because is what the route of a refused host says, or empty.
+// It may be called by any goroutine, before Serve too.
+func (f *Forwarder) LogRefused(client netip.AddrPort, host, reason, because string) {
 	f.prepare.Do(f.makeJournal)
-	f.journal.logRefused(client, host, reason)
+	f.journal.logRefused(client, host, reason, because)
 }
 
 // makeLoops makes the loops, the first of which accepts from the start.

@@ -81,8 +81,9 @@ func (j *journal) add(line func()) {
 }
 
 // logRefused notes that a client was told no. host is empty where it is not known,
-// and canonical where it is: nothing that a stranger wrote gets into the log.
-func (j *journal) logRefused(client netip.AddrPort, host, reason string) {
+// and canonical where it is: nothing that a stranger wrote gets into the log. because
+// is what the route of a refused host says, or empty.
+func (j *journal) logRefused(client netip.AddrPort, host, reason, because string) {
 	if !j.refused && !j.log.V(1).Enabled() {
 		return
 	}
@@ -96,13 +97,16 @@ func (j *journal) logRefused(client netip.AddrPort, host, reason string) {
 	if !j.refused {
 		log = log.V(1)
 	}
+	if because != "" {
+		log = log.WithValues("because", because)
+	}
 	j.add(func() { log.Info("Connection refused", "client", client, "host", host, "reason", reason) })
 }
 
 // limited notes a client that there was no room for.
 func (j *journal) limited(peer netip.AddrPort) {
 	if j.refused {
-		j.logRefused(peer, "", tooManyConnections.String())
+		j.logRefused(peer, "", tooManyConnections.String(), "")
 		return
 	}
 	if !j.failures.Allow() {

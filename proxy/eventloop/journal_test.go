@@ -63,11 +63,14 @@ func TestLog(t *testing.T) {
 	var log lines
 	routes := append(routeA(o), routing.Route{
 		Host: "dead.is", Backends: []routing.Backend{{Cluster: "dead", Addresses: []string{"127.0.0.2"}, HTTPSPort: 1}},
-	})
+	}, routing.Route{Host: "vault.is", Refusal: "AllowedDomains"})
 	e := start(t, routes, logTo(&log, 1), func(f *Forwarder) { f.AccessLog = true })
 	refused := dial(t, e.addr)
 	send(t, refused, helloFor(t, "b.techn.is"))
 	log.await(t, "Connection refused", refused.LocalAddr().String(), "b.techn.is", "unknown_host")
+
+	send(t, dial(t, e.addr), helloFor(t, "vault.is"))
+	log.await(t, "Connection refused", `"host"="vault.is"`, `"reason"="refused_host"`, `"because"="AllowedDomains"`)
 
 	send(t, dial(t, e.addr), helloFor(t, "dead.is"))
 	log.await(t, "Backend cannot be dialled", "127.0.0.2:1", `"dead"`, "connection refused")
@@ -136,12 +139,12 @@ func TestRefusalsInTheAccessLog(t *testing.T) {
 	client := dial(t, e.addr)
 	send(t, client, helloFor(t, hostA))
 	_, _ = io.ReadAll(client)
-	log.await(t, "Connection refused", client.LocalAddr().String(), hostA, "unknown_host")
+	log.await(t, "Connection refused", client.LocalAddr().String(), hostA, "unknown_host", "")
 	hostile := dial(t, e.addr)
 	send(t, hostile, helloFor(t, "a\n\"client\":\"192.0.2.1:1\""))
 	_, _ = io.ReadAll(hostile)
 	log.await(t, "Connection refused", hostile.LocalAddr().String(), `"host"=""`)
-	e.LogRefused(netip.MustParseAddrPort("203.0.113.7:1"), "", "bad_request")
+	e.LogRefused(netip.MustParseAddrPort("203.0.113.7:1"), "", "bad_request", "")
 	log.await(t, "Connection refused", "203.0.113.7:1", "bad_request")
 }
 
@@ -150,7 +153,7 @@ func TestRefusalsInTheAccessLog(t *testing.T) {
 func TestAFloodOfRefusalsLeavesRoom(t *testing.T) {
 	j := newJournal(funcr.New(func(string, string) {}, funcr.Options{}), true, true)
 	for range 10 * waitingLines {
-		j.logRefused(netip.AddrPort{}, hostA, "unknown_host")
+		j.logRefused(netip.AddrPort{}, hostA, "unknown_host", "")
 	}
 	if n := len(j.lines); n > waitingLines/2 {
 		t.Errorf("%d of %d places are taken by refusals", n, waitingLines)
@@ -167,7 +170,7 @@ func BenchmarkLogRefused(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			j := newJournal(funcr.New(func(string, string) {}, funcr.Options{}), false, refused)
 			for b.Loop() {
-				j.logRefused(netip.AddrPort{}, hostA, "unknown_host")
+				j.logRefused(netip.AddrPort{}, hostA, "unknown_host", "")
 			}
 		})
 	}

@@ -14,6 +14,7 @@ type opening struct {
 	awaitHeader bool    // a PROXY header comes first
 	parser      clienthello.Parser
 	host        string
+	because     string // of a host that is refused: what its route says
 	targets     targets
 	announced   netip.AddrPort // where a PROXY header says that the client connected to
 	name        string         // the name that is being looked up, else ""

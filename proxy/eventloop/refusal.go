@@ -23,6 +23,7 @@ const (
 	noServerName
 	badServerName
 	unknownHost
+	refusedHost
 	clientNotAllowed
 	noBackend
 	noResources
@@ -37,7 +38,7 @@ func (r refusal) String() string {
 	return [refusals]string{
 		"too_many_connections", "too_many_of_client", "bad_proxy_header",
 		"not_tls", "malformed_hello", "hello_too_long", "hello_timeout", "left_before_hello",
-		"no_server_name", "bad_server_name", "unknown_host", "client_not_allowed",
+		"no_server_name", "bad_server_name", "unknown_host", "refused_host", "client_not_allowed",
 		"no_backend", "no_resources", "loop", "left_before_backend", "hello_memory",
 	}[r]
 }
@@ -51,12 +52,13 @@ const (
 )
 
 // alert returns the TLS alert that a refused client is told. A client outside
-// allowFrom is told what it would be told if the host did not exist.
+// allowFrom, and whoever asks for a host that is refused, is told what it would be
+// told if the host did not exist.
 func (r refusal) alert() byte {
 	switch r {
 	case malformedHello, helloTooLong:
 		return decodeError
-	case noServerName, badServerName, unknownHost, clientNotAllowed:
+	case noServerName, badServerName, unknownHost, refusedHost, clientNotAllowed:
 		return unrecognizedName
 	case noBackend, noResources, leadsBack:
 		return internalError
@@ -78,7 +80,7 @@ const maxDiscarded = 64 << 10
 func (c *conn) refuse(why refusal) {
 	l := c.loop
 	l.counters.refused[why].Add(1)
-	l.journal.logRefused(c.client, c.opening.host, why.String())
+	l.journal.logRefused(c.client, c.opening.host, why.String(), c.opening.because)
 	c.dropOpening()
 	c.dropBackend()
 	alert := why.alert()

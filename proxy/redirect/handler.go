@@ -38,8 +38,9 @@ type Handler struct {
 	LeadsHere func(netip.AddrPort) bool
 
 	// Refused is told of each request that is refused: who asked, for which
-	// host, which is empty where that could not be read, and why. May be nil.
-	Refused func(client netip.AddrPort, host, reason string)
+	// host, which is empty where that could not be read, and why; because is what
+	// the route of a refused host says, or empty. May be nil.
+	Refused func(client netip.AddrPort, host, reason, because string)
 
 	// Own is asked for hosts that are not in the table. It reports whether one
 	// is the name by which this process itself looks whether requests reach it:
@@ -80,6 +81,7 @@ type refusal uint8
 const (
 	malformed refusal = iota
 	unknownHost
+	refusedHost
 	clientNotAllowed
 	denied
 	tooManyChallenges
@@ -88,7 +90,7 @@ const (
 
 // String returns the refusal's name in the access log.
 func (r refusal) String() string {
-	return [...]string{"bad_request", "unknown_host", "client_not_allowed", "plain_http_denied", "too_many_challenges", "loop"}[r]
+	return [...]string{"bad_request", "unknown_host", "refused_host", "client_not_allowed", "plain_http_denied", "too_many_challenges", "loop"}[r]
 }
 
 // status returns the answer's status. It is the same for hosts that do not exist
@@ -122,6 +124,9 @@ func (h *Handler) serve(w http.ResponseWriter, q *request) {
 		w.WriteHeader(unknownHost.status())
 	case route == nil:
 		h.refuse(w, q, unknownHost)
+	case route.Refusal != "":
+		q.because = route.Refusal
+		h.refuse(w, q, refusedHost)
 	case !route.Allows(q.client.Addr()):
 		h.refuse(w, q, clientNotAllowed)
 	case q.cameFrom(h.via):
@@ -156,13 +161,15 @@ func (h *Handler) refuse(w http.ResponseWriter, q *request, why refusal) {
 		h.logLoop(q)
 	}
 	if h.Refused != nil {
-		h.Refused(q.client, q.host, why.String())
+		h.Refused(q.client, q.host, why.String(), q.because)
 	}
 }
 
 // answerOf returns the value of the metrics' label answer.
 func answerOf(why refusal) string {
 	switch why {
+	case refusedHost:
+		return refused
 	case tooManyChallenges:
 		return busy
 	case loop:

@@ -8,9 +8,10 @@ const (
 	forwarded    = "forwarded"
 	failed       = "no_backend" // forwarded, but no backend could be reached
 	notFound     = "not_found"
-	busy         = "busy"  // too many ACME challenges at once
-	looped       = "loop"  // the route leads back to this process
-	limitReached = "limit" // the connection was closed without an answer
+	refused      = "refused_host" // answered as not_found is
+	busy         = "busy"         // too many ACME challenges at once
+	looped       = "loop"         // the route leads back to this process
+	limitReached = "limit"        // the connection was closed without an answer
 )
 
 // Metrics counts the answers to plain HTTP requests.
@@ -31,7 +32,7 @@ func NewMetrics() *Metrics {
 			Help: "Times that no plain HTTP connection could be accepted.",
 		}),
 	}
-	for _, answer := range []string{redirected, forwarded, failed, notFound, busy, looped, limitReached} {
+	for _, answer := range []string{redirected, forwarded, failed, notFound, refused, busy, looped, limitReached} {
 		m.answers.WithLabelValues(answer)
 	}
 	return m

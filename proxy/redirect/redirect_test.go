@@ -198,7 +198,9 @@ func TestEverybodyElseLearnsNothing(t *testing.T) {
 		AllowFrom: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
 	}
 	denied := routing.Route{Host: "denied.is", PlainHTTP: routing.Deny, Backends: []routing.Backend{backend}}
-	addr := start(t, []routing.Route{secret, denied, {Host: "a.is"}})
+	wild := routing.Route{Host: "*.wild.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{backend}}
+	vault := routing.Route{Host: "vault.wild.is", Refusal: "AnnotationInvalid"}
+	addr := start(t, []routing.Route{secret, denied, {Host: "a.is"}, wild, vault, {Host: "*.closed.is", Refusal: "AllowedDomains"}})
 	const token = "/.well-known/acme-challenge/token"
 	const want = "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 	for name, request := range map[string]string{
@@ -206,6 +208,9 @@ func TestEverybodyElseLearnsNothing(t *testing.T) {
 		"unknown host's challenge":      "GET " + token + " HTTP/1.1\r\nHost: b.is\r\n\r\n",
 		"client not let in":             "GET / HTTP/1.1\r\nHost: secret.is\r\n\r\n",
 		"client not let in: challenge":  "GET " + token + " HTTP/1.1\r\nHost: secret.is\r\n\r\n",
+		"refused host":                  "GET / HTTP/1.1\r\nHost: vault.wild.is\r\n\r\n",
+		"refused host's challenge":      "GET " + token + " HTTP/1.1\r\nHost: vault.wild.is\r\n\r\n",
+		"under a refused wildcard":      "GET / HTTP/1.1\r\nHost: any.closed.is\r\n\r\n",
 		"denied":                        "GET / HTTP/1.1\r\nHost: denied.is\r\n\r\n",
 		"denied: out of the challenges": "GET " + token + "/../../../x HTTP/1.1\r\nHost: denied.is\r\n\r\n",
 		"denied: escaped":               "GET /.well-known/acme-challenge/..%2f..%2fx HTTP/1.1\r\nHost: denied.is\r\n\r\n",

@@ -24,6 +24,8 @@ type request struct {
 	path   string // as sent, from its slash on; "*" for OPTIONS *
 	query  string // as sent, from its question mark on; empty where there is none
 
+	because string // of a host that is refused: what its route says
+
 	client netip.AddrPort // who asks
 	local  netip.AddrPort // the address that was asked
 

@@ -228,7 +228,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		}
 		l.server.Handler.Metrics.count(limitReached)
 		if refused := l.server.Handler.Refused; refused != nil {
-			refused(addrPortOf(conn.RemoteAddr()), "", "too_many_connections")
+			refused(addrPortOf(conn.RemoteAddr()), "", "too_many_connections", "")
 		}
 		_ = conn.Close()
 	}

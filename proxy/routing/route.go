@@ -3,6 +3,7 @@ package routing
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // Route says what becomes of the connections to one host. It is immutable once
@@ -12,8 +13,17 @@ type Route struct {
 	// a trailing dot, or "*." and such a name, which covers one label.
 	Host string
 
+	// Refusal is why every connection to the host is refused, as a CamelCase word
+	// for logs; empty: they are not. Such a route stands in the table so that no
+	// wildcard serves the host. All that follows is unset then.
+	Refusal string
+
+	// Except are the first labels, sorted, of names under a wildcard that it does not
+	// cover: they are refused unless they have a route of their own.
+	Except []string
+
 	// Backends are tried in order: the next one when no address of this one
-	// could be dialled. Without any, connections to the host are refused.
+	// could be dialled. Without any, no connection to the host finds a backend.
 	Backends []Backend
 
 	// PlainHTTP is what the host does on plain HTTP.
@@ -22,6 +32,23 @@ type Route struct {
 	// AllowFrom are the client addresses that may connect; empty means
 	// everyone. An IPv4 range is written as such, never as ::ffff:0:0/96.
 	AllowFrom []netip.Prefix
+}
+
+// ReasonExcepted is the Refusal of a name that its wildcard does not cover.
+const (
+	ReasonExcepted = "Excepted"
+)
+
+// excepted is the route of every such name. It has no host.
+var excepted = Route{Refusal: ReasonExcepted}
+
+// under returns the route of the name directly under a wildcard with this first
+// label: the wildcard's own, unless it does not cover the name.
+func (r *Route) under(label string) *Route {
+	if _, found := slices.BinarySearch(r.Except, label); found {
+		return &excepted
+	}
+	return r
 }
 
 // Allows reports whether a client at addr may connect. An IPv4-mapped IPv6

@@ -101,12 +101,13 @@ func (s *shards) with(key string, route *Route) *shards {
 	return &next
 }
 
-// add puts a route where there is none yet, while nobody else knows of s.
-func (s *shards) add(key string, route *Route) {
+// add puts a route where there is none yet, while nobody else knows of s, and
+// reports whether it did.
+func (s *shards) add(key string, route *Route) bool {
 	hash := hashOf(key)
 	shard := &s.shards[hash%shardCount]
 	if shard.get(hash, key) != nil {
-		return
+		return false
 	}
 	if slotsFor(shard.used+1) > len(shard.slots) {
 		*shard = shard.with(hash, key, route)
@@ -114,6 +115,7 @@ func (s *shards) add(key string, route *Route) {
 		shard.put(slot{hash, key, route})
 	}
 	s.count++
+	return true
 }
 
 func (s *shards) len() int {

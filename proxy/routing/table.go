@@ -11,6 +11,7 @@ import (
 type Table struct {
 	exact    *shards // host → route
 	wildcard *shards // host after "*." → route
+	refused  int     // routes with a refusal
 }
 
 // NewTable returns a table of routes; of two routes with one host the first
@@ -20,7 +21,9 @@ func NewTable(routes []Route) *Table {
 	for i := range routes {
 		route := routes[i] // a copy: the caller's slice stays the caller's
 		into, key := t.of(route.Host)
-		into.add(key, &route)
+		if into.add(key, &route) && route.Refusal != "" {
+			t.refused++
+		}
 	}
 	return t
 }
@@ -44,6 +47,12 @@ func (t *Table) change(host string, route *Route) *Table {
 	if t != nil {
 		next = *t
 	}
+	if before := t.Own(host); before != nil && before.Refusal != "" {
+		next.refused--
+	}
+	if route != nil && route.Refusal != "" {
+		next.refused++
+	}
 	if parent, ok := strings.CutPrefix(host, "*."); ok {
 		next.wildcard = next.wildcard.with(parent, route)
 	} else {
@@ -53,8 +62,8 @@ func (t *Table) change(host string, route *Route) *Table {
 }
 
 // Lookup returns the route of a host in canonical form, or nil when there is
-// none. An exact route wins over a wildcard, and a wildcard covers one label.
-// It allocates nothing.
+// none. An exact route wins over a wildcard, a refusal too, and a wildcard covers
+// one label, but for those that its route excepts. It allocates nothing.
 func (t *Table) Lookup(host string) *Route {
 	if t == nil {
 		return nil
@@ -66,7 +75,11 @@ func (t *Table) Lookup(host string) *Route {
 	if label == "" {
 		return nil
 	}
-	return t.wildcard.get(parent)
+	route := t.wildcard.get(parent)
+	if route == nil {
+		return nil
+	}
+	return route.under(label)
 }
 
 // Own returns the route whose Host it is, or nil: no wildcard stands in for it.
@@ -86,15 +99,23 @@ func (t *Table) of(host string) (in *shards, key string) {
 	return t.exact, host
 }
 
-// Len returns the number of routes.
+// Len returns the number of hosts that are served: of routes without a refusal.
 func (t *Table) Len() int {
 	if t == nil {
 		return 0
 	}
-	return t.exact.len() + t.wildcard.len()
+	return t.exact.len() + t.wildcard.len() - t.refused
 }
 
-// All yields the routes in no order.
+// Refused returns the number of routes with a refusal.
+func (t *Table) Refused() int {
+	if t == nil {
+		return 0
+	}
+	return t.refused
+}
+
+// All yields the routes, refusals among them, in no order.
 func (t *Table) All() iter.Seq[*Route] {
 	return func(yield func(*Route) bool) {
 		if t != nil && t.exact.all(yield) {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/jovalle/usher/proxy/routing"
@@ -105,6 +106,60 @@ func TestTablesAreChangedInCopies(t *testing.T) {
 	}
 }
 
+// However a table came about, a host has its own route, a refusal too, before that
+// of the wildcard above it; one that the wildcard excepts has that of nobody; and the numbers of both kinds are right.
+func TestRefusalsStandBelowWildcards(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	hosts := []string{"*.a.is", "*.b.a.is", "b.a.is", "c.a.is", "d.b.a.is", "a.is"}
+	asked := append(slices.Clone(hosts[2:]), "e.a.is", "e.b.a.is", "f.d.b.a.is")
+	model := map[string]string{} // host → refusal, or "" where it is served
+	except := map[string][]string{}
+	var table *routing.Table
+	for i := range 5000 {
+		if host := hosts[random.IntN(len(hosts))]; random.IntN(4) == 0 {
+			delete(model, host)
+			table = table.Without(host)
+		} else {
+			model[host] = []string{"", "Refused", "Moved"}[random.IntN(3)]
+			if except[host] = nil; strings.HasPrefix(host, "*.") && model[host] == "" {
+				except[host] = [][]string{nil, {"c"}, {"a", "b", "e"}, {"d", "e"}}[random.IntN(4)]
+			}
+			table = table.With(routing.Route{Host: host, Refusal: model[host], Except: except[host]})
+		}
+		if i%7 == 0 {
+			var routes []routing.Route
+			for host, refusal := range model {
+				routes = append(routes, routing.Route{Host: host, Refusal: refusal, Except: except[host]}, routing.Route{Host: host, Refusal: "Second"})
+			}
+			table = routing.NewTable(routes)
+		}
+		refused := 0
+		for _, refusal := range model {
+			if refusal != "" {
+				refused++
+			}
+		}
+		if table.Refused() != refused || table.Len() != len(model)-refused {
+			t.Fatalf("step %d: Len() = %d and Refused() = %d of %v", i, table.Len(), table.Refused(), model)
+		}
+		for _, host := range asked {
+			key, label := host, ""
+			if _, own := model[key]; !own {
+				var parent string
+				label, parent, _ = strings.Cut(host, ".")
+				key = "*." + parent
+			}
+			refusal, known := model[key]
+			if slices.Contains(except[key], label) {
+				key, refusal = "", routing.ReasonExcepted
+			}
+			if r := table.Lookup(host); (r != nil) != known || known && (r.Host != key || r.Refusal != refusal) {
+				t.Fatalf("step %d: Lookup(%s) = %+v, want %q of %s (%v)", i, host, r, refusal, key, known)
+			}
+		}
+	}
+}
+
 // Of so many routes each shard holds several, whose slots are in each other's way.
 func TestTablesHoldManyRoutes(t *testing.T) {
 	routes := manyRoutes(20_000)
@@ -192,7 +247,7 @@ func TestAllows(t *testing.T) {
 }
 
 func TestLookupAllocatesNothing(t *testing.T) {
-	table := routing.NewTable([]routing.Route{route("a.techn.is", ""), route("*.techn.is", "")})
+	table := routing.NewTable([]routing.Route{route("a.techn.is", ""), {Host: "*.techn.is", Except: []string{"b", "c"}}})
 	allocs := testing.AllocsPerRun(100, func() {
 		table.Lookup("a.techn.is")
 		table.Lookup("b.techn.is")

@@ -33,6 +33,12 @@ const (
 	OptionsUncertain  = "OptionsUncertain"
 )
 
+// Why a host is refused whose claim is sound, for what is served beside it.
+const (
+	NotAllAnnotated = "NotAllAnnotated"
+	TooManyNames    = "TooManyNames"
+)
+
 // Reason explains one name.
 type Reason struct {
 	// Name is stable: it is what people search for and alert on.
@@ -53,14 +59,16 @@ func All() []Reason {
 		{ClusterNotReady, "The source's cluster is not in sync, so its claims are unknown.", "See the MemberCluster's conditions. A host that the cluster holds already stays its."},
 		{HeldByAnother, "A source of another cluster holds the host: the oldest wins.", "Choose another host, or remove the holder's claim."},
 		{HeldByManual, "A person's ExposedHost holds the host.", "Delete that ExposedHost to leave the host to the annotated sources."},
-		{HostInvalid, "The source names a host that cannot be published: an IP address, a port, a malformed name.", "Correct the name; the message says what is wrong with it."},
+		{HostInvalid, "The source, or an ExposedHost by hand, names a host that cannot be published: an IP address, a port, a malformed name.", "Correct the name; the message says what is wrong with it."},
 		{HostNotCovered, "The annotation usher.techn.is/hosts names a host that the source's own rules do not match.", "Correct the annotation, or the rule."},
 		{IngressClass, "The source, or the Gateway of a route, belongs to a class that its cluster may not publish.", "Add the class to the MemberCluster's spec.ingressClasses, or change the source's class."},
 		{Manual, "A person wrote the ExposedHost.", ""},
+		{NotAllAnnotated, "The MemberCluster has spec.requireAll, and objects of the cluster name the host, or a wildcard over it, that are not annotated.", "Annotate each of them, or take the host out of it; the message names them."},
 		{OptionsUncertain, "Another source of the host in this cluster has a malformed annotation, which might keep clients out.", "Correct that source's annotation."},
 		{ParentNotAccepted, "No parent of the route, a Gateway or an IngressRoute, takes it.", "See the route's status.parents, or create the parent that it names."},
 		{RuleInvalid, "A rule cannot be read, matches no host, or means one thing in Traefik 2 and another in Traefik 3.", "Correct the rule; the message gives the position, or asks for the route's syntax."},
 		{TLSMissing, "An IngressRouteTCP without tls, or an HTTPRoute on listeners of plain HTTP alone, takes no TLS connections.", "Set spec.tls, where passthrough: true leaves TLS to the service; or attach the route to an HTTPS listener."},
+		{TooManyNames, "The cluster's objects have more names under a wildcard than can be kept out of it.", "Publish the names themselves instead of the wildcard, or all of them with usher.techn.is/wildcard: all."},
 		{UnknownHosts, "The source's rules do not name their hosts.", "Name the hosts to publish in the annotation usher.techn.is/hosts."},
 	}
 }

@@ -1,0 +1,105 @@
+package admission
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/admission/reason"
+)
+
+// Beside is what the cluster that holds a host serves on the same Traefik, and
+// nobody asked to publish.
+type Beside struct {
+	// Silent are the objects that name the host, or a wildcard over it, and are not
+	// annotated; sorted.
+	Silent []v1alpha1.SourceRef
+	// Names are the first labels of the names directly under the host, a wildcard;
+	// Private those of them that nobody annotated. Both are sorted.
+	Names, Private []string
+	// Open are the objects under the wildcard whose hosts cannot be listed; sorted.
+	Open []v1alpha1.SourceRef
+}
+
+// Bound keeps a host that was accepted from opening what nobody annotated, as far
+// as a name can part it, and says what it opens all the same. The cluster is in
+// sync, and requireAll its MemberCluster's.
+//
+// A wildcard's Except are all names that the cluster's objects have under it,
+// published ones too: those have an ExposedHost of their own, and are private again
+// the moment that they lose it.
+func Bound(d Decision, host string, requireAll bool, beside Beside) Decision {
+	if !d.Accepted {
+		return d
+	}
+	if len(beside.Silent) > 0 {
+		if requireAll {
+			return d.refused(reason.NotAllAnnotated, "cluster %s has spec.requireAll, and these of its objects name the host and are not annotated: %s; annotate each with %s, or take the host out of it",
+				d.Cluster, someOf(beside.Silent), v1alpha1.AnnotationExpose)
+		}
+		d.Message += "; TLS does not part the objects of one host, so these, which are not annotated, are published with it: " + someOf(beside.Silent)
+	}
+	if !strings.HasPrefix(host, "*.") {
+		return d
+	}
+	return d.boundWildcard(beside)
+}
+
+func (d Decision) boundWildcard(beside Beside) Decision {
+	switch n := len(beside.Names); {
+	case d.Options.WholeWildcard:
+		d.Message += fmt.Sprintf("; its sources say %s: all, and so it opens every name under it that cluster %s serves", v1alpha1.AnnotationWildcard, d.Cluster)
+		if len(beside.Private) > 0 {
+			d.Message += ", these among them that nobody annotated: " + some(beside.Private)
+		}
+	case n > v1alpha1.MaxExcept:
+		return d.refused(reason.TooManyNames, "the objects of cluster %s have %d names under it, and at most %d can be kept out of a wildcard; publish the names themselves, or all of them with %s: all",
+			d.Cluster, n, v1alpha1.MaxExcept, v1alpha1.AnnotationWildcard)
+	default:
+		d.Except = beside.Names
+		if len(beside.Private) > 0 {
+			d.Message += fmt.Sprintf("; names under it that cluster %s serves and nobody annotated are refused: %s", d.Cluster, some(beside.Private))
+		}
+	}
+	if len(beside.Open) > 0 {
+		d.Message += "; the hosts of these objects cannot be listed, so what they serve under it is open: " + someOf(beside.Open)
+	}
+	return d
+}
+
+// Warned adds to a person's decision what their wildcard opens of a cluster: usher
+// does not write in it what it is to except.
+func Warned(d Decision, cluster string, except []string, beside Beside) Decision {
+	private := slices.DeleteFunc(slices.Clone(beside.Private), func(label string) bool { return slices.Contains(except, label) })
+	if d.Accepted && len(private) > 0 {
+		d.Message += fmt.Sprintf("; it opens names that cluster %s serves and nobody annotated; put them into spec.except to refuse them: %s", cluster, some(private))
+	}
+	return d
+}
+
+// refused makes of an accepted decision a refusal of the same sources.
+func (d Decision) refused(why, format string, args ...any) Decision {
+	d.Accepted, d.Reason, d.Message = false, why, fmt.Sprintf(format, args...)
+	return d
+}
+
+// mostNamed is how many of several names a message gives.
+const mostNamed = 5
+
+// some joins the first few names, and counts the others.
+func some(names []string) string {
+	if more := len(names) - mostNamed; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:mostNamed], ", "), more)
+	}
+	return strings.Join(names, ", ")
+}
+
+// someOf is some for objects of a cluster that is known.
+func someOf(refs []v1alpha1.SourceRef) string {
+	names := make([]string, len(refs))
+	for i, ref := range refs {
+		names[i] = fmt.Sprintf("%s %s/%s", ref.Kind, ref.Namespace, ref.Name)
+	}
+	return some(names)
+}

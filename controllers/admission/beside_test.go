@@ -1,0 +1,65 @@
+package admission_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/admission"
+	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/controllers/source"
+)
+
+func TestBound(t *testing.T) {
+	accepted := func(whole bool) admission.Decision {
+		return admission.Decision{Accepted: true, Reason: reason.Admitted, Message: "held", Cluster: "hades", Options: source.Options{WholeWildcard: whole}}
+	}
+	refs := func(names ...string) (refs []v1alpha1.SourceRef) {
+		for _, name := range names {
+			refs = append(refs, v1alpha1.SourceRef{Cluster: "hades", Kind: "Ingress", Namespace: "n", Name: name})
+		}
+		return refs
+	}
+	labels := func(n int) (all []string) {
+		for i := range n {
+			all = append(all, fmt.Sprintf("l%04d", i))
+		}
+		return all
+	}
+	for name, test := range map[string]struct {
+		decision   admission.Decision
+		host       string
+		requireAll bool
+		beside     admission.Beside
+		reason     string
+		says       string // no more than "held" where it is empty
+		except     []string
+	}{
+		"nothing beside":                {accepted(false), "a.is", true, admission.Beside{}, reason.Admitted, "", nil},
+		"refused already":               {admission.Decision{Reason: reason.AllowedDomains, Message: "held"}, "*.a.is", true, admission.Beside{Silent: refs("x"), Names: labels(1)}, reason.AllowedDomains, "", nil},
+		"an object beside":              {accepted(false), "a.is", false, admission.Beside{Silent: refs("x")}, reason.Admitted, "are published with it: Ingress n/x", nil},
+		"more objects than are named":   {accepted(false), "a.is", false, admission.Beside{Silent: refs("1", "2", "3", "4", "5", "6", "7")}, reason.Admitted, "Ingress n/5 and 2 more", nil},
+		"an object, all required":       {accepted(false), "a.is", true, admission.Beside{Silent: refs("x")}, reason.NotAllAnnotated, "not annotated: Ingress n/x; annotate each", nil},
+		"a whole wildcard, all too":     {accepted(true), "*.a.is", true, admission.Beside{Silent: refs("x")}, reason.NotAllAnnotated, "Ingress n/x", nil},
+		"names under a wildcard":        {accepted(false), "*.a.is", false, admission.Beside{Names: []string{"b", "c"}, Private: []string{"c"}}, reason.Admitted, "nobody annotated are refused: c", []string{"b", "c"}},
+		"published ones alone":          {accepted(false), "*.a.is", false, admission.Beside{Names: []string{"b"}}, reason.Admitted, "", []string{"b"}},
+		"names under a whole wildcard":  {accepted(true), "*.a.is", false, admission.Beside{Names: []string{"b", "c"}, Private: []string{"c"}}, reason.Admitted, "these among them that nobody annotated: c", nil},
+		"as many names as it may have":  {accepted(false), "*.a.is", false, admission.Beside{Names: labels(v1alpha1.MaxExcept)}, reason.Admitted, "", labels(v1alpha1.MaxExcept)},
+		"too many names":                {accepted(false), "*.a.is", false, admission.Beside{Names: labels(v1alpha1.MaxExcept + 1)}, reason.TooManyNames, "usher.techn.is/wildcard: all", nil},
+		"too many under a whole one":    {accepted(true), "*.a.is", false, admission.Beside{Names: labels(v1alpha1.MaxExcept + 1)}, reason.Admitted, "it opens every name under it", nil},
+		"an object that may be any":     {accepted(false), "*.a.is", false, admission.Beside{Open: refs("x")}, reason.Admitted, "cannot be listed, so what they serve under it is open: Ingress n/x", nil},
+		"an object of any, and no wild": {accepted(false), "a.is", true, admission.Beside{Open: refs("x")}, reason.Admitted, "", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := admission.Bound(test.decision, test.host, test.requireAll, test.beside)
+			if d.Reason != test.reason || d.Accepted != (test.reason == reason.Admitted) || !slices.Equal(d.Except, test.except) {
+				t.Errorf("it is %+v", d)
+			}
+			if !strings.Contains(d.Message, test.says) || test.says == "" && d.Message != "held" {
+				t.Errorf("it says %q", d.Message)
+			}
+		})
+	}
+}

@@ -1,0 +1,72 @@
+package controllers
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/admission"
+	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/controllers/routetable"
+	"github.com/jovalle/usher/controllers/source"
+)
+
+// decide decides about a host by the claims on it, and by what else is served where
+// it leads.
+func (r *ExposedHostReconciler) decide(host string, current *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (admission.Decision, error) {
+	input, policy := r.input(host, current, clusters)
+	decision := admission.Decide(input, policy)
+	if isManual(current) {
+		return r.warned(current, checked(current, decision)), nil
+	}
+	cluster := policy.Clusters[decision.Cluster]
+	switch {
+	case !decision.Accepted:
+		return decision, nil
+	case !cluster.InSync: // what else it serves is not known: all stays as it is
+		if current != nil {
+			decision.Except = current.Spec.Except
+		}
+		return decision, nil
+	}
+	beside, known := r.beside(decision.Cluster, host, input.Claims)
+	if !known {
+		return decision, fmt.Errorf("cluster %s left while it was decided about %s", decision.Cluster, host)
+	}
+	return admission.Bound(decision, host, cluster.RequireAll, beside), nil
+}
+
+// beside asks a cluster what it serves beside a host; false where it is not known.
+func (r *ExposedHostReconciler) beside(cluster, host string, claims []source.Claim) (admission.Beside, bool) {
+	var claiming []v1alpha1.SourceRef
+	for _, claim := range claims {
+		if claim.Source.Cluster == cluster {
+			claiming = append(claiming, claim.Source)
+		}
+	}
+	found, known := r.Members.Beside(cluster, host, claiming)
+	return admission.Beside(found), known
+}
+
+// checked refuses a person's host that no client can ask for. The API takes some: no
+// schema can decode an internationalized label.
+func checked(eh *v1alpha1.ExposedHost, decision admission.Decision) admission.Decision {
+	if err := routetable.CheckHost(eh.Spec.Host); err != nil {
+		decision.Accepted, decision.Reason = false, reason.HostInvalid
+		decision.Message = fmt.Sprintf("spec.host: %v; delete this ExposedHost, and write another with a correct host", err)
+	}
+	return decision
+}
+
+// warned tells a person what their wildcard opens of the first cluster that it leads to.
+func (r *ExposedHostReconciler) warned(eh *v1alpha1.ExposedHost, decision admission.Decision) admission.Decision {
+	if !strings.HasPrefix(eh.Spec.Host, "*.") || len(eh.Spec.Backends) == 0 {
+		return decision
+	}
+	cluster := eh.Spec.Backends[0].Cluster
+	beside, known := r.beside(cluster, eh.Spec.Host, nil)
+	if !known {
+		return decision
+	}
+	return admission.Warned(decision, cluster, eh.Spec.Except, beside)
+}

@@ -1,0 +1,158 @@
+package member
+
+import (
+	"cmp"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/source"
+)
+
+// Beside is what a cluster serves on the same Traefik as a host, and nobody asked to
+// publish.
+type Beside struct {
+	// Silent are the objects that name the host, or may serve it within one that
+	// does, and do not claim it; and those, not annotated, that name a wildcard over
+	// it. They are sorted.
+	Silent []v1alpha1.SourceRef
+	// Names are the first labels of the names directly under the host, which is a
+	// wildcard, of objects annotated or not; sorted, where they are not too many.
+	Names []string
+	// Private are those of Names that no annotated object publishes. It is nil where
+	// Names are too many.
+	Private []string
+	// Open are the objects that may serve names under the wildcard which they do
+	// not name, and that do not claim it; sorted.
+	Open []v1alpha1.SourceRef
+}
+
+// Beside returns what a member serves beside a host, given the sources that claim
+// it; false before the member was in sync.
+func (s *Set) Beside(name, host string, claiming []v1alpha1.SourceRef) (Beside, bool) {
+	m := s.member(name)
+	if m == nil {
+		return Beside{}, false
+	}
+	session, _ := m.reader()
+	if session == nil {
+		return Beside{}, false
+	}
+	claims := make(map[v1alpha1.SourceRef]bool, len(claiming)) // source → true
+	for _, ref := range claiming {
+		claims[ref] = true
+	}
+	return session.names.beside(name, host, claims), true
+}
+
+func (n *names) beside(cluster, host string, claims map[v1alpha1.SourceRef]bool) Beside {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	_, parent, _ := strings.Cut(host, ".")
+	var b Beside
+	for i := range n.byKind {
+		of, ref := &n.byKind[i], v1alpha1.SourceRef{Cluster: cluster, Kind: sources[i].gvk.Kind}
+		for o := range of.at(host) {
+			if len(of.within[nameOf(o)]) == 0 { // else its children serve the host, and it does not
+				b.Silent = appendUnless(b.Silent, claims, ref, nameOf(o))
+			}
+			for child := range of.below(nameOf(o)) {
+				b.Silent = appendUnless(b.Silent, claims, ref, nameOf(child))
+			}
+		}
+		if strings.HasPrefix(host, "*.") {
+			for name := range of.open {
+				b.Open = appendUnless(b.Open, claims, ref, name)
+			}
+			continue
+		}
+		for o := range of.at("*." + parent) {
+			if !source.Exposed(o.Annotations) {
+				b.Silent = appendUnless(b.Silent, claims, ref, nameOf(o))
+			}
+		}
+	}
+	b.Silent, b.Open = tidy(b.Silent), tidy(b.Open)
+	if strings.HasPrefix(host, "*.") {
+		b.Names, b.Private = n.labels(parent)
+	}
+	return b
+}
+
+// appendUnless appends an object of ref's cluster and kind, unless it makes a claim.
+func appendUnless(refs []v1alpha1.SourceRef, claims map[v1alpha1.SourceRef]bool, ref v1alpha1.SourceRef, name types.NamespacedName) []v1alpha1.SourceRef {
+	if ref.Namespace, ref.Name = name.Namespace, name.Name; claims[ref] {
+		return refs
+	}
+	return append(refs, ref)
+}
+
+// at yields the objects that name a host.
+func (n *kindNames) at(host string) iter.Seq[*metav1.ObjectMeta] {
+	return func(yield func(*metav1.ObjectMeta) bool) {
+		first := n.one[host]
+		if first == nil || !yield(first) {
+			return
+		}
+		for _, o := range n.more[host] {
+			if !yield(o) {
+				return
+			}
+		}
+	}
+}
+
+// labels returns the first labels of the names under a wildcard's parent, and those
+// that nobody publishes.
+func (n *names) labels(parent string) (all, private []string) {
+	under := map[string]bool{} // label → whether an annotated object publishes the name
+	for i := range n.byKind {
+		of := &n.byKind[i]
+		for host := range of.one {
+			label, above, _ := strings.Cut(host, ".")
+			if above != parent || !isLabel(label) {
+				continue
+			}
+			under[label] = under[label] || len(under) <= v1alpha1.MaxExcept && of.publishes(host)
+		}
+	}
+	all = slices.Sorted(maps.Keys(under))
+	if len(all) > v1alpha1.MaxExcept {
+		return all, nil
+	}
+	for _, label := range all {
+		if !under[label] {
+			private = append(private, label)
+		}
+	}
+	return all, private
+}
+
+// publishes reports whether an annotated object publishes a host.
+func (n *kindNames) publishes(host string) bool {
+	for o := range n.at(host) {
+		if source.Publishes(o.Annotations, host) {
+			return true
+		}
+	}
+	return false
+}
+
+// isLabel reports whether a client can ask for a name that begins so.
+func isLabel(label string) bool {
+	const bytes = "abcdefghijklmnopqrstuvwxyz0123456789-_"
+	return label != "" && len(label) <= 63 && strings.Trim(label, bytes) == ""
+}
+
+// tidy sorts objects, each once: both of Traefik's API groups may hold one.
+func tidy(refs []v1alpha1.SourceRef) []v1alpha1.SourceRef {
+	slices.SortFunc(refs, func(a, b v1alpha1.SourceRef) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return slices.Compact(refs)
+}

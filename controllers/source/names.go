@@ -1,0 +1,109 @@
+package source
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/jovalle/usher/controllers/source/traefik"
+	"github.com/jovalle/usher/controllers/source/traefikrule"
+)
+
+// Names is what an object names, annotated or not: what its cluster serves beside
+// that which is published.
+type Names struct {
+	// Hosts are those that it names, each once, sorted, in lower case; a leading
+	// "*." covers one label at least.
+	Hosts []string
+	// Open says that it may serve hosts which it does not name: any, or where it is
+	// within others, any of theirs.
+	Open bool
+	// Within are its parents, IngressRoutes: it serves no host that they do not.
+	Within []types.NamespacedName
+}
+
+// NamesOfIngress returns what an Ingress names.
+func NamesOfIngress(ingress *networkingv1.Ingress) Names {
+	n := Names{Open: len(ingress.Spec.Rules) == 0 && ingress.Spec.DefaultBackend != nil}
+	for _, rule := range ingress.Spec.Rules {
+		n.add(rule.Host)
+	}
+	return n.tidy()
+}
+
+// NamesOfIngressRoute returns what a Traefik IngressRoute names.
+func NamesOfIngressRoute(route *traefik.IngressRoute) Names {
+	var n Names
+	for _, r := range route.Spec.Routes {
+		n.addRule(r.Match, r.Syntax, traefikrule.NamesHTTP)
+	}
+	for _, ref := range route.Spec.ParentRefs {
+		n.Within = append(n.Within, types.NamespacedName{Namespace: cmp.Or(ref.Namespace, route.Namespace), Name: ref.Name})
+	}
+	return n.tidy()
+}
+
+// NamesOfIngressRouteTCP returns what a Traefik IngressRouteTCP names: nothing
+// without TLS, since no TLS connection comes to it.
+func NamesOfIngressRouteTCP(route *traefik.IngressRouteTCP) Names {
+	var n Names
+	if route.Spec.TLS == nil {
+		return n
+	}
+	for _, r := range route.Spec.Routes {
+		n.addRule(r.Match, r.Syntax, traefikrule.NamesTCP)
+	}
+	return n.tidy()
+}
+
+// NamesOfHTTPRoute returns what an HTTPRoute names; without hostnames it serves
+// those of its listeners.
+func NamesOfHTTPRoute(route *gatewayv1.HTTPRoute) Names {
+	return namesOfHostnames(route.Spec.Hostnames)
+}
+
+// NamesOfTLSRoute returns what a TLSRoute names.
+func NamesOfTLSRoute(route *gatewayv1.TLSRoute) Names { return namesOfHostnames(route.Spec.Hostnames) }
+
+func namesOfHostnames(hostnames []gatewayv1.Hostname) Names {
+	n := Names{Open: len(hostnames) == 0}
+	for _, host := range hostnames {
+		n.add(string(host))
+	}
+	return n.tidy()
+}
+
+// add adds a host as an object spells it; an empty one is every host.
+func (n *Names) add(host string) {
+	if host == "" {
+		n.Open = true
+		return
+	}
+	n.Hosts = append(n.Hosts, strings.TrimSuffix(strings.ToLower(host), "."))
+}
+
+// addRule adds what a rule names. One that Traefik might read, and usher does not,
+// may serve any host.
+func (n *Names) addRule(rule, syntax string, names func(string, traefikrule.Syntax) ([]string, bool, error)) {
+	parsed, err := traefikrule.ParseSyntax(syntax)
+	if err != nil {
+		n.Open = true
+		return
+	}
+	hosts, all, err := names(rule, parsed)
+	n.Hosts = append(n.Hosts, hosts...)
+	n.Open = n.Open || !all || err != nil
+}
+
+// Anywhere says that the object may serve hosts which neither it nor a parent names.
+func (n *Names) Anywhere() bool { return n.Open && len(n.Within) == 0 }
+
+func (n *Names) tidy() Names {
+	slices.Sort(n.Hosts)
+	n.Hosts = slices.Compact(n.Hosts)
+	return *n
+}
