@@ -26,6 +26,10 @@ func (c *conn) dial() {
 			c.resolved(name, addrs)
 			continue
 		}
+		if !o.targets.backend.Dials(addr) {
+			c.notDialled(addr)
+			continue
+		}
 		o.dialled = netip.AddrPortFrom(addr, o.targets.backend.HTTPSPort)
 		errno := c.connect()
 		if errno == 0 {
@@ -56,6 +60,12 @@ func (c *conn) resolved(name string, addrs []netip.Addr) {
 		c.traffic.dialFailures.Add(1)
 	}
 	c.opening.targets.resolve(addrs)
+}
+
+// notDialled counts an address that the backend must not lead to.
+func (c *conn) notDialled(addr netip.Addr) {
+	c.loop.journal.dialFailed(c, addr.String(), errNotAllowed)
+	c.traffic.dialFailures.Add(1)
 }
 
 // connect dials one address.
