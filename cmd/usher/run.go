@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -26,6 +28,7 @@ import (
 	"github.com/jovalle/usher/controllers/manifest"
 	"github.com/jovalle/usher/proxy"
 	"github.com/jovalle/usher/proxy/routing"
+	"github.com/jovalle/usher/proxy/selfaddr"
 )
 
 // gcPercent is a GOGC that halves the garbage in memory: most of usher's memory
@@ -233,6 +236,11 @@ func (o *runOptions) feed(table *routing.Live, log logr.Logger) (feed, error) {
 		return nil, err
 	}
 	c := &control{filling: filling, options: o, edge: edge}
+	if o.proxy && o.controllers {
+		if c.own, err = ownAddresses(o.server.HTTPSListen, o.server.HTTPListen); err != nil {
+			return nil, err
+		}
+	}
 	if o.stateDir == "" {
 		return c, nil
 	}
@@ -240,6 +248,24 @@ func (o *runOptions) feed(table *routing.Live, log logr.Logger) (feed, error) {
 		return nil, fmt.Errorf("--state-dir: %w", err)
 	}
 	return c, nil
+}
+
+// ownAddresses returns where the proxy is going to listen: the controllers run
+// before it does.
+func ownAddresses(listen ...[]string) (*selfaddr.Set, error) {
+	var own []netip.AddrPort
+	for _, address := range slices.Concat(listen...) {
+		tcp, err := net.ResolveTCPAddr("tcp", address)
+		if err != nil {
+			return nil, fmt.Errorf("listen on %s: %w", address, err)
+		}
+		addr := tcp.AddrPort()
+		if !addr.Addr().IsValid() { // of no host: every address
+			addr = netip.AddrPortFrom(netip.IPv6Unspecified(), addr.Port())
+		}
+		own = append(own, addr)
+	}
+	return selfaddr.New(own...), nil
 }
 
 // newLogger returns the process's logger, and makes Kubernetes' libraries use it.

@@ -1,6 +1,9 @@
 package main
 
-import "testing"
+import (
+	"net/netip"
+	"testing"
+)
 
 func TestRunCommandLinesThatAreWrong(t *testing.T) {
 	refusesLines(t, []wrongLine{
@@ -19,4 +22,23 @@ func TestRunCommandLinesThatAreWrong(t *testing.T) {
 		{"run --log-level loud", `--log-level: "loud" is none of debug, info, error`},
 		{"run --half-close-timeout 1m", "unknown flag: --half-close-timeout"},
 	})
+}
+
+// The controllers know where the proxy will listen before it does.
+func TestOwnAddressesAreThoseOfTheFlags(t *testing.T) {
+	own, err := ownAddresses([]string{":443", "192.0.2.1:8443"}, []string{"[::]:80"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, leads := range map[string]bool{
+		"127.0.0.1:443": true, "[::1]:443": true, "127.0.0.1:80": true, "192.0.2.1:8443": true,
+		"127.0.0.1:8443": false, "192.0.2.1:443": false, "127.0.0.1:81": false,
+	} {
+		if got := own.Leads(netip.MustParseAddrPort(address)); got != leads {
+			t.Errorf("%s leads here: %v", address, got)
+		}
+	}
+	if _, err := ownAddresses([]string{"nonsense"}); err == nil {
+		t.Error("an address without a port is taken")
+	}
 }

@@ -299,6 +299,7 @@ func (m *member) snapshot() State {
 		m.refusals = refusals
 		m.mu.Unlock()
 	}
+	state.Service, state.ServiceRead = s.config.Service, s.reads(serviceKind)
 	state.Addresses, state.Refusals = s.addresses(), refusals
 	return state
 }

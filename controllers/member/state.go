@@ -10,6 +10,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/jovalle/usher/api/v1alpha1"
 )
@@ -45,7 +46,12 @@ type State struct {
 	Version string
 	// SyncedAt is when the member last came in sync; zero: never.
 	SyncedAt time.Time
-	// Addresses of the watched Service's load balancer.
+	// Service whose load balancer Addresses are of; the zero value: of none.
+	Service types.NamespacedName
+	// ServiceRead: the Service has been read, so that no addresses means that it
+	// has none, or that there is no such Service.
+	ServiceRead bool
+	// Addresses of the Service's load balancer.
 	Addresses []string
 	// Refusals of sources that name no host, the latest ones first.
 	Refusals []v1alpha1.SourceRefusal
