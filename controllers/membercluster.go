@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,9 +41,10 @@ type MemberClusterReconciler struct {
 
 // Reasons of a MemberCluster's conditions besides those of package member.
 const (
-	reasonSecretNotFound    = "SecretNotFound"
-	reasonKubeconfigInvalid = "KubeconfigInvalid"
-	reasonAddressRefused    = "AddressRefused"
+	reasonSecretNotFound     = "SecretNotFound"
+	reasonKubeconfigInvalid  = "KubeconfigInvalid"
+	reasonKubeconfigInsecure = "KubeconfigInsecure"
+	reasonAddressRefused     = "AddressRefused"
 )
 
 // judgeEvery is how often a member's addresses are judged again though nothing
@@ -78,7 +80,7 @@ func (r *MemberClusterReconciler) Reconcile(ctx context.Context, req reconcile.R
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{RequeueAfter: judgeEvery}, r.report(ctx, &mc, judge, problem)
+	return reconcile.Result{RequeueAfter: judgeEvery}, r.report(ctx, &mc, judge, config.Weaknesses, problem)
 }
 
 // kubeconfigError is a kubeconfig that is not there or cannot be used.
@@ -108,15 +110,20 @@ func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.Mem
 	case len(secret.Data[ref.Key]) == 0:
 		return config, &kubeconfigError{reasonKubeconfigInvalid, fmt.Sprintf("spec.kubeconfig.key: Secret %s has no key %q, or it is empty", ref.SecretName, ref.Key)}
 	}
-	config.REST, config.Origin, err = member.ParseKubeconfig(secret.Data[ref.Key], ref.Context)
+	parsed, err := member.ParseKubeconfig(secret.Data[ref.Key], ref.Context, ref.Insecure)
 	if err != nil {
-		return config, &kubeconfigError{reasonKubeconfigInvalid, fmt.Sprintf("Secret %s, key %s: %v", ref.SecretName, ref.Key, err)}
+		reason := reasonKubeconfigInvalid
+		if errors.Is(err, member.ErrInsecure) {
+			reason = reasonKubeconfigInsecure
+		}
+		return config, &kubeconfigError{reason, fmt.Sprintf("Secret %s, key %s: %v", ref.SecretName, ref.Key, err)}
 	}
-	return config, nil
+	parsed.Name, parsed.Service = config.Name, config.Service
+	return parsed, nil
 }
 
 // report writes the status where it differs.
-func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.MemberCluster, judge addressJudge, problem *kubeconfigError) error {
+func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.MemberCluster, judge addressJudge, weaknesses []string, problem *kubeconfigError) error {
 	state, _ := r.Members.State(mc.Name)
 	after := mc.DeepCopy()
 	after.Status.Hosts = r.hosts.of(mc.Name)
@@ -128,6 +135,9 @@ func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.Membe
 	}
 	if !state.SyncedAt.IsZero() {
 		after.Status.LastSyncTime = &metav1.Time{Time: state.SyncedAt.Truncate(1e9)} // as the API keeps it: seconds
+	}
+	if len(weaknesses) > 0 && state.Connected.True {
+		state.Connected.Message += "; its kubeconfig is insecure, as spec.kubeconfig.insecure allows: " + strings.Join(weaknesses, ", ")
 	}
 	for _, condition := range memberConditions(after, state, ingress, problem) {
 		condition.ObservedGeneration = mc.Generation

@@ -84,6 +84,11 @@ type KubeconfigRef struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Context string `json:"context,omitempty"`
+	// Insecure allows what is refused otherwise: a kubeconfig with
+	// insecure-skip-tls-verify, proxy-url or as, or whose server is no https:// URL.
+	// Exec plugins, auth-providers and paths of files are never allowed.
+	// +optional
+	Insecure bool `json:"insecure,omitempty"`
 }
 
 // IngressEndpoint is where a member's Traefik answers, as seen from the edge.
