@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -132,5 +133,7 @@ func fresh(cfg *rest.Config) *rest.Config {
 	cfg.Dial = dialer.DialContext
 	cfg.QPS = -1 // few requests, all ours; the API server's own fairness bounds them
 	cfg.UserAgent = "usher"
+	cfg.ContentType = runtime.ContentTypeJSON // whose events boundedTransport tells apart
+	cfg.AcceptContentTypes = runtime.ContentTypeJSON
 	return cfg
 }

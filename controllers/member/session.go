@@ -22,8 +22,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
-
-	"github.com/jovalle/usher/controllers/informer"
 )
 
 // session is one connection to a member's API server, and the cache that it fills.
@@ -38,6 +36,12 @@ type session struct {
 
 	changed func(kind, []client.Object) // called with an object's old and new state
 
+	holdings *holdings
+	listing  chan struct{} // holds one while a page of a list is read
+	ending   sync.Once     // of exceed
+	exceeded chan struct{} // closed when the member has sent too much
+	tooLarge error         // why; set before exceeded is closed
+
 	settling sync.WaitGroup // of the goroutines that wait for kinds that arrived late
 
 	mu      sync.Mutex
@@ -47,13 +51,16 @@ type session struct {
 
 // newSession prepares a connection and dials nothing yet.
 func newSession(config Config, changed func(kind, []client.Object)) (*session, error) {
+	s := &session{config: config, changed: changed, listing: make(chan struct{}, 1), exceeded: make(chan struct{}),
+		running: map[schema.GroupVersionKind]cache.Informer{}, failing: map[schema.GroupVersionKind]error{}}
+	s.holdings = newHoldings(s.exceed)
 	restConfig := fresh(config.REST)
+	restConfig.Wrap(func(next http.RoundTripper) http.RoundTripper { return &boundedTransport{next, s.exceed} })
 	httpClient, err := rest.HTTPClientFor(restConfig)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKubeconfig, err)
 	}
-	s := &session{config: config, client: httpClient, changed: changed,
-		running: map[schema.GroupVersionKind]cache.Informer{}, failing: map[schema.GroupVersionKind]error{}}
+	s.client = httpClient
 	if s.discovery, err = discovery.NewDiscoveryClientForConfigAndClient(restConfig, httpClient); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKubeconfig, err)
 	}
@@ -69,8 +76,8 @@ func newSession(config Config, changed func(kind, []client.Object)) (*session, e
 
 func (s *session) cacheOptions() cache.Options {
 	return cache.Options{
-		DefaultTransform:            trim,
-		NewInformer:                 informer.New(s.asked),
+		DefaultTransform:            s.trim,
+		NewInformer:                 s.newInformer,
 		ReaderFailOnMissingInformer: true, // a read never starts a watch
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Service{}: {
@@ -121,7 +128,7 @@ func (s *session) probe(ctx context.Context) (version string, err error) {
 	if err != nil {
 		return "", err
 	}
-	return info.GitVersion, nil
+	return fmt.Sprintf("%.*s", maxVersion, info.GitVersion), nil
 }
 
 // served returns the kinds to watch: those that the cluster serves. Only the API
@@ -329,9 +336,21 @@ func (s *session) handler(k kind) toolscache.ResourceEventHandler {
 		}
 		s.changed(k, objects)
 	}
+	// What is deleted is counted no more, and what is made again after that is
+	// counted again: the transform has counted it before its deletion was told of.
+	keep := func(event any) {
+		if o := object(event); o != nil {
+			_ = s.holdings.keep(k.gvk, o) // too much ends the session
+		}
+	}
 	return toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { tell(o) },
-		UpdateFunc: func(old, o any) { tell(old, o) },
-		DeleteFunc: func(o any) { tell(o) },
+		AddFunc:    func(o any) { keep(o); tell(o) },
+		UpdateFunc: func(old, o any) { keep(o); tell(old, o) },
+		DeleteFunc: func(o any) {
+			if gone := object(o); gone != nil {
+				s.holdings.drop(k.gvk, gone)
+			}
+			tell(o)
+		},
 	}
 }

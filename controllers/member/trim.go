@@ -15,10 +15,10 @@ import (
 // trim drops from an object what no claim is read from, before it is cached.
 // An Ingress or a Gateway API route that is not annotated keeps its name only;
 // an IngressRoute keeps its rules, since another may refer to it as its parent.
-func trim(o any) (any, error) {
+func trim(o any) any {
 	object, ok := o.(client.Object)
 	if !ok {
-		return o, nil // a tombstone, whose object was trimmed before
+		return o // a tombstone, whose object was trimmed before
 	}
 	trimMeta(object)
 	exposed := source.Exposed(object.GetAnnotations())
@@ -39,7 +39,7 @@ func trim(o any) (any, error) {
 	case *corev1.Namespace:
 		t.Spec, t.Status = corev1.NamespaceSpec{}, corev1.NamespaceStatus{}
 	}
-	return object, nil
+	return object
 }
 
 // trimIngress keeps an exposed Ingress's class and hosts, and of each host
