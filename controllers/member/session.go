@@ -344,8 +344,13 @@ func (s *session) handler(k kind) toolscache.ResourceEventHandler {
 		}
 	}
 	return toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { keep(o); tell(o) },
-		UpdateFunc: func(old, o any) { keep(o); tell(old, o) },
+		AddFunc: func(o any) { keep(o); tell(o) },
+		UpdateFunc: func(old, o any) {
+			keep(o)
+			if !readAlike(object(old), object(o)) {
+				tell(old, o)
+			}
+		},
 		DeleteFunc: func(o any) {
 			if gone := object(o); gone != nil {
 				s.holdings.drop(k.gvk, gone)

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -36,10 +37,24 @@ func trim(o any) any {
 		if !exposed {
 			t.Spec, t.Status = gatewayv1.TLSRouteSpec{}, gatewayv1.TLSRouteStatus{}
 		}
+	case *gatewayv1.Gateway:
+		t.Status = gatewayv1.GatewayStatus{}
 	case *corev1.Namespace:
 		t.Spec, t.Status = corev1.NamespaceSpec{}, corev1.NamespaceStatus{}
 	}
 	return object
+}
+
+// readAlike reports whether two states of a trimmed object differ in nothing that
+// is read. A Gateway's controller writes its status each time that a route comes or
+// goes, and each such change would have all that refers to it decided again.
+func readAlike(before, after client.Object) bool {
+	before, after = before.DeepCopyObject().(client.Object), after.DeepCopyObject().(client.Object)
+	for _, o := range []client.Object{before, after} {
+		o.SetResourceVersion("")
+		o.SetGeneration(0)
+	}
+	return equality.Semantic.DeepEqual(before, after)
 }
 
 // trimIngress keeps an exposed Ingress's class and hosts, and of each host
