@@ -70,7 +70,11 @@ func (r *MemberClusterReconciler) Reconcile(ctx context.Context, req reconcile.R
 	var problem *kubeconfigError
 	switch {
 	case errors.As(err, &problem):
-		// The connection that there is goes on: nothing is withdrawn for a broken Secret.
+		// The connection that there is goes on, unless it is by what is not allowed any
+		// more: nothing is withdrawn for a broken Secret.
+		if problem.reason == reasonKubeconfigInsecure {
+			r.Members.EndInsecure(mc.Name)
+		}
 	case err != nil:
 		return reconcile.Result{}, err
 	default:

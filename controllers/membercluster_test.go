@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -184,6 +185,18 @@ func TestInsecureKubeconfigIsAllowedByAPersonOnly(t *testing.T) {
 	if said := meta.FindStatusCondition(mc.Status.Conditions, v1alpha1.ConditionConnected).Message; !strings.Contains(said, "is insecure, as spec.kubeconfig.insecure allows: insecure-skip-tls-verify") {
 		t.Errorf("it says %q", said)
 	}
+	apply(t, "hades", ingressRoute("weak", "Host(`weak.techn.is`)", exposed))
+	awaitHost(t, c, "weak.techn.is", ready("hades"))
+	change(t, c, "hades", func(mc *v1alpha1.MemberCluster) { mc.Spec.Kubeconfig.Insecure = false })
+	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionFalse, "KubeconfigInsecure")
+	apply(t, "hades", ingressRoute("unheard", "Host(`unheard.techn.is`)", exposed))
+	time.Sleep(2 * time.Second)
+	if err := c.Get(t.Context(), client.ObjectKey{Name: "unheard.techn.is"}, &v1alpha1.ExposedHost{}); err == nil {
+		t.Error("it is still read by what is not allowed any more")
+	}
+	awaitHost(t, c, "weak.techn.is", ready("hades"))
+	change(t, c, "hades", func(mc *v1alpha1.MemberCluster) { mc.Spec.Kubeconfig.Insecure = true })
+	awaitHost(t, c, "unheard.techn.is", ready("hades"))
 	for name, user := range map[string]string{
 		"plugin":        "exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/true}",
 		"auth-provider": "auth-provider: {name: gcp}",

@@ -348,6 +348,22 @@ func (m *member) endLocked() {
 	}
 }
 
+// endInsecure ends the loop and the serving session's connection where they are by
+// a kubeconfig that has weaknesses, and reports whether they were.
+func (m *member) endInsecure() bool {
+	m.life.Lock()
+	defer m.life.Unlock()
+	if m.cancel == nil || len(m.config.Weaknesses) == 0 {
+		return false
+	}
+	m.endLocked()
+	if s, _ := m.reader(); s != nil {
+		s.stop()
+	}
+	m.away(errors.New("its kubeconfig is not allowed"))
+	return true
+}
+
 // reconfigure ends the loop where it should connect in another way.
 func (m *member) reconfigure(config Config) {
 	m.life.Lock()
