@@ -112,7 +112,7 @@ func (r *MemberClusterReconciler) judgeOf(ctx context.Context, mc *v1alpha1.Memb
 	if err != nil {
 		return addressJudge{}, err
 	}
-	return addressJudge{own: r.OwnAddress, edge: edge, taken: takenBefore(mc, clusters)}, nil
+	return addressJudge{own: r.OwnAddress, edge: edge, taken: takenBefore(mc, clusters, r.names.all())}, nil
 }
 
 // refusal says, as the end of "which is …", why a backend must not have an
@@ -154,10 +154,12 @@ func leadsBack(own func(netip.AddrPort) bool, addr netip.Addr, backend *routing.
 // in their status which are not in this one's, or are and their MemberCluster is
 // the older one. Whoever has an address keeps it: a member that names another's
 // must not get it by being older.
-func takenBefore(mc *v1alpha1.MemberCluster, clusters map[string]*v1alpha1.MemberCluster) map[netip.Addr]string {
+//
+// Clusters: name → cluster. Names: what names resolve to that a person gave.
+func takenBefore(mc *v1alpha1.MemberCluster, clusters map[string]*v1alpha1.MemberCluster, names map[string][]netip.Addr) map[netip.Addr]string {
 	has := map[netip.Addr]bool{}
 	if mc.Status.Ingress != nil && !mc.Status.Ingress.Pinned {
-		for _, addr := range effective(mc.Status.Ingress.Addresses) {
+		for _, addr := range effective(mc.Status.Ingress.Addresses, nil) {
 			has[addr] = true
 		}
 	}
@@ -167,7 +169,7 @@ func takenBefore(mc *v1alpha1.MemberCluster, clusters map[string]*v1alpha1.Membe
 			continue
 		}
 		ingress := routetable.Ingress(other)
-		for _, addr := range effective(ingress.Addresses) {
+		for _, addr := range effective(ingress.Addresses, names) {
 			if ingress.Pinned || !has[addr] || olderCluster(other, mc) {
 				taken[addr] = name
 			}
@@ -176,11 +178,15 @@ func takenBefore(mc *v1alpha1.MemberCluster, clusters map[string]*v1alpha1.Membe
 	return taken
 }
 
-// effective returns the IP addresses of a list, as routing.Effective has them.
-func effective(addresses []string) []netip.Addr {
+// effective returns the IP addresses of a list, and those that names of it resolve
+// to, as routing.Effective has them.
+func effective(addresses []string, names map[string][]netip.Addr) []netip.Addr {
 	var addrs []netip.Addr
 	for _, address := range addresses {
 		if addr, err := netip.ParseAddr(address); err == nil {
+			addrs = append(addrs, routing.Effective(addr))
+		}
+		for _, addr := range names[address] {
 			addrs = append(addrs, routing.Effective(addr))
 		}
 	}

@@ -1,10 +1,13 @@
 package controllers_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -272,6 +275,30 @@ func TestAddressOfAnotherMemberIsNotTaken(t *testing.T) {
 	change(t, c, "illmatic", func(mc *v1alpha1.MemberCluster) { mc.Spec.Ingress.Addresses = []string{"192.0.2.72"} })
 	refusesAddress(t, c, "192.0.2.72, which is the address of MemberCluster illmatic")
 	at(t, c, "illmatic", "192.0.2.72")
+}
+
+// What is behind a name that a person gave is that member's as well, also while the
+// name server is silent.
+func TestAddressBehindAnotherMembersNameIsNotTaken(t *testing.T) {
+	c := edge(t)
+	var silent atomic.Bool
+	t.Cleanup(startControllers(t, &routing.Live{}, controllers.Lookup(func(_ context.Context, _, name string) ([]netip.Addr, error) {
+		if silent.Load() || name != "traefik.lan" {
+			return nil, errors.New("no answer")
+		}
+		return []netip.Addr{netip.MustParseAddr("::ffff:192.0.2.74"), netip.MustParseAddr("2001:db8::74")}, nil
+	})))
+	b := newBalancer(t, "hades", "traefik", "192.0.2.74")
+	addMember(t, c, "hades", byService)
+	at(t, c, "hades", "192.0.2.74")
+	addMember(t, c, "illmatic", func(mc *v1alpha1.MemberCluster) { mc.Spec.Ingress.Addresses = []string{"unknown.lan", "traefik.lan"} })
+	refusesAddress(t, c, "192.0.2.74, which is the address of MemberCluster illmatic")
+	silent.Store(true)
+	b.set("2001:db8::74")
+	refusesAddress(t, c, "2001:db8::74, which is the address of MemberCluster illmatic")
+	b.set("192.0.2.75")
+	at(t, c, "hades", "192.0.2.75")
+	at(t, c, "illmatic", "unknown.lan", "traefik.lan")
 }
 
 // From addresses to a Service and back, and to another Service, while the member

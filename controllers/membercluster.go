@@ -37,6 +37,7 @@ type MemberClusterReconciler struct {
 
 	hosts *hostCount
 	edge  *edgeNetworks
+	names *pinnedNames
 }
 
 // Reasons of a MemberCluster's conditions besides those of package member.

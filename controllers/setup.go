@@ -85,9 +85,16 @@ func OwnAddress(leadsHere func(netip.AddrPort) bool) Option {
 	return func(c *controlPlane) { c.ownAddress = leadsHere }
 }
 
+// Lookup has DNS names that persons gave as members' addresses resolved, as
+// net.Resolver.LookupNetIP does, so that no other member may name what is behind them.
+func Lookup(lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)) Option {
+	return func(c *controlPlane) { c.names.lookup = lookup }
+}
+
 // controlPlane is what the options say.
 type controlPlane struct {
 	ownAddress func(netip.AddrPort) bool // nil: no address leads here
+	names      pinnedNames               // of no lookup: no name is resolved
 }
 
 // SetupControlPlane registers what the leader runs: the members' connections
@@ -110,6 +117,13 @@ func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace strin
 	}
 	if err := mgr.Add(members); err != nil {
 		return fmt.Errorf("add the members: %w", err)
+	}
+	if plane.names.lookup != nil {
+		plane.names.reader = mgr.GetClient()
+		plane.names.changed = func() { clusters.add(members.Names()) }
+		if err := mgr.Add(&plane.names); err != nil {
+			return fmt.Errorf("add the resolver of names: %w", err)
+		}
 	}
 	if err := plane.setupMemberClusters(mgr, members, clusters, namespace); err != nil {
 		return fmt.Errorf("set up MemberClusters: %w", err)
@@ -137,7 +151,7 @@ func (c *controlPlane) setupMemberClusters(mgr manager.Manager, members *member.
 		WatchesRawSource(changed.source(func() []string { return nil })).
 		WithOptions(options()).
 		Complete(&MemberClusterReconciler{Client: mgr.GetClient(), Edge: mgr.GetConfig(), Namespace: namespace, Members: members,
-			OwnAddress: c.ownAddress, hosts: hosts, edge: &edgeNetworks{reader: mgr.GetAPIReader()}})
+			OwnAddress: c.ownAddress, hosts: hosts, edge: &edgeNetworks{reader: mgr.GetAPIReader()}, names: &c.names})
 }
 
 func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Set, changed *trigger) error {
