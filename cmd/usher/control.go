@@ -38,7 +38,7 @@ type control struct {
 	options  *runOptions
 	edge     *rest.Config
 	snapshot *manifest.Snapshot // nil: none is kept
-	own      *selfaddr.Set      // where the proxy of this process listens; nil: it runs none
+	own      *selfaddr.Set      // where this process listens; nil: it runs no proxy
 
 	synced atomic.Bool // the edge cluster's objects have been read
 }

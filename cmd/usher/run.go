@@ -237,7 +237,7 @@ func (o *runOptions) feed(table *routing.Live, log logr.Logger) (feed, error) {
 	}
 	c := &control{filling: filling, options: o, edge: edge}
 	if o.proxy && o.controllers {
-		if c.own, err = ownAddresses(o.server.HTTPSListen, o.server.HTTPListen); err != nil {
+		if c.own, err = ownAddresses(o.server.HTTPSListen, o.server.HTTPListen, o.admin); err != nil {
 			return nil, err
 		}
 	}
@@ -250,7 +250,7 @@ func (o *runOptions) feed(table *routing.Live, log logr.Logger) (feed, error) {
 	return c, nil
 }
 
-// ownAddresses returns where the proxy is going to listen: the controllers run
+// ownAddresses returns where this process is going to listen: the controllers run
 // before it does.
 func ownAddresses(listen ...[]string) (*selfaddr.Set, error) {
 	var own []netip.AddrPort
