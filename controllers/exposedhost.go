@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -26,6 +27,8 @@ type ExposedHostReconciler struct {
 	Client  client.Client
 	Members *member.Set
 	Events  events.EventRecorder
+	// OwnAddress is as in MemberClusterReconciler.
+	OwnAddress func(netip.AddrPort) bool
 }
 
 // +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts,verbs=get;list;watch;create;patch;delete
@@ -191,7 +194,7 @@ func specOf(host string, decision admission.Decision) v1alpha1.ExposedHostSpec {
 // report writes the object's status where it differs, with Events on what changed.
 func (r *ExposedHostReconciler) report(ctx context.Context, before, eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster) error {
 	after := eh.DeepCopy()
-	after.Status = statusOf(eh, decision, clusters)
+	after.Status = statusOf(eh, decision, clusters, r.OwnAddress)
 	if equality.Semantic.DeepEqual(eh.Status, after.Status) {
 		return nil
 	}

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -23,20 +24,19 @@ const (
 )
 
 // statusOf is the status that a decision makes of an ExposedHost.
-func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster) v1alpha1.ExposedHostStatus {
+func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster, own func(netip.AddrPort) bool) v1alpha1.ExposedHostStatus {
 	status := v1alpha1.ExposedHostStatus{
 		Conditions: slices.Clone(eh.Status.Conditions),
 		Sources:    decision.Sources,
 		Rivals:     decision.Rivals,
 	}
-	for _, b := range routetable.Backends(eh.Spec.Backends, clusters) {
-		status.Backends = append(status.Backends, routetable.Endpoints(b.Addresses, int32(b.HTTPSPort))...)
-	}
+	endpoints, loops := endpointsOf(routetable.Backends(eh.Spec.Backends, clusters), own)
+	status.Backends = endpoints
 	accepted := metav1.Condition{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionFalse, Reason: decision.Reason, Message: decision.Message}
 	if decision.Accepted {
 		accepted.Status = metav1.ConditionTrue
 	}
-	ready := readyCondition(eh, accepted, status.Backends, clusters)
+	ready := withLoops(readyCondition(eh, accepted, status.Backends, clusters), accepted.Status, loops)
 	for _, condition := range []metav1.Condition{accepted, ready} {
 		condition.ObservedGeneration = eh.Generation
 		meta.SetStatusCondition(&status.Conditions, condition)
@@ -68,6 +68,9 @@ func withoutEndpoint(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.Mem
 	name := eh.Spec.Backends[0].Cluster
 	if reason == routetable.ReasonUnknownCluster {
 		return reason, fmt.Sprintf("spec.backends[0].cluster: there is no MemberCluster %s; make it, or correct the name", name)
+	}
+	if refusal := addressRefusal(clusters[name]); refusal != "" {
+		return reason, fmt.Sprintf("MemberCluster %s: %s", name, refusal)
 	}
 	return reason, fmt.Sprintf("MemberCluster %s has no ingress address; set its spec.ingress.addresses, or give its Service a load-balancer address", name)
 }

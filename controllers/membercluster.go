@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -29,15 +32,27 @@ type MemberClusterReconciler struct {
 	// Namespace is where the Secrets of kubeconfigs are.
 	Namespace string
 	Members   *member.Set
+	// OwnAddress reports whether a connection to an address would reach a listener
+	// of this process; nil: none does.
+	OwnAddress func(netip.AddrPort) bool
 
 	hosts *hostCount
+	edge  *edgeNetworks
+	names *pinnedNames
 }
 
 // Reasons of a MemberCluster's conditions besides those of package member.
 const (
-	reasonSecretNotFound    = "SecretNotFound"
-	reasonKubeconfigInvalid = "KubeconfigInvalid"
+	reasonSecretNotFound     = "SecretNotFound"
+	reasonKubeconfigInvalid  = "KubeconfigInvalid"
+	reasonKubeconfigInsecure = "KubeconfigInsecure"
+	reasonAddressRefused     = "AddressRefused"
 )
+
+// judgeEvery is how often a member's addresses are judged again though nothing
+// about it has changed: this machine's own addresses, and the edge cluster's
+// networks, may have.
+const judgeEvery = time.Minute
 
 // +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters,verbs=get;list;watch
 // +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters/status,verbs=patch
@@ -57,13 +72,21 @@ func (r *MemberClusterReconciler) Reconcile(ctx context.Context, req reconcile.R
 	var problem *kubeconfigError
 	switch {
 	case errors.As(err, &problem):
-		// The connection that there is goes on: nothing is withdrawn for a broken Secret.
+		// The connection that there is goes on, unless it is by what is not allowed any
+		// more: nothing is withdrawn for a broken Secret.
+		if problem.reason == reasonKubeconfigInsecure {
+			r.Members.EndInsecure(mc.Name)
+		}
 	case err != nil:
 		return reconcile.Result{}, err
 	default:
 		r.Members.Ensure(config, mc.Spec.IngressClasses)
 	}
-	return reconcile.Result{}, r.report(ctx, &mc, problem)
+	judge, err := r.judgeOf(ctx, &mc)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{RequeueAfter: judgeEvery}, r.report(ctx, &mc, judge, config.Weaknesses, problem)
 }
 
 // kubeconfigError is a kubeconfig that is not there or cannot be used.
@@ -93,19 +116,25 @@ func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.Mem
 	case len(secret.Data[ref.Key]) == 0:
 		return config, &kubeconfigError{reasonKubeconfigInvalid, fmt.Sprintf("spec.kubeconfig.key: Secret %s has no key %q, or it is empty", ref.SecretName, ref.Key)}
 	}
-	config.REST, config.Origin, err = member.ParseKubeconfig(secret.Data[ref.Key], ref.Context)
+	parsed, err := member.ParseKubeconfig(secret.Data[ref.Key], ref.Context, ref.Insecure)
 	if err != nil {
-		return config, &kubeconfigError{reasonKubeconfigInvalid, fmt.Sprintf("Secret %s, key %s: %v", ref.SecretName, ref.Key, err)}
+		reason := reasonKubeconfigInvalid
+		if errors.Is(err, member.ErrInsecure) {
+			reason = reasonKubeconfigInsecure
+		}
+		return config, &kubeconfigError{reason, fmt.Sprintf("Secret %s, key %s: %v", ref.SecretName, ref.Key, err)}
 	}
-	return config, nil
+	parsed.Name, parsed.Service = config.Name, config.Service
+	return parsed, nil
 }
 
 // report writes the status where it differs.
-func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.MemberCluster, problem *kubeconfigError) error {
+func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.MemberCluster, judge addressJudge, weaknesses []string, problem *kubeconfigError) error {
 	state, _ := r.Members.State(mc.Name)
 	after := mc.DeepCopy()
 	after.Status.Hosts = r.hosts.of(mc.Name)
-	after.Status.Ingress = ingressOf(mc, state)
+	ingress := ingressOf(mc, state, judge)
+	after.Status.Ingress = ingress.resolved
 	after.Status.Refusals = state.Refusals
 	if state.Version != "" {
 		after.Status.KubernetesVersion = state.Version
@@ -113,7 +142,10 @@ func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.Membe
 	if !state.SyncedAt.IsZero() {
 		after.Status.LastSyncTime = &metav1.Time{Time: state.SyncedAt.Truncate(1e9)} // as the API keeps it: seconds
 	}
-	for _, condition := range memberConditions(after, state, problem) {
+	if len(weaknesses) > 0 && state.Connected.True {
+		state.Connected.Message += "; its kubeconfig is insecure, as spec.kubeconfig.insecure allows: " + strings.Join(weaknesses, ", ")
+	}
+	for _, condition := range memberConditions(after, state, ingress, problem) {
 		condition.ObservedGeneration = mc.Generation
 		meta.SetStatusCondition(&after.Status.Conditions, condition)
 	}
@@ -126,27 +158,8 @@ func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.Membe
 	return nil
 }
 
-// ingressOf is where a member's ingress answers. While the member is away, what
-// was last known stays.
-func ingressOf(mc *v1alpha1.MemberCluster, state member.State) *v1alpha1.ResolvedIngress {
-	addresses := mc.Spec.Ingress.Addresses
-	switch {
-	case len(addresses) > 0:
-	case state.Synced.True:
-		addresses = state.Addresses
-	case mc.Status.Ingress != nil:
-		addresses = mc.Status.Ingress.Addresses
-	}
-	if len(addresses) == 0 {
-		return nil
-	}
-	ingress := routetable.Resolve(mc.Spec.Ingress, addresses)
-	ingress.Summary = firstAndMore(routetable.Endpoints(addresses, ingress.HTTPSPort))
-	return &ingress
-}
-
 // memberConditions are Connected, Synced and Ready.
-func memberConditions(mc *v1alpha1.MemberCluster, state member.State, problem *kubeconfigError) []metav1.Condition {
+func memberConditions(mc *v1alpha1.MemberCluster, state member.State, ingress memberIngress, problem *kubeconfigError) []metav1.Condition {
 	connected := condition(v1alpha1.ConditionConnected, state.Connected, "the cluster is being connected")
 	synced := condition(v1alpha1.ConditionSynced, state.Synced, "the cluster's sources have not been read yet")
 	if problem != nil {
@@ -158,7 +171,11 @@ func memberConditions(mc *v1alpha1.MemberCluster, state member.State, problem *k
 		ready.Status, ready.Reason, ready.Message = connected.Status, connected.Reason, connected.Message
 	case synced.Status != metav1.ConditionTrue:
 		ready.Status, ready.Reason, ready.Message = synced.Status, synced.Reason, synced.Message
-	case mc.Status.Ingress == nil:
+	case ingress.resolved == nil && len(ingress.refused) > 0:
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, reasonAddressRefused, ingress.refusal(mc)
+	case len(ingress.refused) > 0:
+		ready.Message += "; " + ingress.refusal(mc)
+	case ingress.resolved == nil:
 		ready.Status, ready.Reason = metav1.ConditionFalse, routetable.ReasonNoIngressAddress
 		ready.Message = fmt.Sprintf("Service %s/%s has no load-balancer address; give it one, or set spec.ingress.addresses", mc.Spec.Ingress.Service.Namespace, mc.Spec.Ingress.Service.Name)
 	}

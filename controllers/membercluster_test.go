@@ -5,10 +5,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jovalle/usher/api/v1alpha1"
@@ -63,6 +65,14 @@ func TestBrokenKubeconfigIsToldAndHarmsNoOther(t *testing.T) {
 		{"a client certificate's path", kubeconfigWith("https://127.0.0.1:1", "client-certificate: /etc/passwd"), "KubeconfigInvalid", "put the content into client-certificate-data"},
 		{"a client key's path", kubeconfigWith("https://127.0.0.1:1", "client-key: /etc/passwd"), "KubeconfigInvalid", "client-key-data"},
 		{"a CA's path", strings.Replace(kubeconfigWith("https://127.0.0.1:1", "token: x"), "{server:", "{certificate-authority: /etc/passwd, server:", 1), "KubeconfigInvalid", "put the certificate itself into certificate-authority-data"},
+		{"no TLS", kubeconfigWith("http://127.0.0.1:1", "token: x"), "KubeconfigInsecure", "write https:// before the address"},
+		{"no scheme", kubeconfigWith("127.0.0.1:1", "token: x"), "KubeconfigInsecure", "write https:// before the address"},
+		{"nobody's certificate", kubeconfigOf("insecure-skip-tls-verify: true", "token: x"), "KubeconfigInsecure", "set spec.kubeconfig.insecure: true"},
+		{"a proxy", kubeconfigOf("proxy-url: 'http://127.0.0.1:1'", "token: x"), "KubeconfigInsecure", "proxy-url: the edge would connect"},
+		{"another's name", kubeconfigOf("", "token: x, as: system:admin"), "KubeconfigInsecure", "set spec.kubeconfig.insecure: true"},
+		{"another's groups", kubeconfigOf("", "token: x, as-groups: [system:masters]"), "KubeconfigInsecure", "as: an account"},
+		{"another's uid", kubeconfigOf("", "token: x, as-uid: '7'"), "KubeconfigInsecure", "as: an account"},
+		{"another's attributes", kubeconfigOf("", "token: x, as-user-extra: {a: [b]}"), "KubeconfigInsecure", "as: an account"},
 		{"an address where nothing listens", kubeconfigWith("https://127.0.0.1:1", "token: x"), "Unreachable", "see that it runs and that the edge can reach it"},
 		{"an unknown CA", kubeconfigWith("https://"+bed.Cluster("illmatic").Address().String(), "token: x"), "CertificateInvalid", "put its CA into certificate-authority-data"},
 		{"a wrong token", wrongToken(t), "Unauthorized", "add the cluster again to rotate them"},
@@ -152,6 +162,57 @@ func TestMemberCountsItsHosts(t *testing.T) {
 		Spec:       v1alpha1.ExposedHostSpec{Host: "by-hand.techn.is", Backends: []v1alpha1.HostBackend{{Cluster: "hades"}, {Cluster: "hades"}, {Address: "192.0.2.1"}}},
 	})
 	counts(3)
+}
+
+// A person may allow what is weak, and the condition says so; never what runs a
+// program or reads a file at the edge.
+func TestInsecureKubeconfigIsAllowedByAPersonOnly(t *testing.T) {
+	c := edge(t)
+	startUsher(t)
+	sound, err := bed.Cluster("hades").Kubeconfig()
+	must(t, err)
+	weak, err := clientcmd.Load(sound)
+	must(t, err)
+	for _, cluster := range weak.Clusters {
+		cluster.InsecureSkipTLSVerify, cluster.CertificateAuthorityData = true, nil
+	}
+	kubeconfig, err := clientcmd.Write(*weak)
+	must(t, err)
+	addMemberBy(t, c, "hades", kubeconfig)
+	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionFalse, "KubeconfigInsecure")
+	change(t, c, "hades", func(mc *v1alpha1.MemberCluster) { mc.Spec.Kubeconfig.Insecure = true })
+	mc := awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	if said := meta.FindStatusCondition(mc.Status.Conditions, v1alpha1.ConditionConnected).Message; !strings.Contains(said, "is insecure, as spec.kubeconfig.insecure allows: insecure-skip-tls-verify") {
+		t.Errorf("it says %q", said)
+	}
+	apply(t, "hades", ingressRoute("weak", "Host(`weak.techn.is`)", exposed))
+	awaitHost(t, c, "weak.techn.is", ready("hades"))
+	change(t, c, "hades", func(mc *v1alpha1.MemberCluster) { mc.Spec.Kubeconfig.Insecure = false })
+	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionFalse, "KubeconfigInsecure")
+	apply(t, "hades", ingressRoute("unheard", "Host(`unheard.techn.is`)", exposed))
+	time.Sleep(2 * time.Second)
+	if err := c.Get(t.Context(), client.ObjectKey{Name: "unheard.techn.is"}, &v1alpha1.ExposedHost{}); err == nil {
+		t.Error("it is still read by what is not allowed any more")
+	}
+	awaitHost(t, c, "weak.techn.is", ready("hades"))
+	change(t, c, "hades", func(mc *v1alpha1.MemberCluster) { mc.Spec.Kubeconfig.Insecure = true })
+	awaitHost(t, c, "unheard.techn.is", ready("hades"))
+	for name, user := range map[string]string{
+		"plugin":        "exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/true}",
+		"auth-provider": "auth-provider: {name: gcp}",
+		"token-file":    "tokenFile: /etc/passwd",
+		"certificate":   "client-certificate: /etc/passwd",
+		"key":           "client-key: /etc/passwd",
+	} {
+		create(t, c, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Data: map[string][]byte{"kubeconfig": []byte(kubeconfigWith("https://127.0.0.1:1", user))}})
+		create(t, c, &v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.MemberClusterSpec{Kubeconfig: &v1alpha1.KubeconfigRef{SecretName: name, Insecure: true}}})
+		awaitMember(t, c, name, v1alpha1.ConditionReady, metav1.ConditionFalse, "KubeconfigInvalid")
+	}
+}
+
+// kubeconfigOf is kubeconfigWith more fields of the cluster, at an address where nothing listens.
+func kubeconfigOf(cluster, user string) string {
+	return strings.Replace(kubeconfigWith("https://127.0.0.1:1", user), "cluster: {server:", "cluster: {"+strings.TrimPrefix(cluster+", ", ", ")+"server:", 1)
 }
 
 func kubeconfigWith(server, user string) string {

@@ -3,10 +3,13 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,7 +44,7 @@ const indexCluster = "cluster"
 // Scheme knows the kinds of the edge cluster that usher reads and writes.
 func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, corev1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, corev1.AddToScheme, networkingv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			panic(err) // two types under one name: a mistake in the API package
 		}
@@ -74,9 +77,34 @@ func logFailure(kind runtime.Object, err error) {
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=usher-system,resources=leases,verbs=create;get;update
 // +kubebuilder:rbac:groups="",namespace=usher-system,resources=events,verbs=create;patch
 
+// An Option tells the control plane what it cannot read from the edge cluster.
+type Option func(*controlPlane)
+
+// OwnAddress has addresses refused at which a connection would reach a listener
+// of this process. The function must be safe for concurrent use.
+func OwnAddress(leadsHere func(netip.AddrPort) bool) Option {
+	return func(c *controlPlane) { c.ownAddress = leadsHere }
+}
+
+// Lookup has DNS names that persons gave as members' addresses resolved, as
+// net.Resolver.LookupNetIP does, so that no other member may name what is behind them.
+func Lookup(lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)) Option {
+	return func(c *controlPlane) { c.names.lookup = lookup }
+}
+
+// controlPlane is what the options say.
+type controlPlane struct {
+	ownAddress func(netip.AddrPort) bool // nil: no address leads here
+	names      pinnedNames               // of no lookup: no name is resolved
+}
+
 // SetupControlPlane registers what the leader runs: the members' connections
 // and the reconcilers of MemberClusters and ExposedHosts.
-func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace string) error {
+func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace string, told ...Option) error {
+	var plane controlPlane
+	for _, tell := range told {
+		tell(&plane)
+	}
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.ExposedHost{}, indexCluster, clustersNamed); err != nil {
 		return fmt.Errorf("index ExposedHosts: %w", err)
 	}
@@ -91,10 +119,17 @@ func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace strin
 	if err := mgr.Add(members); err != nil {
 		return fmt.Errorf("add the members: %w", err)
 	}
-	if err := setupMemberClusters(mgr, members, clusters, namespace); err != nil {
+	if plane.names.lookup != nil {
+		plane.names.reader = mgr.GetClient()
+		plane.names.changed = func() { clusters.add(members.Names()) }
+		if err := mgr.Add(&plane.names); err != nil {
+			return fmt.Errorf("add the resolver of names: %w", err)
+		}
+	}
+	if err := plane.setupMemberClusters(mgr, members, clusters, namespace); err != nil {
 		return fmt.Errorf("set up MemberClusters: %w", err)
 	}
-	if err := setupExposedHosts(mgr, members, hosts); err != nil {
+	if err := plane.setupExposedHosts(mgr, members, hosts); err != nil {
 		return fmt.Errorf("set up ExposedHosts: %w", err)
 	}
 	if err := mgr.Add(publishMetrics(mgr)); err != nil {
@@ -103,7 +138,7 @@ func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace strin
 	return nil
 }
 
-func setupMemberClusters(mgr manager.Manager, members *member.Set, changed *trigger, namespace string) error {
+func (c *controlPlane) setupMemberClusters(mgr manager.Manager, members *member.Set, changed *trigger, namespace string) error {
 	hosts := newHostCount()
 	return builder.ControllerManagedBy(mgr).Named("membercluster").
 		For(&v1alpha1.MemberCluster{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
@@ -111,19 +146,23 @@ func setupMemberClusters(mgr manager.Manager, members *member.Set, changed *trig
 			return clustersOfSecret(ctx, mgr.GetCache(), o.GetName())
 		})).
 		Watches(&v1alpha1.ExposedHost{}, hosts.handler()).
+		Watches(&v1alpha1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
+			return everyCluster(ctx, mgr.GetCache()) // an address that one has, no other may take
+		}), builder.WithPredicates(predicate.Funcs{UpdateFunc: servesOtherwise})).
 		WatchesRawSource(changed.source(func() []string { return nil })).
 		WithOptions(options()).
-		Complete(&MemberClusterReconciler{Client: mgr.GetClient(), Edge: mgr.GetConfig(), Namespace: namespace, Members: members, hosts: hosts})
+		Complete(&MemberClusterReconciler{Client: mgr.GetClient(), Edge: mgr.GetConfig(), Namespace: namespace, Members: members,
+			OwnAddress: c.ownAddress, hosts: hosts, edge: &edgeNetworks{reader: mgr.GetAPIReader()}, names: &c.names})
 }
 
-func setupExposedHosts(mgr manager.Manager, members *member.Set, changed *trigger) error {
+func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Set, changed *trigger) error {
 	withWorkers := options()
 	withWorkers.MaxConcurrentReconciles = hostWorkers
 	return builder.ControllerManagedBy(mgr).Named("exposedhost").
 		For(&v1alpha1.ExposedHost{}).
 		Watches(&v1alpha1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
 			return requestsFor(namesOfCluster(ctx, mgr.GetCache(), o.GetName()))
-		}), builder.WithPredicates(predicate.Funcs{UpdateFunc: servesOtherwise})).
+		}), builder.WithPredicates(predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return servesOtherwise(e) || refusedOtherwise(e) }})).
 		WatchesRawSource(changed.source(func() []string {
 			var hosts []string
 			for _, name := range members.Names() {
@@ -132,7 +171,7 @@ func setupExposedHosts(mgr manager.Manager, members *member.Set, changed *trigge
 			return namesOfHosts(hosts)
 		})).
 		WithOptions(withWorkers).
-		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: mgr.GetEventRecorder(v1alpha1.FieldManager)})
+		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: mgr.GetEventRecorder(v1alpha1.FieldManager), OwnAddress: c.ownAddress})
 }
 
 // SetupDataPlane registers what every replica runs: the reconciler that feeds the routing table.
@@ -213,6 +252,15 @@ func requestsFor(names []string) []reconcile.Request {
 	return requests
 }
 
+// everyCluster returns all MemberClusters.
+func everyCluster(ctx context.Context, reader client.Reader) []reconcile.Request {
+	clusters, err := listClusters(ctx, reader)
+	if err != nil {
+		return nil // as above
+	}
+	return requestsFor(slices.Collect(maps.Keys(clusters)))
+}
+
 // clustersOfSecret returns the MemberClusters whose kubeconfig is in a Secret.
 func clustersOfSecret(ctx context.Context, reader client.Reader, secret string) []reconcile.Request {
 	clusters, err := listClusters(ctx, reader)
@@ -232,6 +280,11 @@ func clustersOfSecret(ctx context.Context, reader client.Reader, secret string) 
 func servesOtherwise(e event.UpdateEvent) bool {
 	before, after := e.ObjectOld.(*v1alpha1.MemberCluster), e.ObjectNew.(*v1alpha1.MemberCluster)
 	return before.Generation != after.Generation || !equality.Semantic.DeepEqual(before.Status.Ingress, after.Status.Ingress)
+}
+
+// refusedOtherwise reports whether other addresses of a MemberCluster are refused.
+func refusedOtherwise(e event.UpdateEvent) bool {
+	return addressRefusal(e.ObjectOld.(*v1alpha1.MemberCluster)) != addressRefusal(e.ObjectNew.(*v1alpha1.MemberCluster))
 }
 
 // routesOtherwise passes the changes of ExposedHosts that touch the routing table:

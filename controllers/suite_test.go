@@ -84,7 +84,7 @@ func startUsher(t *testing.T) *routing.Live {
 }
 
 // startControllers runs the reconcilers until stop is called.
-func startControllers(t *testing.T, table *routing.Live) (stop func()) {
+func startControllers(t *testing.T, table *routing.Live, told ...controllers.Option) (stop func()) {
 	t.Helper()
 	config := bed.Cluster("edge").Config()
 	config.QPS = -1
@@ -96,7 +96,7 @@ func startControllers(t *testing.T, table *routing.Live) (stop func()) {
 	})
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	must(t, controllers.SetupControlPlane(ctx, mgr, namespace))
+	must(t, controllers.SetupControlPlane(ctx, mgr, namespace, told...))
 	must(t, controllers.SetupDataPlane(mgr, &controllers.RouteReconciler{Client: mgr.GetClient(), Table: table}))
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()

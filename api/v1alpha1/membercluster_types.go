@@ -90,12 +90,18 @@ type KubeconfigRef struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Context string `json:"context,omitempty"`
+	// Insecure allows what is refused otherwise: a kubeconfig with
+	// insecure-skip-tls-verify, proxy-url or as, or whose server is no https:// URL.
+	// Exec plugins, auth-providers and paths of files are never allowed.
+	// +optional
+	Insecure bool `json:"insecure,omitempty"`
 }
 
 // IngressEndpoint is where a member's Traefik answers, as seen from the edge.
 type IngressEndpoint struct {
 	// Addresses are IP addresses or DNS names, tried in order. Without any, the
-	// load-balancer addresses of Service are used.
+	// load-balancer addresses of Service are used: only IP addresses, and none that
+	// leads to the edge itself or to what another member has.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=16
@@ -103,6 +109,15 @@ type IngressEndpoint struct {
 	// +kubebuilder:validation:items:MaxLength=253
 	// +kubebuilder:validation:items:XValidation:rule="isIP(self) || self.matches('^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\\\\.)*[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$')",message="an address is an IP address or a DNS name, without a port"
 	Addresses []string `json:"addresses,omitempty"`
+	// AllowedNetworks are CIDRs that every address of the ingress must be in,
+	// those of Addresses too, and what a DNS name resolves to. Others are refused.
+	// Empty allows all that are not refused anyway.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=49
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="not a CIDR: write an address and a prefix length, such as 192.168.0.0/16"
+	AllowedNetworks []string `json:"allowedNetworks,omitempty"`
 	// Service is the member's Service whose load-balancer addresses are used where Addresses is empty.
 	// +optional
 	// +kubebuilder:default={}
@@ -198,6 +213,10 @@ type ResolvedIngress struct {
 	// +optional
 	// +listType=atomic
 	Addresses []string `json:"addresses,omitempty"`
+	// Pinned: the addresses are those of spec.ingress.addresses, or were until
+	// that was emptied, and not what an object of the member says.
+	// +optional
+	Pinned bool `json:"pinned,omitempty"`
 	// HTTPSPort is where TLS connections go.
 	HTTPSPort int32 `json:"httpsPort"`
 	// HTTPPort is where forwarded plain HTTP goes.

@@ -159,6 +159,11 @@ func (in *IngressEndpoint) DeepCopyInto(out *IngressEndpoint) {
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
+	if in.AllowedNetworks != nil {
+		in, out := &in.AllowedNetworks, &out.AllowedNetworks
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	out.Service = in.Service
 }
 

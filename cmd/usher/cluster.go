@@ -91,8 +91,8 @@ The token is no part of it: the same command without --dry-run makes that.`,
 	}
 	flags := cmd.Flags()
 	o.memberFlags(cmd)
-	flags.StringArrayVar(&o.Addresses, "address", nil, "`ADDRESS` where the member's Traefik answers, without a port; may be given again (default: that of its Service)")
-	flags.StringVar(&o.service, "service", "", "`NAMESPACE/NAME` of Traefik's Service, whose load-balancer address is followed (default: it is looked for)")
+	flags.StringArrayVar(&o.Addresses, "address", nil, "`ADDRESS` where the member's Traefik answers, without a port; may be given again (default: what its Service has now)")
+	flags.StringVar(&o.service, "service", "", "`NAMESPACE/NAME` of Traefik's Service, whose load-balancer address is followed wherever the member moves it (default: it is looked for, and its address pinned)")
 	flags.StringVar(&o.Server, "server", "", "`URL` at which the edge reaches the member's API server (default: the one in the kubeconfig)")
 	flags.StringVar(&o.dryRun, "dry-run", "", "write nothing, and print the manifests for `member`, edge or all (default: all)")
 	flags.Lookup("dry-run").NoOptDefVal = dryRunAll

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/jovalle/usher/controllers"
 	"github.com/jovalle/usher/controllers/manifest"
+	"github.com/jovalle/usher/proxy/selfaddr"
 )
 
 // leaseName is the Lease by which replicas elect the one that writes.
@@ -36,6 +38,7 @@ type control struct {
 	options  *runOptions
 	edge     *rest.Config
 	snapshot *manifest.Snapshot // nil: none is kept
+	own      *selfaddr.Set      // where this process listens; nil: it runs no proxy
 
 	synced atomic.Bool // the edge cluster's objects have been read
 }
@@ -52,6 +55,11 @@ func (c *control) ready() error {
 
 // run serves from the snapshot, if there is one, and keeps a manager running until ctx ends.
 func (c *control) run(ctx context.Context) error {
+	if c.own != nil {
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		go c.own.Run(ctx, c.log)
+	}
 	if c.snapshot == nil {
 		c.keepManaging(ctx)
 		return nil
@@ -109,7 +117,7 @@ func (c *control) manage(ctx context.Context) error {
 		return fmt.Errorf("make a manager: %w", err)
 	}
 	if c.options.controllers {
-		if err := controllers.SetupControlPlane(ctx, mgr, c.options.namespace); err != nil {
+		if err := controllers.SetupControlPlane(ctx, mgr, c.options.namespace, controllers.OwnAddress(c.own.Leads), controllers.Lookup(net.DefaultResolver.LookupNetIP)); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	_ "golang.org/x/crypto/x509roots/fallback" // Mozilla's CAs, where the machine has none: the image
 )
 
 // Exit codes: 0 is success.

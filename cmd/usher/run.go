@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -26,6 +28,8 @@ import (
 	"github.com/jovalle/usher/controllers/manifest"
 	"github.com/jovalle/usher/proxy"
 	"github.com/jovalle/usher/proxy/routing"
+	"github.com/jovalle/usher/proxy/selfaddr"
+	"github.com/jovalle/usher/proxy/takeover"
 )
 
 // gcPercent is a GOGC that halves the garbage in memory: most of usher's memory
@@ -257,6 +261,13 @@ func (o *runOptions) feed(table *routing.Live, log logr.Logger) (feed, error) {
 		return newFiles(filling, o.manifests, o.stateDir)
 	}
 	c := &control{filling: filling, options: o, edge: o.edge}
+	if o.proxy && o.controllers {
+		own, err := ownAddresses(o.server.HTTPSListen, o.server.HTTPListen, o.admin)
+		if err != nil {
+			return nil, err
+		}
+		c.own = own
+	}
 	if o.stateDir == "" {
 		return c, nil
 	}
@@ -269,6 +280,20 @@ func (o *runOptions) feed(table *routing.Live, log logr.Logger) (feed, error) {
 
 // logLevels are the values of --log-level.
 var logLevels = map[string]zapcore.Level{"debug": zapcore.DebugLevel, "info": zapcore.InfoLevel, "error": zapcore.ErrorLevel}
+
+// ownAddresses returns where this process is going to listen: the controllers run
+// before it does.
+func ownAddresses(listen ...[]string) (*selfaddr.Set, error) {
+	var own []netip.AddrPort
+	for _, address := range slices.Concat(listen...) {
+		addr, err := takeover.ParseAddress(address)
+		if err != nil {
+			return nil, err
+		}
+		own = append(own, addr)
+	}
+	return selfaddr.New(own...), nil
+}
 
 // newLogger returns the process's logger, and makes Kubernetes' libraries use it.
 func newLogger(level string) logr.Logger {

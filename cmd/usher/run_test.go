@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,5 +103,24 @@ func TestKubeconfigsThatAreWrong(t *testing.T) {
 			}
 			refusesLines(t, []wrongLine{{"run --kubeconfig " + file, "--kubeconfig: "}})
 		})
+	}
+}
+
+// The controllers know where the proxy will listen before it does.
+func TestOwnAddressesAreThoseOfTheFlags(t *testing.T) {
+	own, err := ownAddresses([]string{":443", "192.0.2.1:8443"}, []string{"[::]:80"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, leads := range map[string]bool{
+		"127.0.0.1:443": true, "[::1]:443": true, "127.0.0.1:80": true, "192.0.2.1:8443": true,
+		"127.0.0.1:8443": false, "192.0.2.1:443": false, "127.0.0.1:81": false,
+	} {
+		if got := own.Leads(netip.MustParseAddrPort(address)); got != leads {
+			t.Errorf("%s leads here: %v", address, got)
+		}
+	}
+	if _, err := ownAddresses([]string{"nonsense"}); err == nil {
+		t.Error("an address without a port is taken")
 	}
 }

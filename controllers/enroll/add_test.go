@@ -28,6 +28,7 @@ func TestAddMakesAMemberThatUsherReads(t *testing.T) {
 	out := add(t, edge, hades)
 	wantText(t, out,
 		"Traefik answers at "+balancer+", the load balancer of Service kube-system/traefik",
+		"pinned as spec.ingress.addresses", "--service kube-system/traefik follows the Service instead",
 		"ServiceAccount usher-reader/usher-reader created in context hades",
 		"Secret usher-system/hades-kubeconfig created in context edge",
 		"MemberCluster hades created in context edge",
@@ -35,7 +36,10 @@ func TestAddMakesAMemberThatUsherReads(t *testing.T) {
 		"hades is ready: Kubernetes v1.",
 		"next: kubectl --context hades annotate ingressroute NAME usher.techn.is/expose=true",
 	)
-	status := memberOf(t, edge).Status
+	spec, status := memberOf(t, edge).Spec, memberOf(t, edge).Status
+	if !slices.Equal(spec.Ingress.Addresses, []string{balancer}) || spec.Ingress.Service.Name != "traefik" {
+		t.Errorf("spec %+v", spec)
+	}
 	if !meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady) || !slices.Equal(status.Ingress.Addresses, []string{balancer}) {
 		t.Errorf("status %+v", status)
 	}
@@ -137,7 +141,7 @@ func listIngresses(config *rest.Config) error {
 func TestAddAgainKeepsWhatAPersonHasSet(t *testing.T) {
 	startUsher(t)
 	edge, hades := reach(t)
-	add(t, edge, hades)
+	add(t, edge, hades, following)
 	changed := memberOf(t, edge)
 	changed.Spec.AllowedDomains = []string{"techn.is"}
 	changed.Spec.Ingress.Addresses = []string{"192.0.2.77"}
@@ -149,6 +153,47 @@ func TestAddAgainKeepsWhatAPersonHasSet(t *testing.T) {
 	}
 	if roles := slices.DeleteFunc(made(t, "hades"), func(o string) bool { return !strings.HasPrefix(o, "role") }); len(roles) > 0 {
 		t.Errorf("the account may still read a Service that nobody follows: %v", roles)
+	}
+}
+
+// A Service that a person names is followed, and so it stays.
+func TestAddFollowsTheServiceThatIsNamed(t *testing.T) {
+	startUsher(t)
+	edge, hades := reach(t)
+	wantText(t, add(t, edge, hades, following), "usher follows that Service", "--address pins one")
+	add(t, edge, hades)
+	if spec := memberOf(t, edge).Spec; len(spec.Ingress.Addresses) > 0 || spec.Ingress.Service.Name != "traefik" {
+		t.Errorf("spec %+v", spec)
+	}
+}
+
+// What a member's Service says is not written down as a person's word where usher
+// would not take it from the member.
+func TestAddPinsNothingThatIsNotTheMembersOwn(t *testing.T) {
+	edge, hades := reach(t)
+	must(t, edge.client.Create(t.Context(), &v1alpha1.MemberCluster{
+		ObjectMeta: metav1.ObjectMeta{Name: "illmatic"},
+		Spec:       v1alpha1.MemberClusterSpec{Ingress: v1alpha1.IngressEndpoint{Addresses: []string{"192.0.2.20"}}},
+	}))
+	t.Cleanup(func() {
+		_ = edge.client.Delete(context.Background(), &v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: "illmatic"}})
+		must(t, startTraefikService(context.Background(), "kube-system", balancer))
+	})
+	for address, says := range map[string]string{
+		"127.0.0.1":       "loopback",
+		"169.254.169.254": "link-local",
+		"192.0.2.20":      "the address of MemberCluster illmatic",
+	} {
+		must(t, startTraefikService(t.Context(), "kube-system", address))
+		before := snapshot(t)
+		err := Add(t.Context(), edge, hades, options(nil))
+		if !errors.Is(err, ErrNoIngress) {
+			t.Fatalf("%s: %v", address, err)
+		}
+		wantText(t, err.Error(), address, says, "--address")
+		if after := snapshot(t); strings.Join(before, " ") != strings.Join(after, " ") {
+			t.Errorf("something was written: %v, then %v", before, after)
+		}
 	}
 }
 

@@ -35,7 +35,9 @@ func TestAddLeavesWhatItDidNotMakeAlone(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			apply(t, test.cluster, test.manifest)
 			before := snapshot(t)
-			err := Add(t.Context(), edge, hades, options(nil))
+			o := options(nil)
+			following(&o)
+			err := Add(t.Context(), edge, hades, o)
 			if !errors.Is(err, ErrClash) {
 				t.Fatal(err)
 			}

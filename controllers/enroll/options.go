@@ -22,7 +22,8 @@ type Options struct {
 	// without a port. None: those of Service.
 	Addresses []string
 	// Service whose load-balancer addresses are followed. The zero value: what the
-	// member had before, or else Traefik's, which is looked for.
+	// member had before, or else the addresses that Traefik's has now, which is
+	// looked for.
 	Service types.NamespacedName
 	// Server is the URL at which the edge reaches the member's API server. Empty:
 	// the one in the kubeconfig.

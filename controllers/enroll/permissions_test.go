@@ -91,7 +91,7 @@ func may(t *testing.T, reader *kubernetes.Clientset, attributes authorizationv1.
 func TestStoredTokenFollowsOneServiceAndReadsNoSecret(t *testing.T) {
 	startUsher(t)
 	edge, hades := reach(t)
-	add(t, edge, hades)
+	add(t, edge, hades, following)
 	apply(t, "hades", "{apiVersion: v1, kind: Service, metadata: {name: other, namespace: kube-system}, spec: {ports: [{port: 80}]}}")
 	clientset, err := kubernetes.NewForConfig(stored(t, edge))
 	must(t, err)

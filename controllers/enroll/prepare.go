@@ -3,6 +3,8 @@ package enroll
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +17,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/routetable"
+	"github.com/jovalle/usher/proxy/routing"
 )
 
 // An enrolment is what is to be made of a member, after all has been looked at and before
@@ -88,11 +92,12 @@ func (e *enrolment) spec(ctx context.Context) (v1alpha1.MemberClusterSpec, error
 	case e.Service.Name == "" && err == nil:
 		return spec, nil
 	}
-	return spec, e.followService(ctx, &spec.Ingress)
+	return spec, e.findIngress(ctx, &spec.Ingress)
 }
 
-// followService has usher follow the Service of the options, or the one that is found.
-func (e *enrolment) followService(ctx context.Context, ingress *v1alpha1.IngressEndpoint) error {
+// findIngress has usher follow the Service of the options, or go to the addresses
+// of the one that is found.
+func (e *enrolment) findIngress(ctx context.Context, ingress *v1alpha1.IngressEndpoint) error {
 	find := e.member.findIngress
 	if e.Service.Name != "" {
 		find = func(ctx context.Context) (v1alpha1.IngressEndpoint, []string, error) {
@@ -105,7 +110,43 @@ func (e *enrolment) followService(ctx context.Context, ingress *v1alpha1.Ingress
 	}
 	ingress.Addresses, ingress.Service, ingress.HTTPSPort, ingress.HTTPPort = nil, found.Service, found.HTTPSPort, found.HTTPPort
 	e.say("Traefik answers at %s, the load balancer of Service %s/%s", strings.Join(addresses, ", "), found.Service.Namespace, found.Service.Name)
+	if e.Service.Name == "" {
+		return e.pin(ctx, ingress, addresses)
+	}
+	e.say("usher follows that Service: whoever may change it may lead usher to any address that is not refused; --address pins one")
 	return nil
+}
+
+// pin writes down addresses that were found, so that nobody but a person changes
+// where the edge is led. It refuses those that usher would not take from the member.
+func (e *enrolment) pin(ctx context.Context, ingress *v1alpha1.IngressEndpoint, addresses []string) error {
+	var members v1alpha1.MemberClusterList
+	if err := e.edge.client.List(ctx, &members); err != nil {
+		return e.edge.failed("list MemberClusters", err)
+	}
+	for _, address := range addresses {
+		if why := whyNotPinned(e.Name, address, members.Items); why != "" {
+			return e.member.failed("find Traefik", fmt.Errorf("its Service says %q, which is %s: %w", address, why, ErrNoIngress))
+		}
+	}
+	ingress.Addresses = addresses
+	e.say("pinned as spec.ingress.addresses: where it moves to later, tell with --address; --service %s/%s follows the Service instead", ingress.Service.Namespace, ingress.Service.Name)
+	return nil
+}
+
+// whyNotPinned says, as the end of "which is …", why an address that was found for
+// a member can not be its own; "" where it can.
+func whyNotPinned(name, address string, members []v1alpha1.MemberCluster) string {
+	addr, err := netip.ParseAddr(address)
+	if err == nil && !routing.DialAllowed(addr) {
+		return routing.AddressProblem(addr)
+	}
+	for i := range members {
+		if members[i].Name != name && slices.Contains(routetable.Ingress(&members[i]).Addresses, address) {
+			return "the address of MemberCluster " + members[i].Name
+		}
+	}
+	return ""
 }
 
 // checkClashes looks at each place where something is to be made.

@@ -87,8 +87,9 @@ func TestStoredKubeconfigHoldsServerAuthorityAndTokenOnly(t *testing.T) {
 			config := &rest.Config{Host: "https://127.0.0.1:6443", Username: "me", Password: "mine", BearerTokenFile: "/me", TLSClientConfig: test.tls}
 			data, err := storedKubeconfig("hades", "https://192.0.2.1:6443", config, token)
 			must(t, err)
-			got, _, err := member.ParseKubeconfig(data, "")
+			parsed, err := member.ParseKubeconfig(data, "", false)
 			must(t, err)
+			got := parsed.REST
 			if got.Host != "https://192.0.2.1:6443" || got.BearerToken != "the-token" || got.Username+got.Password+got.BearerTokenFile != "" ||
 				string(got.CAData) != test.wantCA || got.ServerName != test.wantName || got.Insecure {
 				t.Errorf("stored:\n%s", data)

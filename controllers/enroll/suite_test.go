@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -120,14 +121,23 @@ func options(out io.Writer) Options {
 }
 
 // add adds hades and returns what a person saw. With the test's end it is removed again.
-func add(t *testing.T, edge, hades *Cluster) string {
+func add(t *testing.T, edge, hades *Cluster, change ...func(*Options)) string {
 	t.Helper()
 	removeAfterwards(t, edge, hades)
 	var out bytes.Buffer
-	if err := Add(t.Context(), edge, hades, options(&out)); err != nil {
+	o := options(&out)
+	for _, change := range change {
+		change(&o)
+	}
+	if err := Add(t.Context(), edge, hades, o); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
 	return out.String()
+}
+
+// following has usher follow Traefik's Service.
+func following(o *Options) {
+	o.Service = types.NamespacedName{Namespace: "kube-system", Name: "traefik"}
 }
 
 // removeAfterwards leaves the clusters as the next test expects them.
@@ -144,10 +154,10 @@ func removeAfterwards(t *testing.T, edge, hades *Cluster) {
 // stored is the client configuration in the edge's Secret.
 func stored(t *testing.T, edge *Cluster) *rest.Config {
 	t.Helper()
-	config, _, err := member.ParseKubeconfig(storedBytes(t, edge), "")
+	config, err := member.ParseKubeconfig(storedBytes(t, edge), "", false)
 	must(t, err)
-	config.QPS = -1
-	return config
+	config.REST.QPS = -1
+	return config.REST
 }
 
 func storedBytes(t *testing.T, edge *Cluster) []byte {

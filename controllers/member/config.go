@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -25,6 +26,8 @@ type Config struct {
 	// Origin identifies where REST was read from. A Config with another Origin
 	// or Service replaces the member's connection.
 	Origin string
+	// Weaknesses of the kubeconfig that a person allowed, as the fields' names.
+	Weaknesses []string
 }
 
 // same reports whether o would connect as c does.
@@ -33,28 +36,41 @@ func (c Config) same(o Config) bool {
 }
 
 // ErrKubeconfig marks a kubeconfig that cannot be used, whatever the cluster does.
-var ErrKubeconfig = errors.New("kubeconfig cannot be used")
+// ErrInsecure marks one that can be where a person allows its weaknesses.
+var (
+	ErrKubeconfig = errors.New("kubeconfig cannot be used")
+	ErrInsecure   = errors.New("kubeconfig is insecure")
+)
 
-// ParseKubeconfig reads a kubeconfig and returns the client configuration of
-// one of its contexts (its current one where context is empty), with a hash of
-// what it was read from. It refuses, with ErrKubeconfig, a kubeconfig that would
-// run a program or read a file at the edge.
-func ParseKubeconfig(data []byte, context string) (cfg *rest.Config, origin string, err error) {
+// ParseKubeconfig reads a kubeconfig and returns how one of its contexts connects
+// (its current one where context is empty): REST, Origin and Weaknesses. It
+// refuses, with ErrKubeconfig, a kubeconfig that would run a program or read a
+// file at the edge; and with ErrInsecure, unless insecure is set, one by which
+// another than the member could answer, or the edge acts as another.
+func ParseKubeconfig(data []byte, context string, insecure bool) (Config, error) {
 	raw, err := clientcmd.Load(data)
 	if err != nil {
-		return nil, "", fmt.Errorf("%w: %w", ErrKubeconfig, err)
+		return Config{}, fmt.Errorf("%w: %w", ErrKubeconfig, err)
 	}
 	if context == "" {
 		context = raw.CurrentContext
 	}
 	if err := checkSelfContained(raw, context); err != nil {
-		return nil, "", fmt.Errorf("%w: %w", ErrKubeconfig, err)
+		return Config{}, fmt.Errorf("%w: %w", ErrKubeconfig, err)
 	}
-	cfg, err = clientcmd.NewNonInteractiveClientConfig(*raw, context, nil, nil).ClientConfig()
+	weak := weaknesses(raw, context)
+	if len(weak) > 0 && !insecure {
+		return Config{}, fmt.Errorf("%w: %s", ErrInsecure, weak[0].refusal())
+	}
+	cfg, err := clientcmd.NewNonInteractiveClientConfig(*raw, context, nil, nil).ClientConfig()
 	if err != nil {
-		return nil, "", fmt.Errorf("%w: %w", ErrKubeconfig, err)
+		return Config{}, fmt.Errorf("%w: %w", ErrKubeconfig, err)
 	}
-	return cfg, digest(data, context), nil
+	config := Config{REST: cfg, Origin: digest(data, context)}
+	for _, w := range weak {
+		config.Weaknesses = append(config.Weaknesses, w.field)
+	}
+	return config, nil
 }
 
 // digest identifies a kubeconfig and the context that is read from it.
@@ -117,5 +133,7 @@ func fresh(cfg *rest.Config) *rest.Config {
 	cfg.Dial = dialer.DialContext
 	cfg.QPS = -1 // few requests, all ours; the API server's own fairness bounds them
 	cfg.UserAgent = "usher"
+	cfg.ContentType = runtime.ContentTypeJSON // whose events boundedTransport tells apart
+	cfg.AcceptContentTypes = runtime.ContentTypeJSON
 	return cfg
 }

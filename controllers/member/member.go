@@ -2,6 +2,7 @@ package member
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -23,8 +24,10 @@ const (
 	probeAgain   = 2 * time.Second // after a first failure
 	syncPoll     = 20 * time.Millisecond
 	retryFirst   = 250 * time.Millisecond
-	retryCap     = 3 * time.Second // so that what changed meanwhile is caught up within 10 s
-	keptRefusals = 10              // as many as MemberCluster's status holds
+	retryCap     = 3 * time.Second  // so that what changed meanwhile is caught up within 10 s
+	largeFirst   = 10 * time.Second // after a member has sent too much: to read that costs the others
+	largeCap     = 5 * time.Minute
+	keptRefusals = 10 // as many as MemberCluster's status holds
 )
 
 // member is one member cluster: at most one session serves, at most one is being made.
@@ -52,6 +55,7 @@ func (m *member) loop(ctx context.Context, config Config) {
 	defer close(m.done)
 	backoff := wait.Backoff{Duration: retryFirst, Factor: 2, Jitter: 0.5, Steps: 6, Cap: retryCap}
 	retry := backoff
+	large := wait.Backoff{Duration: largeFirst, Factor: 2, Jitter: 0.5, Steps: 6, Cap: largeCap}
 	for ctx.Err() == nil {
 		s, err := m.connect(ctx, config)
 		if err == nil {
@@ -63,7 +67,11 @@ func (m *member) loop(ctx context.Context, config Config) {
 			return
 		}
 		m.away(err)
-		sleep(ctx, retry.Step())
+		if errors.Is(err, errTooLarge) {
+			sleep(ctx, large.Step())
+		} else {
+			sleep(ctx, retry.Step())
+		}
 	}
 }
 
@@ -111,6 +119,8 @@ func (m *member) sync(ctx context.Context, s *session) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-s.exceeded:
+			return s.tooLarge
 		case <-probe.C:
 			if _, err := s.probe(ctx); err != nil {
 				return err
@@ -128,7 +138,9 @@ func (m *member) sync(ctx context.Context, s *session) error {
 // the error, or when ctx ends.
 func (m *member) watchOver(ctx context.Context, s *session) error {
 	for {
-		sleep(ctx, probeEvery)
+		if err := s.lasts(ctx, probeEvery); err != nil {
+			return err
+		}
 		version, err := s.probe(ctx)
 		if err != nil {
 			sleep(ctx, probeAgain)
@@ -200,6 +212,10 @@ func (m *member) syncing(problem error) {
 // away notes that the API server could not be reached or read.
 func (m *member) away(err error) {
 	m.update(func(state *State) {
+		if state.Connected.True && errors.Is(err, errTooLarge) {
+			state.Synced = failure(err)
+			return
+		}
 		state.Connected = failure(err)
 		if m.serving != nil {
 			state.Synced = Condition{Reason: ReasonStale, Message: "the cluster is away; its hosts stay as they were"}
@@ -298,6 +314,7 @@ func (m *member) snapshot() State {
 		m.refusals = refusals
 		m.mu.Unlock()
 	}
+	state.Service, state.ServiceRead = s.config.Service, s.reads(serviceKind)
 	state.Addresses, state.Refusals = s.addresses(), refusals
 	return state
 }
@@ -328,6 +345,22 @@ func (m *member) endLocked() {
 		<-m.done
 		m.cancel = nil
 	}
+}
+
+// endInsecure ends the loop and the serving session's connection where they are by
+// a kubeconfig that has weaknesses, and reports whether they were.
+func (m *member) endInsecure() bool {
+	m.life.Lock()
+	defer m.life.Unlock()
+	if m.cancel == nil || len(m.config.Weaknesses) == 0 {
+		return false
+	}
+	m.endLocked()
+	if s, _ := m.reader(); s != nil {
+		s.stop()
+	}
+	m.away(errors.New("its kubeconfig is not allowed"))
+	return true
 }
 
 // reconfigure ends the loop where it should connect in another way.

@@ -22,8 +22,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
-
-	"github.com/jovalle/usher/controllers/informer"
 )
 
 // session is one connection to a member's API server, and the cache that it fills.
@@ -40,6 +38,12 @@ type session struct {
 	// which it is.
 	changed func(k kind, objects []client.Object, beside []string)
 	names   *names
+
+	holdings *holdings
+	listing  chan struct{} // holds one while a page of a list is read
+	ending   sync.Once     // of exceed
+	exceeded chan struct{} // closed when the member has sent too much
+	tooLarge error         // why; set before exceeded is closed
 
 	settling sync.WaitGroup // of the goroutines that wait for kinds that arrived late
 
@@ -59,13 +63,16 @@ func (w watched) hasSynced() bool { return w.handler.HasSynced() }
 
 // newSession prepares a connection and dials nothing yet.
 func newSession(config Config, changed func(kind, []client.Object, []string)) (*session, error) {
+	s := &session{config: config, changed: changed, names: newNames(), listing: make(chan struct{}, 1), exceeded: make(chan struct{}),
+		running: map[schema.GroupVersionKind]watched{}, failing: map[schema.GroupVersionKind]error{}}
+	s.holdings = newHoldings(s.exceed)
 	restConfig := fresh(config.REST)
+	restConfig.Wrap(func(next http.RoundTripper) http.RoundTripper { return &boundedTransport{next, s.exceed} })
 	httpClient, err := rest.HTTPClientFor(restConfig)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKubeconfig, err)
 	}
-	s := &session{config: config, client: httpClient, changed: changed, names: newNames(),
-		running: map[schema.GroupVersionKind]watched{}, failing: map[schema.GroupVersionKind]error{}}
+	s.client = httpClient
 	if s.discovery, err = discovery.NewDiscoveryClientForConfigAndClient(restConfig, httpClient); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKubeconfig, err)
 	}
@@ -81,8 +88,8 @@ func newSession(config Config, changed func(kind, []client.Object, []string)) (*
 
 func (s *session) cacheOptions() cache.Options {
 	return cache.Options{
-		DefaultTransform:            trim,
-		NewInformer:                 informer.New(s.asked),
+		DefaultTransform:            s.trim,
+		NewInformer:                 s.newInformer,
 		ReaderFailOnMissingInformer: true, // a read never starts a watch
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Service{}: {
@@ -133,7 +140,7 @@ func (s *session) probe(ctx context.Context) (version string, err error) {
 	if err != nil {
 		return "", err
 	}
-	return info.GitVersion, nil
+	return fmt.Sprintf("%.*s", maxVersion, info.GitVersion), nil
 }
 
 // served returns the kinds to watch: those that the cluster serves. Only the API
@@ -345,9 +352,30 @@ func (s *session) handler(k kind) toolscache.ResourceEventHandler {
 		objects := slices.DeleteFunc([]client.Object{before, after}, func(o client.Object) bool { return o == nil })
 		s.changed(k, objects, beside)
 	}
+	// What is deleted is counted no more, and what is made again after that is
+	// counted again: the transform has counted it before its deletion was told of.
+	keep := func(o client.Object) {
+		if o != nil {
+			_ = s.holdings.keep(k.gvk, o) // too much ends the session
+		}
+	}
 	return toolscache.ResourceEventHandlerDetailedFuncs{
-		AddFunc:    func(o any, first bool) { tell(nil, object(o), first) },
-		UpdateFunc: func(old, o any) { tell(object(old), object(o), false) },
-		DeleteFunc: func(o any) { tell(object(o), nil, false) },
+		AddFunc: func(o any, first bool) {
+			keep(object(o))
+			tell(nil, object(o), first)
+		},
+		UpdateFunc: func(old, o any) {
+			keep(object(o))
+			if !readAlike(object(old), object(o)) {
+				tell(object(old), object(o), false)
+			}
+		},
+		DeleteFunc: func(o any) {
+			gone := object(o)
+			if gone != nil {
+				s.holdings.drop(k.gvk, gone)
+			}
+			tell(gone, nil, false)
+		},
 	}
 }

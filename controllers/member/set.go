@@ -73,6 +73,14 @@ func (s *Set) Ensure(config Config, ingressClasses []string) {
 	}
 }
 
+// EndInsecure ends a member's connection if it is by a kubeconfig that has
+// Weaknesses. What was read by it stays, until Ensure has connected the member anew.
+func (s *Set) EndInsecure(name string) {
+	if m := s.member(name); m != nil && m.endInsecure() {
+		m.log.Info("Ended the connection: its kubeconfig is insecure, and that is not allowed any more")
+	}
+}
+
 // Remove disconnects a member and forgets what it claimed.
 func (s *Set) Remove(name string) {
 	s.mu.Lock()

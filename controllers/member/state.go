@@ -10,6 +10,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/jovalle/usher/api/v1alpha1"
 )
@@ -26,6 +27,7 @@ const (
 	ReasonSynced             = "Synced"
 	ReasonSyncing            = "Syncing"
 	ReasonStale              = "Stale"
+	ReasonTooLarge           = "TooLarge"
 )
 
 // Condition is one aspect of a member's state.
@@ -45,16 +47,27 @@ type State struct {
 	Version string
 	// SyncedAt is when the member last came in sync; zero: never.
 	SyncedAt time.Time
-	// Addresses of the watched Service's load balancer.
+	// Service whose load balancer Addresses are of; the zero value: of none.
+	Service types.NamespacedName
+	// ServiceRead: the Service has been read, so that no addresses means that it
+	// has none, or that there is no such Service.
+	ServiceRead bool
+	// Addresses of the Service's load balancer.
 	Addresses []string
 	// Refusals of sources that name no host, the latest ones first.
 	Refusals []v1alpha1.SourceRefusal
 }
 
+// Bounds on what a member's own words add to a status, in characters.
+const (
+	maxTold    = 1024 // of an error
+	maxVersion = 64
+)
+
 // failure classifies an error of talking to an API server.
 func failure(err error) Condition {
 	reason, advice := classify(err)
-	return Condition{Reason: reason, Message: fmt.Sprintf("%s: %v", advice, err)}
+	return Condition{Reason: reason, Message: fmt.Sprintf("%s: %.*s", advice, maxTold, err.Error())}
 }
 
 func classify(err error) (reason, advice string) {
@@ -66,6 +79,10 @@ func classify(err error) (reason, advice string) {
 		network   net.Error
 	)
 	switch {
+	case errors.Is(err, errTooLarge):
+		return ReasonTooLarge, "the API server sends too much, and is asked again after a while; see what fills the cluster, or who answers in its place"
+	case errors.Is(err, errElsewhere):
+		return ReasonError, "the kubeconfig's server answers with a redirect, which is not followed; put the API server's own address into it"
 	case errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &invalid), errors.As(err, &record):
 		return ReasonCertificateInvalid, "the API server's certificate does not fit the kubeconfig; put its CA into certificate-authority-data, or add the cluster again"
 	case apierrors.IsUnauthorized(err):

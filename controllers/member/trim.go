@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -16,10 +17,10 @@ import (
 // is cached. An Ingress or a Gateway API route that is not annotated keeps its name
 // and its hosts only; an IngressRoute keeps its rules, since another may refer to
 // it as its parent.
-func trim(o any) (any, error) {
+func trim(o any) any {
 	object, ok := o.(client.Object)
 	if !ok {
-		return o, nil // a tombstone, whose object was trimmed before
+		return o // a tombstone, whose object was trimmed before
 	}
 	trimMeta(object)
 	exposed := source.Exposed(object.GetAnnotations())
@@ -37,10 +38,24 @@ func trim(o any) (any, error) {
 		if !exposed {
 			t.Spec, t.Status = gatewayv1.TLSRouteSpec{Hostnames: t.Spec.Hostnames}, gatewayv1.TLSRouteStatus{}
 		}
+	case *gatewayv1.Gateway:
+		t.Status = gatewayv1.GatewayStatus{}
 	case *corev1.Namespace:
 		t.Spec, t.Status = corev1.NamespaceSpec{}, corev1.NamespaceStatus{}
 	}
-	return object, nil
+	return object
+}
+
+// readAlike reports whether two states of a trimmed object differ in nothing that
+// is read. A Gateway's controller writes its status each time that a route comes or
+// goes, and each such change would have all that refers to it decided again.
+func readAlike(before, after client.Object) bool {
+	before, after = before.DeepCopyObject().(client.Object), after.DeepCopyObject().(client.Object)
+	for _, o := range []client.Object{before, after} {
+		o.SetResourceVersion("")
+		o.SetGeneration(0)
+	}
+	return equality.Semantic.DeepEqual(before, after)
 }
 
 // trimIngress keeps an exposed Ingress's class and hosts, and of each host

@@ -85,17 +85,70 @@ func Backends(backends []v1alpha1.HostBackend, clusters map[string]*v1alpha1.Mem
 			})
 			continue
 		}
-		if ingress := Ingress(clusters[b.Cluster]); len(ingress.Addresses) > 0 {
-			resolved = append(resolved, routing.Backend{
-				Cluster:       b.Cluster,
-				Addresses:     ingress.Addresses,
-				HTTPSPort:     port(ingress.HTTPSPort, defaultHTTPSPort),
-				HTTPPort:      port(ingress.HTTPPort, defaultHTTPPort),
-				ProxyProtocol: proxyProtocol(ingress.ProxyProtocol),
-			})
+		if backend := clusterBackend(clusters[b.Cluster]); len(backend.Addresses) > 0 {
+			resolved = append(resolved, backend)
 		}
 	}
 	return resolved
+}
+
+// clusterBackend returns the endpoint of a cluster, with those of its addresses
+// that may be dialled; none for a nil cluster. Whoever wrote the status, what the
+// data plane must not dial is no part of it.
+func clusterBackend(c *v1alpha1.MemberCluster) routing.Backend {
+	ingress := Ingress(c)
+	if len(ingress.Addresses) == 0 {
+		return routing.Backend{}
+	}
+	backend := Backend(c.Name, c.Spec.Ingress, ingress)
+	refused := func(address string) bool { return Refusal(&backend, address) != "" }
+	if slices.ContainsFunc(ingress.Addresses, refused) {
+		backend.Addresses = slices.DeleteFunc(slices.Clone(ingress.Addresses), refused)
+	}
+	return backend
+}
+
+// Backend returns an endpoint of a cluster as the data plane has it, with all its
+// addresses, those too that Refusal refuses.
+func Backend(cluster string, spec v1alpha1.IngressEndpoint, ingress v1alpha1.ResolvedIngress) routing.Backend {
+	return routing.Backend{
+		Cluster:       cluster,
+		Addresses:     ingress.Addresses,
+		HTTPSPort:     port(ingress.HTTPSPort, defaultHTTPSPort),
+		HTTPPort:      port(ingress.HTTPPort, defaultHTTPPort),
+		ProxyProtocol: proxyProtocol(ingress.ProxyProtocol),
+		Discovered:    !ingress.Pinned,
+		Networks:      networks(spec),
+	}
+}
+
+// Refusal says, as the end of "it is …", why an address of a cluster's ingress is
+// not used, as far as the address itself tells; "" where it is. A name is used
+// only where a person gave it: an object's may lead anywhere at any time. What a
+// person's name resolves to is judged when it is dialled.
+func Refusal(backend *routing.Backend, address string) string {
+	addr, err := netip.ParseAddr(address)
+	switch {
+	case err != nil && backend.Discovered:
+		return "a name, which may lead anywhere at any time"
+	case err != nil:
+		return ""
+	case backend.Dials(addr):
+		return ""
+	case backend.Discovered && !routing.DialAllowed(addr):
+		return routing.AddressProblem(addr)
+	}
+	return "outside spec.ingress.allowedNetworks"
+}
+
+// networks are the allowedNetworks of a spec. One that cannot be read contains no address.
+func networks(spec v1alpha1.IngressEndpoint) []netip.Prefix {
+	var prefixes []netip.Prefix
+	for _, cidr := range spec.AllowedNetworks {
+		prefix, _ := netip.ParsePrefix(cidr)
+		prefixes = append(prefixes, prefix.Masked())
+	}
+	return prefixes
 }
 
 // Ingress returns the endpoint of a cluster: the one its spec gives, else the
@@ -105,17 +158,19 @@ func Ingress(c *v1alpha1.MemberCluster) v1alpha1.ResolvedIngress {
 	case c == nil:
 		return v1alpha1.ResolvedIngress{}
 	case len(c.Spec.Ingress.Addresses) > 0:
-		return Resolve(c.Spec.Ingress, c.Spec.Ingress.Addresses)
+		return Resolve(c.Spec.Ingress, c.Spec.Ingress.Addresses, true)
 	case c.Status.Ingress != nil:
-		return Resolve(c.Spec.Ingress, c.Status.Ingress.Addresses)
+		return Resolve(c.Spec.Ingress, c.Status.Ingress.Addresses, c.Status.Ingress.Pinned)
 	}
 	return v1alpha1.ResolvedIngress{}
 }
 
-// Resolve returns the endpoint that a spec describes, at the given addresses.
-func Resolve(spec v1alpha1.IngressEndpoint, addresses []string) v1alpha1.ResolvedIngress {
+// Resolve returns the endpoint that a spec describes, at the given addresses;
+// pinned: a person gave them.
+func Resolve(spec v1alpha1.IngressEndpoint, addresses []string, pinned bool) v1alpha1.ResolvedIngress {
 	return v1alpha1.ResolvedIngress{
 		Addresses:     addresses,
+		Pinned:        pinned,
 		HTTPSPort:     int32(port(spec.HTTPSPort, defaultHTTPSPort)),
 		HTTPPort:      int32(port(spec.HTTPPort, defaultHTTPPort)),
 		ProxyProtocol: spec.ProxyProtocol,

@@ -145,3 +145,40 @@ func TestNoWildcardServesWhatIsNotServed(t *testing.T) {
 		})
 	}
 }
+
+// Whoever wrote a status: what a member's object must not name is no backend.
+func TestBuildServesNoAddressThatMustNotBeDialled(t *testing.T) {
+	for _, test := range []struct {
+		name          string
+		spec          v1alpha1.IngressEndpoint
+		found         []string // in the status
+		pinned        bool     // they were, until spec.ingress.addresses was emptied
+		want          []string
+		inNetworkOnly bool // the backend is bound to networks
+	}{
+		{"found, of every sort", v1alpha1.IngressEndpoint{}, []string{"127.0.0.1", "::ffff:169.254.169.254", "localhost", "fe80::1", "192.0.2.20"}, false, []string{"192.0.2.20"}, false},
+		{"found, and none is sound", v1alpha1.IngressEndpoint{}, []string{"localhost"}, false, nil, false},
+		{"formerly pinned", v1alpha1.IngressEndpoint{}, []string{"127.0.0.1", "traefik.lan"}, true, []string{"127.0.0.1", "traefik.lan"}, false},
+		{"pinned", v1alpha1.IngressEndpoint{Addresses: []string{"127.0.0.1", "traefik.lan"}}, nil, false, []string{"127.0.0.1", "traefik.lan"}, false},
+		{"pinned, and bound to networks", v1alpha1.IngressEndpoint{Addresses: []string{"192.0.2.1", "198.51.100.1", "traefik.lan"}, AllowedNetworks: []string{"192.0.2.0/24"}}, nil, false, []string{"192.0.2.1", "traefik.lan"}, true},
+		{"a network that cannot be read", v1alpha1.IngressEndpoint{Addresses: []string{"192.0.2.1"}, AllowedNetworks: []string{"home"}}, nil, false, nil, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cluster := v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: "hades"}, Spec: v1alpha1.MemberClusterSpec{Ingress: test.spec}}
+			if test.found != nil {
+				cluster.Status.Ingress = &v1alpha1.ResolvedIngress{Addresses: test.found, Pinned: test.pinned}
+			}
+			table, _ := routetable.Build([]v1alpha1.ExposedHost{host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "hades"}))}, []v1alpha1.MemberCluster{cluster})
+			route := table.Lookup("a.is")
+			if route == nil {
+				if test.want != nil {
+					t.Fatal("it is not served")
+				}
+				return
+			}
+			if b := route.Backends[0]; !slices.Equal(b.Addresses, test.want) || (len(b.Networks) > 0) != test.inNetworkOnly {
+				t.Errorf("backend is %+v", b)
+			}
+		})
+	}
+}

@@ -27,6 +27,10 @@ func (c *conn) dial() {
 			c.resolved(addrs)
 			continue
 		}
+		if !o.targets.backend.Dials(addr) {
+			c.notDialled(addr)
+			continue
+		}
 		if c.leadsHere(o.dialled) {
 			o.unreached = leadsBack
 			continue
@@ -63,6 +67,12 @@ func (c *conn) resolved(addrs []netip.Addr) {
 		c.dialFailed(errNoAddress)
 	}
 	c.opening.targets.resolve(addrs)
+}
+
+// notDialled counts an address that the backend must not lead to.
+func (c *conn) notDialled(addr netip.Addr) {
+	c.loop.journal.dialFailed(c, addr.String(), errNotAllowed)
+	c.traffic.dialFailures.Add(1)
 }
 
 // connect dials one address.

@@ -216,4 +216,7 @@ func (f *Forwarder) speaksProxy(client netip.Addr) bool {
 	return false
 }
 
-var errNoAddress = errors.New("the name has no address")
+var (
+	errNoAddress  = errors.New("the name has no address")
+	errNotAllowed = errors.New("the backend must not lead to this address")
+)

@@ -381,6 +381,32 @@ func TestRoutesThatLeadBack(t *testing.T) {
 	}
 }
 
+// A member's object names the edge's own loopback, or a name that leads there, and a
+// person's name leads out of its networks: nothing is dialled.
+func TestBackendsThatMustNotLeadThere(t *testing.T) {
+	for name, backend := range map[string]routing.Backend{
+		"an address":    {Addresses: []string{"127.0.0.1"}, Discovered: true},
+		"a name":        {Addresses: []string{"localhost"}, Discovered: true},
+		"its networks":  {Addresses: []string{"localhost"}, Networks: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")}},
+		"with a header": {Addresses: []string{"127.0.0.1"}, Discovered: true, ProxyProtocol: routing.V2},
+	} {
+		for _, path := range []string{"/", "/.well-known/acme-challenge/a"} {
+			t.Run(name+" "+path, func(t *testing.T) {
+				hidden := &countingListener{Listener: listen(t)}
+				server := &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: patience}
+				go func() { _ = server.Serve(hidden) }()
+				t.Cleanup(func() { server.Close() })
+				backend.HTTPPort = hidden.Addr().(*net.TCPAddr).AddrPort().Port()
+				addr := start(t, []routing.Route{{Host: "a.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{backend}}})
+				response, _ := ask(t, addr, "GET "+path+" HTTP/1.1\r\nHost: a.is\r\nConnection: close\r\n\r\n")
+				if response.StatusCode != http.StatusBadGateway || hidden.count.Load() > 0 {
+					t.Errorf("answered %d after %d connections", response.StatusCode, hidden.count.Load())
+				}
+			})
+		}
+	}
+}
+
 // countingListener counts its connections.
 type countingListener struct {
 	net.Listener

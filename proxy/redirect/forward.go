@@ -36,6 +36,7 @@ type contextKey uint8
 const (
 	routeKey   contextKey = iota // *routing.Route
 	requestKey                   // *request
+	backendKey                   // *routing.Backend that is dialled
 	headerKey                    // *proxyproto.Header, where the backend wants one
 )
 
@@ -81,18 +82,25 @@ type failover struct {
 	plain, announced *http.Transport // announced: each connection has a PROXY header
 }
 
-// errLeadsHere is why a backend is not dialled whose address is this process's.
-var errLeadsHere = errors.New("the address is one of usher's own listeners")
+// Why an address of a backend is not dialled.
+var (
+	errLeadsHere  = errors.New("the address is one of usher's own listeners")
+	errNotAllowed = errors.New("the backend must not lead to this address")
+)
 
 func newFailover(dialTimeout time.Duration, leadsHere func(netip.AddrPort) bool) *failover {
 	dialer := &net.Dialer{Timeout: dialTimeout}
-	if leadsHere != nil {
-		dialer.Control = func(_, address string, _ syscall.RawConn) error {
-			if addr, err := netip.ParseAddrPort(address); err == nil && leadsHere(addr) {
-				return errLeadsHere
-			}
-			return nil
+	dialer.ControlContext = func(ctx context.Context, _, address string, _ syscall.RawConn) error {
+		addr, err := netip.ParseAddrPort(address)
+		switch {
+		case err != nil:
+			return err
+		case leadsHere != nil && leadsHere(addr):
+			return errLeadsHere
+		case !ctx.Value(backendKey).(*routing.Backend).Dials(addr.Addr()):
+			return errNotAllowed
 		}
+		return nil
 	}
 	plain := &http.Transport{ // no Proxy: the environment has no say
 		DialContext:            dialer.DialContext,
@@ -133,7 +141,7 @@ func (f *failover) RoundTrip(r *http.Request) (*http.Response, error) {
 // try sends the request to one address. It leaves the body open if the address
 // could not be dialled: the next one will want it.
 func (f *failover) try(r *http.Request, backend *routing.Backend, address string) (*http.Response, error) {
-	transport, ctx := f.plain, r.Context()
+	transport, ctx := f.plain, context.WithValue(r.Context(), backendKey, backend)
 	if backend.ProxyProtocol != routing.None {
 		transport = f.announced
 		ctx = withHeader(ctx, requestOf(r), backend.ProxyProtocol)

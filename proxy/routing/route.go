@@ -76,6 +76,14 @@ type Backend struct {
 	// Addresses are IP addresses or DNS names, without a port, tried in order.
 	Addresses []string
 
+	// Discovered: the addresses are what the cluster's own objects say, and not
+	// what a person gave. Of these, only those that DialAllowed are dialled.
+	Discovered bool
+
+	// Networks are those that the addresses must be in, once they are resolved;
+	// empty: any. An IPv4 network is written as such.
+	Networks []netip.Prefix
+
 	// HTTPSPort receives TLS connections, HTTPPort plain HTTP: 1 to 65535.
 	HTTPSPort uint16
 	HTTPPort  uint16

@@ -1,0 +1,90 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+)
+
+// network is a range of addresses of the edge cluster.
+type network struct {
+	prefix netip.Prefix
+	what   string // such as "the edge cluster's Service range 10.43.0.0/16"
+}
+
+// edgeNetworks knows the edge cluster's Service and Pod ranges, as far as its API
+// server tells. They are asked for when they are needed and no fresher than
+// judgeEvery: nothing is cached of the edge's Nodes.
+type edgeNetworks struct {
+	reader client.Reader // of the API server itself
+
+	mu    sync.Mutex
+	asked time.Time
+	found []network
+}
+
+// askTimeout bounds the questions.
+const askTimeout = 5 * time.Second
+
+// Kubernetes has ServiceCIDRs since 1.33; which range an older one gives its
+// Services from cannot be asked. A Node's podCIDRs are the Pods' where the network
+// plugin leaves them to Kubernetes.
+//
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=servicecidrs,verbs=list
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=list
+
+// known returns the ranges. A range that cannot be asked for is not known: the log
+// says so where a permission is missing.
+func (e *edgeNetworks) known(ctx context.Context) ([]network, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if time.Since(e.asked) < judgeEvery {
+		return e.found, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	var services networkingv1.ServiceCIDRList
+	var nodes corev1.NodeList
+	for _, list := range []client.ObjectList{&services, &nodes} {
+		if err := e.list(ctx, list); err != nil {
+			return nil, err
+		}
+	}
+	e.asked, e.found = time.Now(), nil
+	for _, s := range services.Items {
+		e.add("Service", s.Spec.CIDRs)
+	}
+	for _, n := range nodes.Items {
+		e.add("Pod", n.Spec.PodCIDRs)
+	}
+	return e.found, nil
+}
+
+func (e *edgeNetworks) list(ctx context.Context, list client.ObjectList) error {
+	err := e.reader.List(ctx, list)
+	switch {
+	case err == nil, apierrors.IsNotFound(err), meta.IsNoMatchError(err):
+		return nil
+	case apierrors.IsForbidden(err):
+		log.FromContext(ctx).Error(err, "Cannot tell which addresses are the edge cluster's own; upgrade usher's roles")
+		return nil
+	}
+	return fmt.Errorf("list the edge cluster's networks: %w", err)
+}
+
+func (e *edgeNetworks) add(of string, cidrs []string) {
+	for _, cidr := range cidrs {
+		if prefix, err := netip.ParsePrefix(cidr); err == nil {
+			e.found = append(e.found, network{prefix.Masked(), fmt.Sprintf("the edge cluster's %s range %s", of, prefix.Masked())})
+		}
+	}
+}

@@ -1,0 +1,53 @@
+package controllers
+
+import (
+	"net/netip"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/routetable"
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+// addressRefusal returns why a MemberCluster has no address that may be used; ""
+// where it has one, or has none at all.
+func addressRefusal(mc *v1alpha1.MemberCluster) string {
+	ready := meta.FindStatusCondition(mc.Status.Conditions, v1alpha1.ConditionReady)
+	if ready == nil || ready.Reason != reasonAddressRefused {
+		return ""
+	}
+	return ready.Message
+}
+
+// endpointsOf returns the endpoints of backends, apart those that lead back to
+// usher, whoever gave them: the proxy does not dial them.
+func endpointsOf(backends []routing.Backend, own func(netip.AddrPort) bool) (endpoints, loops []string) {
+	for _, b := range backends {
+		for i, endpoint := range routetable.Endpoints(b.Addresses, int32(b.HTTPSPort)) {
+			addr, err := netip.ParseAddr(b.Addresses[i])
+			if err == nil && leadsBack(own, routing.Effective(addr), &b) {
+				loops = append(loops, endpoint)
+			} else {
+				endpoints = append(endpoints, endpoint)
+			}
+		}
+	}
+	return endpoints, loops
+}
+
+// withLoops says in an accepted host's Ready condition which endpoints are refused.
+func withLoops(ready metav1.Condition, accepted metav1.ConditionStatus, loops []string) metav1.Condition {
+	if len(loops) == 0 || accepted != metav1.ConditionTrue {
+		return ready
+	}
+	said := strings.Join(loops, ", ") + " is usher's own: a connection would come back for ever; correct spec.backends, or the MemberCluster's spec.ingress"
+	if ready.Status == metav1.ConditionTrue {
+		ready.Message += "; " + said
+	} else {
+		ready.Reason, ready.Message = reasonAddressRefused, said
+	}
+	return ready
+}

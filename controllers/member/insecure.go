@@ -1,0 +1,37 @@
+package member
+
+import (
+	"fmt"
+	"strings"
+
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// weakness is a setting of a kubeconfig by which another than the member could
+// answer, or the edge acts as another.
+type weakness struct{ field, why, instead string }
+
+func (w weakness) refusal() string {
+	return fmt.Sprintf("%s: %s; %s, or set spec.kubeconfig.insecure: true", w.field, w.why, w.instead)
+}
+
+// weaknesses returns those of a context that checkSelfContained has passed.
+func weaknesses(raw *clientcmdapi.Config, context string) []weakness {
+	cluster, user := raw.Clusters[raw.Contexts[context].Cluster], raw.AuthInfos[raw.Contexts[context].AuthInfo]
+	var all []weakness
+	for _, w := range []struct {
+		has bool
+		weakness
+	}{
+		{!strings.HasPrefix(strings.ToLower(cluster.Server), "https://"), weakness{"server", "it is no https:// URL, so that the credentials may travel in the clear", "write https:// before the address"}},
+		{cluster.InsecureSkipTLSVerify, weakness{"insecure-skip-tls-verify", "whoever is on the way may answer for the cluster and take the credentials", "put the cluster's CA into certificate-authority-data"}},
+		{cluster.ProxyURL != "", weakness{"proxy-url", "the edge would connect to an address that the kubeconfig chooses", "leave it out"}},
+		{user.Impersonate != "" || user.ImpersonateUID != "" || len(user.ImpersonateGroups) > 0 || len(user.ImpersonateUserExtra) > 0,
+			weakness{"as", "an account that may act as others may do more than read", "use the token of an account that may only read, as usher cluster add makes"}},
+	} {
+		if w.has {
+			all = append(all, w.weakness)
+		}
+	}
+	return all
+}

@@ -1,0 +1,133 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"github.com/jovalle/usher/controllers/informer"
+)
+
+// firstPage is how many objects are listed at once. Fewer are where that many are
+// more than maxAnswer.
+const firstPage = 500
+
+// newInformer makes the informer of a kind. It lists in pages, of which each is
+// trimmed and counted before the next is asked for: an API server that does not
+// stream a list would send all of it in one answer.
+func (s *session) newInformer(source toolscache.ListerWatcher, kind runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
+	whole := toolscache.ToListerWatcherWithContext(source)
+	paged := &toolscache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			return s.listPages(ctx, whole, options)
+		},
+		WatchFuncWithContext: whole.WatchWithContext,
+	}
+	return informer.New(s.asked)(paged, kind, resync, indexers)
+}
+
+// listPages lists all objects of a kind, page by page. What is too much ends the session.
+func (s *session) listPages(ctx context.Context, source toolscache.ListerWatcherWithContext, options metav1.ListOptions) (runtime.Object, error) {
+	// Of any version that an API server has at hand it would send all at once.
+	options.ResourceVersion, options.ResourceVersionMatch, options.Limit, options.Continue = "", "", firstPage, ""
+	var list runtime.Object // the first page, which all objects are put into
+	var all []runtime.Object
+	for {
+		page, err := s.listPage(ctx, source, options)
+		switch {
+		case errors.Is(err, errTooLarge) && options.Limit > 1:
+			options.Limit = max(1, options.Limit/8)
+			continue
+		case errors.Is(err, errTooLarge):
+			s.exceed(err)
+			return nil, err
+		case err != nil:
+			return nil, err
+		}
+		objects, err := meta.ExtractList(page)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range objects {
+			if _, err := s.trim(o); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, objects...)
+		if list == nil {
+			list = page
+		}
+		about, err := meta.ListAccessor(page)
+		if err != nil {
+			return nil, err
+		}
+		if options.Continue = about.GetContinue(); options.Continue == "" {
+			return list, wholeList(list, all)
+		}
+	}
+}
+
+// listPage reads one page; those of other kinds wait: one at a time is in memory as it came.
+func (s *session) listPage(ctx context.Context, source toolscache.ListerWatcherWithContext, options metav1.ListOptions) (runtime.Object, error) {
+	select {
+	case s.listing <- struct{}{}:
+		defer func() { <-s.listing }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return source.ListWithContext(ctx, options)
+}
+
+// wholeList makes a list of the first page and the objects of all.
+func wholeList(list runtime.Object, all []runtime.Object) error {
+	about, err := meta.ListAccessor(list)
+	if err != nil {
+		return err
+	}
+	about.SetContinue("")
+	about.SetRemainingItemCount(nil)
+	return meta.SetList(list, all)
+}
+
+// trim prepares an object for the cache, and counts it.
+func (s *session) trim(o any) (any, error) {
+	trimmed := trim(o)
+	if object, ok := trimmed.(client.Object); ok {
+		gvk, err := apiutil.GVKForObject(object, scheme)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.holdings.keep(gvk, object); err != nil {
+			return nil, err
+		}
+	}
+	return trimmed, nil
+}
+
+// exceed ends the session, since the member sends too much. What the session has
+// read it goes on telling, if it serves.
+func (s *session) exceed(err error) {
+	s.ending.Do(func() {
+		s.tooLarge = err
+		close(s.exceeded)
+		s.stop()
+	})
+}
+
+// lasts waits for d, until ctx ends, or until the session was ended, with the error.
+func (s *session) lasts(ctx context.Context, d time.Duration) error {
+	select {
+	case <-s.exceeded:
+		return s.tooLarge
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+	return nil
+}
