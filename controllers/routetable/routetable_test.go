@@ -170,7 +170,7 @@ func TestBuildServesNoAddressThatMustNotBeDialled(t *testing.T) {
 			}
 			table, _ := routetable.Build([]v1alpha1.ExposedHost{host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "hades"}))}, []v1alpha1.MemberCluster{cluster})
 			route := table.Lookup("a.is")
-			if route == nil {
+			if route == nil || route.Refusal != "" {
 				if test.want != nil {
 					t.Fatal("it is not served")
 				}
