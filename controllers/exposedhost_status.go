@@ -13,6 +13,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/admission"
+	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/routetable"
 )
 
@@ -39,10 +40,7 @@ func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters ma
 		accepted.Status = metav1.ConditionTrue
 	}
 	ready := readyCondition(eh, accepted, status.Backends, clusters)
-	for _, condition := range []metav1.Condition{accepted, ready} {
-		condition.ObservedGeneration = eh.Generation
-		meta.SetStatusCondition(&status.Conditions, condition)
-	}
+	setConditions(&status.Conditions, eh.Generation, accepted, ready)
 	status.Summary = summary(eh, decision, status)
 	return status
 }
@@ -54,7 +52,7 @@ func readyCondition(eh *v1alpha1.ExposedHost, accepted metav1.Condition, endpoin
 		ready.Reason, ready.Message = accepted.Reason, accepted.Message
 	case len(endpoints) > 0:
 		ready.Status, ready.Reason = metav1.ConditionTrue, reasonReady
-		ready.Message = "connections go to " + strings.Join(endpoints, ", ")
+		ready.Message = message.Format("connections go to %s", strings.Join(endpoints, ", "))
 	default:
 		ready.Reason, ready.Message = withoutEndpoint(eh, clusters)
 	}
@@ -62,15 +60,15 @@ func readyCondition(eh *v1alpha1.ExposedHost, accepted metav1.Condition, endpoin
 }
 
 // withoutEndpoint says why an accepted host has nowhere to go.
-func withoutEndpoint(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (reason, message string) {
+func withoutEndpoint(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (reason, said string) {
 	if len(eh.Spec.Backends) == 0 {
 		return reasonNoBackend, "spec.backends is empty; name a cluster or an address"
 	}
 	name := eh.Spec.Backends[0].Cluster
 	if clusters[name] == nil {
-		return reasonUnknownCluster, fmt.Sprintf("there is no MemberCluster %s; make it, or correct spec.backends", name)
+		return reasonUnknownCluster, message.Format("there is no MemberCluster %s; make it, or correct spec.backends", name)
 	}
-	return reasonNoIngressAddress, fmt.Sprintf("MemberCluster %s has no ingress address; set its spec.ingress.addresses, or give its Service a load-balancer address", name)
+	return reasonNoIngressAddress, message.Format("MemberCluster %s has no ingress address; set its spec.ingress.addresses, or give its Service a load-balancer address", name)
 }
 
 // summary puts a status into a word each.

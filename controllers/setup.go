@@ -131,7 +131,7 @@ func setupExposedHosts(mgr manager.Manager, members *member.Set, changed *trigge
 			return namesOfHosts(hosts)
 		})).
 		WithOptions(withWorkers).
-		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: mgr.GetEventRecorder(v1alpha1.FieldManager)})
+		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)}})
 }
 
 // SetupDataPlane registers what every replica runs: the reconciler that feeds the routing table.

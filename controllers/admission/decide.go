@@ -5,6 +5,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/source"
 )
 
@@ -58,17 +59,17 @@ func admit(winner source.Claim, candidates []source.Claim, policy Policy) Decisi
 }
 
 func admitted(winner source.Claim, d Decision, policy Policy) string {
-	message := fmt.Sprintf("held by %s", describe(winner.Source))
+	var away, differs, more string
 	if !policy.Clusters[d.Cluster].InSync {
-		message += "; its cluster is not in sync, and keeps the host until it is"
+		away = "; its cluster is not in sync, and keeps the host until it is"
 	}
 	if len(d.Differences) > 0 {
-		message += "; " + d.Differences[0].Message
+		differs = "; " + d.Differences[0].Message
 	}
 	if n := len(d.Differences); n > 1 {
-		message += fmt.Sprintf(", and %d more sources differ", n-1)
+		more = fmt.Sprintf(", and %d more sources differ", n-1)
 	}
-	return message
+	return message.Format("held by %s%s%s%s", describe(winner.Source), away, differs, more)
 }
 
 // refuse refuses the host for the reason of the first candidate.

@@ -1,10 +1,10 @@
 package admission
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/source"
 )
 
@@ -21,7 +21,7 @@ func difference(claim, counts source.Claim) Difference {
 	}
 	return Difference{
 		Source: claim.Source,
-		Message: fmt.Sprintf("%s asks for %s, but %s of the older %s counts; make them agree",
+		Message: message.Format("%s asks for %s, but %s of the older %s counts; make them agree",
 			describe(claim.Source), strings.Join(asked, " and "), strings.Join(given, " and "), describe(counts.Source)),
 	}
 }

@@ -5,13 +5,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/message"
 )
 
 // Reasons of a member's conditions.
@@ -54,7 +54,7 @@ type State struct {
 // failure classifies an error of talking to an API server.
 func failure(err error) Condition {
 	reason, advice := classify(err)
-	return Condition{Reason: reason, Message: fmt.Sprintf("%s: %v", advice, err)}
+	return Condition{Reason: reason, Message: message.Format("%s: %s", advice, message.Of(err))}
 }
 
 func classify(err error) (reason, advice string) {
