@@ -201,7 +201,7 @@ func holding(eh *v1alpha1.ExposedHost) *admission.Holding {
 		return nil
 	}
 	h := &admission.Holding{
-		Sources: eh.Status.Sources,
+		Sources: eh.Status.Sources, SourcesTotal: int(eh.Status.SourcesTotal),
 		Options: source.Options{PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom},
 	}
 	if len(eh.Spec.Backends) > 0 {

@@ -28,9 +28,11 @@ const (
 // statusOf is the status that a decision makes of an ExposedHost.
 func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster) v1alpha1.ExposedHostStatus {
 	status := v1alpha1.ExposedHostStatus{
-		Conditions: slices.Clone(eh.Status.Conditions),
-		Sources:    decision.Sources,
-		Rivals:     decision.Rivals,
+		Conditions:   slices.Clone(eh.Status.Conditions),
+		Sources:      decision.Sources[:min(len(decision.Sources), keptSources)],
+		SourcesTotal: int32(max(len(decision.Sources), decision.RecordedSources)),
+		Rivals:       keptRivals(decision.Rivals),
+		RivalsTotal:  int32(len(decision.Rivals)),
 	}
 	for _, b := range routetable.Backends(eh.Spec.Backends, clusters) {
 		status.Backends = append(status.Backends, routetable.Endpoints(b.Addresses, int32(b.HTTPSPort))...)
@@ -73,27 +75,44 @@ func withoutEndpoint(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.Mem
 
 // summary puts a status into a word each.
 func summary(eh *v1alpha1.ExposedHost, decision admission.Decision, status v1alpha1.ExposedHostStatus) v1alpha1.Summary {
-	s := v1alpha1.Summary{Cluster: decision.Cluster, Source: firstAndMore(sourceNames(status.Sources)), Backend: firstAndMore(status.Backends)}
+	s := v1alpha1.Summary{Cluster: decision.Cluster, Backend: firstAndMore(status.Backends)}
+	if len(status.Sources) > 0 {
+		s.Source = firstOf(sourceName(status.Sources[0]), status.SourcesTotal)
+	}
 	if isManual(eh) {
 		s.Source = "by hand"
 		if len(eh.Spec.Backends) > 0 {
 			s.Cluster = eh.Spec.Backends[0].Cluster
 		}
 	}
-	var rivals []string
-	for _, rival := range status.Rivals {
-		rivals = append(rivals, rival.Cluster+":"+sourceName(rival.SourceRef))
+	if len(status.Rivals) > 0 {
+		s.Rivals = firstOf(status.Rivals[0].Cluster+":"+sourceName(status.Rivals[0].SourceRef), status.RivalsTotal)
 	}
-	s.Rivals = firstAndMore(rivals)
 	return s
 }
 
-func sourceNames(refs []v1alpha1.SourceRef) []string {
-	names := make([]string, len(refs))
-	for i, ref := range refs {
-		names[i] = sourceName(ref)
+// keptSources is how many sources, and how many rivals at least, a status lists. What
+// others may add to without bound must leave it writable.
+const keptSources = 10
+
+// keptRivals returns the first rivals, and the first of each cluster: by these an
+// ExposedHost is found when its cluster goes.
+func keptRivals(rivals []v1alpha1.Rival) []v1alpha1.Rival {
+	if len(rivals) <= keptSources {
+		return rivals
 	}
-	return names
+	kept := slices.Clone(rivals[:keptSources])
+	listed := map[string]bool{} // cluster → true
+	for _, rival := range kept {
+		listed[rival.Cluster] = true
+	}
+	for _, rival := range rivals[keptSources:] {
+		if !listed[rival.Cluster] {
+			listed[rival.Cluster] = true
+			kept = append(kept, rival)
+		}
+	}
+	return kept
 }
 
 // sourceName writes a source as Kind/namespace/name.
@@ -103,13 +122,18 @@ func sourceName(ref v1alpha1.SourceRef) string {
 
 // firstAndMore returns the first of some names, and how many more there are.
 func firstAndMore(names []string) string {
-	switch len(names) {
-	case 0:
+	if len(names) == 0 {
 		return ""
-	case 1:
-		return names[0]
 	}
-	return fmt.Sprintf("%s +%d", names[0], len(names)-1)
+	return firstOf(names[0], int32(len(names)))
+}
+
+// firstOf writes the first of so many names.
+func firstOf(name string, total int32) string {
+	if total <= 1 {
+		return name
+	}
+	return fmt.Sprintf("%s +%d", name, total-1)
 }
 
 // tell records Events and logs what changed for people: the decision, the
@@ -130,7 +154,7 @@ func (r *ExposedHostReconciler) tell(ctx context.Context, before, after *v1alpha
 	if len(decision.Differences) > 0 && (was == nil || was.Message != is.Message) {
 		r.Events.Eventf(after, nil, corev1.EventTypeWarning, "OptionsDiffer", "Decide", "%s", is.Message)
 	}
-	for _, rival := range decision.Rivals {
+	for _, rival := range after.Status.Rivals {
 		if before == nil || !slices.Contains(before.Status.Rivals, rival) {
 			r.Events.Eventf(after, nil, corev1.EventTypeWarning, rival.Reason, "Decide", "%s of cluster %s may not publish this host: %s", sourceName(rival.SourceRef), rival.Cluster, rival.Reason)
 		}

@@ -24,6 +24,14 @@ func Decide(in Input, policy Policy) Decision {
 	if len(candidates) == 0 {
 		return Decision{Withdraw: true}
 	}
+	d := judged(candidates, policy)
+	if current := in.Current; current != nil && d.Cluster == current.Cluster && !policy.Clusters[d.Cluster].InSync {
+		d.RecordedSources = current.SourcesTotal
+	}
+	return d
+}
+
+func judged(candidates []source.Claim, policy Policy) Decision {
 	for _, c := range candidates {
 		if c.Refusal == nil {
 			return admit(c, candidates, policy)
