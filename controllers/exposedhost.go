@@ -198,9 +198,12 @@ func (r *ExposedHostReconciler) report(ctx context.Context, before, eh *v1alpha1
 	if equality.Semantic.DeepEqual(eh.Status, after.Status) {
 		return nil
 	}
-	if err := r.Client.Status().Patch(ctx, after, client.MergeFrom(eh)); err != nil {
-		return client.IgnoreNotFound(fmt.Errorf("patch status of ExposedHost %s: %w", eh.Name, err))
+	written := after.Status
+	least := func() { after.Status = v1alpha1.ExposedHostStatus{Conditions: written.Conditions} }
+	if err := writeStatus(ctx, r.Client, eh, after, least); err != nil {
+		return err
 	}
+	after.Status = written
 	r.tell(ctx, before, after, decision)
 	return nil
 }
@@ -211,7 +214,7 @@ func holding(eh *v1alpha1.ExposedHost) *admission.Holding {
 		return nil
 	}
 	h := &admission.Holding{
-		Sources: eh.Status.Sources,
+		Sources: eh.Status.Sources, SourcesTotal: int(eh.Status.SourcesTotal),
 		Options: source.Options{PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom},
 	}
 	if len(eh.Spec.Backends) > 0 {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/admission"
+	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/routetable"
 )
 
@@ -26,9 +27,11 @@ const (
 // statusOf is the status that a decision makes of an ExposedHost.
 func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster, own func(netip.AddrPort) bool) v1alpha1.ExposedHostStatus {
 	status := v1alpha1.ExposedHostStatus{
-		Conditions: slices.Clone(eh.Status.Conditions),
-		Sources:    decision.Sources,
-		Rivals:     decision.Rivals,
+		Conditions:   slices.Clone(eh.Status.Conditions),
+		Sources:      decision.Sources[:min(len(decision.Sources), keptSources)],
+		SourcesTotal: int32(max(len(decision.Sources), decision.RecordedSources)),
+		Rivals:       keptRivals(decision.Rivals),
+		RivalsTotal:  int32(len(decision.Rivals)),
 	}
 	endpoints, loops := endpointsOf(routetable.Backends(eh.Spec.Backends, clusters), own)
 	status.Backends = endpoints
@@ -37,10 +40,7 @@ func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters ma
 		accepted.Status = metav1.ConditionTrue
 	}
 	ready := withLoops(readyCondition(eh, accepted, status.Backends, clusters), accepted.Status, loops)
-	for _, condition := range []metav1.Condition{accepted, ready} {
-		condition.ObservedGeneration = eh.Generation
-		meta.SetStatusCondition(&status.Conditions, condition)
-	}
+	setConditions(&status.Conditions, eh.Generation, accepted, ready)
 	status.Summary = summary(eh, decision, status)
 	return status
 }
@@ -52,7 +52,7 @@ func readyCondition(eh *v1alpha1.ExposedHost, accepted metav1.Condition, endpoin
 		ready.Reason, ready.Message = accepted.Reason, accepted.Message
 	case len(endpoints) > 0:
 		ready.Status, ready.Reason = metav1.ConditionTrue, reasonReady
-		ready.Message = "connections go to " + strings.Join(endpoints, ", ")
+		ready.Message = message.Format("connections go to %s", strings.Join(endpoints, ", "))
 	default:
 		ready.Reason, ready.Message = withoutEndpoint(eh, clusters)
 	}
@@ -60,44 +60,61 @@ func readyCondition(eh *v1alpha1.ExposedHost, accepted metav1.Condition, endpoin
 }
 
 // withoutEndpoint says why an accepted host has nowhere to go.
-func withoutEndpoint(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (reason, message string) {
+func withoutEndpoint(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (reason, said string) {
 	reason = routetable.Unserved(eh.Spec.Backends, clusters)
 	if reason == routetable.ReasonNoBackend {
 		return reason, "spec.backends is empty; name a cluster or an address"
 	}
 	name := eh.Spec.Backends[0].Cluster
 	if reason == routetable.ReasonUnknownCluster {
-		return reason, fmt.Sprintf("spec.backends[0].cluster: there is no MemberCluster %s; make it, or correct the name", name)
+		return reason, message.Format("spec.backends[0].cluster: there is no MemberCluster %s; make it, or correct the name", name)
 	}
 	if refusal := addressRefusal(clusters[name]); refusal != "" {
-		return reason, fmt.Sprintf("MemberCluster %s: %s", name, refusal)
+		return reason, message.Format("MemberCluster %s: %s", name, refusal)
 	}
-	return reason, fmt.Sprintf("MemberCluster %s has no ingress address; set its spec.ingress.addresses, or give its Service a load-balancer address", name)
+	return reason, message.Format("MemberCluster %s has no ingress address; set its spec.ingress.addresses, or give its Service a load-balancer address", name)
 }
 
 // summary puts a status into a word each.
 func summary(eh *v1alpha1.ExposedHost, decision admission.Decision, status v1alpha1.ExposedHostStatus) v1alpha1.Summary {
-	s := v1alpha1.Summary{Cluster: decision.Cluster, Source: firstAndMore(sourceNames(status.Sources)), Backend: firstAndMore(status.Backends)}
+	s := v1alpha1.Summary{Cluster: decision.Cluster, Backend: firstAndMore(status.Backends)}
+	if len(status.Sources) > 0 {
+		s.Source = firstOf(sourceName(status.Sources[0]), status.SourcesTotal)
+	}
 	if isManual(eh) {
 		s.Source = "by hand"
 		if len(eh.Spec.Backends) > 0 {
 			s.Cluster = eh.Spec.Backends[0].Cluster
 		}
 	}
-	var rivals []string
-	for _, rival := range status.Rivals {
-		rivals = append(rivals, rival.Cluster+":"+sourceName(rival.SourceRef))
+	if len(status.Rivals) > 0 {
+		s.Rivals = firstOf(status.Rivals[0].Cluster+":"+sourceName(status.Rivals[0].SourceRef), status.RivalsTotal)
 	}
-	s.Rivals = firstAndMore(rivals)
 	return s
 }
 
-func sourceNames(refs []v1alpha1.SourceRef) []string {
-	names := make([]string, len(refs))
-	for i, ref := range refs {
-		names[i] = sourceName(ref)
+// keptSources is how many sources, and how many rivals at least, a status lists. What
+// others may add to without bound must leave it writable.
+const keptSources = 10
+
+// keptRivals returns the first rivals, and the first of each cluster: by these an
+// ExposedHost is found when its cluster goes.
+func keptRivals(rivals []v1alpha1.Rival) []v1alpha1.Rival {
+	if len(rivals) <= keptSources {
+		return rivals
 	}
-	return names
+	kept := slices.Clone(rivals[:keptSources])
+	listed := map[string]bool{} // cluster → true
+	for _, rival := range kept {
+		listed[rival.Cluster] = true
+	}
+	for _, rival := range rivals[keptSources:] {
+		if !listed[rival.Cluster] {
+			listed[rival.Cluster] = true
+			kept = append(kept, rival)
+		}
+	}
+	return kept
 }
 
 // sourceName writes a source as Kind/namespace/name.
@@ -107,13 +124,18 @@ func sourceName(ref v1alpha1.SourceRef) string {
 
 // firstAndMore returns the first of some names, and how many more there are.
 func firstAndMore(names []string) string {
-	switch len(names) {
-	case 0:
+	if len(names) == 0 {
 		return ""
-	case 1:
-		return names[0]
 	}
-	return fmt.Sprintf("%s +%d", names[0], len(names)-1)
+	return firstOf(names[0], int32(len(names)))
+}
+
+// firstOf writes the first of so many names.
+func firstOf(name string, total int32) string {
+	if total <= 1 {
+		return name
+	}
+	return fmt.Sprintf("%s +%d", name, total-1)
 }
 
 // tell records Events and logs what changed for people: the decision, the
@@ -134,7 +156,7 @@ func (r *ExposedHostReconciler) tell(ctx context.Context, before, after *v1alpha
 	if len(decision.Differences) > 0 && (was == nil || was.Message != is.Message) {
 		r.Events.Eventf(after, nil, corev1.EventTypeWarning, "OptionsDiffer", "Decide", "%s", is.Message)
 	}
-	for _, rival := range decision.Rivals {
+	for _, rival := range after.Status.Rivals {
 		if before == nil || !slices.Contains(before.Status.Rivals, rival) {
 			r.Events.Eventf(after, nil, corev1.EventTypeWarning, rival.Reason, "Decide", "%s of cluster %s may not publish this host: %s", sourceName(rival.SourceRef), rival.Cluster, rival.Reason)
 		}

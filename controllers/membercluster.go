@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/member"
+	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/routetable"
 )
 
@@ -110,11 +110,11 @@ func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.Mem
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: ref.SecretName}, &secret)
 	switch {
 	case apierrors.IsNotFound(err):
-		return config, &kubeconfigError{reasonSecretNotFound, fmt.Sprintf("spec.kubeconfig.secretName: there is no Secret %s in namespace %s; make it, or run usher cluster add %s", ref.SecretName, r.Namespace, mc.Name)}
+		return config, &kubeconfigError{reasonSecretNotFound, message.Format("spec.kubeconfig.secretName: there is no Secret %s in namespace %s; make it, or run usher cluster add %s", ref.SecretName, r.Namespace, mc.Name)}
 	case err != nil:
 		return config, fmt.Errorf("get Secret %s: %w", ref.SecretName, err)
 	case len(secret.Data[ref.Key]) == 0:
-		return config, &kubeconfigError{reasonKubeconfigInvalid, fmt.Sprintf("spec.kubeconfig.key: Secret %s has no key %q, or it is empty", ref.SecretName, ref.Key)}
+		return config, &kubeconfigError{reasonKubeconfigInvalid, message.Format("spec.kubeconfig.key: Secret %s has no key %s, or it is empty", ref.SecretName, message.Quote(ref.Key))}
 	}
 	parsed, err := member.ParseKubeconfig(secret.Data[ref.Key], ref.Context, ref.Insecure)
 	if err != nil {
@@ -122,7 +122,7 @@ func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.Mem
 		if errors.Is(err, member.ErrInsecure) {
 			reason = reasonKubeconfigInsecure
 		}
-		return config, &kubeconfigError{reason, fmt.Sprintf("Secret %s, key %s: %v", ref.SecretName, ref.Key, err)}
+		return config, &kubeconfigError{reason, message.Format("Secret %s, key %s: %s", ref.SecretName, ref.Key, message.Of(err))}
 	}
 	parsed.Name, parsed.Service = config.Name, config.Service
 	return parsed, nil
@@ -143,19 +143,13 @@ func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.Membe
 		after.Status.LastSyncTime = &metav1.Time{Time: state.SyncedAt.Truncate(1e9)} // as the API keeps it: seconds
 	}
 	if len(weaknesses) > 0 && state.Connected.True {
-		state.Connected.Message += "; its kubeconfig is insecure, as spec.kubeconfig.insecure allows: " + strings.Join(weaknesses, ", ")
+		state.Connected.Message = message.Format("%s; its kubeconfig is insecure, as spec.kubeconfig.insecure allows: %s", state.Connected.Message, strings.Join(weaknesses, ", "))
 	}
-	for _, condition := range memberConditions(after, state, ingress, problem) {
-		condition.ObservedGeneration = mc.Generation
-		meta.SetStatusCondition(&after.Status.Conditions, condition)
-	}
+	setConditions(&after.Status.Conditions, mc.Generation, memberConditions(after, state, ingress, problem)...)
 	if equality.Semantic.DeepEqual(mc.Status, after.Status) {
 		return nil
 	}
-	if err := r.Client.Status().Patch(ctx, after, client.MergeFrom(mc)); err != nil {
-		return client.IgnoreNotFound(fmt.Errorf("patch status of MemberCluster %s: %w", mc.Name, err))
-	}
-	return nil
+	return writeStatus(ctx, r.Client, mc, after, func() { after.Status.Refusals = nil })
 }
 
 // memberConditions are Connected, Synced and Ready.
@@ -174,10 +168,10 @@ func memberConditions(mc *v1alpha1.MemberCluster, state member.State, ingress me
 	case ingress.resolved == nil && len(ingress.refused) > 0:
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, reasonAddressRefused, ingress.refusal(mc)
 	case len(ingress.refused) > 0:
-		ready.Message += "; " + ingress.refusal(mc)
+		ready.Message = message.Format("%s; %s", ready.Message, ingress.refusal(mc))
 	case ingress.resolved == nil:
 		ready.Status, ready.Reason = metav1.ConditionFalse, routetable.ReasonNoIngressAddress
-		ready.Message = fmt.Sprintf("Service %s/%s has no load-balancer address; give it one, or set spec.ingress.addresses", mc.Spec.Ingress.Service.Namespace, mc.Spec.Ingress.Service.Name)
+		ready.Message = message.Format("Service %s/%s has no load-balancer address; give it one, or set spec.ingress.addresses", mc.Spec.Ingress.Service.Namespace, mc.Spec.Ingress.Service.Name)
 	}
 	return []metav1.Condition{connected, synced, ready}
 }

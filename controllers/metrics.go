@@ -22,7 +22,7 @@ const collectTimeout = 5 * time.Second
 var (
 	conditionDesc = prometheus.NewDesc("usher_member_condition", "Whether a condition of a MemberCluster is True.", []string{"cluster", "condition"}, nil)
 	hostsDesc     = prometheus.NewDesc("usher_exposed_hosts", "ExposedHosts, by whether they are accepted and ready, and the reason of that.", []string{"accepted", "ready", "reason"}, nil)
-	rivalsDesc    = prometheus.NewDesc("usher_rivals", "Sources in the status.rivals of an ExposedHost: they ask for a host that others hold.", []string{"cluster", "reason"}, nil)
+	rivalsDesc    = prometheus.NewDesc("usher_rivals", "Sources in the status.rivals of an ExposedHost: they ask for a host that others hold. The first 10 of each host.", []string{"cluster", "reason"}, nil)
 	refusalsDesc  = prometheus.NewDesc("usher_member_refusals", "Sources in the status.refusals of a MemberCluster: annotated, but of no host. The latest 10 of each cluster.", []string{"cluster", "reason"}, nil)
 )
 

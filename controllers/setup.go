@@ -171,7 +171,7 @@ func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Se
 			return namesOfHosts(hosts)
 		})).
 		WithOptions(withWorkers).
-		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: mgr.GetEventRecorder(v1alpha1.FieldManager), OwnAddress: c.ownAddress})
+		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)}, OwnAddress: c.ownAddress})
 }
 
 // SetupDataPlane registers what every replica runs: the reconciler that feeds the routing table.

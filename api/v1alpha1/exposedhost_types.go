@@ -146,10 +146,17 @@ type ExposedHostStatus struct {
 	// +optional
 	// +listType=atomic
 	Sources []SourceRef `json:"sources,omitempty"`
+	// SourcesTotal is how many sources there are; Sources holds the first 10.
+	// +optional
+	SourcesTotal int32 `json:"sourcesTotal,omitempty"`
 	// Rivals are the objects that wish to publish the host too and may not.
 	// +optional
 	// +listType=atomic
 	Rivals []Rival `json:"rivals,omitempty"`
+	// RivalsTotal is how many rivals there are; Rivals holds the first 10, and the
+	// first of each cluster.
+	// +optional
+	RivalsTotal int32 `json:"rivalsTotal,omitempty"`
 	// Backends are the addresses that connections go to, with their HTTPS port.
 	// +optional
 	// +listType=atomic

@@ -43,6 +43,8 @@ type Holding struct {
 	Cluster string
 	Sources []v1alpha1.SourceRef
 	Options source.Options
+	// SourcesTotal is how many sources there were, of which it names the first.
+	SourcesTotal int
 }
 
 // Decision is what becomes of the host.
@@ -61,6 +63,9 @@ type Decision struct {
 	Except []string
 	// Sources are the cluster's claims on the host, the oldest first.
 	Sources []v1alpha1.SourceRef
+	// RecordedSources is how many sources there were when the cluster was last in
+	// sync, where Sources are those that are recorded; else 0.
+	RecordedSources int
 	// Rivals are all other claims, in the same order, with their reasons.
 	Rivals []v1alpha1.Rival
 	// Differences are sources that ask for other options than those that count.

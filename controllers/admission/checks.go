@@ -1,10 +1,10 @@
 package admission
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/source"
 )
 
@@ -91,5 +91,5 @@ func clientsLeft(claim source.Claim, in court) *source.Refusal {
 }
 
 func refusal(why, format string, args ...any) *source.Refusal {
-	return &source.Refusal{Reason: why, Message: fmt.Sprintf(format, args...)}
+	return &source.Refusal{Reason: why, Message: message.Format(format, args...)}
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/source"
 )
 
@@ -23,6 +24,14 @@ func Decide(in Input, policy Policy) Decision {
 	if len(candidates) == 0 {
 		return Decision{Withdraw: true}
 	}
+	d := judged(candidates, policy)
+	if current := in.Current; current != nil && d.Cluster == current.Cluster && !policy.Clusters[d.Cluster].InSync {
+		d.RecordedSources = current.SourcesTotal
+	}
+	return d
+}
+
+func judged(candidates []source.Claim, policy Policy) Decision {
 	for _, c := range candidates {
 		if c.Refusal == nil {
 			return admit(c, candidates, policy)
@@ -63,17 +72,17 @@ func admit(winner source.Claim, candidates []source.Claim, policy Policy) Decisi
 }
 
 func admitted(winner source.Claim, d Decision, policy Policy) string {
-	message := fmt.Sprintf("held by %s", describe(winner.Source))
+	var away, differs, more string
 	if !policy.Clusters[d.Cluster].InSync {
-		message += "; its cluster is not in sync, and keeps the host until it is"
+		away = "; its cluster is not in sync, and keeps the host until it is"
 	}
 	if len(d.Differences) > 0 {
-		message += "; " + d.Differences[0].Message
+		differs = "; " + d.Differences[0].Message
 	}
 	if n := len(d.Differences); n > 1 {
-		message += fmt.Sprintf(", and %d more sources differ", n-1)
+		more = fmt.Sprintf(", and %d more sources differ", n-1)
 	}
-	return message
+	return message.Format("held by %s%s%s%s", describe(winner.Source), away, differs, more)
 }
 
 // refuse refuses the host for the reason of the first candidate.

@@ -408,6 +408,22 @@ func TestAHeldHostKeepsItsRecordedOptions(t *testing.T) {
 	}
 }
 
+// A status lists the first sources alone: how many there were is not forgotten
+// while their cluster is away.
+func TestRecordedSourcesAreCounted(t *testing.T) {
+	current := held("lost", "a")
+	current.SourcesTotal = 40
+	if d := admission.Decide(admission.Input{Host: host, Current: current}, everywhere); d.RecordedSources != 40 {
+		t.Errorf("%d sources are recorded, want 40", d.RecordedSources)
+	}
+	current = held("hades", "a")
+	current.SourcesTotal = 40
+	in := admission.Input{Host: host, Current: current, Claims: []source.Claim{claim("hades", "a", 1)}}
+	if d := admission.Decide(in, everywhere); d.RecordedSources != 0 {
+		t.Errorf("%d sources are recorded of a cluster that is in sync", d.RecordedSources)
+	}
+}
+
 func TestRefusalsSayWhatToDo(t *testing.T) {
 	tests := []struct {
 		name   string

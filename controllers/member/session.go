@@ -22,6 +22,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
+
+	"github.com/jovalle/usher/controllers/message"
 )
 
 // session is one connection to a member's API server, and the cache that it fills.
@@ -305,11 +307,11 @@ func (s *session) inSync() Condition {
 			missing = append(missing, k.gvk.Kind)
 		}
 	}
-	message := "read and followed: " + strings.Join(read, ", ")
+	said := "read and followed: " + strings.Join(read, ", ")
 	if len(missing) > 0 {
-		message += "; to publish any of these too, install its CRD in the cluster: " + strings.Join(missing, ", ")
+		said += "; to publish any of these too, install its CRD in the cluster: " + strings.Join(missing, ", ")
 	}
-	return Condition{True: true, Reason: ReasonSynced, Message: message}
+	return Condition{True: true, Reason: ReasonSynced, Message: message.Bound(said)}
 }
 
 // wants reports whether a kind is of use, given the kinds served that stand before it.

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/message"
 )
 
 // Reasons of a member's conditions.
@@ -67,7 +67,7 @@ const (
 // failure classifies an error of talking to an API server.
 func failure(err error) Condition {
 	reason, advice := classify(err)
-	return Condition{Reason: reason, Message: fmt.Sprintf("%s: %.*s", advice, maxTold, err.Error())}
+	return Condition{Reason: reason, Message: message.Format("%s: %s", advice, message.Of(err))}
 }
 
 func classify(err error) (reason, advice string) {

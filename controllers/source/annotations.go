@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/message"
 )
 
 // wish is what an object's annotations ask for.
@@ -77,7 +78,7 @@ func readPlainHTTP(annotations map[string]string) (v1alpha1.PlainHTTP, error) {
 	case value == "deny":
 		return v1alpha1.PlainHTTPDeny, nil
 	default:
-		return "", fmt.Errorf("%q is none of redirect, forward, deny", value)
+		return "", fmt.Errorf("%s is none of redirect, forward, deny", message.Quote(value))
 	}
 }
 
@@ -118,11 +119,11 @@ func parseCIDR(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	switch {
 	case err != nil:
-		return p, fmt.Errorf("%q is not a CIDR: write an address and a prefix length, such as 192.168.0.0/16", s)
+		return p, fmt.Errorf("%s is not a CIDR: write an address and a prefix length, such as 192.168.0.0/16", message.Quote(s))
 	case p.Addr().Is4In6():
-		return p, fmt.Errorf("%q is an IPv4 range in IPv6 form: write it as IPv4", s)
+		return p, fmt.Errorf("%s is an IPv4 range in IPv6 form: write it as IPv4", message.Quote(s))
 	case p != p.Masked():
-		return p, fmt.Errorf("%q has bits beyond its prefix length: write %s for the network, or a longer prefix", s, p.Masked())
+		return p, fmt.Errorf("%s has bits beyond its prefix length: write %s for the network, or a longer prefix", message.Quote(s), p.Masked())
 	}
 	return p, nil
 }

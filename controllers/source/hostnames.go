@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -55,10 +56,17 @@ func (h hostnames) String() string {
 	return strings.Join(h.list, ", ")
 }
 
+// maxSpelling bounds what is read as a host, in bytes: a name has 253, and its
+// characters before IDNA may have several bytes each.
+const maxSpelling = 1024
+
 // parseHost reads a host that a person wrote, in any spelling.
 func parseHost(s string) (string, error) {
 	if s == "" {
 		return "", errNoHost
+	}
+	if len(s) > maxSpelling {
+		return "", fmt.Errorf("host %s: is too long", message.Quote(s))
 	}
 	host, err := routing.ParseHost(s)
 	if err != nil {
@@ -74,7 +82,7 @@ func checkSpelling(s string) error {
 	case err != nil:
 		return err
 	case host != s:
-		return fmt.Errorf("host %q: clients ask for %q", s, host)
+		return fmt.Errorf("host %s: clients ask for %s", message.Quote(s), message.Quote(host))
 	}
 	return nil
 }
@@ -85,11 +93,11 @@ func checkObjectName(host string) error {
 	parent, wildcard := strings.CutPrefix(host, "*.")
 	switch {
 	case strings.Contains(host, "_"):
-		return fmt.Errorf("host %q: has an underscore, which the name of a Kubernetes object cannot have", host)
+		return fmt.Errorf("host %s: has an underscore, which the name of a Kubernetes object cannot have", message.Quote(host))
 	case strings.HasPrefix(host, "wildcard."):
-		return fmt.Errorf("host %q: a first label 'wildcard' stands for '*' in the names of ExposedHosts", host)
+		return fmt.Errorf("host %s: a first label 'wildcard' stands for '*' in the names of ExposedHosts", message.Quote(host))
 	case wildcard && len("wildcard.")+len(parent) > 253:
-		return fmt.Errorf("host %q: is too long for the name of its ExposedHost, with 'wildcard' for '*'", host)
+		return fmt.Errorf("host %s: is too long for the name of its ExposedHost, with 'wildcard' for '*'", message.Quote(host))
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/source/traefik"
 	"github.com/jovalle/usher/controllers/source/traefikrule"
 )
@@ -41,7 +42,7 @@ func FromIngressRoute(route *traefik.IngressRoute, in Context) Result {
 
 func httpRule(r traefik.Route, in Context) (*traefikrule.Set, error) {
 	if r.Kind != "" && r.Kind != "Rule" {
-		return nil, fmt.Errorf("the route's kind %q is not Rule", r.Kind)
+		return nil, fmt.Errorf("the route's kind %s is not Rule", message.Quote(r.Kind))
 	}
 	syntax, err := traefikrule.ParseSyntax(r.Syntax)
 	if err != nil {

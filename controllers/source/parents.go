@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/source/traefik"
 	"github.com/jovalle/usher/controllers/source/traefikrule"
 )
@@ -50,7 +51,7 @@ func (f *family) rulesAbove(route *traefik.IngressRoute, depth int) ([]*traefikr
 		namespace := cmp.Or(ref.Namespace, route.Namespace)
 		parent := f.in.ingressRoute(namespace, ref.Name)
 		if parent == nil {
-			return nil, fmt.Errorf("the parent IngressRoute %s/%s is not there; create it, or correct the reference", namespace, ref.Name)
+			return nil, fmt.Errorf("the parent IngressRoute %s is not there; create it, or correct the reference", message.Quote(namespace+"/"+ref.Name))
 		}
 		rules, err := f.rulesOf(parent, depth)
 		if err != nil {

@@ -2,13 +2,14 @@ package source
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/controllers/message"
 )
 
 // offer is what one route of an object can publish.
@@ -41,7 +42,7 @@ func newPublication(kind string, object metav1.Object, class string, in Context)
 	w, bad := readWish(object.GetAnnotations())
 	p.wish = w
 	if !in.publishes(class) {
-		p.spoil(reason.IngressClass, "ingress class", "%s is not among the classes that cluster %s publishes (%v); add it to the MemberCluster's spec.ingressClasses, or change the class", class, in.Cluster, in.IngressClasses)
+		p.spoil(reason.IngressClass, "ingress class", "%s is not among the classes that cluster %s publishes (%s); add it to the MemberCluster's spec.ingressClasses, or change the class", message.Quote(class), in.Cluster, strings.Join(in.IngressClasses, ", "))
 	}
 	if bad != nil {
 		p.spoil(reason.AnnotationInvalid, annotationField(bad.annotation), "%v; correct it", bad.err)
@@ -53,7 +54,7 @@ func annotationField(name string) string { return "metadata.annotations[" + name
 
 // refuse makes a refusal that names the object and the field.
 func (p *publication) refuse(why, field, format string, args ...any) *Refusal {
-	return &Refusal{Reason: why, Message: fmt.Sprintf("%s %s/%s, %s: %s", p.source.Kind, p.source.Namespace, p.source.Name, field, fmt.Sprintf(format, args...))}
+	return &Refusal{Reason: why, Message: message.Format("%s %s/%s, %s: %s", p.source.Kind, p.source.Namespace, p.source.Name, field, message.Format(format, args...))}
 }
 
 // spoil refuses every host of the object; the first reason counts.

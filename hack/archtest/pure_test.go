@@ -13,6 +13,7 @@ import (
 // of inputs and outputs says all there is to say of them. Folders, with those below.
 var pure = []string{
 	"controllers/admission",
+	"controllers/message",
 	"controllers/source",
 	"proxy/clienthello",
 	"proxy/routing",

@@ -4,20 +4,22 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+
+	"github.com/jovalle/usher/controllers/message"
 )
 
 // ascii refuses what Traefik refuses of a host.
 func ascii(value string) error {
 	for i := range len(value) {
 		if value[i] > unicode.MaxASCII {
-			return fmt.Errorf("invalid value %q: non-ASCII characters are not allowed; write the name's xn-- form", value)
+			return fmt.Errorf("invalid value %s: non-ASCII characters are not allowed; write the name's xn-- form", message.Quote(value))
 		}
 	}
 	return nil
 }
 
 func badHost(value string) error {
-	return fmt.Errorf("invalid value %q: not a host name", value)
+	return fmt.Errorf("invalid value %s: not a host name", message.Quote(value))
 }
 
 // hostOrWildcard matches one host, or with a leading "*." the hosts directly

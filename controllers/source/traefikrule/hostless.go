@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"strings"
+
+	"github.com/jovalle/usher/controllers/message"
 )
 
 // hostless builds a matcher that says nothing of hosts. Its values are checked
@@ -31,7 +33,7 @@ func addresses(_ *reading, values []string) error {
 func rooted(_ *reading, values []string) error {
 	for _, value := range values {
 		if !strings.HasPrefix(value, "/") {
-			return fmt.Errorf("path %q does not start with a '/'", value)
+			return fmt.Errorf("path %s does not start with a '/'", message.Quote(value))
 		}
 	}
 	return nil
@@ -41,7 +43,7 @@ func rooted(_ *reading, values []string) error {
 func protocols(_ *reading, values []string) error {
 	for _, value := range values {
 		if value == "acme-tls/1" {
-			return fmt.Errorf("invalid protocol value %q: it is not allowed", value)
+			return fmt.Errorf("invalid protocol value %s: it is not allowed", message.Quote(value))
 		}
 	}
 	return nil

@@ -1,6 +1,10 @@
 package traefikrule
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/jovalle/usher/controllers/message"
+)
 
 // Syntax is a version of Traefik's rule grammar.
 type Syntax int
@@ -29,5 +33,5 @@ func ParseSyntax(s string) (Syntax, error) {
 	case "v3":
 		return V3, nil
 	}
-	return Absent, fmt.Errorf("syntax %q is neither v2 nor v3", s)
+	return Absent, fmt.Errorf("syntax %s is neither v2 nor v3", message.Quote(s))
 }

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/jovalle/usher/controllers/message"
 )
 
 var errBraces = errors.New("unbalanced braces")
@@ -26,7 +28,7 @@ func newTemplate(s, anything string) (template, error) {
 	for rest := s; ; {
 		literal, variable, after, err := nextVariable(rest)
 		if err != nil {
-			return template{}, fmt.Errorf("template %q: %w", s, err)
+			return template{}, fmt.Errorf("template %s: %w", message.Quote(s), err)
 		}
 		pattern.WriteString(regexp.QuoteMeta(literal))
 		if variable == "" {
@@ -38,7 +40,7 @@ func newTemplate(s, anything string) (template, error) {
 			part = anything
 		}
 		if name == "" || part == "" {
-			return template{}, fmt.Errorf("template %q: missing name or pattern in %q", s, variable)
+			return template{}, fmt.Errorf("template %s: missing name or pattern in %s", message.Quote(s), message.Quote(variable))
 		}
 		fmt.Fprintf(&pattern, "(?P<v%d>%s)", len(t.parts), part)
 		t.names, t.parts = append(t.names, name), append(t.parts, part)
@@ -139,7 +141,7 @@ func queryTemplates(r *reading, values []string) error {
 		}
 		for _, name := range t.names {
 			if slices.Contains(seen, name) {
-				return fmt.Errorf("duplicated variable %q", name)
+				return fmt.Errorf("duplicated variable %s", message.Quote(name))
 			}
 		}
 		seen = append(seen, t.names...)

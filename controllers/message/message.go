@@ -1,0 +1,96 @@
+// Package message makes the sentences that usher writes for people: into
+// conditions, refusals and Events. What stands in them comes from objects and API
+// servers of the members, and so may be of any size, hold any character, and differ
+// at each attempt. Here it is bounded, made printable and made stable.
+//
+// The package is pure and must not import anything of usher.
+package message
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The bounds, in bytes. A condition holds 32,768 bytes, an Event's note 1,024.
+const (
+	// Max bounds a whole message.
+	Max = 1024
+	// MaxPart bounds each text within a message.
+	MaxPart = 512
+	// MaxQuoted bounds a quoted value, before it is escaped.
+	MaxQuoted = 64
+)
+
+// Format is fmt.Sprintf for messages: valid UTF-8 in one line of printable
+// characters, at most Max bytes long. Each text among args is cut to MaxPart bytes,
+// so that a long one leaves room for what follows it.
+func Format(format string, args ...any) string {
+	bounded := make([]any, len(args))
+	for i, arg := range args {
+		bounded[i] = part(arg)
+	}
+	return Bound(fmt.Sprintf(format, bounded...))
+}
+
+// Bound makes a whole text a message: one line of printable characters, at most Max
+// bytes long.
+func Bound(text string) string { return cut(printable(text), Max) }
+
+// Of returns the message of an error, without what differs from one attempt to the
+// next while its meaning is the same.
+func Of(err error) string { return Bound(stable(err.Error())) }
+
+// Quote quotes a value that somebody else wrote. One that is longer than MaxQuoted
+// bytes is cut, and its length is told.
+func Quote(value string) string {
+	if len(value) <= MaxQuoted {
+		return strconv.Quote(value)
+	}
+	return fmt.Sprintf("%s… (%d bytes)", strconv.Quote(head(value, MaxQuoted)), len(value))
+}
+
+// part bounds an argument that is a text.
+func part(arg any) any {
+	switch text := arg.(type) {
+	case string:
+		return cut(text, MaxPart)
+	case error:
+		return cut(text.Error(), MaxPart)
+	case fmt.Stringer:
+		return cut(text.String(), MaxPart)
+	}
+	return arg
+}
+
+// cut shortens a text to at most so many bytes, and tells how long it was.
+func cut(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	note := fmt.Sprintf("… (%d bytes)", len(text))
+	return head(text, most-len(note)) + note
+}
+
+// head returns the first bytes of a text, and no part of a character.
+func head(text string, most int) string {
+	for most < len(text) && most > 0 && !utf8.RuneStart(text[most]) {
+		most--
+	}
+	return text[:most]
+}
+
+// printable replaces what a terminal might take for an instruction.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case unicode.IsPrint(r):
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
+}
