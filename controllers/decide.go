@@ -7,6 +7,7 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/admission"
 	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/routetable"
 	"github.com/jovalle/usher/controllers/source"
 )
@@ -53,7 +54,7 @@ func (r *ExposedHostReconciler) beside(cluster, host string, claims []source.Cla
 func checked(eh *v1alpha1.ExposedHost, decision admission.Decision) admission.Decision {
 	if err := routetable.CheckHost(eh.Spec.Host); err != nil {
 		decision.Accepted, decision.Reason = false, reason.HostInvalid
-		decision.Message = fmt.Sprintf("spec.host: %v; delete this ExposedHost, and write another with a correct host", err)
+		decision.Message = message.Format("spec.host: %v; delete this ExposedHost, and write another with a correct host", err)
 	}
 	return decision
 }

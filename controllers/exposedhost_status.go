@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -29,9 +30,9 @@ func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters ma
 	status := v1alpha1.ExposedHostStatus{
 		Conditions:   slices.Clone(eh.Status.Conditions),
 		Sources:      decision.Sources[:min(len(decision.Sources), keptSources)],
-		SourcesTotal: int32(max(len(decision.Sources), decision.RecordedSources)),
+		SourcesTotal: total(max(len(decision.Sources), decision.RecordedSources)),
 		Rivals:       keptRivals(decision.Rivals),
-		RivalsTotal:  int32(len(decision.Rivals)),
+		RivalsTotal:  total(len(decision.Rivals)),
 	}
 	endpoints, loops := endpointsOf(routetable.Backends(eh.Spec.Backends, clusters), own)
 	status.Backends = endpoints
@@ -43,6 +44,14 @@ func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters ma
 	setConditions(&status.Conditions, eh.Generation, accepted, ready)
 	status.Summary = summary(eh, decision, status)
 	return status
+}
+
+// total is a number as the API has it.
+func total(n int) int32 {
+	if n > math.MaxInt32 {
+		return math.MaxInt32
+	}
+	return int32(n)
 }
 
 func readyCondition(eh *v1alpha1.ExposedHost, accepted metav1.Condition, endpoints []string, clusters map[string]*v1alpha1.MemberCluster) metav1.Condition {
@@ -127,7 +136,7 @@ func firstAndMore(names []string) string {
 	if len(names) == 0 {
 		return ""
 	}
-	return firstOf(names[0], int32(len(names)))
+	return firstOf(names[0], total(len(names)))
 }
 
 // firstOf writes the first of so many names.

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/routetable"
 	"github.com/jovalle/usher/proxy/routing"
 )
@@ -43,9 +44,9 @@ func withLoops(ready metav1.Condition, accepted metav1.ConditionStatus, loops []
 	if len(loops) == 0 || accepted != metav1.ConditionTrue {
 		return ready
 	}
-	said := strings.Join(loops, ", ") + " is usher's own: a connection would come back for ever; correct spec.backends, or the MemberCluster's spec.ingress"
+	said := message.Format("%s is usher's own: a connection would come back for ever; correct spec.backends, or the MemberCluster's spec.ingress", strings.Join(loops, ", "))
 	if ready.Status == metav1.ConditionTrue {
-		ready.Message += "; " + said
+		ready.Message = message.Format("%s; %s", ready.Message, said)
 	} else {
 		ready.Reason, ready.Message = reasonAddressRefused, said
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/controllers/message"
 )
 
 // Beside is what the cluster that holds a host serves on the same Traefik, and
@@ -38,7 +39,7 @@ func Bound(d Decision, host string, requireAll bool, beside Beside) Decision {
 			return d.refused(reason.NotAllAnnotated, "cluster %s has spec.requireAll, and these of its objects name the host and are not annotated: %s; annotate each with %s, or take the host out of it",
 				d.Cluster, someOf(beside.Silent), v1alpha1.AnnotationExpose)
 		}
-		d.Message += "; TLS does not part the objects of one host, so these, which are not annotated, are published with it: " + someOf(beside.Silent)
+		d = d.with("; TLS does not part the objects of one host, so these, which are not annotated, are published with it: %s", someOf(beside.Silent))
 	}
 	if !strings.HasPrefix(host, "*.") {
 		return d
@@ -49,9 +50,9 @@ func Bound(d Decision, host string, requireAll bool, beside Beside) Decision {
 func (d Decision) boundWildcard(beside Beside) Decision {
 	switch n := len(beside.Names); {
 	case d.Options.WholeWildcard:
-		d.Message += fmt.Sprintf("; its sources say %s: all, and so it opens every name under it that cluster %s serves", v1alpha1.AnnotationWildcard, d.Cluster)
+		d = d.with("; its sources say %s: all, and so it opens every name under it that cluster %s serves", v1alpha1.AnnotationWildcard, d.Cluster)
 		if len(beside.Private) > 0 {
-			d.Message += ", these among them that nobody annotated: " + some(beside.Private)
+			d = d.with(", these among them that nobody annotated: %s", some(beside.Private))
 		}
 	case n > v1alpha1.MaxExcept:
 		return d.refused(reason.TooManyNames, "the objects of cluster %s have %d names under it, and at most %d can be kept out of a wildcard; publish the names themselves, or all of them with %s: all",
@@ -59,11 +60,11 @@ func (d Decision) boundWildcard(beside Beside) Decision {
 	default:
 		d.Except = beside.Names
 		if len(beside.Private) > 0 {
-			d.Message += fmt.Sprintf("; names under it that cluster %s serves and nobody annotated are refused: %s", d.Cluster, some(beside.Private))
+			d = d.with("; names under it that cluster %s serves and nobody annotated are refused: %s", d.Cluster, some(beside.Private))
 		}
 	}
 	if len(beside.Open) > 0 {
-		d.Message += "; the hosts of these objects cannot be listed, so what they serve under it is open: " + someOf(beside.Open)
+		d = d.with("; the hosts of these objects cannot be listed, so what they serve under it is open: %s", someOf(beside.Open))
 	}
 	return d
 }
@@ -73,14 +74,20 @@ func (d Decision) boundWildcard(beside Beside) Decision {
 func Warned(d Decision, cluster string, except []string, beside Beside) Decision {
 	private := slices.DeleteFunc(slices.Clone(beside.Private), func(label string) bool { return slices.Contains(except, label) })
 	if d.Accepted && len(private) > 0 {
-		d.Message += fmt.Sprintf("; it opens names that cluster %s serves and nobody annotated; put them into spec.except to refuse them: %s", cluster, some(private))
+		d = d.with("; it opens names that cluster %s serves and nobody annotated; put them into spec.except to refuse them: %s", cluster, some(private))
 	}
+	return d
+}
+
+// with returns the decision with more at the end of its message.
+func (d Decision) with(format string, args ...any) Decision {
+	d.Message = message.Bound(d.Message + message.Format(format, args...))
 	return d
 }
 
 // refused makes of an accepted decision a refusal of the same sources.
 func (d Decision) refused(why, format string, args ...any) Decision {
-	d.Accepted, d.Reason, d.Message = false, why, fmt.Sprintf(format, args...)
+	d.Accepted, d.Reason, d.Message = false, why, message.Format(format, args...)
 	return d
 }
 

@@ -89,7 +89,7 @@ func readWildcard(annotations map[string]string) (whole bool, err error) {
 	case value == "all":
 		return true, nil
 	default:
-		return false, fmt.Errorf("%q is not all, which is the only value; remove the annotation to publish only what is annotated", value)
+		return false, fmt.Errorf("%s is not all, which is the only value; remove the annotation to publish only what is annotated", message.Quote(value))
 	}
 }
 
