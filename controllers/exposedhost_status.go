@@ -48,10 +48,7 @@ func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters ma
 
 // total is a number as the API has it.
 func total(n int) int32 {
-	if n > math.MaxInt32 {
-		return math.MaxInt32
-	}
-	return int32(n)
+	return int32(min(n, math.MaxInt32)) //nolint:gosec // G115: it is in range
 }
 
 func readyCondition(eh *v1alpha1.ExposedHost, accepted metav1.Condition, endpoints []string, clusters map[string]*v1alpha1.MemberCluster) metav1.Condition {
