@@ -44,10 +44,14 @@ func (r *ExposedHostReconciler) Reconcile(ctx context.Context, req reconcile.Req
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	if wait := r.pending(current, clusters); wait > 0 {
+		return reconcile.Result{RequeueAfter: wait}, nil
+	}
+	again := reconcile.Result{RequeueAfter: r.unasked(current, clusters)}
 	decision := admission.Decide(r.input(host, current, clusters))
 	switch {
 	case isManual(current):
-		return reconcile.Result{}, r.report(ctx, current, current, decision, clusters)
+		return again, r.report(ctx, current, current, decision, clusters)
 	case decision.Withdraw:
 		return reconcile.Result{}, r.withdraw(ctx, current)
 	}
@@ -58,7 +62,7 @@ func (r *ExposedHostReconciler) Reconcile(ctx context.Context, req reconcile.Req
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{}, r.report(ctx, current, applied, decision, clusters)
+	return again, r.report(ctx, current, applied, decision, clusters)
 }
 
 // current returns the host's object, or nil where there is none.
@@ -182,6 +186,9 @@ func applyConfiguration(name string, spec v1alpha1.ExposedHostSpec) (*unstructur
 func (r *ExposedHostReconciler) report(ctx context.Context, before, eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster) error {
 	after := eh.DeepCopy()
 	after.Status = statusOf(eh, decision, clusters)
+	if r.unasked(eh, clusters) > 0 {
+		keepRivals(eh.Status, &after.Status)
+	}
 	if equality.Semantic.DeepEqual(eh.Status, after.Status) {
 		return nil
 	}

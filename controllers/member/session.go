@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -43,7 +44,7 @@ type session struct {
 
 	mu      sync.Mutex
 	running map[schema.GroupVersionKind]cache.Informer // what is watched now
-	failing map[schema.GroupVersionKind]error          // why the latest list or start of a watch of a kind failed
+	failing map[schema.GroupVersionKind]failing        // the kinds whose latest list or start of a watch failed
 }
 
 // newSession prepares a connection and dials nothing yet.
@@ -54,7 +55,7 @@ func newSession(config Config, changed func(kind, []client.Object)) (*session, e
 		return nil, fmt.Errorf("%w: %w", ErrKubeconfig, err)
 	}
 	s := &session{config: config, client: httpClient, changed: changed,
-		running: map[schema.GroupVersionKind]cache.Informer{}, failing: map[schema.GroupVersionKind]error{}}
+		running: map[schema.GroupVersionKind]cache.Informer{}, failing: map[schema.GroupVersionKind]failing{}}
 	if s.discovery, err = discovery.NewDiscoveryClientForConfigAndClient(restConfig, httpClient); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKubeconfig, err)
 	}
@@ -92,7 +93,17 @@ func (s *session) asked(object runtime.Object, err error) {
 		delete(s.failing, gvk)
 		return
 	}
-	s.failing[gvk] = fmt.Errorf("%s: %w", gvk.Kind, err)
+	since := time.Now()
+	if before, known := s.failing[gvk]; known {
+		since = before.since
+	}
+	s.failing[gvk] = failing{since, fmt.Errorf("%s: %w", gvk.Kind, err)}
+}
+
+// failing is why a kind cannot be read, and since when.
+type failing struct {
+	since time.Time
+	err   error
 }
 
 // start runs the cache until close.
@@ -259,13 +270,14 @@ func (s *session) synced() bool {
 	return true
 }
 
-// problem returns why a kind cannot be listed or watched now, or nil.
-func (s *session) problem() error {
+// problem returns why a kind cannot be listed or watched, for so long without a
+// success, or nil.
+func (s *session) problem(lasting time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range kinds {
-		if err := s.failing[k.gvk]; err != nil {
-			return err
+		if f, fails := s.failing[k.gvk]; fails && time.Since(f.since) >= lasting {
+			return f.err
 		}
 	}
 	return nil
