@@ -50,13 +50,17 @@ func (r *ExposedHostReconciler) Reconcile(ctx context.Context, req reconcile.Req
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	if wait := r.pending(current, clusters); wait > 0 {
+		return reconcile.Result{RequeueAfter: wait}, nil
+	}
+	again := reconcile.Result{RequeueAfter: r.unasked(current, clusters)}
 	decision, err := r.decide(host, current, clusters)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	switch {
 	case isManual(current):
-		return reconcile.Result{}, r.report(ctx, current, current, decision, clusters)
+		return again, r.report(ctx, current, current, decision, clusters)
 	case decision.Withdraw:
 		return reconcile.Result{}, r.withdraw(ctx, current)
 	}
@@ -64,7 +68,7 @@ func (r *ExposedHostReconciler) Reconcile(ctx context.Context, req reconcile.Req
 	if err != nil {
 		return reconcile.Result{}, unlessBehind(err)
 	}
-	return reconcile.Result{}, r.report(ctx, current, applied, decision, clusters)
+	return again, r.report(ctx, current, applied, decision, clusters)
 }
 
 // unlessBehind drops the errors of a cache that is behind: what it lacks comes as
@@ -195,6 +199,9 @@ func specOf(host string, decision admission.Decision) v1alpha1.ExposedHostSpec {
 func (r *ExposedHostReconciler) report(ctx context.Context, before, eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster) error {
 	after := eh.DeepCopy()
 	after.Status = statusOf(eh, decision, clusters, r.OwnAddress)
+	if r.unasked(eh, clusters) > 0 {
+		keepRivals(eh.Status, &after.Status)
+	}
 	if equality.Semantic.DeepEqual(eh.Status, after.Status) {
 		return nil
 	}

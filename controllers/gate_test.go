@@ -22,6 +22,7 @@ import (
 type gate struct {
 	server  *httptest.Server
 	failing atomic.Bool // lists and watches are answered 500
+	resets  atomic.Bool // new connections are reset
 
 	mu     sync.Mutex
 	frozen chan struct{} // closed when bytes flow
@@ -81,6 +82,12 @@ func (g *gate) fail(failing bool) {
 	}
 }
 
+// reset resets all connections from now on, or no longer.
+func (g *gate) reset(resets bool) {
+	g.resets.Store(resets)
+	g.cut()
+}
+
 // freeze stops all bytes: connections stay open, and nobody hears of anything.
 func (g *gate) freeze() {
 	g.mu.Lock()
@@ -114,11 +121,17 @@ type freezingListener struct {
 }
 
 func (l *freezingListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if !l.gate.resets.Load() {
+			return &freezingConn{conn, l.gate}, nil
+		}
+		_ = conn.(*net.TCPConn).SetLinger(0)
+		_ = conn.Close()
 	}
-	return &freezingConn{conn, l.gate}, nil
 }
 
 type freezingConn struct {

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -82,11 +83,20 @@ func (r *MemberClusterReconciler) Reconcile(ctx context.Context, req reconcile.R
 	default:
 		r.Members.Ensure(config, mc.Spec.IngressClasses)
 	}
+	if wait := r.Members.Pending(mc.Name); wait > 0 && problem == nil && isReported(&mc) {
+		return reconcile.Result{RequeueAfter: wait}, nil // what was found before the start stays until more is known
+	}
 	judge, err := r.judgeOf(ctx, &mc)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	return reconcile.Result{RequeueAfter: judgeEvery}, r.report(ctx, &mc, judge, config.Weaknesses, problem)
+}
+
+// isReported reports whether a status tells anything, of the spec as it is.
+func isReported(mc *v1alpha1.MemberCluster) bool {
+	ready := meta.FindStatusCondition(mc.Status.Conditions, v1alpha1.ConditionReady)
+	return ready != nil && ready.Status != metav1.ConditionUnknown && ready.ObservedGeneration == mc.Generation
 }
 
 // kubeconfigError is a kubeconfig that is not there or cannot be used.

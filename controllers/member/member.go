@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -45,6 +46,12 @@ type member struct {
 	classes []string // MemberCluster's ingressClasses
 	state   State
 	serving *session // nil until first in sync
+	failed  bool     // it could not be reached or read, at least once
+
+	budget      *rate.Limiter // of tell
+	later       *time.Timer   // that tells; nil while none runs
+	connectedAt time.Time     // when Connected was last told otherwise
+	syncedAt    time.Time     // when Synced was
 
 	refusals []v1alpha1.SourceRefusal // of the serving session's sources, as of when they were last collected
 	collect  bool                     // they have to be collected anew
@@ -129,7 +136,7 @@ func (m *member) sync(ctx context.Context, s *session) error {
 			if s.synced() {
 				return nil
 			}
-			m.syncing(s.problem())
+			m.syncing(s.problem(0))
 		}
 	}
 }
@@ -159,7 +166,7 @@ func (m *member) watchOver(ctx context.Context, s *session) error {
 			return err
 		}
 		s.tellWhenRead(started)
-		m.followed(s, s.problem())
+		m.followed(s, s.problem(lasting))
 	}
 }
 
@@ -211,6 +218,13 @@ func (m *member) syncing(problem error) {
 
 // away notes that the API server could not be reached or read.
 func (m *member) away(err error) {
+	m.mu.Lock()
+	news := !m.failed && m.serving == nil
+	m.failed = true
+	m.mu.Unlock()
+	if news {
+		defer m.set.MemberChanged(m.name)
+	}
 	m.update(func(state *State) {
 		if state.Connected.True && errors.Is(err, errTooLarge) {
 			state.Synced = failure(err)
@@ -230,6 +244,8 @@ func (m *member) update(change func(*State)) {
 	m.mu.Lock()
 	before := m.state
 	change(&m.state)
+	m.state.Connected = m.steady(before.Connected, m.state.Connected, &m.connectedAt)
+	m.state.Synced = m.steady(before.Synced, m.state.Synced, &m.syncedAt)
 	differs := before.Connected != m.state.Connected || before.Synced != m.state.Synced || before.Version != m.state.Version
 	now := m.state
 	m.mu.Unlock()
@@ -239,14 +255,14 @@ func (m *member) update(change func(*State)) {
 	if before.Connected.Reason != now.Connected.Reason {
 		m.log.Info("Member's connection changed", "reason", now.Connected.Reason, "detail", now.Connected.Message)
 	}
-	m.set.StateChanged(m.name)
+	m.tell()
 }
 
 // changed hears of every change in a session's cache, of a serving one or not.
 func (m *member) changed(k kind, objects []client.Object, beside []string) {
 	switch {
 	case k.gvk == serviceKind.gvk:
-		m.set.StateChanged(m.name)
+		m.tell()
 	case k.claims == nil || len(objects) == 0:
 		m.refusalsChanged()
 		m.set.changedAll(m.name)
@@ -275,7 +291,7 @@ func (m *member) sourceChanged(k kind, objects []client.Object, hosts []string) 
 	}
 	if refused {
 		m.refusalsChanged()
-		m.set.StateChanged(m.name)
+		m.tell()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -51,7 +52,7 @@ type session struct {
 
 	mu      sync.Mutex
 	running map[schema.GroupVersionKind]watched // what is watched now
-	failing map[schema.GroupVersionKind]error   // why the latest list or start of a watch of a kind failed
+	failing map[schema.GroupVersionKind]failing // the kinds whose latest list or start of a watch failed
 }
 
 // watched is a kind's informer, and the handler that hears of its objects.
@@ -66,7 +67,7 @@ func (w watched) hasSynced() bool { return w.handler.HasSynced() }
 // newSession prepares a connection and dials nothing yet.
 func newSession(config Config, changed func(kind, []client.Object, []string)) (*session, error) {
 	s := &session{config: config, changed: changed, names: newNames(), listing: make(chan struct{}, 1), exceeded: make(chan struct{}),
-		running: map[schema.GroupVersionKind]watched{}, failing: map[schema.GroupVersionKind]error{}}
+		running: map[schema.GroupVersionKind]watched{}, failing: map[schema.GroupVersionKind]failing{}}
 	s.holdings = newHoldings(s.exceed)
 	restConfig := fresh(config.REST)
 	restConfig.Wrap(func(next http.RoundTripper) http.RoundTripper { return &boundedTransport{next, s.exceed} })
@@ -112,7 +113,17 @@ func (s *session) asked(object runtime.Object, err error) {
 		delete(s.failing, gvk)
 		return
 	}
-	s.failing[gvk] = fmt.Errorf("%s: %w", gvk.Kind, err)
+	since := time.Now()
+	if before, known := s.failing[gvk]; known {
+		since = before.since
+	}
+	s.failing[gvk] = failing{since, fmt.Errorf("%s: %w", gvk.Kind, err)}
+}
+
+// failing is why a kind cannot be read, and since when.
+type failing struct {
+	since time.Time
+	err   error
 }
 
 // start runs the cache until close.
@@ -281,13 +292,14 @@ func (s *session) synced() bool {
 	return true
 }
 
-// problem returns why a kind cannot be listed or watched now, or nil.
-func (s *session) problem() error {
+// problem returns why a kind cannot be listed or watched, for so long without a
+// success, or nil.
+func (s *session) problem(lasting time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range kinds {
-		if err := s.failing[k.gvk]; err != nil {
-			return err
+		if f, fails := s.failing[k.gvk]; fails && time.Since(f.since) >= lasting {
+			return f.err
 		}
 	}
 	return nil

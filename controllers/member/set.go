@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 
@@ -24,6 +25,7 @@ type Set struct {
 	StateChanged func(name string)
 
 	mu      sync.Mutex
+	began   time.Time          // when Start was called; zero before
 	ctx     context.Context    // of all sessions; nil before Start
 	members map[string]*member // name → member
 }
@@ -39,7 +41,7 @@ func (s *Set) Start(ctx context.Context) error {
 	sessions, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	s.mu.Lock()
-	s.ctx = sessions
+	s.ctx, s.began = sessions, time.Now()
 	members := slices.Collect(maps.Values(s.members))
 	s.mu.Unlock()
 	for _, m := range members {
@@ -60,7 +62,7 @@ func (s *Set) Ensure(config Config, ingressClasses []string) {
 	ctx := s.ctx
 	m, known := s.members[config.Name]
 	if !known {
-		m = &member{name: config.Name, set: s, log: s.Log.WithValues("member", config.Name), config: config, classes: ingressClasses}
+		m = &member{name: config.Name, set: s, log: s.Log.WithValues("member", config.Name), config: config, classes: ingressClasses, budget: budget()}
 		s.members[config.Name] = m
 	}
 	s.mu.Unlock()
@@ -91,6 +93,7 @@ func (s *Set) Remove(name string) {
 		return
 	}
 	m.end()
+	m.silence()
 	if m.serving != nil {
 		m.serving.close()
 	}
@@ -150,5 +153,7 @@ func (s *Set) member(name string) *member {
 // changedAll tells that all of a member may have changed.
 func (s *Set) changedAll(name string) {
 	s.MemberChanged(name)
-	s.StateChanged(name)
+	if m := s.member(name); m != nil {
+		m.tell()
+	}
 }
