@@ -9,9 +9,8 @@ import (
 
 const (
 	// baseDescriptors are left to what is neither a connection nor the data
-	// plane's: the program's files, the API servers, the admin listener and the
-	// questions to name servers.
-	baseDescriptors = 256
+	// plane's: the program's files, the API servers and the admin listener.
+	baseDescriptors = 128
 
 	// connectionDescriptors is what a connection takes, TLS or plain HTTP: a
 	// socket on each side.
@@ -22,10 +21,10 @@ const (
 )
 
 // spareDescriptors returns how many descriptors are left to what is not a
-// connection: each loop's own and its pipes, and connections to backends that are
-// kept for the next HTTP request.
+// connection: each loop's own and its pipes, the questions to name servers, and
+// connections to backends that are kept for the next HTTP request.
 func spareDescriptors(loops int) int {
-	return baseDescriptors + loops*eventloop.LoopDescriptors + redirect.KeptDescriptors
+	return baseDescriptors + eventloop.ResolverDescriptors + loops*eventloop.LoopDescriptors + redirect.KeptDescriptors
 }
 
 // affordableConnections returns how many connections the process may have open

@@ -19,7 +19,15 @@ const (
 
 	// maxAnswers bounds the names that are remembered.
 	maxAnswers = 4096
+
+	// maxQuestions bounds the names that are asked for at once: each takes two
+	// sockets, or four while a name server is slow.
+	maxQuestions = 32
 )
+
+// ResolverDescriptors is how many descriptors the questions to name servers take at
+// most.
+const ResolverDescriptors = 4 * maxQuestions
 
 // resolver looks up the names of backends, off the loops. The names are those of
 // the routing table: strangers cannot add to them.
@@ -36,6 +44,7 @@ const (
 // ago that is, and refreshed behind: a dead name server delays nobody.
 type resolver struct {
 	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	places chan struct{} // holds one for each question under way
 
 	mu      sync.Mutex
 	answers map[string]*answer // name → the latest answer
@@ -53,7 +62,7 @@ func newResolver() *resolver {
 	// With StrictErrors a server that fails for one address family, or for one
 	// name of the search list, is not taken for one that says there is nothing.
 	strict := &net.Resolver{PreferGo: true, StrictErrors: true}
-	return &resolver{lookup: strict.LookupNetIP, answers: make(map[string]*answer)}
+	return &resolver{lookup: strict.LookupNetIP, places: make(chan struct{}, maxQuestions), answers: make(map[string]*answer)}
 }
 
 // cached returns the addresses of name, if they are known. Should they not be fresh,
@@ -108,7 +117,9 @@ func (r *resolver) ask(ctx context.Context, name string, a *answer) {
 	}
 	a.asking = true
 	r.running.Go(func() {
+		r.places <- struct{}{} // a question ends within resolveTimeout
 		addrs, err := r.lookUp(ctx, name)
+		<-r.places
 		r.answer(a, addrs, err)
 	})
 }

@@ -43,6 +43,38 @@ func neverResolves() *resolver {
 	return r
 }
 
+// TestQuestionsAreBounded asks for many names of a name server that says nothing.
+func TestQuestionsAreBounded(t *testing.T) {
+	r := newResolver()
+	var under, most atomic.Int64
+	release := make(chan struct{})
+	r.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
+		if n := under.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		<-release
+		under.Add(-1)
+		return nil, nil
+	}
+	var answers sync.WaitGroup
+	for i := range 4 * maxQuestions {
+		answers.Add(1)
+		r.resolve(t.Context(), "name-"+strconv.Itoa(i), func([]netip.Addr) { answers.Done() })
+	}
+	eventually(t, func() error {
+		if under.Load() < maxQuestions {
+			return errors.New("too few questions are under way")
+		}
+		return nil
+	})
+	close(release)
+	answers.Wait()
+	r.wait()
+	if most.Load() > maxQuestions {
+		t.Errorf("%d questions were under way at once", most.Load())
+	}
+}
+
 func TestResolverAsksOnce(t *testing.T) {
 	r := newResolver()
 	var asked atomic.Int32
