@@ -97,10 +97,12 @@ func (j *journal) logRefused(client netip.AddrPort, host, reason, because string
 	if !j.refused {
 		log = log.V(1)
 	}
+	// The order is documented: tools read the line by an expression.
+	values := []any{"client", client, "host", host, "reason", reason}
 	if because != "" {
-		log = log.WithValues("because", because)
+		values = append(values, "because", because)
 	}
-	j.add(func() { log.Info("Connection refused", "client", client, "host", host, "reason", reason) })
+	j.add(func() { log.Info("Connection refused", values...) })
 }
 
 // limited notes a client that there was no room for.

@@ -70,7 +70,7 @@ func TestLog(t *testing.T) {
 	log.await(t, "Connection refused", refused.LocalAddr().String(), "b.techn.is", "unknown_host")
 
 	send(t, dial(t, e.addr), helloFor(t, "vault.is"))
-	log.await(t, "Connection refused", `"host"="vault.is"`, `"reason"="refused_host"`, `"because"="AllowedDomains"`)
+	log.await(t, `"Connection refused" "client"=`, `"host"="vault.is" "reason"="refused_host" "because"="AllowedDomains"`)
 
 	send(t, dial(t, e.addr), helloFor(t, "dead.is"))
 	log.await(t, "Backend cannot be dialled", "127.0.0.2:1", `"dead"`, "connection refused")

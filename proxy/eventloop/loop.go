@@ -69,6 +69,7 @@ type loop struct {
 	pending  atomic.Int64 // bytes of the buffers that flows hold; written by the loop alone
 
 	// ---
+	asked atomic.Bool // to refuse its oldest connections
 	inbox struct {
 		sync.Mutex
 		calls []func()

@@ -2,6 +2,7 @@ package eventloop
 
 import (
 	"context"
+	"math"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -39,13 +40,18 @@ func newHelloMemory(limit int64) *helloMemory {
 	return &helloMemory{limit: limit, ebbed: make(chan struct{}, 1), free: debug.FreeOSMemory}
 }
 
-// take counts bytes in, and reports whether there are too many then.
+// wanted is how much may be held before connections are refused, the oldest of
+// all loops first. The rest is for the time that another loop takes to do so: one
+// that would exceed the limit meanwhile refuses connections of its own.
+func (m *helloMemory) wanted() int64 { return m.limit - m.limit/8 }
+
+// take counts bytes in, and reports whether there are more than wanted then.
 func (m *helloMemory) take(bytes int) (tooMany bool) {
 	held := m.held.Add(int64(bytes))
 	if held > m.limit/2 && !m.high.Load() {
 		m.high.Store(true)
 	}
-	return held > m.limit
+	return held > m.wanted()
 }
 
 // put counts bytes out.
@@ -80,7 +86,10 @@ func (m *helloMemory) giveBack(ctx context.Context) {
 
 // unrouted is a loop's connections that wait, for their hello or their backend,
 // in the order in which they began to wait.
-type unrouted struct{ oldest, newest *conn }
+type unrouted struct {
+	oldest, newest *conn
+	since          atomic.Int64 // loop time at which oldest was accepted; 0: there is none
+}
 
 // add puts c at the end.
 func (u *unrouted) add(c *conn) {
@@ -89,9 +98,19 @@ func (u *unrouted) add(c *conn) {
 	if u.newest != nil {
 		u.newest.opening.younger = c
 	} else {
-		u.oldest = c
+		u.lead(c)
 	}
 	u.newest = c
+}
+
+// lead makes c the oldest; nil is none.
+func (u *unrouted) lead(c *conn) {
+	u.oldest = c
+	if c == nil {
+		u.since.Store(0)
+		return
+	}
+	u.since.Store(max(c.began, 1))
 }
 
 // remove takes c out, if it is in.
@@ -103,7 +122,7 @@ func (u *unrouted) remove(c *conn) {
 	if o.older != nil {
 		o.older.opening.younger = o.younger
 	} else {
-		u.oldest = o.younger
+		u.lead(o.younger)
 	}
 	if o.younger != nil {
 		o.younger.opening.older = o.older
@@ -114,20 +133,61 @@ func (u *unrouted) remove(c *conn) {
 }
 
 // hold counts bytes that c's opening holds from now on. Where all openings hold
-// too much, the oldest that waits on this loop is refused, and so on; hold
-// reports whether c itself goes on.
+// too much, the oldest that waits is refused, and so on; hold reports whether c
+// itself goes on.
 func (c *conn) hold(bytes int) bool {
-	l := c.loop
-	c.opening.held += bytes
-	for tooMany := l.helloMemory.take(bytes); tooMany; tooMany = l.helloMemory.take(0) {
-		oldest := l.unrouted.oldest
-		if oldest == nil || oldest == c {
-			c.refuse(outOfHelloMemory)
-			return false
-		}
-		oldest.refuse(outOfHelloMemory)
+	l, o := c.loop, c.opening
+	o.held += bytes
+	if !l.helloMemory.take(bytes) {
+		return true
 	}
-	return true
+	l.refuseOldest()
+	if c.opening == o && l.helloMemory.held.Load() > l.helloMemory.limit {
+		c.refuse(outOfHelloMemory) // nothing else of this loop waits
+	}
+	return c.opening == o
+}
+
+// refuseOldest refuses the connections that have waited longest, until no more
+// is held than wanted. Where the oldest is another loop's, it leaves the choice to
+// that loop, unless the limit itself is exceeded.
+func (l *loop) refuseOldest() {
+	m := l.helloMemory
+	for m.held.Load() > m.limit && l.unrouted.oldest != nil {
+		l.unrouted.oldest.refuse(outOfHelloMemory)
+	}
+	for m.held.Load() > m.wanted() {
+		oldest := l.withOldest()
+		if oldest != l {
+			oldest.askToRefuse()
+			return
+		}
+		l.unrouted.oldest.refuse(outOfHelloMemory)
+	}
+}
+
+// withOldest returns the loop on which a connection waits longest; nil where none
+// waits.
+func (l *loop) withOldest() (oldest *loop) {
+	first := int64(math.MaxInt64)
+	for _, other := range *l.loops.Load() {
+		if since := other.unrouted.since.Load(); since != 0 && since < first {
+			oldest, first = other, since
+		}
+	}
+	return oldest
+}
+
+// askToRefuse has the loop refuse its oldest connections soon. Any loop may ask;
+// nil is asked for nothing.
+func (l *loop) askToRefuse() {
+	if l == nil || l.asked.Swap(true) {
+		return
+	}
+	l.post(func() {
+		l.asked.Store(false)
+		l.refuseOldest()
+	})
 }
 
 // keep makes a buffer the flow's, until its sink has the bytes.

@@ -86,11 +86,14 @@ const (
 	denied
 	tooManyChallenges
 	loop
+	tooManyConnections // those of the listener: they are closed without an answer
+	tooManyOfClient
 )
 
 // String returns the refusal's name in the access log.
 func (r refusal) String() string {
-	return [...]string{"bad_request", "unknown_host", "refused_host", "client_not_allowed", "plain_http_denied", "too_many_challenges", "loop"}[r]
+	return [...]string{"bad_request", "unknown_host", "refused_host", "client_not_allowed", "plain_http_denied", "too_many_challenges", "loop",
+		"too_many_connections", "too_many_of_client"}[r]
 }
 
 // status returns the answer's status. It is the same for hosts that do not exist

@@ -391,14 +391,35 @@ func TestSlowClientsAreLetGo(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	limits := &limit.Connections{PerClient: 1}
-	addr := start(t, []routing.Route{{Host: "a.is"}}, func(s *redirect.Server) { s.Limits = limits })
+	for reason, limits := range map[string]*limit.Connections{"too_many_connections": {Max: 1}, "too_many_of_client": {PerClient: 1}} {
+		t.Run(reason, func(t *testing.T) { limited(t, limits, reason) })
+	}
+}
+
+// limited opens a connection too many.
+func limited(t *testing.T, limits *limit.Connections, reason string) {
+	t.Helper()
+	refused := make(chan string, 1)
+	addr := start(t, []routing.Route{{Host: "a.is"}}, func(s *redirect.Server) {
+		s.Limits = limits
+		s.Handler.Refused = func(client netip.AddrPort, host, reason, _ string) {
+			refused <- fmt.Sprint(client.Addr(), host, " ", reason)
+		}
+	})
 	first := connect(t, addr)
 	for deadline := time.Now().Add(patience); limits.Count() == 0 && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	if answer := askAnything(t, addr, ""); answer != "" {
 		t.Errorf("the second connection was answered %q", answer)
+	}
+	select {
+	case told := <-refused:
+		if told != "127.0.0.1 "+reason {
+			t.Errorf("told of %q", told)
+		}
+	case <-time.After(patience):
+		t.Error("told of nobody")
 	}
 	first.Close()
 	for deadline := time.Now().Add(patience); limits.Count() > 0; time.Sleep(time.Millisecond) {

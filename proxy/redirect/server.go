@@ -223,34 +223,36 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if limited := l.admit(conn); limited != nil {
+		limited, why := l.admit(conn)
+		if limited != nil {
 			return limited, nil
 		}
 		l.server.Handler.Metrics.count(limitReached)
 		if refused := l.server.Handler.Refused; refused != nil {
-			refused(addrPortOf(conn.RemoteAddr()), "", "too_many_connections", "")
+			refused(addrPortOf(conn.RemoteAddr()), "", why.String(), "")
 		}
 		_ = conn.Close()
 	}
 }
 
-// admit counts a connection in; nil when there are enough.
-func (l *limitedListener) admit(conn net.Conn) net.Conn {
+// admit counts a connection in; where there are enough it returns nil and which
+// limit that is.
+func (l *limitedListener) admit(conn net.Conn) (limited net.Conn, why refusal) {
 	limits, client := l.server.Limits, addrOf(conn.RemoteAddr())
 	if !limits.Open() {
-		return nil
+		return nil, tooManyConnections
 	}
 	if l.server.trusts(client) {
-		return &limitedConn{Conn: conn, leave: sync.OnceFunc(limits.Close)}
+		return &limitedConn{Conn: conn, leave: sync.OnceFunc(limits.Close)}, 0
 	}
 	if !limits.Join(client) {
 		limits.Close()
-		return nil
+		return nil, tooManyOfClient
 	}
 	return &limitedConn{Conn: conn, leave: sync.OnceFunc(func() {
 		limits.Leave(client)
 		limits.Close()
-	})}
+	})}, 0
 }
 
 // limitedConn counts itself out when it is closed.
