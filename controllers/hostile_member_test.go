@@ -120,7 +120,7 @@ func TestMemberThatSendsTooMuch(t *testing.T) {
 		}
 	}
 	const list = `{"kind": "IngressList", "apiVersion": "networking.k8s.io/v1", "metadata": {"resourceVersion": "1"%s}, "items": [`
-	exposing := `, "annotations": {"usher.techn.is/expose": "true", "usher.techn.is/x": "` + strings.Repeat("y", 2000) + `"}`
+	exposing := `, "annotations": {"usher.techn.is/expose": "true", "usher.techn.is/x": "` + strings.Repeat("y", 50_000) + `"}`
 	const kept = `{"metadata": {"name": "kept", "namespace": "default", "uid": "k", "resourceVersion": "1", "annotations": {"usher.techn.is/expose": "true"}}, "spec": {"rules": [{"host": "large.techn.is", "http": {"paths": [{"path": "/"}]}}]}}]}`
 	member := 0
 	for name, test := range map[string]struct {

@@ -34,11 +34,15 @@ func TestMain(m *testing.M) {
 	os.Exit(testbed.Main(m, &bed, testbed.Options{Clusters: []string{"edge", "hades", "illmatic"}}))
 }
 
-// eventually polls until check returns nil, for at most 20 seconds.
+// patience bounds every wait of these tests, and is only used up by a failure: with
+// the race detector, to read 64 MiB of a hostile member's objects takes a while.
+const patience = 90 * time.Second
+
+// eventually polls until check returns nil, for as long as patience at most.
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
 	var err error
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if err = check(); err == nil {
 			return
 		}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"reflect"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -175,9 +176,16 @@ func sizeOf(o client.Object) int {
 	return perObject + int(v.Type().Size()) + referred(v)
 }
 
+// location is what times refer to. All share it, and package time may still be
+// making it.
+var location = reflect.TypeFor[*time.Location]()
+
 // referred estimates what a value refers to.
 func referred(v reflect.Value) int {
 	size := 0
+	if v.Type() == location {
+		return size
+	}
 	switch v.Kind() {
 	case reflect.String:
 		return v.Len()
