@@ -127,11 +127,11 @@ func (j *addressJudge) refusal(backend *routing.Backend, address string) string 
 		return "" // a person's name: judged when it is dialled
 	}
 	addr = routing.Effective(addr)
+	if !backend.Discovered {
+		return "" // a person's choice: where it leads back to usher, its hosts say so
+	}
 	if leadsBack(j.own, addr, backend) {
 		return "usher's own: a connection would come back for ever"
-	}
-	if !backend.Discovered {
-		return ""
 	}
 	for _, network := range j.edge {
 		if network.prefix.Contains(addr) {
@@ -144,9 +144,10 @@ func (j *addressJudge) refusal(backend *routing.Backend, address string) string 
 	return ""
 }
 
-// leadsBack reports whether an address is one of usher's own listeners on a port of a backend.
+// leadsBack reports whether an address is one of usher's own listeners on the HTTPS
+// port of a backend.
 func leadsBack(own func(netip.AddrPort) bool, addr netip.Addr, backend *routing.Backend) bool {
-	return own != nil && (own(netip.AddrPortFrom(addr, backend.HTTPSPort)) || own(netip.AddrPortFrom(addr, backend.HTTPPort)))
+	return own != nil && own(netip.AddrPortFrom(addr, backend.HTTPSPort))
 }
 
 // takenBefore returns the addresses that other members have before this one may:

@@ -28,6 +28,7 @@ var elsewhere = map[string]string{
 	"helm upgrade usher charts/usher --namespace usher-system --reuse-values --set 'proxy.proxyProtocolFrom": "TestAllOptions",
 	"kubectl create secret generic hades-kubeconfig":                                                         "TestAllOptions",
 	"kubectl apply -k config":           "TestKustomization",
+	"usher check":                       "cmd/usher",
 	"kubectl patch ingressroute ledger": "none: what it does to Traefik is not usher's",
 }
 
