@@ -184,7 +184,7 @@ func TestManyRefusedAddressesMakeAShortMessage(t *testing.T) {
 func TestPinnedAddressesArePersonsChoice(t *testing.T) {
 	c := edge(t)
 	table := &routing.Live{}
-	own := netip.MustParseAddrPort("192.0.2.1:80")
+	own := netip.MustParseAddrPort("192.0.2.1:443")
 	t.Cleanup(startControllers(t, table, controllers.OwnAddress(func(a netip.AddrPort) bool { return a == own })))
 	addMember(t, c, "illmatic", nil)
 	addMember(t, c, "hades", func(mc *v1alpha1.MemberCluster) {
