@@ -3,6 +3,7 @@ package nodetest
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -131,6 +132,7 @@ func (s *shell) run(t *testing.T, file, command string) {
 	here := strings.NewReplacer(
 		"whoami.techn.is", host("hades"),
 		"192.168.1.2", node.Address.String(),
+		"192.168.1.8/29", netip.PrefixFrom(node.Address, 29).Masked().String(),
 		"192.168.1.10:443", members["hades"].Traefik.HTTPS.String(),
 		"exposedhost NAME", "exposedhost "+host("hades"),
 		"membercluster NAME", "membercluster hades",
