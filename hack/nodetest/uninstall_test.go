@@ -10,7 +10,8 @@ import (
 )
 
 // inventory lists all that is in the cluster, of every kind that it serves, as KIND NAMESPACE/NAME.
-// Events are not in it: Kubernetes drops them by itself after an hour.
+// Events are not in it: Kubernetes drops them by itself after an hour. Nor are the
+// nodes' Leases, which the kubelet makes a while after it has begun.
 func inventory(t *testing.T) []string {
 	t.Helper()
 	kinds := slices.DeleteFunc(strings.Fields(kubectl(t, "api-resources", "--verbs=get,list", "--output=name")), func(kind string) bool {
@@ -19,6 +20,7 @@ func inventory(t *testing.T) []string {
 	all := kubectl(t, "get", strings.Join(kinds, ","), "--all-namespaces",
 		`--output=jsonpath={range .items[*]}{.kind} {.metadata.namespace}/{.metadata.name}{"\n"}{end}`)
 	lines := strings.FieldsFunc(all, func(r rune) bool { return r == '\n' })
+	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.HasPrefix(line, "Lease kube-node-lease/") })
 	slices.Sort(lines)
 	return lines
 }
