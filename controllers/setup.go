@@ -92,8 +92,14 @@ func Lookup(lookup func(ctx context.Context, network, host string) ([]netip.Addr
 	return func(c *controlPlane) { c.names.lookup = lookup }
 }
 
+// Limits bounds what is published of each member.
+func Limits(limits member.Limits) Option {
+	return func(c *controlPlane) { c.limits = limits }
+}
+
 // controlPlane is what the options say.
 type controlPlane struct {
+	limits     member.Limits
 	ownAddress func(netip.AddrPort) bool // nil: no address leads here
 	names      pinnedNames               // of no lookup: no name is resolved
 }
@@ -109,19 +115,20 @@ func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace strin
 		return fmt.Errorf("index ExposedHosts: %w", err)
 	}
 	members := member.NewSet(mgr.GetLogger().WithName("member"))
-	hosts, clusters := &trigger{}, &trigger{}
-	members.StateChanged = func(name string) { clusters.add([]string{name}) }
-	members.HostsChanged = func(changed []string) { hosts.add(namesOfHosts(changed)) }
+	members.Limits = plane.limits
+	hosts, clusters := &trigger{fair: newFairQueue()}, &trigger{}
+	members.StateChanged = func(name string) { clusters.add("", []string{name}) }
+	members.HostsChanged = func(name string, changed []string) { hosts.add(name, namesOfHosts(changed)) }
 	members.MemberChanged = func(name string) {
-		hosts.add(namesOfHosts(members.Hosts(name)))
-		hosts.add(namesOfCluster(ctx, mgr.GetCache(), name))
+		hosts.add(name, namesOfHosts(members.Hosts(name)))
+		hosts.add(name, namesOfCluster(ctx, mgr.GetCache(), name))
 	}
 	if err := mgr.Add(members); err != nil {
 		return fmt.Errorf("add the members: %w", err)
 	}
 	if plane.names.lookup != nil {
 		plane.names.reader = mgr.GetClient()
-		plane.names.changed = func() { clusters.add(members.Names()) }
+		plane.names.changed = func() { clusters.add("", members.Names()) }
 		if err := mgr.Add(&plane.names); err != nil {
 			return fmt.Errorf("add the resolver of names: %w", err)
 		}
@@ -149,7 +156,7 @@ func (c *controlPlane) setupMemberClusters(mgr manager.Manager, members *member.
 		Watches(&v1alpha1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
 			return everyCluster(ctx, mgr.GetCache()) // an address that one has, no other may take
 		}), builder.WithPredicates(predicate.Funcs{UpdateFunc: servesOtherwise})).
-		WatchesRawSource(changed.source(func() []string { return nil })).
+		WatchesRawSource(changed.source(func() map[string][]string { return nil })).
 		WithOptions(options()).
 		Complete(&MemberClusterReconciler{Client: mgr.GetClient(), Edge: mgr.GetConfig(), Namespace: namespace, Members: members,
 			OwnAddress: c.ownAddress, hosts: hosts, edge: &edgeNetworks{reader: mgr.GetAPIReader()}, names: &c.names})
@@ -158,20 +165,45 @@ func (c *controlPlane) setupMemberClusters(mgr manager.Manager, members *member.
 func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Set, changed *trigger) error {
 	withWorkers := options()
 	withWorkers.MaxConcurrentReconciles = hostWorkers
+	withWorkers.NewQueue = changed.fair.newQueue
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	host := func(o client.Object, q queue) { changed.fair.add(q, shareOf(o), requestFor(o.GetName())) }
+	member := func(ctx context.Context, name string, q queue) {
+		changed.fair.add(q, name, requestsFor(namesOfCluster(ctx, mgr.GetCache(), name))...)
+	}
 	return builder.ControllerManagedBy(mgr).Named("exposedhost").
-		For(&v1alpha1.ExposedHost{}).
-		Watches(&v1alpha1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
-			return requestsFor(namesOfCluster(ctx, mgr.GetCache(), o.GetName()))
-		}), builder.WithPredicates(predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return servesOtherwise(e) || refusedOtherwise(e) }})).
-		WatchesRawSource(changed.source(func() []string {
-			var hosts []string
+		Watches(&v1alpha1.ExposedHost{}, handler.Funcs{
+			CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { host(e.Object, q) },
+			UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { host(e.ObjectNew, q) },
+			DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { host(e.Object, q) },
+		}).
+		Watches(&v1alpha1.MemberCluster{}, handler.Funcs{
+			CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { member(ctx, e.Object.GetName(), q) },
+			UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+				if servesOtherwise(e) || refusedOtherwise(e) {
+					member(ctx, e.ObjectNew.GetName(), q)
+				}
+			},
+			DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { member(ctx, e.Object.GetName(), q) },
+		}).
+		WatchesRawSource(changed.source(func() map[string][]string {
+			hosts := map[string][]string{}
 			for _, name := range members.Names() {
-				hosts = append(hosts, members.Hosts(name)...)
+				hosts[name] = namesOfHosts(members.Hosts(name))
 			}
-			return namesOfHosts(hosts)
+			return hosts
 		})).
 		WithOptions(withWorkers).
 		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)}, OwnAddress: c.ownAddress})
+}
+
+// shareOf returns the share of the queue that an ExposedHost's own changes belong to:
+// that of the cluster that holds it, or one for all hosts by hand.
+func shareOf(o client.Object) string {
+	if held := holding(o.(*v1alpha1.ExposedHost)); held != nil {
+		return held.Cluster
+	}
+	return ""
 }
 
 // SetupDataPlane registers what every replica runs: the reconciler that feeds the routing table.
@@ -185,7 +217,7 @@ func SetupDataPlane(mgr manager.Manager, reconciler *RouteReconciler) error {
 		For(&v1alpha1.ExposedHost{}, builder.WithPredicates(routesOtherwise)).
 		Watches(&v1alpha1.MemberCluster{}, everything, builder.WithPredicates(predicate.Funcs{UpdateFunc: servesOtherwise})).
 		WithOptions(everywhere).
-		WatchesRawSource((&trigger{}).source(func() []string { return []string{everyHost} })). // an empty cluster makes an empty table
+		WatchesRawSource((&trigger{}).source(func() map[string][]string { return map[string][]string{"": {everyHost}} })). // an empty cluster makes an empty table
 		Complete(reconciler)
 	if err != nil {
 		return fmt.Errorf("set up routes: %w", err)

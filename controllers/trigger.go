@@ -14,27 +14,36 @@ import (
 // queue, without ever blocking. What is added before the controller starts is
 // lost: the controller then begins with all that started names.
 type trigger struct {
+	fair *fairQueue // the order of the queue; nil: as requests come
+
 	mu    sync.Mutex
 	queue workqueue.TypedRateLimitingInterface[reconcile.Request] // nil until the controller starts
 }
 
-// source hands the controller's queue to the trigger, and adds the names that started returns.
-func (t *trigger) source(started func() []string) source.Source {
+// source hands the controller's queue to the trigger, and adds the names that started
+// returns, by share.
+func (t *trigger) source(started func() map[string][]string) source.Source {
 	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		t.mu.Lock()
 		t.queue = queue
 		t.mu.Unlock()
-		t.add(started())
+		for share, names := range started() {
+			t.add(share, names)
+		}
 		return nil
 	})
 }
 
-// add enqueues cluster-scoped objects by name.
-func (t *trigger) add(names []string) {
+// add enqueues cluster-scoped objects by name, as requests of a share of the queue.
+func (t *trigger) add(share string, names []string) {
 	t.mu.Lock()
 	queue := t.queue
 	t.mu.Unlock()
 	if queue == nil {
+		return
+	}
+	if t.fair != nil {
+		t.fair.add(queue, share, requestsFor(names)...)
 		return
 	}
 	for _, name := range names {

@@ -117,7 +117,7 @@ func (c *control) manage(ctx context.Context) error {
 		return fmt.Errorf("make a manager: %w", err)
 	}
 	if c.options.controllers {
-		if err := controllers.SetupControlPlane(ctx, mgr, c.options.namespace, controllers.OwnAddress(c.own.Leads), controllers.Lookup(net.DefaultResolver.LookupNetIP)); err != nil {
+		if err := controllers.SetupControlPlane(ctx, mgr, c.options.namespace, controllers.Limits(c.options.limits), controllers.OwnAddress(c.own.Leads), controllers.Lookup(net.DefaultResolver.LookupNetIP)); err != nil {
 			return err
 		}
 	}

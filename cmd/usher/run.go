@@ -26,6 +26,7 @@ import (
 
 	"github.com/jovalle/usher/cmd/usher/admin"
 	"github.com/jovalle/usher/controllers/manifest"
+	"github.com/jovalle/usher/controllers/member"
 	"github.com/jovalle/usher/proxy"
 	"github.com/jovalle/usher/proxy/routing"
 	"github.com/jovalle/usher/proxy/selfaddr"
@@ -53,6 +54,7 @@ type runOptions struct {
 	manifests   string
 	trusted     []string // --proxy-protocol-from
 	helloMemory string   // --max-hello-memory
+	limits      member.Limits
 	selfCheck   []string
 	server      proxy.Server
 
@@ -99,6 +101,8 @@ func newRunCommand() (*cobra.Command, *runOptions) {
 	flags.BoolVar(&o.server.AccessLog, "access-log", false, "log each TLS connection at its end")
 	flags.BoolVar(&o.server.AccessLogRefused, "access-log-refused", false, "log each client that is refused, at most 200 a second")
 	flags.StringVar(&o.helloMemory, "max-hello-memory", "16Mi", "`BYTES` that all TLS connections together may hold until their backends have their ClientHellos, such as 16Mi")
+	flags.IntVar(&o.limits.SourceHosts, "max-source-hosts", member.DefaultLimits.SourceHosts, "maximum number of hosts that one object publishes")
+	flags.IntVar(&o.limits.MemberHosts, "max-member-hosts", member.DefaultLimits.MemberHosts, "maximum number of hosts that all objects of one member cluster publish")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
 	return cmd, o
 }
@@ -157,6 +161,11 @@ func (o *runOptions) validateNumbers() error {
 		return badFlag("max-hello-memory", "%q is not a number of bytes of at least 1Mi, such as 16Mi", o.helloMemory)
 	}
 	o.server.HelloMemory = memory.Value()
+	for name, n := range map[string]int{"max-source-hosts": o.limits.SourceHosts, "max-member-hosts": o.limits.MemberHosts} {
+		if n <= 0 {
+			wrong = append(wrong, badFlag(name, "%d is not a positive number", n))
+		}
+	}
 	if o.server.MaxConnections < 0 {
 		wrong = append(wrong, badFlag("max-connections", "%d is negative", o.server.MaxConnections))
 	}

@@ -27,6 +27,8 @@ func TestRunCommandLinesThatAreWrong(t *testing.T) {
 		{"run --hello-timeout 5", `"5"`},
 		{"run --max-connections=-1", "--max-connections: -1 is negative"},
 		{"run --max-connections-per-client=-1", "--max-connections-per-client: -1 is negative"},
+		{"run --max-source-hosts 0", `--max-source-hosts: 0 is not a positive number`},
+		{"run --max-member-hosts -1", `--max-member-hosts: -1 is not a positive number`},
 		{"run --max-hello-memory much", `--max-hello-memory: "much" is not a number of bytes`},
 		{"run --max-hello-memory 1k", `--max-hello-memory: "1k" is not a number of bytes of at least 1Mi`},
 		{"run --log-level loud", `--log-level: "loud" is none of debug, info, error`},

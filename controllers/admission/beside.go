@@ -19,6 +19,11 @@ type Beside struct {
 	// Names are the first labels of the names directly under the host, a wildcard;
 	// Private those of them that nobody annotated. Both are sorted.
 	Names, Private []string
+	// Unclaimed are those of Names that annotated objects publish, but cannot claim;
+	// sorted.
+	Unclaimed []string
+	// Capped says that some object of the cluster asks for more hosts than are published.
+	Capped bool
 	// Open are the objects under the wildcard whose hosts cannot be listed; sorted.
 	Open []v1alpha1.SourceRef
 }
@@ -49,10 +54,16 @@ func Bound(d Decision, host string, requireAll bool, beside Beside) Decision {
 
 func (d Decision) boundWildcard(beside Beside) Decision {
 	switch n := len(beside.Names); {
+	case d.Options.WholeWildcard && n > v1alpha1.MaxExcept && beside.Capped:
+		return d.refused(reason.TooManyNames, "objects of cluster %s ask for more hosts than are published, and which of the %d names under it those are is not kept; name fewer hosts in its objects", d.Cluster, n)
 	case d.Options.WholeWildcard:
+		d.Except = beside.Unclaimed
 		d = d.with("; its sources say %s: all, and so it opens every name under it that cluster %s serves", v1alpha1.AnnotationWildcard, d.Cluster)
 		if len(beside.Private) > 0 {
 			d = d.with(", these among them that nobody annotated: %s", some(beside.Private))
+		}
+		if len(beside.Unclaimed) > 0 {
+			d = d.with("; not these, whose annotated objects are refused: %s", some(beside.Unclaimed))
 		}
 	case n > v1alpha1.MaxExcept:
 		return d.refused(reason.TooManyNames, "the objects of cluster %s have %d names under it, and at most %d can be kept out of a wildcard; publish the names themselves, or all of them with %s: all",

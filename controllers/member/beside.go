@@ -27,6 +27,12 @@ type Beside struct {
 	// Private are those of Names that no annotated object publishes. It is nil where
 	// Names are too many.
 	Private []string
+	// Unclaimed are those of Names that annotated objects publish, but cannot claim:
+	// their rules are refused, or they are beyond Limits. It is nil where Names are too
+	// many.
+	Unclaimed []string
+	// Capped says that some object asks for hosts beyond Limits.
+	Capped bool
 	// Open are the objects that may serve names under the wildcard which they do
 	// not name, and that do not claim it; sorted.
 	Open []v1alpha1.SourceRef
@@ -39,7 +45,7 @@ func (s *Set) Beside(name, host string, claiming []v1alpha1.SourceRef) (Beside, 
 	if m == nil {
 		return Beside{}, false
 	}
-	session, _ := m.reader()
+	session := m.session()
 	if session == nil {
 		return Beside{}, false
 	}
@@ -47,10 +53,12 @@ func (s *Set) Beside(name, host string, claiming []v1alpha1.SourceRef) (Beside, 
 	for _, ref := range claiming {
 		claims[ref] = true
 	}
-	return session.names.beside(name, host, claims), true
+	b := session.names.beside(name, host, claims, session.readings.claimed)
+	b.Capped = session.readings.capped()
+	return b, true
 }
 
-func (n *names) beside(cluster, host string, claims map[v1alpha1.SourceRef]bool) Beside {
+func (n *names) beside(cluster, host string, claims map[v1alpha1.SourceRef]bool, claimed func(host string) bool) Beside {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	_, parent, _ := strings.Cut(host, ".")
@@ -58,7 +66,7 @@ func (n *names) beside(cluster, host string, claims map[v1alpha1.SourceRef]bool)
 	for i := range n.byKind {
 		of, ref := &n.byKind[i], v1alpha1.SourceRef{Cluster: cluster, Kind: sources[i].gvk.Kind}
 		for o := range of.at(host) {
-			if len(of.within[nameOf(o)]) == 0 { // else its children serve the host, and it does not
+			if len(of.children[nameOf(o)]) == 0 { // else its children serve the host, and it does not
 				b.Silent = appendUnless(b.Silent, claims, ref, nameOf(o))
 			}
 			for child := range of.below(nameOf(o)) {
@@ -79,7 +87,7 @@ func (n *names) beside(cluster, host string, claims map[v1alpha1.SourceRef]bool)
 	}
 	b.Silent, b.Open = tidy(b.Silent), tidy(b.Open)
 	if strings.HasPrefix(host, "*.") {
-		b.Names, b.Private = n.labels(parent)
+		n.labels(&b, parent, claimed)
 	}
 	return b
 }
@@ -95,7 +103,7 @@ func appendUnless(refs []v1alpha1.SourceRef, claims map[v1alpha1.SourceRef]bool,
 // at yields the objects that name a host.
 func (n *kindNames) at(host string) iter.Seq[*metav1.ObjectMeta] {
 	return func(yield func(*metav1.ObjectMeta) bool) {
-		first := n.one[host]
+		first := n.first(host)
 		if first == nil || !yield(first) {
 			return
 		}
@@ -107,30 +115,29 @@ func (n *kindNames) at(host string) iter.Seq[*metav1.ObjectMeta] {
 	}
 }
 
-// labels returns the first labels of the names under a wildcard's parent, and those
-// that nobody publishes.
-func (n *names) labels(parent string) (all, private []string) {
+// labels fills in the names under a wildcard's parent.
+func (n *names) labels(b *Beside, parent string, claimed func(host string) bool) {
 	under := map[string]bool{} // label → whether an annotated object publishes the name
 	for i := range n.byKind {
 		of := &n.byKind[i]
-		for host := range of.one {
-			label, above, _ := strings.Cut(host, ".")
-			if above != parent || !isLabel(label) {
-				continue
+		for label := range of.under[parent] {
+			if isLabel(label) {
+				under[label] = under[label] || len(under) <= v1alpha1.MaxExcept && of.publishes(joined(label, parent))
 			}
-			under[label] = under[label] || len(under) <= v1alpha1.MaxExcept && of.publishes(host)
 		}
 	}
-	all = slices.Sorted(maps.Keys(under))
-	if len(all) > v1alpha1.MaxExcept {
-		return all, nil
+	b.Names = slices.Sorted(maps.Keys(under))
+	if len(b.Names) > v1alpha1.MaxExcept {
+		return
 	}
-	for _, label := range all {
-		if !under[label] {
-			private = append(private, label)
+	for _, label := range b.Names {
+		switch {
+		case !under[label]:
+			b.Private = append(b.Private, label)
+		case !claimed(joined(label, parent)):
+			b.Unclaimed = append(b.Unclaimed, label)
 		}
 	}
-	return all, private
 }
 
 // publishes reports whether an annotated object publishes a host.

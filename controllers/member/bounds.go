@@ -1,6 +1,7 @@
 package member
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -24,6 +26,10 @@ const (
 	// maxHeld bounds what is kept of all objects, in bytes as sizeOf estimates them:
 	// some 60,000 Ingresses.
 	maxHeld = 64 << 20
+	// A member's watches together are read at so many bytes a second, after so many at
+	// once: to decode them takes the processor from the other members.
+	watchRate  = 4 << 20
+	watchBurst = 32 << 20
 )
 
 // Why an answer is not taken.
@@ -37,7 +43,8 @@ var (
 // the edge asks.
 type boundedTransport struct {
 	http.RoundTripper
-	exceeded func(error) // by an event: a watch's reader tells nobody why it ended
+	exceeded func(error)   // by an event: a watch's reader tells nobody why it ended
+	watches  *rate.Limiter // of bytes
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -58,7 +65,7 @@ func (t *boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		response.Body.Close()
 		return nil, fmt.Errorf("the API server answers a watch with %.64q instead of JSON", kind)
 	}
-	response.Body = &boundedEvents{ReadCloser: response.Body, exceeded: t.exceeded}
+	response.Body = &boundedEvents{ReadCloser: response.Body, ctx: r.Context(), rate: t.watches, exceeded: t.exceeded}
 	return response, nil
 }
 
@@ -81,9 +88,12 @@ func (b *boundedAnswer) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// boundedEvents is a body of JSON objects of at most maxAnswer bytes each.
+// boundedEvents is a body of JSON objects of at most maxAnswer bytes each, read no
+// faster than rate allows.
 type boundedEvents struct {
 	io.ReadCloser
+	ctx      context.Context // of the request
+	rate     *rate.Limiter   // of bytes
 	exceeded func(error)
 
 	length, depth    int // of the object that is being read
@@ -92,7 +102,10 @@ type boundedEvents struct {
 
 // Read implements io.Reader.
 func (b *boundedEvents) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
+	n, err := b.ReadCloser.Read(p[:min(len(p), watchBurst)])
+	if limited := b.rate.WaitN(b.ctx, n); limited != nil {
+		return 0, limited
+	}
 	for _, c := range p[:n] {
 		if b.length++; b.length > maxAnswer {
 			err := fmt.Errorf("%w: an event of more than %d MiB", errTooLarge, maxAnswer>>20)
@@ -139,7 +152,7 @@ func newHoldings(exceeded func(error)) *holdings {
 // keep counts an object in the place of its former state, and fails where all
 // together are too much.
 func (h *holdings) keep(kind schema.GroupVersionKind, o client.Object) error {
-	key, size := h.key(kind, o), sizeOf(o)
+	key, size := h.key(kind, o), sizeOf(o)+perName*namesIn(kind, o)
 	h.mu.Lock()
 	h.total += size - h.sizes[key]
 	h.sizes[key] = size
@@ -151,6 +164,13 @@ func (h *holdings) keep(kind schema.GroupVersionKind, o client.Object) error {
 	err := fmt.Errorf("%w: %d MiB of objects, %d of them", errTooLarge, maxHeld>>20, objects)
 	h.exceeded(err)
 	return err
+}
+
+// grow counts what is kept of objects besides them: so many bytes more.
+func (h *holdings) grow(bytes int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.total += bytes
 }
 
 // drop counts an object no more.
@@ -169,6 +189,17 @@ func (h *holdings) key(kind schema.GroupVersionKind, o client.Object) uint64 {
 // perObject is what an object takes besides what its fields refer to: in the
 // cache, in its indexes, and here.
 const perObject = 256
+
+// perName is what session.names keeps of a host that an object names.
+const perName = 200
+
+// namesIn returns how many hosts an object names.
+func namesIn(gvk schema.GroupVersionKind, o client.Object) int {
+	if k, ok := kindOf(gvk); ok {
+		return len(k.names(o).Hosts)
+	}
+	return 0
+}
 
 // sizeOf estimates the memory that an object takes, in bytes.
 func sizeOf(o client.Object) int {

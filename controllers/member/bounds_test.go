@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"golang.org/x/time/rate"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -32,7 +33,7 @@ func TestEventsAreBoundedEachByItself(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var told error
-			body := &boundedEvents{ReadCloser: io.NopCloser(iotest.HalfReader(strings.NewReader(test.events))), exceeded: func(err error) { told = err }}
+			body := &boundedEvents{ctx: t.Context(), rate: rate.NewLimiter(rate.Inf, 0), ReadCloser: io.NopCloser(iotest.HalfReader(strings.NewReader(test.events))), exceeded: func(err error) { told = err }}
 			got, err := io.ReadAll(body)
 			if test.passes != (err == nil) || errors.Is(err, errTooLarge) == test.passes || errors.Is(told, errTooLarge) == test.passes {
 				t.Fatalf("read with %v, told of %v", err, told)

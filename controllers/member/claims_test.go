@@ -37,9 +37,9 @@ var contexts = map[string]source.Context{
 	},
 }
 
-// A host that an object claims, in whatever context, finds the object by the
-// index, before and after it was trimmed.
-func TestIndexMissesNoHost(t *testing.T) {
+// An object claims and names the same before and after it was trimmed, in whatever
+// context.
+func TestTrimmedObjectsClaimTheSame(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		kind string // and group, for Traefik's old one
@@ -74,18 +74,8 @@ func TestIndexMissesNoHost(t *testing.T) {
 				status := "{parents: [{parentRef: {name: g}, conditions: [{type: Accepted, status: 'True'}]}, {parentRef: {name: narrow}, conditions: [{type: Accepted, status: 'True'}]}]}"
 				must(t, yaml.Unmarshal([]byte("metadata: {namespace: default, name: o, annotations: {"+metadata+"}}\nspec: {"+test.spec+"}\n"), o))
 				accept(t, o, status)
-				checkIndex(t, k, o)
+				checkTrimmed(t, k, o)
 			})
-		}
-	}
-}
-
-// A route that names its hosts is not asked about those of others.
-func TestOnlyOpenRoutesAreAskedAboutEveryHost(t *testing.T) {
-	for hostnames, want := range map[string]bool{"": true, "a.x.io": false, "a.x.io, b.x.io": false, "a.x.io, '*.x.io'": true} {
-		route := read[gatewayv1.HTTPRoute]("metadata: {namespace: default, name: o, annotations: {usher.techn.is/expose: 'true'}}\nspec: {parentRefs: [{name: g}], hostnames: [" + hostnames + "]}")
-		if keys := indexKeys(kindNamed(t, source.KindHTTPRoute))(route); slices.Contains(keys, keyRefers) != want {
-			t.Errorf("one of the hostnames %q is indexed under %v", hostnames, keys)
 		}
 	}
 }
@@ -99,25 +89,15 @@ func accept(t *testing.T, o client.Object, status string) {
 	}
 }
 
-// checkIndex compares what is found by the index of the trimmed object with what
-// the whole object claims.
-func checkIndex(t *testing.T, k kind, whole client.Object) {
+// checkTrimmed compares what an object claims before and after it was trimmed.
+func checkTrimmed(t *testing.T, k kind, whole client.Object) {
 	t.Helper()
-	trimmed := trim(whole.DeepCopyObject())
-	keys := indexKeys(k)(trimmed.(client.Object))
-	checkNames(t, k, whole, trimmed.(client.Object))
+	trimmed := trim(whole.DeepCopyObject()).(client.Object)
+	checkNames(t, k, whole, trimmed)
 	for name, in := range contexts {
-		hosts := hostsOf(k.claims(whole, in))
-		if kept := hostsOf(k.claims(trimmed.(client.Object), in)); !slices.Equal(hosts, kept) {
-			t.Errorf("in a context %s it claims %v, and %v when it is trimmed", name, hosts, kept)
-		}
-		for _, host := range hosts {
-			if !slices.Contains(keys, host) && !slices.Contains(keys, keyRefers) {
-				t.Errorf("in a context %s it claims %s, but is indexed under %v", name, host, keys)
-			}
-			if !slices.Contains(keys, keyExposed) {
-				t.Errorf("it claims %s, but is not indexed as exposed", host)
-			}
+		claims, kept := k.claims(whole, in), k.claims(trimmed, in)
+		if !reflect.DeepEqual(claims, kept) {
+			t.Errorf("in a context %s it claims %+v, and %+v when it is trimmed", name, claims, kept)
 		}
 	}
 }
@@ -130,7 +110,7 @@ func checkNames(t *testing.T, k kind, whole, trimmed client.Object) {
 	if kept := k.names(trimmed); !reflect.DeepEqual(kept, named) {
 		t.Errorf("it names %+v, and %+v when it is trimmed", named, kept)
 	}
-	if refers(whole) {
+	if len(named.Within) > 0 {
 		return // it claims what its parents name
 	}
 	whole = whole.DeepCopyObject().(client.Object)

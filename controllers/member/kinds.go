@@ -21,7 +21,6 @@ type kind struct {
 	gvk    schema.GroupVersionKind
 	scope  meta.RESTScope
 	object client.Object
-	list   func() client.ObjectList
 	// claims is nil for a kind that claims nothing itself.
 	claims func(client.Object, source.Context) source.Result
 	// names is nil as claims is.
@@ -33,25 +32,25 @@ var gatewayGroup = schema.GroupVersion(gatewayv1.GroupVersion)
 
 // sources are the kinds that claim hosts.
 var sources = []kind{
-	sourceKind(networkingv1.SchemeGroupVersion.WithKind(source.KindIngress), &networkingv1.Ingress{}, newList[networkingv1.IngressList], source.FromIngress, source.NamesOfIngress),
-	sourceKind(traefik.GroupVersion.WithKind(source.KindIngressRoute), &traefik.IngressRoute{}, newList[traefik.IngressRouteList], source.FromIngressRoute, source.NamesOfIngressRoute),
-	sourceKind(traefik.GroupVersion.WithKind(source.KindIngressRouteTCP), &traefik.IngressRouteTCP{}, newList[traefik.IngressRouteTCPList], source.FromIngressRouteTCP, source.NamesOfIngressRouteTCP),
-	sourceKind(traefik.ContainousGroupVersion.WithKind(source.KindIngressRoute), &traefik.ContainousIngressRoute{}, newList[traefik.ContainousIngressRouteList],
+	sourceKind(networkingv1.SchemeGroupVersion.WithKind(source.KindIngress), &networkingv1.Ingress{}, source.FromIngress, source.NamesOfIngress),
+	sourceKind(traefik.GroupVersion.WithKind(source.KindIngressRoute), &traefik.IngressRoute{}, source.FromIngressRoute, source.NamesOfIngressRoute),
+	sourceKind(traefik.GroupVersion.WithKind(source.KindIngressRouteTCP), &traefik.IngressRouteTCP{}, source.FromIngressRouteTCP, source.NamesOfIngressRouteTCP),
+	sourceKind(traefik.ContainousGroupVersion.WithKind(source.KindIngressRoute), &traefik.ContainousIngressRoute{},
 		func(o *traefik.ContainousIngressRoute, in source.Context) source.Result {
 			return source.FromIngressRoute(&o.IngressRoute, in)
 		},
 		func(o *traefik.ContainousIngressRoute) source.Names {
 			return source.NamesOfIngressRoute(&o.IngressRoute)
 		}),
-	sourceKind(traefik.ContainousGroupVersion.WithKind(source.KindIngressRouteTCP), &traefik.ContainousIngressRouteTCP{}, newList[traefik.ContainousIngressRouteTCPList],
+	sourceKind(traefik.ContainousGroupVersion.WithKind(source.KindIngressRouteTCP), &traefik.ContainousIngressRouteTCP{},
 		func(o *traefik.ContainousIngressRouteTCP, in source.Context) source.Result {
 			return source.FromIngressRouteTCP(&o.IngressRouteTCP, in)
 		},
 		func(o *traefik.ContainousIngressRouteTCP) source.Names {
 			return source.NamesOfIngressRouteTCP(&o.IngressRouteTCP)
 		}),
-	sourceKind(gatewayGroup.WithKind(source.KindHTTPRoute), &gatewayv1.HTTPRoute{}, newList[gatewayv1.HTTPRouteList], source.FromHTTPRoute, source.NamesOfHTTPRoute),
-	sourceKind(gatewayGroup.WithKind(source.KindTLSRoute), &gatewayv1.TLSRoute{}, newList[gatewayv1.TLSRouteList], source.FromTLSRoute, source.NamesOfTLSRoute),
+	sourceKind(gatewayGroup.WithKind(source.KindHTTPRoute), &gatewayv1.HTTPRoute{}, source.FromHTTPRoute, source.NamesOfHTTPRoute),
+	sourceKind(gatewayGroup.WithKind(source.KindTLSRoute), &gatewayv1.TLSRoute{}, source.FromTLSRoute, source.NamesOfTLSRoute),
 }
 
 // ingressRouteKind is a source that others may refer to as their parent.
@@ -59,11 +58,16 @@ var ingressRouteKind, _ = kindOf(traefik.GroupVersion.WithKind(source.KindIngres
 
 // kindOf returns a kind of source, and false where there is none of that name.
 func kindOf(gvk schema.GroupVersionKind) (kind, bool) {
-	i := slices.IndexFunc(sources, func(k kind) bool { return k.gvk == gvk })
+	i := kindIndex(gvk)
 	if i < 0 {
 		return kind{}, false
 	}
 	return sources[i], true
+}
+
+// kindIndex returns the index of a kind in sources; -1 where it is none of them.
+func kindIndex(gvk schema.GroupVersionKind) int {
+	return slices.IndexFunc(sources, func(k kind) bool { return k.gvk == gvk })
 }
 
 // The kinds that sources refer to, and the one that tells a member's ingress addresses.
@@ -85,8 +89,8 @@ var (
 var kinds = append(slices.Clip(sources), ingressClassKind, gatewayKind, namespaceKind, serviceKind)
 
 // sourceKind describes a namespaced kind whose objects claim hosts.
-func sourceKind[T client.Object](gvk schema.GroupVersionKind, object T, list func() client.ObjectList, claims func(T, source.Context) source.Result, names func(T) source.Names) kind {
-	return kind{gvk: gvk, scope: meta.RESTScopeNamespace, object: object, list: list,
+func sourceKind[T client.Object](gvk schema.GroupVersionKind, object T, claims func(T, source.Context) source.Result, names func(T) source.Names) kind {
+	return kind{gvk: gvk, scope: meta.RESTScopeNamespace, object: object,
 		claims: func(o client.Object, in source.Context) source.Result { return claims(o.(T), in) },
 		names: func(o client.Object) source.Names {
 			if source.Solver(o) {
@@ -94,14 +98,6 @@ func sourceKind[T client.Object](gvk schema.GroupVersionKind, object T, list fun
 			}
 			return names(o.(T))
 		}}
-}
-
-// newList returns an empty list of type L.
-func newList[L any, P interface {
-	*L
-	client.ObjectList
-}]() client.ObjectList {
-	return P(new(L))
 }
 
 // scheme knows every kind.

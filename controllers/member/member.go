@@ -10,10 +10,6 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/jovalle/usher/api/v1alpha1"
-	"github.com/jovalle/usher/controllers/source"
 )
 
 // How a member is watched over. An API server that stops answering is noticed
@@ -46,15 +42,13 @@ type member struct {
 	classes []string // MemberCluster's ingressClasses
 	state   State
 	serving *session // nil until first in sync
+	making  *session // that is not in sync yet; nil while there is none
 	failed  bool     // it could not be reached or read, at least once
 
 	budget      *rate.Limiter // of tell
 	later       *time.Timer   // that tells; nil while none runs
 	connectedAt time.Time     // when Connected was last told otherwise
 	syncedAt    time.Time     // when Synced was
-
-	refusals []v1alpha1.SourceRefusal // of the serving session's sources, as of when they were last collected
-	collect  bool                     // they have to be collected anew
 }
 
 // loop keeps the member connected until ctx ends. The serving session stays.
@@ -92,12 +86,18 @@ func sleep(ctx context.Context, d time.Duration) {
 
 // connect returns a session that is in sync.
 func (m *member) connect(ctx context.Context, config Config) (*session, error) {
-	s, err := newSession(config, m.changed)
+	s, err := newSession(config, m.set.Limits, m)
 	if err != nil {
 		return nil, err
 	}
+	m.mu.Lock()
+	m.making = s
+	m.mu.Unlock()
 	s.start(m.set.ctx)
 	if err := m.sync(ctx, s); err != nil {
+		m.mu.Lock()
+		m.making = nil
+		m.mu.Unlock()
 		s.close()
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func (m *member) watchOver(ctx context.Context, s *session) error {
 func (m *member) serve(s *session) {
 	m.mu.Lock()
 	before := m.serving
-	m.serving, m.collect = s, true
+	m.serving, m.making = s, nil
 	m.state.Synced = s.inSync()
 	m.state.SyncedAt = time.Now()
 	m.mu.Unlock()
@@ -258,80 +258,59 @@ func (m *member) update(change func(*State)) {
 	m.tell()
 }
 
-// changed hears of every change in a session's cache, of a serving one or not.
-func (m *member) changed(k kind, objects []client.Object, beside []string) {
-	switch {
-	case k.gvk == serviceKind.gvk:
+// session returns the one that serves, nil before there is one.
+func (m *member) session() *session {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.serving
+}
+
+// ingressClasses implements listener.
+func (m *member) ingressClasses() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.classes
+}
+
+// hostsChanged implements listener. What a session reads that does not serve yet is
+// told as a whole when it does.
+func (m *member) hostsChanged(s *session, hosts []string) {
+	if len(hosts) > 0 && m.session() == s {
+		m.set.HostsChanged(m.name, hosts)
+	}
+}
+
+// refusalsChanged implements listener.
+func (m *member) refusalsChanged(s *session) {
+	if m.session() == s {
 		m.tell()
-	case k.claims == nil || len(objects) == 0:
-		m.refusalsChanged()
+	}
+}
+
+// allChanged implements listener.
+func (m *member) allChanged(s *session) {
+	if m.session() == s {
 		m.set.changedAll(m.name)
-	default:
-		m.sourceChanged(k, objects, beside)
 	}
 }
 
-func (m *member) sourceChanged(k kind, objects []client.Object, hosts []string) {
-	s, in := m.reader()
-	if s == nil {
-		return // the first sync tells all
-	}
-	if s.parents(k) {
-		m.set.changedAll(m.name) // an annotated child may change, whatever its parent is
-		return
-	}
-	refused := false
-	s.affected(k, objects, func(k kind, o client.Object) {
-		result := k.claims(o, in)
-		hosts = append(hosts, hostsOf(result)...)
-		refused = refused || len(result.Refusals) > 0
-	})
-	if len(hosts) > 0 {
-		m.set.HostsChanged(hosts)
-	}
-	if refused {
-		m.refusalsChanged()
+// addressesChanged implements listener.
+func (m *member) addressesChanged(s *session) {
+	if m.session() == s {
 		m.tell()
 	}
-}
-
-// refusalsChanged has the refusals collected anew when they are next asked for.
-func (m *member) refusalsChanged() {
-	m.mu.Lock()
-	m.collect = true
-	m.mu.Unlock()
-}
-
-// reader returns the serving session, nil before there is one, and what its sources refer to.
-func (m *member) reader() (*session, source.Context) {
-	m.mu.Lock()
-	s, classes := m.serving, m.classes
-	m.mu.Unlock()
-	if s == nil {
-		return nil, source.Context{}
-	}
-	return s, s.context(m.name, classes)
 }
 
 // snapshot returns the member's state as it is now.
 func (m *member) snapshot() State {
-	s, in := m.reader()
 	m.mu.Lock()
-	state, collect, refusals := m.state, m.collect, m.refusals
-	m.collect = false
+	state, s := m.state, m.serving
 	m.mu.Unlock()
 	if s == nil {
 		return state
 	}
-	if collect {
-		refusals = s.refusals(in)
-		refusals = slices.Clip(refusals[:min(len(refusals), keptRefusals)])
-		m.mu.Lock()
-		m.refusals = refusals
-		m.mu.Unlock()
-	}
 	state.Service, state.ServiceRead = s.config.Service, s.reads(serviceKind)
-	state.Addresses, state.Refusals = s.addresses(), refusals
+	state.Addresses, state.Refusals = s.addresses(), s.refusals()
 	return state
 }
 
@@ -372,7 +351,7 @@ func (m *member) endInsecure() bool {
 		return false
 	}
 	m.endLocked()
-	if s, _ := m.reader(); s != nil {
+	if s := m.session(); s != nil {
 		s.stop()
 	}
 	m.away(errors.New("its kubeconfig is not allowed"))
@@ -393,9 +372,12 @@ func (m *member) reconfigure(config Config) {
 func (m *member) setClasses(classes []string) {
 	m.mu.Lock()
 	same := slices.Equal(m.classes, classes)
-	m.classes, m.collect = classes, m.collect || !same
+	m.classes = classes
+	sessions := []*session{m.serving, m.making}
 	m.mu.Unlock()
-	if !same {
-		m.set.changedAll(m.name)
+	for _, s := range sessions {
+		if s != nil && !same {
+			s.reader.readAgain(s.readings.ids())
+		}
 	}
 }

@@ -24,11 +24,11 @@ type names struct {
 
 // kindNames is what the objects of one kind name.
 type kindNames struct {
-	one  map[string]*metav1.ObjectMeta   // host → an object that names it
-	more map[string][]*metav1.ObjectMeta // host → the others, where several do
-	open map[types.NamespacedName]bool   // objects that may serve hosts which they do not name → true
+	under map[string]map[string]*metav1.ObjectMeta // parent domain → first label → an object that names the host
+	more  map[string][]*metav1.ObjectMeta          // host → the others, where several do
+	open  map[types.NamespacedName]bool            // objects that may serve hosts which they do not name → true
 
-	within map[types.NamespacedName][]child // IngressRoute → those within it
+	children map[types.NamespacedName][]child // IngressRoute → those within it
 }
 
 // child is an IngressRoute within others, and whether it may serve hosts that it
@@ -48,8 +48,8 @@ func newNames() *names {
 
 func newKindNames() kindNames {
 	return kindNames{
-		one: map[string]*metav1.ObjectMeta{}, more: map[string][]*metav1.ObjectMeta{}, open: map[types.NamespacedName]bool{},
-		within: map[types.NamespacedName][]child{},
+		under: map[string]map[string]*metav1.ObjectMeta{}, more: map[string][]*metav1.ObjectMeta{}, open: map[types.NamespacedName]bool{},
+		children: map[types.NamespacedName][]child{},
 	}
 }
 
@@ -113,11 +113,17 @@ func (n *kindNames) add(is source.Names, o *metav1.ObjectMeta) {
 		n.open[nameOf(o)] = true
 	}
 	for _, parent := range is.Within {
-		n.within[parent] = append(n.within[parent], child{o, is.Open})
+		n.children[parent] = append(n.children[parent], child{o, is.Open})
 	}
 	for _, host := range is.Hosts {
-		if n.one[host] == nil {
-			n.one[host] = o
+		label, parent, _ := strings.Cut(host, ".")
+		labels := n.under[parent]
+		if labels == nil {
+			labels = map[string]*metav1.ObjectMeta{}
+			n.under[strings.Clone(parent)] = labels
+		}
+		if labels[label] == nil {
+			labels[label] = o
 		} else {
 			n.more[host] = append(n.more[host], o)
 		}
@@ -129,9 +135,9 @@ func (n *kindNames) remove(was source.Names, o *metav1.ObjectMeta) {
 		delete(n.open, nameOf(o))
 	}
 	for _, parent := range was.Within {
-		left := slices.DeleteFunc(n.within[parent], func(c child) bool { return nameOf(c.o) == nameOf(o) })
-		if n.within[parent] = left; len(left) == 0 {
-			delete(n.within, parent)
+		left := slices.DeleteFunc(n.children[parent], func(c child) bool { return nameOf(c.o) == nameOf(o) })
+		if n.children[parent] = left; len(left) == 0 {
+			delete(n.children, parent)
 		}
 	}
 	for _, host := range was.Hosts {
@@ -142,11 +148,16 @@ func (n *kindNames) remove(was source.Names, o *metav1.ObjectMeta) {
 // drop forgets that an object names a host.
 func (n *kindNames) drop(host string, gone types.NamespacedName) {
 	others := slices.DeleteFunc(n.more[host], func(o *metav1.ObjectMeta) bool { return nameOf(o) == gone })
-	if first := n.one[host]; first != nil && nameOf(first) == gone {
-		delete(n.one, host)
+	label, parent, _ := strings.Cut(host, ".")
+	if first := n.first(host); first != nil && nameOf(first) == gone {
+		labels := n.under[parent]
+		delete(labels, label)
 		if last := len(others) - 1; last >= 0 {
-			n.one[strings.Clone(host)] = others[last] // the host may be a part of the object that goes
+			labels[strings.Clone(label)] = others[last] // the label may be a part of the object that goes
 			others = slices.Delete(others, last, last+1)
+		}
+		if len(labels) == 0 {
+			delete(n.under, parent)
 		}
 	}
 	delete(n.more, host)
@@ -158,7 +169,7 @@ func (n *kindNames) drop(host string, gone types.NamespacedName) {
 // touched returns the hosts beside which an object is that names these: they
 // themselves and the wildcards over them; of a wildcard, the names under it too, and
 // of an object that may serve any host, all wildcards, or of one within others, all
-// that they name. It looks at all names at most once.
+// that they name.
 func (n *names) touched(by source.Names) []string {
 	touched := slices.Clone(by.Hosts)
 	parents := map[string]bool{} // of the wildcards among the hosts → true
@@ -170,21 +181,34 @@ func (n *names) touched(by source.Names) []string {
 			touched = append(touched, "*."+parent)
 		}
 	}
-	if len(parents) == 0 && !by.Open && len(by.Within) == 0 {
-		return touched
-	}
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	for i := range n.byKind {
 		of := &n.byKind[i]
-		above := of.above(by.Within)
-		for host := range of.one {
-			if label, parent, _ := strings.Cut(host, "."); parents[parent] || by.Open && label == "*" || of.namedBy(host, above) {
-				touched = append(touched, host)
+		for parent := range parents {
+			for label := range of.under[parent] {
+				touched = append(touched, label+"."+parent)
 			}
+		}
+		if by.Open {
+			touched = append(touched, of.wildcards()...)
+		}
+		if len(by.Within) > 0 {
+			touched = append(touched, of.namedBy(of.above(by.Within))...)
 		}
 	}
 	return touched
+}
+
+// wildcards returns those that are named.
+func (n *kindNames) wildcards() []string {
+	var named []string
+	for parent, labels := range n.under {
+		if labels["*"] != nil {
+			named = append(named, "*."+parent)
+		}
+	}
+	return named
 }
 
 // maxDepth is how far parents are followed, which may go in a circle.
@@ -198,7 +222,7 @@ func (n *kindNames) above(routes []types.NamespacedName) map[types.NamespacedNam
 	}
 	for range maxDepth {
 		before := len(above)
-		for parent, children := range n.within {
+		for parent, children := range n.children {
 			if slices.ContainsFunc(children, func(c child) bool { return above[nameOf(c.o)] }) {
 				above[parent] = true
 			}
@@ -210,17 +234,63 @@ func (n *kindNames) above(routes []types.NamespacedName) map[types.NamespacedNam
 	return above
 }
 
-// namedBy reports whether one of some objects names a host.
-func (n *kindNames) namedBy(host string, objects map[types.NamespacedName]bool) bool {
-	if len(objects) == 0 {
-		return false
-	}
-	for o := range n.at(host) {
-		if objects[nameOf(o)] {
-			return true
+// namedBy returns the hosts that one of some objects names.
+func (n *kindNames) namedBy(objects map[types.NamespacedName]bool) []string {
+	var hosts []string
+	for parent, labels := range n.under {
+		for label := range labels {
+			host := joined(label, parent)
+			for o := range n.at(host) {
+				if objects[nameOf(o)] {
+					hosts = append(hosts, host)
+					break
+				}
+			}
 		}
 	}
-	return false
+	return hosts
+}
+
+// first returns an object that names a host, or nil.
+func (n *kindNames) first(host string) *metav1.ObjectMeta {
+	label, parent, _ := strings.Cut(host, ".")
+	return n.under[parent][label]
+}
+
+// joined is a host of its first label and the domain above that.
+func joined(label, parent string) string {
+	if parent == "" {
+		return label
+	}
+	return label + "." + parent
+}
+
+// within returns the IngressRoutes that are within another, and those within them.
+func (n *names) within(route types.NamespacedName) []sourceID {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	var found []sourceID
+	seen := map[sourceID]bool{}
+	level := []types.NamespacedName{route}
+	for len(level) > 0 {
+		var next []types.NamespacedName
+		for _, parent := range level {
+			for kind := range n.byKind {
+				for _, c := range n.byKind[kind].children[parent] {
+					id := sourceID{kind, nameOf(c.o)}
+					if seen[id] {
+						continue
+					}
+					seen[id], found = true, append(found, id)
+					if sources[kind].gvk == ingressRouteKind.gvk { // parents are of this kind
+						next = append(next, id.NamespacedName)
+					}
+				}
+			}
+		}
+		level = next
+	}
+	return found
 }
 
 // below yields the objects that may serve any host of an IngressRoute's: of its
@@ -231,13 +301,13 @@ func (n *kindNames) below(route types.NamespacedName) iter.Seq[*metav1.ObjectMet
 		for len(level) > 0 {
 			var next []types.NamespacedName
 			for _, parent := range level {
-				for _, c := range n.within[parent] {
+				for _, c := range n.children[parent] {
 					name := nameOf(c.o)
 					if seen[name] {
 						continue
 					}
 					seen[name], next = true, append(next, name)
-					if c.open && len(n.within[name]) == 0 && !yield(c.o) {
+					if c.open && len(n.children[name]) == 0 && !yield(c.o) {
 						return
 					}
 				}

@@ -19,6 +19,9 @@ import (
 	"github.com/jovalle/usher/controllers/source/traefik"
 )
 
+// claimedAll says that all that objects publish is claimed.
+func claimedAll(string) bool { return true }
+
 // objectKey names an object of a test.
 type objectKey struct {
 	kind schema.GroupVersionKind
@@ -54,7 +57,7 @@ func TestNamesFollowTheObjects(t *testing.T) {
 		}
 		for _, host := range append(slices.Clone(hosts), "d.x.is") {
 			want := besideOf(objects, kinds, host)
-			if got := n.beside("hades", host, nil); !slices.Equal(written(got), written(want)) {
+			if got := n.beside("hades", host, nil, claimedAll); !slices.Equal(written(got), written(want)) {
 				t.Fatalf("step %d: beside %s stand %v, want %v", i, host, written(got), written(want))
 			}
 		}
@@ -63,8 +66,8 @@ func TestNamesFollowTheObjects(t *testing.T) {
 		n.replace(kinds[key], o, nil)
 	}
 	for _, of := range n.byKind {
-		if len(of.one)+len(of.more)+len(of.open) > 0 {
-			t.Errorf("without objects there are left %v, %v, %v", of.one, of.more, of.open)
+		if len(of.under)+len(of.more)+len(of.open)+len(of.children) > 0 {
+			t.Errorf("without objects there are left %v, %v, %v, %v", of.under, of.more, of.open, of.children)
 		}
 	}
 }
@@ -148,7 +151,7 @@ func TestNamesOfEveryKind(t *testing.T) {
 		must(t, yaml.Unmarshal([]byte("spec: "+spec), o))
 		n.replace(k, nil, o)
 	}
-	count := func() int { return len(n.beside("hades", "a.x.is", nil).Silent) }
+	count := func() int { return len(n.beside("hades", "a.x.is", nil, claimedAll).Silent) }
 	if count() != 5 { // the kinds of both of Traefik's groups are one each
 		t.Errorf("%d objects name the host", count())
 	}
@@ -177,7 +180,7 @@ func TestNamesOfChildrenAreTheirParents(t *testing.T) {
 		t.Errorf("a leaf touches %q", touched)
 	}
 	silent := func(host string) (names []string) {
-		for _, ref := range n.beside("hades", host, nil).Silent {
+		for _, ref := range n.beside("hades", host, nil, claimedAll).Silent {
 			names = append(names, ref.Name)
 		}
 		return names
@@ -192,7 +195,7 @@ func TestNamesOfChildrenAreTheirParents(t *testing.T) {
 	if got := silent("b.x.is"); !slices.Equal(got, []string{"deep", "middle"}) {
 		t.Errorf("beside b.x.is stand %q", got)
 	}
-	if b := n.beside("hades", "*.x.is", nil); len(b.Open) > 0 {
+	if b := n.beside("hades", "*.x.is", nil, claimedAll); len(b.Open) > 0 {
 		t.Errorf("children may serve any host: %v", b.Open)
 	}
 }
@@ -274,7 +277,7 @@ func TestNamesUnderAWildcardAreBounded(t *testing.T) {
 		o.Name, o.Spec.Rules = fmt.Sprint(i), []networkingv1.IngressRule{{Host: fmt.Sprintf("n%d.x.is", i)}, {Host: strings.Repeat("l", 64) + ".x.is"}}
 		n.replace(k, nil, o)
 	}
-	if b := n.beside("hades", "*.x.is", nil); len(b.Names) != v1alpha1.MaxExcept+5 || b.Private != nil {
+	if b := n.beside("hades", "*.x.is", nil, claimedAll); len(b.Names) != v1alpha1.MaxExcept+5 || b.Private != nil {
 		t.Errorf("there are %d names, of which %d are private", len(b.Names), len(b.Private))
 	}
 }

@@ -30,7 +30,13 @@ func (s *session) newInformer(source toolscache.ListerWatcher, kind runtime.Obje
 		},
 		WatchFuncWithContext: whole.WatchWithContext,
 	}
-	return informer.New(s.asked)(paged, kind, resync, indexers)
+	made := informer.New(s.asked)(paged, kind, resync, indexers)
+	if gvk, err := apiutil.GVKForObject(kind, scheme); err == nil { // only kinds of the scheme are watched
+		s.mu.Lock()
+		s.stores[gvk] = made.GetStore()
+		s.mu.Unlock()
+	}
+	return made
 }
 
 // listPages lists all objects of a kind, page by page. What is too much ends the session.

@@ -9,7 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/fields"
@@ -25,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
 
 	"github.com/jovalle/usher/controllers/message"
+	"github.com/jovalle/usher/controllers/source"
 )
 
 // session is one connection to a member's API server, and the cache that it fills.
@@ -35,12 +38,11 @@ type session struct {
 	cluster   cluster.Cluster
 	stop      context.CancelFunc
 	life      <-chan struct{} // closed by stop
-	stopped   chan struct{}   // closed when the cache has ended
 
-	// changed is called with an object's old and new state, and the hosts beside
-	// which it is.
-	changed func(k kind, objects []client.Object, beside []string)
-	names   *names
+	listener listener
+	reader   *reader   // the one that changes names and readings
+	names    *names    // what all objects name
+	readings *readings // what the annotated ones claim
 
 	holdings *holdings
 	listing  chan struct{} // holds one while a page of a list is read
@@ -48,11 +50,29 @@ type session struct {
 	exceeded chan struct{} // closed when the member has sent too much
 	tooLarge error         // why; set before exceeded is closed
 
-	settling sync.WaitGroup // of the goroutines that wait for kinds that arrived late
+	toRead     *int           // objects to be read again when all had been read once; nil before that
+	goroutines sync.WaitGroup // the cache, the reader, and those that wait for kinds which arrived late
 
 	mu      sync.Mutex
 	running map[schema.GroupVersionKind]watched // what is watched now
+	stores  map[schema.GroupVersionKind]toolscache.Store
 	failing map[schema.GroupVersionKind]failing // the kinds whose latest list or start of a watch failed
+}
+
+// listener hears of what a session reads. Its methods are called by one goroutine of
+// the session, and must not wait for it.
+type listener interface {
+	// ingressClasses returns the classes that may be published.
+	ingressClasses() []string
+	// hostsChanged hears of hosts on which the claims, or what is beside them, have
+	// changed; of none too, and of some maybe twice.
+	hostsChanged(s *session, hosts []string)
+	// refusalsChanged hears that what names no host is refused otherwise.
+	refusalsChanged(s *session)
+	// allChanged hears that any claim may have changed.
+	allChanged(s *session)
+	// addressesChanged hears that the watched Service has changed.
+	addressesChanged(s *session)
 }
 
 // watched is a kind's informer, and the handler that hears of its objects.
@@ -65,12 +85,14 @@ type watched struct {
 func (w watched) hasSynced() bool { return w.handler.HasSynced() }
 
 // newSession prepares a connection and dials nothing yet.
-func newSession(config Config, changed func(kind, []client.Object, []string)) (*session, error) {
-	s := &session{config: config, changed: changed, names: newNames(), listing: make(chan struct{}, 1), exceeded: make(chan struct{}),
-		running: map[schema.GroupVersionKind]watched{}, failing: map[schema.GroupVersionKind]failing{}}
+func newSession(config Config, limits Limits, l listener) (*session, error) {
+	s := &session{config: config, listener: l, names: newNames(), readings: newReadings(limits), listing: make(chan struct{}, 1), exceeded: make(chan struct{}),
+		running: map[schema.GroupVersionKind]watched{}, stores: map[schema.GroupVersionKind]toolscache.Store{}, failing: map[schema.GroupVersionKind]failing{}}
+	s.reader = newReader(s)
 	s.holdings = newHoldings(s.exceed)
 	restConfig := fresh(config.REST)
-	restConfig.Wrap(func(next http.RoundTripper) http.RoundTripper { return &boundedTransport{next, s.exceed} })
+	watches := rate.NewLimiter(watchRate, watchBurst)
+	restConfig.Wrap(func(next http.RoundTripper) http.RoundTripper { return &boundedTransport{next, s.exceed, watches} })
 	httpClient, err := rest.HTTPClientFor(restConfig)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrKubeconfig, err)
@@ -130,18 +152,14 @@ type failing struct {
 func (s *session) start(ctx context.Context) {
 	ctx, s.stop = context.WithCancel(ctx)
 	s.life = ctx.Done()
-	s.stopped = make(chan struct{})
-	go func() {
-		defer close(s.stopped)
-		_ = s.cluster.Start(ctx) // a cache's Start fails only when it is started twice
-	}()
+	s.goroutines.Go(func() { _ = s.cluster.Start(ctx) }) // a cache's Start fails only when it is started twice
+	s.goroutines.Go(func() { s.reader.run(s.life) })
 }
 
 // close ends the cache and its connections, and waits for it.
 func (s *session) close() {
 	s.stop()
-	<-s.stopped
-	s.settling.Wait()
+	s.goroutines.Wait()
 	utilnet.CloseIdleConnectionsFor(s.client.Transport)
 }
 
@@ -234,13 +252,7 @@ func (s *session) follow(ctx context.Context, served []kind) (started []kind, er
 
 // watch starts to follow a kind.
 func (s *session) watch(ctx context.Context, k kind) error {
-	objects := s.cluster.GetCache()
-	if k.claims != nil {
-		if err := objects.IndexField(ctx, k.object, indexClaims, indexKeys(k)); err != nil {
-			return fmt.Errorf("index %s: %w", k.gvk.Kind, err)
-		}
-	}
-	informer, err := objects.GetInformer(ctx, k.object, cache.BlockUntilSynced(false))
+	informer, err := s.cluster.GetCache().GetInformer(ctx, k.object, cache.BlockUntilSynced(false))
 	if err != nil {
 		return fmt.Errorf("watch %s: %w", k.gvk.Kind, err)
 	}
@@ -261,10 +273,14 @@ func (s *session) unwatch(ctx context.Context, k kind) error {
 	}
 	s.mu.Lock()
 	delete(s.running, k.gvk)
+	delete(s.stores, k.gvk)
 	delete(s.failing, k.gvk)
 	s.mu.Unlock()
-	s.names.forget(k)
-	s.changed(k, nil, nil)
+	if kind := kindIndex(k.gvk); kind >= 0 {
+		s.reader.forget(kind)
+	} else {
+		s.referredChanged(k)
+	}
 	return nil
 }
 
@@ -272,24 +288,28 @@ func (s *session) unwatch(ctx context.Context, k kind) error {
 // have been read: until then no claim of theirs is known.
 func (s *session) tellWhenRead(started []kind) {
 	for _, k := range started {
-		s.settling.Go(func() {
+		s.goroutines.Go(func() {
 			if toolscache.WaitForCacheSync(s.life, func() bool { return s.reads(k) }) {
-				s.changed(k, nil, nil)
+				s.listener.allChanged(s)
 			}
 		})
 	}
 }
 
-// synced reports whether all that is watched has been read.
+// synced reports whether all that is watched has been read. Only the goroutine that
+// waits for it calls it.
 func (s *session) synced() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, w := range s.running {
-		if !w.hasSynced() {
+	for _, k := range kinds {
+		if s.follows(k) && !s.reads(k) {
 			return false
 		}
 	}
-	return true
+	// What was read before the objects that it refers to is read again.
+	added, read, ok := s.reader.backlog()
+	if ok && s.toRead == nil {
+		s.toRead = &added
+	}
+	return s.toRead != nil && read >= *s.toRead
 }
 
 // problem returns why a kind cannot be listed or watched, for so long without a
@@ -350,21 +370,32 @@ func (s *session) reads(k kind) bool {
 	s.mu.Lock()
 	w, ok := s.running[k.gvk]
 	s.mu.Unlock()
-	return ok && w.hasSynced()
+	return ok && w.hasSynced() && s.reader.hasRead(kindIndex(k.gvk))
 }
 
-// handler tells events of a kind. What the first list holds is told as a whole
-// besides, when it has been read, and so beside no host.
+// store returns where a kind's objects are cached; nil where it is not watched.
+func (s *session) store(k kind) toolscache.Store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stores[k.gvk]
+}
+
+// handler has the reader hear of a kind's events, or of what changes for its objects
+// where others refer to them.
 func (s *session) handler(k kind) toolscache.ResourceEventHandler {
+	kind := kindIndex(k.gvk)
 	tell := func(before, after client.Object, first bool) {
-		var beside []string
-		if k.names != nil {
-			if changed := s.names.replace(k, before, after); !first {
-				beside = s.names.touched(changed)
-			}
+		if kind < 0 {
+			s.referredChanged(k)
+			return
 		}
-		objects := slices.DeleteFunc([]client.Object{before, after}, func(o client.Object) bool { return o == nil })
-		s.changed(k, objects, beside)
+		o := after
+		if o == nil {
+			o = before
+		}
+		if o != nil {
+			s.reader.changed(sourceID{kind, client.ObjectKeyFromObject(o)}, before, after, first)
+		}
 	}
 	// What is deleted is counted no more, and what is made again after that is
 	// counted again: the transform has counted it before its deletion was told of.
@@ -391,5 +422,17 @@ func (s *session) handler(k kind) toolscache.ResourceEventHandler {
 			}
 			tell(gone, nil, false)
 		},
+	}
+}
+
+// referredChanged has read again what refers to objects of a kind that claims nothing itself.
+func (s *session) referredChanged(k kind) {
+	switch k.gvk {
+	case serviceKind.gvk:
+		s.listener.addressesChanged(s)
+	case ingressClassKind.gvk:
+		s.reader.readKindsAgain(kindIndex(networkingv1.SchemeGroupVersion.WithKind(source.KindIngress)))
+	default: // Gateways, and the namespaces that they select
+		s.reader.readKindsAgain(kindIndex(gatewayGroup.WithKind(source.KindHTTPRoute)), kindIndex(gatewayGroup.WithKind(source.KindTLSRoute)))
 	}
 }

@@ -17,8 +17,11 @@ import (
 type Set struct {
 	// Log is where connections are told of.
 	Log logr.Logger
-	// HostsChanged is called with hosts, some maybe twice, on which claims may have changed.
-	HostsChanged func(hosts []string)
+	// Limits are those of each member.
+	Limits Limits
+	// HostsChanged is called with a member and hosts, some maybe twice, on which its
+	// claims may have changed.
+	HostsChanged func(name string, hosts []string)
 	// MemberChanged is called when any claim of a member may have changed.
 	MemberChanged func(name string)
 	// StateChanged is called when a member's State has changed.
@@ -123,8 +126,8 @@ func (s *Set) Claims(host string) (claims []source.Claim, known []string) {
 		if m == nil {
 			continue
 		}
-		if session, in := m.reader(); session != nil {
-			claims = append(claims, session.claims(host, in)...)
+		if session := m.session(); session != nil {
+			claims = append(claims, session.claims(host)...)
 			known = append(known, name)
 		}
 	}
@@ -137,11 +140,11 @@ func (s *Set) Hosts(name string) []string {
 	if m == nil {
 		return nil
 	}
-	session, in := m.reader()
+	session := m.session()
 	if session == nil {
 		return nil
 	}
-	return session.hosts(in)
+	return session.hosts()
 }
 
 func (s *Set) member(name string) *member {

@@ -25,6 +25,7 @@ type offer struct {
 type publication struct {
 	source v1alpha1.SourceRef
 	object metav1.Object
+	in     Context
 	wish   wish
 	spoilt *Refusal         // what refuses every host of the object
 	claims map[string]Claim // host → claim
@@ -37,6 +38,7 @@ func newPublication(kind string, object metav1.Object, class string, in Context)
 	p := &publication{
 		source: v1alpha1.SourceRef{Cluster: in.Cluster, Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName()},
 		object: object,
+		in:     in,
 		claims: map[string]Claim{},
 	}
 	w, bad := readWish(object.GetAnnotations())
@@ -83,7 +85,21 @@ func (p *publication) publish(offers []offer) Result {
 		p.result.Claims = append(p.result.Claims, claim)
 	}
 	slices.SortFunc(p.result.Claims, func(a, b Claim) int { return cmp.Compare(a.Host, b.Host) })
+	p.limit()
 	return p.result
+}
+
+// limit drops the claims beyond the limit of one object.
+func (p *publication) limit() {
+	most := p.in.MaxHosts
+	if p.result.More = len(p.result.Claims) - most; most == 0 || p.result.More <= 0 {
+		p.result.More = 0
+		return
+	}
+	first := p.result.Claims[most].Host
+	p.result.Claims = slices.Clone(p.result.Claims[:most])
+	p.result.Refusals = slices.Insert(p.result.Refusals, 0, *p.refuse(reason.TooManyHosts, "spec", "it asks for %d hosts, and at most %d of one object are published: the first by name, so not %s and those after it; split the object, or raise usher's --max-source-hosts",
+		most+p.result.More, most, first))
 }
 
 // publishNamed publishes the hosts of the hosts annotation that a route covers.

@@ -35,6 +35,13 @@ type Claim struct {
 	Refusal *Refusal
 }
 
+// Equal says whether two claims are the same in all that a decision rests on.
+func (c Claim) Equal(o Claim) bool {
+	sameRefusal := c.Refusal == o.Refusal || c.Refusal != nil && o.Refusal != nil && *c.Refusal == *o.Refusal
+	return c.Source == o.Source && c.Created.Equal(o.Created) && c.Host == o.Host && sameRefusal &&
+		c.Options.Equal(o.Options) && c.Options.WholeWildcard == o.Options.WholeWildcard
+}
+
 // Options are what a source asks for besides its hosts.
 type Options struct {
 	// PlainHTTP is what port 80 does for the host.
@@ -66,6 +73,9 @@ type Result struct {
 	Claims []Claim
 	// Refusals are those that have no host to hang them on.
 	Refusals []Refusal
+	// More is how many hosts the object asks for beyond Context.MaxHosts. There is a
+	// refusal that says so.
+	More int
 }
 
 // Context is what counts besides the object itself, of the cluster it is in.
@@ -81,6 +91,8 @@ type Context struct {
 	// DefaultIngressClass is the IngressClass that is annotated as the cluster's
 	// default, or empty. An Ingress without a class belongs to it.
 	DefaultIngressClass string
+	// MaxHosts is how many hosts one object may claim, the first by name; 0 is no limit.
+	MaxHosts int
 	// RuleSyntax is how a Traefik rule is read whose route does not say.
 	RuleSyntax traefikrule.Syntax
 	// IngressRoute finds the parents of an IngressRoute.

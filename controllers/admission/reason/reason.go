@@ -20,6 +20,7 @@ const (
 	ParentNotAccepted = "ParentNotAccepted"
 	RuleInvalid       = "RuleInvalid"
 	TLSMissing        = "TLSMissing"
+	TooManyHosts      = "TooManyHosts"
 	UnknownHosts      = "UnknownHosts"
 )
 
@@ -68,6 +69,7 @@ func All() []Reason {
 		{ParentNotAccepted, "No parent of the route, a Gateway or an IngressRoute, takes it.", "See the route's status.parents, or create the parent that it names."},
 		{RuleInvalid, "A rule cannot be read, matches no host, or means one thing in Traefik 2 and another in Traefik 3.", "Correct the rule; the message gives the position, or asks for the route's syntax."},
 		{TLSMissing, "An IngressRouteTCP without tls, or an HTTPRoute on listeners of plain HTTP alone, takes no TLS connections.", "Set spec.tls, where passthrough: true leaves TLS to the service; or attach the route to an HTTPS listener."},
+		{TooManyHosts, "The object, or all objects of its cluster together, ask for more hosts than usher publishes of one. The hosts beyond the limit have no ExposedHost.", "Name fewer hosts, or raise usher's --max-source-hosts or --max-member-hosts."},
 		{TooManyNames, "The cluster's objects have more names under a wildcard than can be kept out of it.", "Publish the names themselves instead of the wildcard, or all of them with usher.techn.is/wildcard: all."},
 		{UnknownHosts, "The source's rules do not name their hosts.", "Name the hosts to publish in the annotation usher.techn.is/hosts."},
 	}

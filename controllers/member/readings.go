@@ -1,0 +1,356 @@
+package member
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+	"unsafe"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/controllers/message"
+	"github.com/jovalle/usher/controllers/source"
+)
+
+// Limits bound what may be published of one member.
+type Limits struct {
+	// SourceHosts is how many hosts one object may publish; 0 is no limit.
+	SourceHosts int
+	// MemberHosts is how many claims all objects of the member may make together, a
+	// host that two objects claim counted twice; 0 is no limit. The oldest objects
+	// come first.
+	MemberHosts int
+}
+
+// DefaultLimits are far beyond what people publish.
+var DefaultLimits = Limits{SourceHosts: 500, MemberHosts: 10_000}
+
+// sourceID names a source within a session.
+type sourceID struct {
+	kind int // index in sources
+	types.NamespacedName
+}
+
+// reading is what an annotated source claimed when it was last read.
+type reading struct {
+	id       sourceID
+	created  time.Time
+	claims   []source.Claim // sorted by host; nil while the reading is cut
+	refusals []source.Refusal
+	hosts    int  // how many claims there are, cut or not
+	more     int  // how many hosts the object names beyond Limits.SourceHosts
+	cut      bool // it is beyond Limits.MemberHosts
+}
+
+// size estimates the memory that a reading takes, in bytes.
+func (r *reading) size() int {
+	size := int(unsafe.Sizeof(*r)) + len(r.claims)*int(unsafe.Sizeof(source.Claim{}))
+	for _, claim := range r.claims {
+		if claim.Refusal != nil {
+			size += len(claim.Refusal.Message)
+		}
+	}
+	for _, refusal := range r.refusals {
+		size += len(refusal.Message)
+	}
+	return size
+}
+
+// compareAge orders readings by their objects: the oldest first, then by name.
+func (r *reading) compareAge(o *reading) int {
+	return cmp.Or(
+		r.created.Compare(o.created),
+		cmp.Compare(r.id.kind, o.id.kind),
+		cmp.Compare(r.id.Namespace, o.id.Namespace),
+		cmp.Compare(r.id.Name, o.id.Name),
+	)
+}
+
+// claimOn returns the reading's claim on a host.
+func (r *reading) claimOn(host string) (source.Claim, bool) {
+	i, found := slices.BinarySearchFunc(r.claims, host, func(c source.Claim, host string) int { return cmp.Compare(c.Host, host) })
+	if !found {
+		return source.Claim{}, false
+	}
+	return r.claims[i], true
+}
+
+// refusedAt returns what the reading is refused that names no host.
+func (r *reading) refusedAt(limits Limits) []v1alpha1.SourceRefusal {
+	refusals := make([]v1alpha1.SourceRefusal, 0, len(r.refusals)+1)
+	add := func(why, text string) {
+		refusals = append(refusals, v1alpha1.SourceRefusal{
+			Kind: sources[r.id.kind].gvk.Kind, Namespace: r.id.Namespace, Name: r.id.Name, Reason: why, Message: text,
+		})
+	}
+	if r.cut {
+		add(reason.TooManyHosts, message.Format("%s %s/%s: the objects of the cluster claim more than %d hosts together, and this one is beyond that; none of its hosts is published. Remove claims of older objects, or raise usher's --max-member-hosts",
+			sources[r.id.kind].gvk.Kind, r.id.Namespace, r.id.Name, limits.MemberHosts))
+	}
+	for _, refusal := range r.refusals {
+		add(refusal.Reason, refusal.Message)
+	}
+	return refusals
+}
+
+// readings are what the annotated sources of a session claim, each read once a
+// version of it and of what it refers to.
+type readings struct {
+	limits Limits
+
+	mu     sync.RWMutex
+	byID   map[sourceID]*reading
+	byAge  []*reading            // the oldest first
+	byHost map[string][]*reading // host → those that claim it
+	hosts  int                   // claims of all readings, cut or not
+	more   int                   // readings that name hosts beyond Limits.SourceHosts
+	cuts   int                   // readings that are cut
+}
+
+func newReadings(limits Limits) *readings {
+	return &readings{limits: limits, byID: map[sourceID]*reading{}, byHost: map[string][]*reading{}}
+}
+
+// changed is what a new reading has changed.
+type changed struct {
+	hosts    []string   // on which the claims are others now, some maybe twice
+	refusals bool       // what names no host is refused otherwise
+	again    []sourceID // readings that fit the limit again: they must be made once more
+	size     int        // bytes by which the readings grow
+}
+
+// put takes a reading in the place of the one before; nil removes it.
+func (b *readings) put(id sourceID, r *reading) changed {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := b.byID[id]
+	var c changed
+	if before != nil {
+		b.unlink(before)
+		c.size -= before.size()
+	}
+	if r != nil {
+		b.link(r)
+		c.size += r.size()
+	}
+	c.hosts = differing(claimsOf(before), claimsOf(r))
+	c.refusals = !slices.Equal(refusalsOf(before), refusalsOf(r))
+	b.fit(&c)
+	return c
+}
+
+func claimsOf(r *reading) []source.Claim {
+	if r == nil {
+		return nil
+	}
+	return r.claims
+}
+
+func refusalsOf(r *reading) []source.Refusal {
+	if r == nil {
+		return nil
+	}
+	return r.refusals
+}
+
+func (b *readings) link(r *reading) {
+	b.byID[r.id] = r
+	i, _ := slices.BinarySearchFunc(b.byAge, r, (*reading).compareAge)
+	b.byAge = slices.Insert(b.byAge, i, r)
+	b.hosts += r.hosts
+	if r.more > 0 {
+		b.more++
+	}
+	b.index(r)
+}
+
+func (b *readings) unlink(r *reading) {
+	delete(b.byID, r.id)
+	if i, found := slices.BinarySearchFunc(b.byAge, r, (*reading).compareAge); found {
+		b.byAge = slices.Delete(b.byAge, i, i+1)
+	}
+	b.hosts -= r.hosts
+	if r.more > 0 {
+		b.more--
+	}
+	if r.cut {
+		b.cuts--
+	}
+	b.unindex(r)
+}
+
+func (b *readings) index(r *reading) {
+	for _, claim := range r.claims {
+		b.byHost[claim.Host] = append(b.byHost[claim.Host], r)
+	}
+}
+
+func (b *readings) unindex(r *reading) {
+	for _, claim := range r.claims {
+		left := slices.DeleteFunc(b.byHost[claim.Host], func(o *reading) bool { return o == r })
+		if len(left) == 0 {
+			delete(b.byHost, claim.Host)
+			continue
+		}
+		// The key may be a part of the object that goes.
+		delete(b.byHost, claim.Host)
+		first, _ := left[0].claimOn(claim.Host)
+		b.byHost[first.Host] = left
+	}
+}
+
+// fit cuts the readings beyond the limit, and finds those that are within it again.
+// The oldest objects come first, and none that is younger than one which is cut.
+func (b *readings) fit(c *changed) {
+	limit := b.limits.MemberHosts
+	if limit == 0 || b.hosts <= limit && b.cuts == 0 {
+		return
+	}
+	total := 0
+	for _, r := range b.byAge {
+		total += r.hosts
+		switch {
+		case total <= limit && r.cut:
+			c.again = append(c.again, r.id)
+		case total > limit && !r.cut:
+			c.hosts = append(c.hosts, hostsOf(r.claims)...)
+			b.unindex(r)
+			c.size -= r.size()
+			r.claims, r.cut, c.refusals = nil, true, true
+			c.size += r.size()
+			b.cuts++
+		}
+	}
+}
+
+// forget removes the readings of a kind, and returns by how many bytes the others grow.
+func (b *readings) forget(kind int) (size int) {
+	for _, id := range b.ids(kind) {
+		size += b.put(id, nil).size
+	}
+	return size
+}
+
+// on returns the claims on a host of the kinds that reads reports.
+func (b *readings) on(host string, reads func(kind int) bool) []source.Claim {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	var claims []source.Claim
+	for _, r := range b.byHost[host] {
+		if claim, found := r.claimOn(host); found && reads(r.id.kind) {
+			claims = append(claims, claim)
+		}
+	}
+	return claims
+}
+
+// claimed reports whether any object claims a host.
+func (b *readings) claimed(host string) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return len(b.byHost[host]) > 0
+}
+
+// capped reports whether hosts that objects ask for are left out for their number.
+func (b *readings) capped() bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.more > 0 || b.cuts > 0
+}
+
+// claimedHosts returns every host that is claimed, sorted.
+func (b *readings) claimedHosts(reads func(kind int) bool) []string {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	hosts := make([]string, 0, len(b.byHost))
+	for host, by := range b.byHost {
+		if slices.ContainsFunc(by, func(r *reading) bool { return reads(r.id.kind) }) {
+			hosts = append(hosts, host)
+		}
+	}
+	slices.Sort(hosts)
+	return hosts
+}
+
+// ids returns the sources of some kinds that there are readings of; without a kind,
+// of all.
+func (b *readings) ids(kinds ...int) []sourceID {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	var ids []sourceID
+	for _, r := range b.byAge {
+		if len(kinds) == 0 || slices.Contains(kinds, r.id.kind) {
+			ids = append(ids, r.id)
+		}
+	}
+	return ids
+}
+
+// has reports whether there is a reading of a source.
+func (b *readings) has(id sourceID) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.byID[id] != nil
+}
+
+// refusals returns at most so many of what is refused that names no host, that of
+// the newest sources first.
+func (b *readings) refusals(most int, reads func(kind int) bool) []v1alpha1.SourceRefusal {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	var refused []*reading
+	for _, r := range b.byAge {
+		if (r.cut || len(r.refusals) > 0) && reads(r.id.kind) {
+			refused = append(refused, r)
+		}
+	}
+	slices.SortFunc(refused, func(a, b *reading) int { return cmp.Or(b.created.Compare(a.created), a.compareAge(b)) })
+	var refusals []v1alpha1.SourceRefusal
+	for _, r := range refused {
+		refusals = append(refusals, r.refusedAt(b.limits)...)
+		if len(refusals) >= most {
+			return slices.Clip(refusals[:most])
+		}
+	}
+	return refusals
+}
+
+func hostsOf(claims []source.Claim) []string {
+	hosts := make([]string, len(claims))
+	for i, claim := range claims {
+		hosts[i] = claim.Host
+	}
+	return hosts
+}
+
+// differing returns the hosts on which two lists of claims, both sorted by host,
+// differ.
+func differing(before, after []source.Claim) []string {
+	var hosts []string
+	for len(before) > 0 || len(after) > 0 {
+		order := 0
+		switch {
+		case len(before) == 0:
+			order = 1
+		case len(after) == 0:
+			order = -1
+		default:
+			order = cmp.Compare(before[0].Host, after[0].Host)
+		}
+		switch {
+		case order < 0:
+			hosts, before = append(hosts, before[0].Host), before[1:]
+		case order > 0:
+			hosts, after = append(hosts, after[0].Host), after[1:]
+		default:
+			if !before[0].Equal(after[0]) {
+				hosts = append(hosts, after[0].Host)
+			}
+			before, after = before[1:], after[1:]
+		}
+	}
+	return hosts
+}
