@@ -92,7 +92,7 @@ func Lookup(lookup func(ctx context.Context, network, host string) ([]netip.Addr
 	return func(c *controlPlane) { c.names.lookup = lookup }
 }
 
-// Limits bounds what is published of each member.
+// Limits bounds what is published of each member; without it, member.DefaultLimits do.
 func Limits(limits member.Limits) Option {
 	return func(c *controlPlane) { c.limits = limits }
 }
@@ -107,7 +107,7 @@ type controlPlane struct {
 // SetupControlPlane registers what the leader runs: the members' connections
 // and the reconcilers of MemberClusters and ExposedHosts.
 func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace string, told ...Option) error {
-	var plane controlPlane
+	plane := controlPlane{limits: member.DefaultLimits}
 	for _, tell := range told {
 		tell(&plane)
 	}

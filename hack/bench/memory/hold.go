@@ -72,7 +72,7 @@ func report(ctx context.Context, name string, kubeconfigs []string) error {
 // holdAsUsher holds the caches as usher's leader does.
 func holdAsUsher(ctx context.Context, members []*rest.Config) (func() int, error) {
 	set := member.NewSet(logr.Discard())
-	set.HostsChanged = func([]string) {}
+	set.HostsChanged = func(string, []string) {}
 	set.MemberChanged = func(string) {}
 	set.StateChanged = func(string) {}
 	for i, config := range members {
