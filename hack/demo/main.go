@@ -13,8 +13,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/jovalle/usher/hack/stage"
 	"github.com/jovalle/usher/hack/testbed/servers"
+	"github.com/jovalle/usher/hack/testenv"
 )
 
 func main() {
@@ -32,13 +32,13 @@ func main() {
 func show(ctx context.Context, once bool) error {
 	began := time.Now()
 	fmt.Println("Starting an edge cluster, hades and illmatic, a Traefik in each, and usher:")
-	s, err := stage.Raise(ctx, stage.Options{Usher: "bin/usher", CRDs: "config/crd/*.yaml", Output: os.Stdout})
+	s, err := testenv.Raise(ctx, testenv.Options{Usher: "bin/usher", CRDs: "config/crd/*.yaml", Output: os.Stdout})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = s.Bed.Stop() }()
 	for _, app := range []struct {
-		member    *stage.Member
+		member    *testenv.Member
 		name, url string
 	}{
 		{s.Hades, "whoami", "whoami.techn.is"}, {s.Hades, "ledger", "ledger.techn.is"},
@@ -67,7 +67,7 @@ func show(ctx context.Context, once bool) error {
 
 // newNarrator gives the story its shell: kubectl's folder first in PATH, and a
 // variable for each cluster's kubeconfig and each of usher's ports.
-func newNarrator(s *stage.Stage) (*narrator, error) {
+func newNarrator(s *testenv.Stage) (*narrator, error) {
 	kubectl, err := servers.Locate(servers.Kubectl)
 	if err != nil {
 		return nil, err

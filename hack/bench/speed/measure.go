@@ -11,7 +11,7 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/jovalle/usher/hack/stage"
+	"github.com/jovalle/usher/hack/testenv"
 )
 
 // settle is how long usher is left alone before single changes are timed or its memory is read.
@@ -47,13 +47,13 @@ func (b *bench) measure(ctx context.Context, n int) error {
 
 // start starts usher, and prints how long it took until it was ready, and until
 // every host was routed.
-func (b *bench) start(ctx context.Context, title string) (*stage.Usher, error) {
+func (b *bench) start(ctx context.Context, title string) (*testenv.Usher, error) {
 	state, err := os.MkdirTemp(b.state, "")
 	if err != nil {
 		return nil, err
 	}
 	began := time.Now()
-	usher, err := stage.Run(ctx, b.bed, "usher", b.program, b.edge, "--drain-timeout=1s", "--leader-elect=false", "--state-dir="+state)
+	usher, err := testenv.Run(ctx, b.bed, "usher", b.program, b.edge, "--drain-timeout=1s", "--leader-elect=false", "--state-dir="+state)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func printQuantiles(title string, took []time.Duration) {
 var memory = regexp.MustCompile(`(?m)^(VmRSS|VmHWM):\s+(\d+) kB`)
 
 // weigh prints the memory of usher's process.
-func (b *bench) weigh(usher *stage.Usher, when string) error {
+func (b *bench) weigh(usher *testenv.Usher, when string) error {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", usher.PID()))
 	if err != nil {
 		return err

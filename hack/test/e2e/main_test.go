@@ -1,0 +1,134 @@
+// Package e2e tests the whole of usher as a user meets it: its program, real
+// clusters, real Traefiks, real TLS clients. It must not import usher's own
+// packages.
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/jovalle/usher/hack/testbed"
+	"github.com/jovalle/usher/hack/testenv"
+)
+
+// on is the stage that all tests share; each has hosts of its own.
+var on *testenv.Stage
+
+// program is usher's, and stateDir is where it keeps its snapshot.
+var program, stateDir string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "usher-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	stateDir = filepath.Join(dir, "state")
+	program = filepath.Join(dir, "usher")
+	if out, err := exec.Command("go", "build", "-o", program, "../../../cmd/usher").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building usher: %v\n%s", err, out)
+		return 1
+	}
+	on, err = testenv.Raise(context.Background(), testenv.Options{Usher: program, CRDs: "../../../config/crd/*.yaml", Args: []string{"--access-log", "--access-log-refused", "--drain-timeout=10s", "--state-dir=" + stateDir}})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := m.Run()
+	if code != 0 {
+		on.Bed.KeepLogs()
+		fmt.Fprintln(os.Stderr, "the logs are in", on.Bed.LogDir())
+	}
+	if err := on.Bed.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// patience is how long something may take that takes milliseconds on an idle machine.
+const patience = 20 * time.Second
+
+// eventually polls until check returns nil.
+func eventually(t *testing.T, what string, check func() error) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if err = check(); err == nil {
+			return
+		}
+	}
+	t.Fatalf("%s: %v", what, err)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ask asks usher for a host by TLS.
+func ask(ctx context.Context, host string) (testbed.Answer, error) {
+	return testbed.Ask(ctx, testbed.ClientTo(on.HTTPS.String()), "https://"+host+"/")
+}
+
+// answered waits until a host is answered by an app of a cluster.
+func answered(t *testing.T, host, cluster string) {
+	t.Helper()
+	eventually(t, host+" should be answered by "+cluster, func() error {
+		answer, err := ask(t.Context(), host)
+		if err == nil && answer.Cluster != cluster {
+			err = fmt.Errorf("%+v answers", answer)
+		}
+		return err
+	})
+}
+
+// unanswered waits until a host is refused.
+func unanswered(t *testing.T, host string) {
+	t.Helper()
+	eventually(t, host+" should be refused", func() error {
+		if answer, err := ask(t.Context(), host); err == nil {
+			return fmt.Errorf("%+v answers", answer)
+		}
+		return nil
+	})
+}
+
+// plain asks usher for a host by plain HTTP and returns the response without its body.
+func plain(t *testing.T, host, path string) *http.Response {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+host+path, nil)
+	must(t, err)
+	response, err := testbed.ClientTo(on.HTTP.String()).Do(request)
+	must(t, err)
+	must(t, response.Body.Close())
+	return response
+}
+
+// kubectl runs kubectl on a cluster and returns its output.
+func kubectl(t *testing.T, c *testbed.Cluster, args ...string) string {
+	t.Helper()
+	out, err := c.Kubectl(t.Context(), args...)
+	if err != nil {
+		t.Fatalf("kubectl %v: %v\n%s", args, err, out)
+	}
+	return out
+}
+
+const (
+	expose   = `usher.techn.is/expose=true`
+	unexpose = `usher.techn.is/expose-`
+)
