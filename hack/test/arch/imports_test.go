@@ -51,6 +51,11 @@ var rules = []rule{
 		never: []string{module + "/cmd", module + "/controllers", module + "/proxy", module + "/api"},
 		why:   "the test bed would be in the tests of what it knows",
 	},
+	{
+		of:    "hack/test/testkit",
+		never: []string{module, "k8s.io", "sigs.k8s.io"},
+		why:   "the tests of every package use it, and those of the data plane know no Kubernetes",
+	},
 }
 
 func TestImportsRunOneWay(t *testing.T) {

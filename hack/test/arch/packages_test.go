@@ -7,12 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"io/fs"
-	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 const module = "github.com/jovalle/usher"
@@ -40,7 +39,7 @@ func within(path, root string) bool {
 // packages lists those of usher that have more than tests.
 func packages(t *testing.T) []goPackage {
 	t.Helper()
-	readSources(t)
+	testkit.ReadSources(t)
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Doc,GoFiles,Imports,Deps", module+"/...")
 	var complaint strings.Builder
 	cmd.Stderr = &complaint
@@ -59,21 +58,6 @@ func packages(t *testing.T) []goPackage {
 		if len(p.GoFiles) > 0 {
 			all = append(all, p)
 		}
-	}
-}
-
-// readSources opens the module's folders, because go test repeats an old result
-// unless what the test itself has opened changed; it does not see go list do so.
-func readSources(t *testing.T) {
-	t.Helper()
-	err := fs.WalkDir(os.DirFS("../../.."), ".", func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.IsDir() && slices.Contains([]string{".git", "bin", "dist"}, path) {
-			return fs.SkipDir
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatalf("walking the module: %v", err)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
@@ -28,7 +29,7 @@ type release struct {
 func renderChart(t *testing.T, values ...string) release {
 	t.Helper()
 	out, err := helmTemplate(t, values...)
-	must(t, err)
+	testkit.Must(t, err)
 	return parse(t, out)
 }
 
@@ -45,7 +46,7 @@ func helmTemplate(t *testing.T, values ...string) ([]byte, error) {
 func renderConfig(t *testing.T) release {
 	t.Helper()
 	out, err := output(t, servers.Kubectl, "kustomize", "../../../config")
-	must(t, err)
+	testkit.Must(t, err)
 	return parse(t, out)
 }
 
@@ -53,7 +54,7 @@ func renderConfig(t *testing.T) release {
 func output(t *testing.T, program string, args ...string) ([]byte, error) {
 	t.Helper()
 	path, err := servers.Locate(program)
-	must(t, err)
+	testkit.Must(t, err)
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), path, args...)
 	cmd.Stderr = &stderr
@@ -68,7 +69,7 @@ func parse(t *testing.T, manifests []byte) release {
 	t.Helper()
 	r := release{pods: map[string]corev1.PodSpec{}}
 	for document := range bytes.SplitSeq(manifests, []byte("\n---\n")) {
-		must(t, r.sort(document))
+		testkit.Must(t, r.sort(document))
 	}
 	if len(r.roles) == 0 || len(r.pods) == 0 {
 		t.Fatalf("rendered %d roles and %d pods", len(r.roles), len(r.pods))
@@ -104,14 +105,7 @@ func (r *release) apply(t *testing.T, without permission) {
 	for _, role := range r.roles {
 		role.Rules = without.takenFrom(role)
 		manifest, err := yaml.Marshal(role)
-		must(t, err)
-		must(t, edge.Apply(context.Background(), string(manifest)))
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
+		testkit.Must(t, err)
+		testkit.Must(t, edge.Apply(context.Background(), string(manifest)))
 	}
 }

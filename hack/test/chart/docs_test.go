@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
@@ -19,11 +20,11 @@ var installing = regexp.MustCompile(`(?m)^ +(?:\$ )?(helm (?:install|upgrade) us
 // those before it in its file where it keeps them.
 func TestChartTakesTheValuesThatTheDocsSet(t *testing.T) {
 	files, err := filepath.Glob("../../../docs/*.md")
-	must(t, err)
+	testkit.Must(t, err)
 	commands := 0
 	for _, file := range append(files, "../../../charts/usher/README.md") {
 		text, err := os.ReadFile(file)
-		must(t, err)
+		testkit.Must(t, err)
 		var kept []string
 		for _, match := range installing.FindAllStringSubmatch(string(text), -1) {
 			if strings.Contains(match[1], "mode=Split") { // the docs show its error
@@ -54,6 +55,6 @@ func TestChartTakesTheValuesThatTheDocsSet(t *testing.T) {
 func shellWords(t *testing.T, command string) []string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "sh", "-c", `printf '%s\n' `+command).Output()
-	must(t, err)
+	testkit.Must(t, err)
 	return strings.Fields(string(out))
 }

@@ -9,14 +9,11 @@
 package chart
 
 import (
-	"context"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
-	"time"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed"
 )
 
@@ -37,25 +34,12 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	program = filepath.Join(dir, "usher")
-	if out, err := exec.CommandContext(context.Background(), "go", "build", "-o", program, "../../../cmd/usher").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building usher: %v\n%s", err, out)
+	if program, err = testkit.BuildUsher(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return testbed.Main(m, &bed, testbed.Options{Clusters: []string{"edge"}})
 }
 
-// patience is how long something may take that takes seconds on an idle machine.
-const patience = time.Minute
-
-// eventually polls until check returns nil.
-func eventually(t *testing.T, what string, check func() error) {
-	t.Helper()
-	var err error
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if err = check(); err == nil {
-			return
-		}
-	}
-	t.Fatalf("%s: %v", what, err)
-}
+// TestSourcesAreRead makes go test run this package again after any change of usher.
+func TestSourcesAreRead(t *testing.T) { testkit.ReadSources(t) }

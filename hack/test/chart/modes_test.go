@@ -12,6 +12,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed"
 )
 
@@ -20,9 +21,9 @@ import (
 func TestEachModeServes(t *testing.T) {
 	edge := bed.Cluster("edge")
 	traefik, err := edge.StartTraefik(t.Context())
-	must(t, err)
+	testkit.Must(t, err)
 	app, err := edge.StartApp(t.Context(), "default", "whoami")
-	must(t, err)
+	testkit.Must(t, err)
 	for _, mode := range []struct {
 		name     string
 		release  func(t *testing.T) release
@@ -40,7 +41,7 @@ func TestEachModeServes(t *testing.T) {
 		t.Run(mode.name, func(t *testing.T) {
 			r := mode.release(t)
 			furnish(t, r)
-			must(t, edge.Apply(t.Context(), fmt.Sprintf(`
+			testkit.Must(t, edge.Apply(t.Context(), fmt.Sprintf(`
 apiVersion: usher.techn.is/v1alpha1
 kind: MemberCluster
 metadata: {name: edge}
@@ -48,7 +49,7 @@ spec: {ingress: {addresses: [%s], httpsPort: %d}}
 `, traefik.HTTPS.Addr(), traefik.HTTPS.Port())))
 			t.Cleanup(func() { tidy(t) })
 			host := "whoami.techn.is"
-			must(t, edge.Apply(t.Context(), fmt.Sprintf(`
+			testkit.Must(t, edge.Apply(t.Context(), fmt.Sprintf(`
 apiVersion: traefik.io/v1alpha1
 kind: IngressRoute
 metadata: {name: whoami, namespace: default, annotations: {usher.techn.is/expose: "true"}}
@@ -60,7 +61,7 @@ spec: {routes: [{match: "Host(`+"`%s`"+`)", kind: Rule, services: [{name: %s, po
 			}
 			ready(t, forwards)
 			client := mode.client(forwards.addresses(t).HTTPS[0].String())
-			eventually(t, host+" should be answered", func() error {
+			testkit.Eventually(t, host+" should be answered", func() error {
 				_, err := testbed.Ask(t.Context(), client, "https://"+host+"/")
 				return err
 			})
@@ -79,7 +80,7 @@ func chart(values ...string) func(t *testing.T) release {
 func ready(t *testing.T, p *pod) {
 	t.Helper()
 	admin := p.addresses(t).Admin[0]
-	eventually(t, "the pod should be ready", func() error {
+	testkit.Eventually(t, "the pod should be ready", func() error {
 		response, err := http.Get(fmt.Sprintf("http://%s/readyz", admin))
 		if err != nil {
 			return err
@@ -101,7 +102,7 @@ func tidy(t *testing.T) {
 		{"delete", "lease", "--all", "--namespace", namespace},
 	} {
 		_, err := bed.Cluster("edge").Kubectl(context.WithoutCancel(t.Context()), args...)
-		must(t, err)
+		testkit.Must(t, err)
 	}
 }
 

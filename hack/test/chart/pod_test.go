@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed/process"
 )
 
@@ -39,9 +40,9 @@ func (r *release) start(t *testing.T, workload string) *pod {
 	}
 	dir := t.TempDir()
 	kubeconfig, err := bed.Cluster("edge").KubeconfigFor(t.Context(), namespace, spec.ServiceAccountName)
-	must(t, err)
+	testkit.Must(t, err)
 	file := filepath.Join(dir, "kubeconfig") // for the token and the address that a pod has mounted
-	must(t, os.WriteFile(file, kubeconfig, 0o600))
+	testkit.Must(t, os.WriteFile(file, kubeconfig, 0o600))
 	container := spec.Containers[0]
 	p := &pod{logFile: filepath.Join(dir, "log")}
 	running, err := process.Start(process.Command{
@@ -50,7 +51,7 @@ func (r *release) start(t *testing.T, workload string) *pod {
 		Env:     environment(container),
 		LogFile: p.logFile,
 	})
-	must(t, err)
+	testkit.Must(t, err)
 	p.stop = running.Kill
 	t.Cleanup(p.stop)
 	return p
@@ -68,7 +69,7 @@ func commandLine(t *testing.T, container corev1.Container, dir string) []string 
 		}
 		for _, mount := range container.VolumeMounts {
 			folder := filepath.Join(dir, mount.Name)
-			must(t, os.MkdirAll(folder, 0o700))
+			testkit.Must(t, os.MkdirAll(folder, 0o700))
 			arg = strings.ReplaceAll(arg, mount.MountPath, folder)
 		}
 		args = append(args, arg)
@@ -90,7 +91,7 @@ func environment(container corev1.Container) []string {
 func (p *pod) log(t *testing.T) string {
 	t.Helper()
 	content, err := os.ReadFile(p.logFile)
-	must(t, err)
+	testkit.Must(t, err)
 	return string(content)
 }
 
@@ -100,7 +101,7 @@ type addresses struct{ HTTPS, Admin []netip.AddrPort }
 // addresses waits until the pod listens.
 func (p *pod) addresses(t *testing.T) (found addresses) {
 	t.Helper()
-	eventually(t, "usher should start", func() error {
+	testkit.Eventually(t, "usher should start", func() error {
 		for line := range strings.Lines(p.log(t)) {
 			var said struct {
 				Message string `json:"msg"`

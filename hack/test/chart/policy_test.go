@@ -9,22 +9,24 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // Each pod is selected by one NetworkPolicy, which lets in what the pod declares and nothing else.
 // The node of hack/test/node has a network that enforces none.
 func TestNetworkPoliciesLetInWhatPodsListenOn(t *testing.T) {
 	rendered, err := helmTemplate(t, "mode=split", "network=LoadBalancer", "networkPolicy.enabled=true")
-	must(t, err)
+	testkit.Must(t, err)
 	const component = "app.kubernetes.io/component"
 	declared, allowed := map[string][]int32{}, map[string][]int32{} // component → ports
 	for document := range bytes.SplitSeq(rendered, []byte("\n---\n")) {
 		var workload appsv1.DaemonSet // a Deployment's pod template is in the same place
-		must(t, yaml.Unmarshal(document, &workload))
+		testkit.Must(t, yaml.Unmarshal(document, &workload))
 		switch workload.Kind {
 		case "NetworkPolicy":
 			var policy networkingv1.NetworkPolicy
-			must(t, yaml.UnmarshalStrict(document, &policy))
+			testkit.Must(t, yaml.UnmarshalStrict(document, &policy))
 			name := policy.Spec.PodSelector.MatchLabels[component]
 			for _, rule := range policy.Spec.Ingress {
 				for _, port := range rule.Ports {

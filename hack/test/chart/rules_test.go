@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // furniture is what makes usher use all that it may. The edge cluster is a member twice: as itself,
@@ -25,14 +27,14 @@ const furniture = `
 func furnish(t *testing.T, r release) {
 	t.Helper()
 	edge := bed.Cluster("edge")
-	must(t, edge.InstallTraefikCRDs(t.Context()))
-	must(t, edge.InstallOldTraefikCRDs(t.Context()))
-	must(t, edge.InstallGatewayCRDs(t.Context()))
-	must(t, edge.ApplyFiles(t.Context(), "../../../config/crd/*.yaml"))
+	testkit.Must(t, edge.InstallTraefikCRDs(t.Context()))
+	testkit.Must(t, edge.InstallOldTraefikCRDs(t.Context()))
+	testkit.Must(t, edge.InstallGatewayCRDs(t.Context()))
+	testkit.Must(t, edge.ApplyFiles(t.Context(), "../../../config/crd/*.yaml"))
 	kubeconfig, err := edge.Kubeconfig()
-	must(t, err)
-	must(t, edge.Apply(t.Context(), fmt.Sprintf(furniture, kubeconfig)))
-	must(t, edge.Apply(t.Context(), strings.Join(r.rest, "\n---\n")))
+	testkit.Must(t, err)
+	testkit.Must(t, edge.Apply(t.Context(), fmt.Sprintf(furniture, kubeconfig)))
+	testkit.Must(t, edge.Apply(t.Context(), strings.Join(r.rest, "\n---\n")))
 	r.apply(t, permission{})
 }
 
@@ -46,8 +48,8 @@ func split(t *testing.T) release {
 func stir(t *testing.T, done func() bool) {
 	t.Helper()
 	edge := bed.Cluster("edge")
-	for round, deadline := 0, time.Now().Add(patience); !done() && time.Now().Before(deadline); round++ {
-		must(t, edge.Apply(t.Context(), fmt.Sprintf(`
+	for round, deadline := 0, time.Now().Add(testkit.Timeout); !done() && time.Now().Before(deadline); round++ {
+		testkit.Must(t, edge.Apply(t.Context(), fmt.Sprintf(`
 apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata: {name: stirred, namespace: default, annotations: {usher.techn.is/expose: %q, usher.techn.is/allow-from: 10.0.%d.0/24}}
@@ -96,7 +98,7 @@ func TestEachPermissionIsNeeded(t *testing.T) {
 				}
 				// The one before was killed while it held its lease.
 				_, err := bed.Cluster("edge").Kubectl(t.Context(), "delete", "lease", "--all", "--namespace", namespace)
-				must(t, err)
+				testkit.Must(t, err)
 				r.apply(t, p)
 				running := r.start(t, workload)
 				said := func() string { return running.log(t) + conditions(t) }
@@ -113,6 +115,6 @@ func TestEachPermissionIsNeeded(t *testing.T) {
 func conditions(t *testing.T) string {
 	t.Helper()
 	out, err := bed.Cluster("edge").Kubectl(t.Context(), "get", "memberclusters", "--output=jsonpath={range .items[*]}{.status.conditions}{\"\\n\"}{end}")
-	must(t, err)
+	testkit.Must(t, err)
 	return out
 }

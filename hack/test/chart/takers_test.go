@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
@@ -28,7 +29,7 @@ func TestPodsThatHaveTheNodesPortsAreToldOf(t *testing.T) {
 	serviceLB := func(service string) string {
 		return "svccontroller.k3s.cattle.io/svcname: " + service + ", svccontroller.k3s.cattle.io/svcnamespace: " + taken
 	}
-	must(t, edge.Apply(t.Context(), "{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: default}}"))
+	testkit.Must(t, edge.Apply(t.Context(), "{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: default}}"))
 	for _, pod := range []struct {
 		name, labels    string
 		port            int
@@ -41,12 +42,12 @@ func TestPodsThatHaveTheNodesPortsAreToldOf(t *testing.T) {
 		{"other-port", serviceLB("other"), 8443, "TCP", "Running"},
 		{"waits", "app: waits", 443, "TCP", "Pending"},
 	} {
-		must(t, edge.Apply(t.Context(), fmt.Sprintf(taker, pod.name, pod.labels, pod.port, pod.protocol)))
+		testkit.Must(t, edge.Apply(t.Context(), fmt.Sprintf(taker, pod.name, pod.labels, pod.port, pod.protocol)))
 		t.Cleanup(func() {
 			_, _ = edge.Kubectl(context.WithoutCancel(t.Context()), "delete", "pod", pod.name, "--namespace=default", "--force", "--grace-period=0")
 		})
 		_, err := edge.Kubectl(t.Context(), "patch", "pod", pod.name, "--namespace=default", "--subresource=status", "--type=merge", `--patch={"status":{"phase":"`+pod.phase+`"}}`)
-		must(t, err)
+		testkit.Must(t, err)
 	}
 	const traefik, own, nginx = "default/svclb-traefik on node edge: port 443\n", "default/svclb-usher", "default/nginx on node edge: port 80\n"
 	for network, told := range map[string]struct{ with, without []string }{
@@ -57,7 +58,7 @@ func TestPodsThatHaveTheNodesPortsAreToldOf(t *testing.T) {
 		t.Run(network, func(t *testing.T) {
 			out, err := output(t, servers.Helm, "install", release, "../../../charts/usher", "--namespace", taken, "--dry-run=server",
 				"--kubeconfig", edge.KubeconfigFile(), "--set=network="+network)
-			must(t, err)
+			testkit.Must(t, err)
 			_, notes, found := strings.Cut(string(out), "NOTES:")
 			if !found {
 				t.Fatalf("helm prints no notes:\n%s", out)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jovalle/usher/controllers"
 	"github.com/jovalle/usher/controllers/manifest"
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed/servers"
 	"github.com/jovalle/usher/proxy"
 	"github.com/jovalle/usher/proxy/routing"
@@ -27,14 +28,16 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	usher = filepath.Join(dir, "usher")
-	if out, err := exec.Command("go", "build", "-o", usher, "../../../cmd/usher").CombinedOutput(); err != nil {
-		panic(string(out))
+	if usher, err = testkit.BuildUsher(dir); err != nil {
+		panic(err)
 	}
 	code := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
 }
+
+// TestSourcesAreRead makes go test run this package again after any change of usher.
+func TestSourcesAreRead(t *testing.T) { testkit.ReadSources(t) }
 
 // flagsOf returns a command's flags, as --name.
 func flagsOf(t *testing.T, command string) []string {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed"
 )
 
@@ -22,10 +23,10 @@ func TestStrangersOnPlainHTTP(t *testing.T) {
 		"denied": `usher.techn.is/expose: "true", usher.techn.is/plain-http: deny`,
 		"vault":  "",
 	} {
-		must(t, on.Hades.Publish(t.Context(), app, app+".attack.techn.is", annotations))
+		testkit.Must(t, on.Hades.Publish(t.Context(), app, app+".attack.techn.is", annotations))
 	}
 	const acme = "/.well-known/acme-challenge/token"
-	eventually(t, "the hosts should be served on plain HTTP", func() error {
+	testkit.Eventually(t, "the hosts should be served on plain HTTP", func() error {
 		for request, app := range map[string]string{
 			get("/", "fwd.attack.techn.is"):     "fwd",
 			get(acme, "denied.attack.techn.is"): "denied",
@@ -80,12 +81,12 @@ func get(target, host string) string {
 // raw sends bytes and returns all that comes back.
 func raw(t *testing.T, addr netip.AddrPort, request string) string {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", addr.String(), patience)
-	must(t, err)
+	conn, err := net.DialTimeout("tcp", addr.String(), testkit.Timeout)
+	testkit.Must(t, err)
 	defer conn.Close()
-	must(t, conn.SetDeadline(time.Now().Add(patience)))
+	testkit.Must(t, conn.SetDeadline(time.Now().Add(testkit.Timeout)))
 	_, err = io.WriteString(conn, request)
-	must(t, err)
+	testkit.Must(t, err)
 	answer, _ := io.ReadAll(conn)
 	return string(answer)
 }
@@ -95,14 +96,14 @@ func raw(t *testing.T, addr netip.AddrPort, request string) string {
 // connect to it was mistyped.
 func TestStrangersBelowAWildcard(t *testing.T) {
 	const forward = `usher.techn.is/expose: "true", usher.techn.is/plain-http: forward`
-	must(t, on.Hades.Publish(t.Context(), "secret", "secret.cave.techn.is"))
-	must(t, on.Hades.Publish(t.Context(), "safe", "safe.cave.techn.is", forward, "usher.techn.is/allow-from: 192.168.0.0/33"))
+	testkit.Must(t, on.Hades.Publish(t.Context(), "secret", "secret.cave.techn.is"))
+	testkit.Must(t, on.Hades.Publish(t.Context(), "safe", "safe.cave.techn.is", forward, "usher.techn.is/allow-from: 192.168.0.0/33"))
 	app, err := on.Hades.StartApp(t.Context(), "default", "open")
-	must(t, err)
-	must(t, on.Hades.Route(t.Context(), app, "open.cave.techn.is", forward))
-	must(t, on.Hades.Apply(t.Context(), wildcardOf("cave", app, forward)))
+	testkit.Must(t, err)
+	testkit.Must(t, on.Hades.Route(t.Context(), app, "open.cave.techn.is", forward))
+	testkit.Must(t, on.Hades.Apply(t.Context(), wildcardOf("cave", app, forward)))
 	answered(t, "open.cave.techn.is", "hades")
-	eventually(t, "a name that has no app of its own should be served", func() error {
+	testkit.Eventually(t, "a name that has no app of its own should be served", func() error {
 		if answer := raw(t, on.HTTP, get("/", "any.cave.techn.is")); !strings.Contains(answer, `"app":"open"`) {
 			return fmt.Errorf("it is answered %q", answer)
 		}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // A real browser, with its own large ClientHello (ML-KEM key share, GREASE, ECH
@@ -17,8 +19,8 @@ func TestChromium(t *testing.T) {
 	if err != nil {
 		t.Skip("there is no chromium on this machine (Debian package chromium)")
 	}
-	must(t, on.Hades.Publish(t.Context(), "browsed", "browsed.techn.is", `usher.techn.is/expose: "true"`))
-	must(t, on.Hades.Publish(t.Context(), "unbrowsed", "unbrowsed.techn.is"))
+	testkit.Must(t, on.Hades.Publish(t.Context(), "browsed", "browsed.techn.is", `usher.techn.is/expose: "true"`))
+	testkit.Must(t, on.Hades.Publish(t.Context(), "unbrowsed", "unbrowsed.techn.is"))
 	answered(t, "browsed.techn.is", "hades")
 	if page := browse(t, chromium, "browsed.techn.is"); !strings.Contains(page, `"app":"browsed"`) {
 		t.Errorf("chromium shows:\n%s", page)
@@ -33,7 +35,7 @@ func browse(t *testing.T, chromium, host string) string {
 	t.Helper()
 	//nolint:usetesting // Chromium's helpers may still write for a moment, which TempDir would not forgive
 	profile, err := os.MkdirTemp("", "usher-e2e-browser-")
-	must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(profile) })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

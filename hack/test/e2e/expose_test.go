@@ -13,13 +13,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testenv"
 )
 
 func TestExposedHostsReachTheirClusterAndOthersDoNot(t *testing.T) {
 	for _, m := range []*testenv.Member{on.Hades, on.Illmatic} {
-		must(t, m.Publish(t.Context(), "public", "public."+m.Name()+".techn.is"))
-		must(t, m.Publish(t.Context(), "private", "private."+m.Name()+".techn.is"))
+		testkit.Must(t, m.Publish(t.Context(), "public", "public."+m.Name()+".techn.is"))
+		testkit.Must(t, m.Publish(t.Context(), "private", "private."+m.Name()+".techn.is"))
 		kubectl(t, m.Cluster, "annotate", "ingressroute", "public", expose)
 	}
 	for _, m := range []*testenv.Member{on.Hades, on.Illmatic} {
@@ -36,10 +37,10 @@ func TestExposedHostsReachTheirClusterAndOthersDoNot(t *testing.T) {
 
 // TestAccessLog has a connection end: usher was started with --access-log.
 func TestAccessLog(t *testing.T) {
-	must(t, on.Illmatic.Publish(t.Context(), "logged", "logged.techn.is", `usher.techn.is/expose: "true"`))
+	testkit.Must(t, on.Illmatic.Publish(t.Context(), "logged", "logged.techn.is", `usher.techn.is/expose: "true"`))
 	answered(t, "logged.techn.is", "illmatic")
 	line := regexp.MustCompile(`"msg":"Connection closed","client":"127\.0\.0\.1:\d+","host":"logged\.techn\.is","cluster":"illmatic","up":[1-9]\d+,"down":[1-9]\d+,`)
-	eventually(t, "the log should tell of the connection", func() error {
+	testkit.Eventually(t, "the log should tell of the connection", func() error {
 		log, err := os.ReadFile(filepath.Join(on.Bed.LogDir(), "usher.log"))
 		if err == nil && !line.Match(log) {
 			err = errors.New("it does not")
@@ -52,7 +53,7 @@ func TestAccessLog(t *testing.T) {
 // documentation gives for fail2ban.
 func TestRefusalsInTheAccessLog(t *testing.T) {
 	docs, err := os.ReadFile("../../../docs/operations.md")
-	must(t, err)
+	testkit.Must(t, err)
 	found := regexp.MustCompile(`(?m)^failregex = (.*)$`).FindSubmatch(docs)
 	if found == nil {
 		t.Fatal("docs/operations.md has no failregex")
@@ -62,7 +63,7 @@ func TestRefusalsInTheAccessLog(t *testing.T) {
 		t.Fatal("a host is answered that nobody published")
 	}
 	plain(t, "knock.techn.is", "/")
-	eventually(t, "the log should tell of both", func() error {
+	testkit.Eventually(t, "the log should tell of both", func() error {
 		log, err := os.ReadFile(filepath.Join(on.Bed.LogDir(), "usher.log"))
 		if err != nil {
 			return err
@@ -81,7 +82,7 @@ func TestRefusalsInTheAccessLog(t *testing.T) {
 }
 
 func TestPlainHTTP(t *testing.T) {
-	must(t, on.Hades.Publish(t.Context(), "plain", "plain.techn.is", `usher.techn.is/expose: "true"`))
+	testkit.Must(t, on.Hades.Publish(t.Context(), "plain", "plain.techn.is", `usher.techn.is/expose: "true"`))
 	answered(t, "plain.techn.is", "hades")
 	response := plain(t, "plain.techn.is", "/a%2Fb/c?d=e&f=%20")
 	if got := response.Header.Get("Location"); response.StatusCode != http.StatusPermanentRedirect || got != "https://plain.techn.is/a%2Fb/c?d=e&f=%20" {
@@ -121,9 +122,9 @@ func TestRefusedClientsGetTheAlert(t *testing.T) {
 }
 
 func TestPersonsExposedHostWithAnAddress(t *testing.T) {
-	must(t, on.Illmatic.Publish(t.Context(), "nas", "nas.techn.is"))
+	testkit.Must(t, on.Illmatic.Publish(t.Context(), "nas", "nas.techn.is"))
 	unanswered(t, "nas.techn.is")
-	must(t, on.Edge.Apply(t.Context(), fmt.Sprintf(`{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: nas.techn.is},
+	testkit.Must(t, on.Edge.Apply(t.Context(), fmt.Sprintf(`{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: nas.techn.is},
 		spec: {host: nas.techn.is, backends: [{address: 127.0.0.1, httpsPort: %d}]}}`, on.Illmatic.Traefik.HTTPS.Port())))
 	answered(t, "nas.techn.is", "illmatic")
 }
@@ -132,7 +133,7 @@ func TestPersonsExposedHostWithAnAddress(t *testing.T) {
 // person who annotates would feel. It is printed, never asserted.
 func TestLatencyFromAnnotationToFirstConnection(t *testing.T) {
 	const rounds = 20
-	must(t, on.Hades.Publish(t.Context(), "timed", "timed.techn.is"))
+	testkit.Must(t, on.Hades.Publish(t.Context(), "timed", "timed.techn.is"))
 	var on, off []time.Duration
 	for range rounds {
 		on = append(on, untilAnswered(t, "timed.techn.is"))

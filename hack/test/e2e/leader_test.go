@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed"
 	"github.com/jovalle/usher/hack/testenv"
 )
@@ -24,7 +25,7 @@ func TestLeaderChange(t *testing.T) {
 	edge := newEdge(t, "edge-of-two", on.Hades)
 	publish := func(name string) {
 		t.Helper()
-		must(t, on.Hades.Publish(t.Context(), name, name+".techn.is", `usher.techn.is/expose: "true"`))
+		testkit.Must(t, on.Hades.Publish(t.Context(), name, name+".techn.is", `usher.techn.is/expose: "true"`))
 	}
 	publish("lasting")
 	replicas := []*testenv.Usher{replica(t, edge, "replica-a"), replica(t, edge, "replica-b")}
@@ -35,18 +36,20 @@ func TestLeaderChange(t *testing.T) {
 	interrupted := keepAsking(t, other, "lasting.techn.is")
 	born := creation(t, edge, "lasting.techn.is")
 
-	must(t, on.Hades.Pause())
+	testkit.Must(t, on.Hades.Pause())
 	resume := sync.OnceValue(on.Hades.Resume)
 	t.Cleanup(func() { _ = resume() })
 	leader.Kill()
 	killed := time.Now()
-	eventuallyWithin(t, 2*writesWithin, "the other should lead", func() error { return leads(t.Context(), other) })
+	testkit.Eventually(t, "the other should lead", func() error { return leads(t.Context(), other) })
 	t.Logf("another leads %v after the leader was killed", time.Since(killed))
-	time.Sleep(3 * time.Second) // in which it could do harm
-	if now := creation(t, edge, "lasting.techn.is"); now != born {
-		t.Errorf("the ExposedHost was made at %s, and again at %s", born, now)
-	}
-	must(t, resume())
+	testkit.Consistently(t, 3*time.Second, "the ExposedHost should stay", func() error {
+		if now := creation(t, edge, "lasting.techn.is"); now != born {
+			return fmt.Errorf("it was created at %s, and again at %s", born, now)
+		}
+		return nil
+	})
+	testkit.Must(t, resume())
 	publish("later")
 	served(t, other, "later.techn.is")
 	t.Logf("it writes %v after the kill, %v of which its member was away", time.Since(killed), 3*time.Second)
@@ -62,7 +65,7 @@ func TestLeaderChange(t *testing.T) {
 		t.Error(why)
 	}
 	ended := time.Now()
-	must(t, other.Terminate(t.Context()))
+	testkit.Must(t, other.Terminate(t.Context()))
 	publish("last")
 	served(t, third, "last.techn.is")
 	t.Logf("another writes %v after the leader was asked to end, its drain included", time.Since(ended))
@@ -81,10 +84,10 @@ func TestLeaderChange(t *testing.T) {
 func newEdge(t *testing.T, name string, m *testenv.Member) *testbed.Cluster {
 	t.Helper()
 	edge, err := on.Bed.StartCluster(t.Context(), name)
-	must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(edge.Stop)
-	must(t, edge.ApplyFiles(t.Context(), "../../../config/crd/*.yaml"))
-	must(t, (&testenv.Stage{Bed: on.Bed, Edge: edge}).Enroll(t.Context(), m))
+	testkit.Must(t, edge.ApplyFiles(t.Context(), "../../../config/crd/*.yaml"))
+	testkit.Must(t, (&testenv.Stage{Bed: on.Bed, Edge: edge}).Enroll(t.Context(), m))
 	return edge
 }
 
@@ -92,7 +95,7 @@ func newEdge(t *testing.T, name string, m *testenv.Member) *testbed.Cluster {
 func replica(t *testing.T, edge *testbed.Cluster, name string) *testenv.Usher {
 	t.Helper()
 	u, err := testenv.Run(t.Context(), on.Bed, name, program, edge, "--leader-elect", "--drain-timeout=1s")
-	must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(u.Kill)
 	return u
 }
@@ -100,7 +103,7 @@ func replica(t *testing.T, edge *testbed.Cluster, name string) *testenv.Usher {
 // served waits until one replica routes a host.
 func served(t *testing.T, u *testenv.Usher, host string) {
 	t.Helper()
-	eventuallyWithin(t, time.Minute, host+" should be answered", func() error { return askOf(t.Context(), u, host) })
+	testkit.Eventually(t, host+" should be answered", func() error { return askOf(t.Context(), u, host) })
 }
 
 func askOf(ctx context.Context, u *testenv.Usher, host string) error {
@@ -135,7 +138,7 @@ func keepAsking(t *testing.T, u *testenv.Usher, host string) func() string {
 // byRole waits until one of two replicas leads.
 func byRole(t *testing.T, replicas []*testenv.Usher) (leader, other *testenv.Usher) {
 	t.Helper()
-	eventually(t, "one should lead", func() (err error) {
+	testkit.Eventually(t, "one should lead", func() (err error) {
 		for i, u := range replicas {
 			if err = leads(t.Context(), u); err == nil {
 				leader, other = u, replicas[1-i]

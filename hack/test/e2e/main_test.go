@@ -8,11 +8,10 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed"
 	"github.com/jovalle/usher/hack/testenv"
 )
@@ -35,9 +34,8 @@ func run(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	stateDir = filepath.Join(dir, "state")
-	program = filepath.Join(dir, "usher")
-	if out, err := exec.Command("go", "build", "-o", program, "../../../cmd/usher").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building usher: %v\n%s", err, out)
+	if program, err = testkit.BuildUsher(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	on, err = testenv.Raise(context.Background(), testenv.Options{Usher: program, CRDs: "../../../config/crd/*.yaml", Args: []string{"--access-log", "--access-log-refused", "--drain-timeout=10s", "--state-dir=" + stateDir}})
@@ -57,27 +55,8 @@ func run(m *testing.M) int {
 	return code
 }
 
-// patience is how long something may take that takes milliseconds on an idle machine.
-const patience = 20 * time.Second
-
-// eventually polls until check returns nil.
-func eventually(t *testing.T, what string, check func() error) {
-	t.Helper()
-	var err error
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if err = check(); err == nil {
-			return
-		}
-	}
-	t.Fatalf("%s: %v", what, err)
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+// TestSourcesAreRead makes go test run this package again after any change of usher.
+func TestSourcesAreRead(t *testing.T) { testkit.ReadSources(t) }
 
 // ask asks usher for a host by TLS.
 func ask(ctx context.Context, host string) (testbed.Answer, error) {
@@ -87,7 +66,7 @@ func ask(ctx context.Context, host string) (testbed.Answer, error) {
 // answered waits until a host is answered by an app of a cluster.
 func answered(t *testing.T, host, cluster string) {
 	t.Helper()
-	eventually(t, host+" should be answered by "+cluster, func() error {
+	testkit.Eventually(t, host+" should be answered by "+cluster, func() error {
 		answer, err := ask(t.Context(), host)
 		if err == nil && answer.Cluster != cluster {
 			err = fmt.Errorf("%+v answers", answer)
@@ -99,7 +78,7 @@ func answered(t *testing.T, host, cluster string) {
 // unanswered waits until a host is refused.
 func unanswered(t *testing.T, host string) {
 	t.Helper()
-	eventually(t, host+" should be refused", func() error {
+	testkit.Eventually(t, host+" should be refused", func() error {
 		if answer, err := ask(t.Context(), host); err == nil {
 			return fmt.Errorf("%+v answers", answer)
 		}
@@ -111,10 +90,10 @@ func unanswered(t *testing.T, host string) {
 func plain(t *testing.T, host, path string) *http.Response {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+host+path, nil)
-	must(t, err)
+	testkit.Must(t, err)
 	response, err := testbed.ClientTo(on.HTTP.String()).Do(request)
-	must(t, err)
-	must(t, response.Body.Close())
+	testkit.Must(t, err)
+	testkit.Must(t, response.Body.Close())
 	return response
 }
 

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed"
 	"github.com/jovalle/usher/hack/testenv"
 )
@@ -33,35 +34,39 @@ func TestMemberBehindACutCableKeepsItsHosts(t *testing.T) {
 	edge := newEdge(t, "edge-by-cable", on.Hades)
 	kubeconfig := kubeconfigVia(t, edge, forward(t, far, edgeSide, edge.Address().String()))
 	secret := kubeconfigVia(t, on.Hades.Cluster, forward(t, far, memberSide, on.Hades.Address().String()))
-	must(t, edge.Apply(t.Context(), fmt.Sprintf("{apiVersion: v1, kind: Secret, metadata: {name: hades-kubeconfig, namespace: usher-system}, stringData: {kubeconfig: %q}}", secret)))
+	testkit.Must(t, edge.Apply(t.Context(), fmt.Sprintf("{apiVersion: v1, kind: Secret, metadata: {name: hades-kubeconfig, namespace: usher-system}, stringData: {kubeconfig: %q}}", secret)))
 	file := filepath.Join(t.TempDir(), "kubeconfig")
-	must(t, os.WriteFile(file, []byte(kubeconfig), 0o600))
+	testkit.Must(t, os.WriteFile(file, []byte(kubeconfig), 0o600))
 	wrapper := filepath.Join(t.TempDir(), "usher")
-	must(t, os.WriteFile(wrapper, fmt.Appendf(nil, "#!/bin/sh\nexec ip netns exec %s %s \"$@\"\n", near, program), 0o700))
+	testkit.Must(t, os.WriteFile(wrapper, fmt.Appendf(nil, "#!/bin/sh\nexec ip netns exec %s %s \"$@\"\n", near, program), 0o700))
 	usher, err := testenv.Begin(on.Bed, "usher-by-cable", wrapper, edge, "--kubeconfig", file)
-	must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(usher.Kill)
 
 	const kept, added = "cable.techn.is", "cable-later.techn.is"
-	must(t, on.Hades.Publish(t.Context(), "cable", kept, `usher.techn.is/expose: "true"`))
+	testkit.Must(t, on.Hades.Publish(t.Context(), "cable", kept, `usher.techn.is/expose: "true"`))
 	app, err := on.Hades.StartApp(t.Context(), "default", "cable-later")
-	must(t, err)
-	awaitCondition(t, edge, "exposedhost/"+kept, "Ready", "True", time.Minute)
+	testkit.Must(t, err)
+	awaitCondition(t, edge, "exposedhost/"+kept, "Ready", "True")
 	born := creation(t, edge, kept)
 
 	began := time.Now()
 	ip(t, "-n", far, "rule", "add", "blackhole", "from", memberSide, "pref", "100")
-	must(t, on.Hades.Route(t.Context(), app, added, `usher.techn.is/expose: "true"`))
-	awaitCondition(t, edge, "membercluster/hades", "Connected", "False", 30*time.Second)
-	t.Logf("shown as away after %v", time.Since(began))
-	time.Sleep(time.Until(began.Add(25 * time.Second))) // beyond the first attempts at a new connection
+	testkit.Must(t, on.Hades.Route(t.Context(), app, added, `usher.techn.is/expose: "true"`))
+	awaitCondition(t, edge, "membercluster/hades", "Connected", "False")
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("shown as away only after %v", took)
+	}
+	time.Sleep(time.Until(began.Add(25 * time.Second))) // the cut outlasts the first attempts at a new connection
 	if out := kubectl(t, edge, "get", "exposedhosts"); strings.Contains(out, added) {
 		t.Fatalf("the cable is not cut:\n%s", out)
 	}
 	ip(t, "-n", far, "rule", "del", "pref", "100")
 	returned := time.Now()
-	awaitCondition(t, edge, "exposedhost/"+added, "Ready", "True", 10*time.Second)
-	t.Logf("caught up %v after the return", time.Since(returned))
+	awaitCondition(t, edge, "exposedhost/"+added, "Ready", "True")
+	if took := time.Since(returned); took > 10*time.Second {
+		t.Errorf("caught up only %v after the return", took)
+	}
 	if now := creation(t, edge, kept); now != born {
 		t.Errorf("the ExposedHost was made at %s, and again at %s", born, now)
 	}
@@ -106,7 +111,7 @@ func ip(t *testing.T, args ...string) {
 func forward(t *testing.T, namespace, address, target string) string {
 	t.Helper()
 	listener, err := listenIn(t, namespace, address+":0")
-	must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
 		for {
@@ -157,22 +162,22 @@ func listenIn(t *testing.T, namespace, address string) (listener net.Listener, e
 func kubeconfigVia(t *testing.T, c *testbed.Cluster, address string) string {
 	t.Helper()
 	kubeconfig, err := c.Kubeconfig()
-	must(t, err)
+	testkit.Must(t, err)
 	config, err := clientcmd.Load(kubeconfig)
-	must(t, err)
+	testkit.Must(t, err)
 	for _, cluster := range config.Clusters {
 		cluster.Server, cluster.TLSServerName = "https://"+address, "localhost"
 	}
 	kubeconfig, err = clientcmd.Write(*config)
-	must(t, err)
+	testkit.Must(t, err)
 	return string(kubeconfig)
 }
 
 // awaitCondition waits until an object's condition has a status.
-func awaitCondition(t *testing.T, c *testbed.Cluster, object, kind, status string, d time.Duration) {
+func awaitCondition(t *testing.T, c *testbed.Cluster, object, kind, status string) {
 	t.Helper()
 	query := fmt.Sprintf("jsonpath={.status.conditions[?(@.type==%q)].status}", kind)
-	eventuallyWithin(t, d, fmt.Sprintf("%s should be %s=%s", object, kind, status), func() error {
+	testkit.Eventually(t, fmt.Sprintf("%s should be %s=%s", object, kind, status), func() error {
 		out, err := c.Kubectl(t.Context(), "get", object, "-o", query)
 		if err == nil && out != status {
 			err = fmt.Errorf("is %q", out)

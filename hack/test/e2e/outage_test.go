@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 const (
@@ -20,7 +22,7 @@ const (
 // traffic goes on, and after the return all of it is caught up without a restart.
 func TestLongOutageOfTheEdgeIsCaughtUp(t *testing.T) {
 	app, err := on.Hades.StartApp(t.Context(), "default", "outage")
-	must(t, err)
+	testkit.Must(t, err)
 	expose := func(sort, value string) {
 		t.Helper()
 		var manifests strings.Builder
@@ -34,7 +36,7 @@ spec:
   routes: [{match: "Host(`+"`%[1]s%[2]d.techn.is`"+`)", kind: Rule, services: [{name: %[4]s, port: %[5]d}]}]
 `, sort, i, value, app.Service, app.Port)
 		}
-		must(t, on.Hades.Apply(t.Context(), manifests.String()))
+		testkit.Must(t, on.Hades.Apply(t.Context(), manifests.String()))
 	}
 	expose("ebb", "true")
 	expose("flow", "false")
@@ -52,7 +54,7 @@ spec:
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	must(t, on.Edge.Start(context.Background()))
+	testkit.Must(t, on.Edge.Start(context.Background()))
 	returned := time.Now()
 	for i := range changed {
 		answered(t, fmt.Sprintf("flow%d.techn.is", i), "hades")

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 var (
@@ -21,14 +23,14 @@ var (
 // What the alerts and the dashboard ask for is there when a real usher is scraped, with the labels
 // that they name and values that they match.
 func TestAlertsAndDashboardAskForWhatIsScraped(t *testing.T) {
-	must(t, on.Hades.Publish(t.Context(), "scraped", "scraped.techn.is", `usher.techn.is/expose: "true"`))
+	testkit.Must(t, on.Hades.Publish(t.Context(), "scraped", "scraped.techn.is", `usher.techn.is/expose: "true"`))
 	answered(t, "scraped.techn.is", "hades")
-	must(t, on.Illmatic.Publish(t.Context(), "scraped", "scraped.techn.is", `usher.techn.is/expose: "true"`)) // a rival
-	must(t, on.Hades.Publish(t.Context(), "mistyped", "mistyped.techn.is", `usher.techn.is/expose: "true"`, `usher.techn.is/plain-http: "sometimes"`))
-	must(t, on.Edge.Apply(t.Context(), `{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: nowhere.techn.is}, spec: {host: nowhere.techn.is}}`))
-	must(t, on.Edge.Apply(t.Context(), `{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: dead.techn.is},
+	testkit.Must(t, on.Illmatic.Publish(t.Context(), "scraped", "scraped.techn.is", `usher.techn.is/expose: "true"`)) // a rival
+	testkit.Must(t, on.Hades.Publish(t.Context(), "mistyped", "mistyped.techn.is", `usher.techn.is/expose: "true"`, `usher.techn.is/plain-http: "sometimes"`))
+	testkit.Must(t, on.Edge.Apply(t.Context(), `{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: nowhere.techn.is}, spec: {host: nowhere.techn.is}}`))
+	testkit.Must(t, on.Edge.Apply(t.Context(), `{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: dead.techn.is},
 		spec: {host: dead.techn.is, backends: [{address: 127.0.0.1, httpsPort: 1}]}}`))
-	eventually(t, "a backend that is dead should be tried", func() error {
+	testkit.Eventually(t, "a backend that is dead should be tried", func() error {
 		if _, err := ask(t.Context(), "dead.techn.is"); err == nil || !strings.Contains(err.Error(), "internal error") {
 			return fmt.Errorf("its client gets %w", err)
 		}
@@ -38,7 +40,7 @@ func TestAlertsAndDashboardAskForWhatIsScraped(t *testing.T) {
 	asked := map[string]string{} // selector → file
 	for _, file := range []string{"../../../charts/usher/files/alerts.yaml", "../../../charts/usher/files/dashboard.json"} {
 		text, err := os.ReadFile(file)
-		must(t, err)
+		testkit.Must(t, err)
 		for _, s := range selector.FindAllString(strings.ReplaceAll(string(text), `\"`, `"`), -1) {
 			asked[s] = file
 		}
@@ -50,7 +52,7 @@ func TestAlertsAndDashboardAskForWhatIsScraped(t *testing.T) {
 		if slices.Contains(elsewhere, selector.FindStringSubmatch(s)[1]) {
 			continue
 		}
-		eventually(t, file+" asks for "+s, func() error {
+		testkit.Eventually(t, file+" asks for "+s, func() error {
 			for line := range strings.Lines(scrape(t)) {
 				if matches(line, s) {
 					return nil
@@ -97,9 +99,9 @@ func matches(line, of string) bool {
 func scrape(t *testing.T) string {
 	t.Helper()
 	response, err := http.Get(fmt.Sprintf("http://%s/metrics", on.API))
-	must(t, err)
+	testkit.Must(t, err)
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	must(t, err)
+	testkit.Must(t, err)
 	return string(body)
 }

@@ -14,6 +14,7 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed"
 	"github.com/jovalle/usher/hack/testbed/node"
 	"github.com/jovalle/usher/hack/testbed/servers"
@@ -37,14 +38,14 @@ var elsewhere = map[string]string{
 func TestDocumentedCommands(t *testing.T) {
 	definitions, err := servers.Locate(servers.PrometheusCRDs)
 	if skipped == nil {
-		must(t, err)
+		testkit.Must(t, err)
 		kubectl(t, "apply", "--server-side", "-f", definitions)
 		t.Cleanup(func() { kubectl(t, "delete", "-f", definitions) })
 	}
 	before := begin(t)
 	t.Cleanup(func() { removeRest(t, before) })
 	hades := members["hades"]
-	must(t, hades.Apply(t.Context(), fmt.Sprintf(`
+	testkit.Must(t, hades.Apply(t.Context(), fmt.Sprintf(`
 apiVersion: v1
 kind: Service
 metadata: {name: traefik, namespace: kube-system, labels: {app.kubernetes.io/name: traefik}}
@@ -52,16 +53,16 @@ spec: {type: LoadBalancer, ports: [{name: websecure, port: %d}, {name: web, port
 `, hades.Traefik.HTTPS.Port(), hades.Traefik.HTTP.Port())))
 	_, err = hades.Kubectl(t.Context(), "patch", "service", "traefik", "--namespace=kube-system", "--subresource=status", "--type=merge",
 		"--patch", fmt.Sprintf(`{"status": {"loadBalancer": {"ingress": [{"ip": %q}]}}}`, hades.Traefik.HTTPS.Addr()))
-	must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(func() {
 		_, _ = hades.Kubectl(context.Background(), "delete", "service", "traefik", "--namespace=kube-system")
 	})
-	must(t, hades.Publish(t.Context(), "ledger", "ledger.techn.is"))
+	testkit.Must(t, hades.Publish(t.Context(), "ledger", "ledger.techn.is"))
 
 	shell := newShell(t)
 	for _, file := range []string{"install", "troubleshooting", "security", "migration-haproxy", "operations"} {
 		text, err := os.ReadFile("../../../docs/" + file + ".md")
-		must(t, err)
+		testkit.Must(t, err)
 		for _, match := range documented.FindAllStringSubmatch(string(text), -1) {
 			if !isElsewhere(match[1]) {
 				shell.run(t, file, match[1])
@@ -90,20 +91,20 @@ func newShell(t *testing.T) *shell {
 	t.Helper()
 	s := &shell{dir: t.TempDir()}
 	bin := filepath.Join(s.dir, "bin")
-	must(t, os.Mkdir(bin, 0o700))
+	testkit.Must(t, os.Mkdir(bin, 0o700))
 	links := map[string]string{"bin/usher": usher()}
 	for _, name := range []string{servers.Helm, servers.Kubectl} {
 		path, err := servers.Locate(name)
-		must(t, err)
+		testkit.Must(t, err)
 		links["bin/"+name] = path
 	}
 	for _, folder := range []string{"charts", "config"} {
 		path, err := filepath.Abs("../../../" + folder)
-		must(t, err)
+		testkit.Must(t, err)
 		links[folder] = path
 	}
 	for name, path := range links {
-		must(t, os.Symlink(path, filepath.Join(s.dir, name)))
+		testkit.Must(t, os.Symlink(path, filepath.Join(s.dir, name)))
 	}
 	s.env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+s.dir, "KUBECONFIG="+s.kubeconfig(t))
 	return s
@@ -113,14 +114,14 @@ func newShell(t *testing.T) *shell {
 func (s *shell) kubeconfig(t *testing.T) string {
 	t.Helper()
 	edge, err := clientcmd.LoadFromFile(os.Getenv(kubeconfigVariable))
-	must(t, err)
+	testkit.Must(t, err)
 	hades, err := clientcmd.LoadFromFile(members["hades"].KubeconfigFile())
-	must(t, err)
+	testkit.Must(t, err)
 	edge.Contexts["edge"] = edge.Contexts[edge.CurrentContext]
 	edge.CurrentContext = "edge"
 	edge.Contexts["hades"], edge.Clusters["hades"], edge.AuthInfos["hades"] = hades.Contexts["hades"], hades.Clusters["hades"], hades.AuthInfos["hades"]
 	path := filepath.Join(s.dir, "kubeconfig")
-	must(t, clientcmd.WriteToFile(*edge, path))
+	testkit.Must(t, clientcmd.WriteToFile(*edge, path))
 	return path
 }
 
@@ -167,7 +168,7 @@ func (s *shell) prepare(t *testing.T, file, command string) {
 	case strings.Contains(command, "usher_dial_failures_total"):
 		apply(t, `{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: dead.techn.is},
 			spec: {host: dead.techn.is, backends: [{address: 127.0.0.1, httpsPort: 1}]}}`)
-		eventually(t, "a backend that is dead should be counted", func() error {
+		testkit.Eventually(t, "a backend that is dead should be counted", func() error {
 			if _, err := testbed.Ask(t.Context(), testbed.ClientTo(hostPort(t)), "https://dead.techn.is/"); err == nil || !strings.Contains(err.Error(), "internal error") {
 				return fmt.Errorf("its client gets %w", err)
 			}

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed"
 	"github.com/jovalle/usher/hack/testbed/node"
 	"github.com/jovalle/usher/hack/testbed/servers"
@@ -71,28 +72,6 @@ func startMembers() error {
 // host is the one that a member's app has.
 func host(member string) string { return "whoami." + member + ".techn.is" }
 
-// patience is how long something may take that takes seconds on an idle machine.
-const patience = time.Minute
-
-// eventually polls until check returns nil.
-func eventually(t *testing.T, what string, check func() error) {
-	t.Helper()
-	var err error
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if err = check(); err == nil {
-			return
-		}
-	}
-	t.Fatalf("%s: %v", what, err)
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // run runs a command against the node's cluster, as its administrator, and returns what it prints.
 func run(t *testing.T, path string, args ...string) string {
 	t.Helper()
@@ -119,7 +98,7 @@ func execute(t *testing.T, path string, args ...string) (stdout, stderr string, 
 func tool(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	path, err := servers.Locate(name)
-	must(t, err)
+	testkit.Must(t, err)
 	return run(t, path, args...)
 }
 
@@ -127,7 +106,7 @@ func tool(t *testing.T, name string, args ...string) string {
 func try(t *testing.T, name string, args ...string) (string, error) {
 	t.Helper()
 	path, err := servers.Locate(name)
-	must(t, err)
+	testkit.Must(t, err)
 	stdout, stderr, err := execute(t, path, args...)
 	return stdout + stderr, err
 }
@@ -140,7 +119,7 @@ func kubectl(t *testing.T, args ...string) string {
 // answered waits until a member's host is answered by that member's app, at an address of usher's.
 func answered(t *testing.T, address, member string) {
 	t.Helper()
-	eventually(t, host(member)+" should be answered", func() error {
+	testkit.Eventually(t, host(member)+" should be answered", func() error {
 		answer, err := testbed.Ask(t.Context(), testbed.ClientTo(address), "https://"+host(member)+"/")
 		if err == nil && answer.Cluster != member {
 			err = fmt.Errorf("%+v answers", answer)
@@ -152,7 +131,7 @@ func answered(t *testing.T, address, member string) {
 // unanswered waits until a member's host is refused.
 func unanswered(t *testing.T, address, member string) {
 	t.Helper()
-	eventually(t, host(member)+" should be refused", func() error {
+	testkit.Eventually(t, host(member)+" should be refused", func() error {
 		if _, err := testbed.Ask(t.Context(), testbed.ClientTo(address), "https://"+host(member)+"/"); err == nil {
 			return errors.New("it is answered")
 		}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // Of two replicas one writes and both serve. When the one that writes is killed, as by a crash,
@@ -39,7 +41,7 @@ func TestLeaderIsKilled(t *testing.T) {
 	began := time.Now()
 	killContainer(t, first)
 	annotate(t, "illmatic") // nobody decides about it until the Lease has a new holder
-	eventually(t, "another process should lead", func() error {
+	testkit.Eventually(t, "another process should lead", func() error {
 		if leaseHolder(t) == holder {
 			return fmt.Errorf("%s does", holder)
 		}

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed/node"
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
@@ -53,6 +54,9 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(code)
 }
+
+// TestSourcesAreRead makes go test run this package again after any change of usher.
+func TestSourcesAreRead(t *testing.T) { testkit.ReadSources(t) }
 
 // missing says what this machine lacks, or nil.
 func missing() error {

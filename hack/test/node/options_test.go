@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed"
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
@@ -40,7 +41,7 @@ func TestAllOptions(t *testing.T) {
 		t.Skip(skipped)
 	}
 	definitions, err := servers.Locate(servers.PrometheusCRDs)
-	must(t, err)
+	testkit.Must(t, err)
 	kubectl(t, "apply", "--server-side", "-f", definitions)
 	t.Cleanup(func() { kubectl(t, "delete", "-f", definitions) })
 	before := begin(t)
@@ -50,14 +51,14 @@ func TestAllOptions(t *testing.T) {
 	kubectl(t, "label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted") // Kubernetes itself judges the pods
 	kubectl(t, "create", "secret", "generic", "hades-kubeconfig", "--namespace", namespace, "--from-file=kubeconfig="+hades.KubeconfigFile())
 	values := filepath.Join(t.TempDir(), "values.yaml")
-	must(t, os.WriteFile(values, fmt.Appendf(nil, allOptions, hades.Traefik.HTTPS.Addr(), hades.Traefik.HTTPS.Port(), hades.Traefik.HTTP.Port()), 0o600))
+	testkit.Must(t, os.WriteFile(values, fmt.Appendf(nil, allOptions, hades.Traefik.HTTPS.Addr(), hades.Traefik.HTTPS.Port(), hades.Traefik.HTTP.Port()), 0o600))
 	t.Cleanup(func() { uninstall(t, before) })
 	tool(t, servers.Helm, "install", "usher", chart, "--namespace", namespace, "--wait", "--timeout=4m", "--values", values)
 
 	balancer := servicePort("usher-proxy")(t)
 	client := "192.0.2.7"
 	annotate(t, "hades", "usher.techn.is/allow-from="+client+"/32")
-	eventually(t, "a client within allow-from should be answered", func() error { return askAnnounced(t, balancer, client) })
+	testkit.Eventually(t, "a client within allow-from should be answered", func() error { return askAnnounced(t, balancer, client) })
 	if err := askAnnounced(t, balancer, "192.0.2.8"); err == nil {
 		t.Error("a client outside allow-from is answered")
 	}
@@ -81,7 +82,7 @@ func budgetKeepsOne(t *testing.T) {
 	}
 	evict := func(pod string) (string, error) {
 		file := filepath.Join(t.TempDir(), "eviction.json")
-		must(t, os.WriteFile(file, fmt.Appendf(nil, `{"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": %q, "namespace": %q}}`, pod, namespace), 0o600))
+		testkit.Must(t, os.WriteFile(file, fmt.Appendf(nil, `{"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": %q, "namespace": %q}}`, pod, namespace), 0o600))
 		return try(t, servers.Kubectl, "create", "--raw", fmt.Sprintf("/api/v1/namespaces/%s/pods/%s/eviction", namespace, pod), "-f", file)
 	}
 	if out, err := evict(pods[0]); err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
@@ -80,7 +81,7 @@ func annotate(t *testing.T, name string, annotations ...string) {
 	t.Helper()
 	m := members[name]
 	_, err := m.Kubectl(t.Context(), append([]string{"annotate", "--overwrite", "ingressroute", "whoami", "usher.techn.is/expose=true"}, annotations...)...)
-	must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(func() {
 		_, _ = m.Kubectl(context.Background(), "annotate", "ingressroute", "whoami", "usher.techn.is/expose-", "usher.techn.is/allow-from-")
 	})
@@ -105,6 +106,6 @@ func nodePort(t *testing.T, service, port string) int {
 	t.Helper()
 	out := kubectl(t, "get", "service", service, "--namespace", namespace, "-o", `jsonpath={.spec.ports[?(@.name=="`+port+`")].nodePort}`)
 	n, err := strconv.Atoi(out)
-	must(t, err)
+	testkit.Must(t, err)
 	return n
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
@@ -40,9 +41,9 @@ spec:
 func TestHostPortBesideTheHostsNetwork(t *testing.T) {
 	before := begin(t)
 	traefik, err := servers.Locate(servers.Traefik)
-	must(t, err)
+	testkit.Must(t, err)
 	version, err := chartVersion()
-	must(t, err)
+	testkit.Must(t, err)
 	remove := func() { kubectl(t, "delete", "pod", "svclb-traefik", "--namespace=default", "--ignore-not-found") }
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -59,7 +60,7 @@ func TestHostPortBesideTheHostsNetwork(t *testing.T) {
 		t.Errorf("helm does not tell of the other pod:\n%s", notes)
 	}
 	const says = `10.99.0.1:443 (certificate "TRAEFIK DEFAULT CERT")`
-	eventually(t, "usher should not be ready, and say why", func() error {
+	testkit.Eventually(t, "usher should not be ready, and say why", func() error {
 		status, said, err := askAdmin("/readyz")
 		if err == nil && (status != http.StatusServiceUnavailable || !strings.Contains(said, says) || !strings.Contains(said, "--disable=servicelb")) {
 			err = fmt.Errorf("it answers %d %s", status, said)
@@ -75,7 +76,7 @@ func TestHostPortBesideTheHostsNetwork(t *testing.T) {
 	if _, metrics, err := askAdmin("/metrics"); err != nil || !strings.Contains(metrics, `usher_shadowed{address="10.99.0.1:443"} 1`) {
 		t.Errorf("the metrics do not say so: %v", err)
 	}
-	eventually(t, "Kubernetes should see that it is not ready", func() error {
+	testkit.Eventually(t, "Kubernetes should see that it is not ready", func() error {
 		ready := kubectl(t, "get", "pods", "--namespace", namespace, `--output=jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}`)
 		if ready != "False" {
 			return fmt.Errorf("Ready is %q", ready)

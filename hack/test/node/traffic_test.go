@@ -19,6 +19,7 @@ import (
 
 	"k8s.io/client-go/util/cert"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed/node"
 )
 
@@ -37,11 +38,11 @@ var transferred = []byte(strings.Repeat("usher", 200))
 func serveBusyHost(t *testing.T) net.Addr {
 	t.Helper()
 	certificate, key, err := cert.GenerateSelfSignedCertKey(busyHost, nil, nil)
-	must(t, err)
+	testkit.Must(t, err)
 	pair, err := tls.X509KeyPair(certificate, key)
-	must(t, err)
+	testkit.Must(t, err)
 	listener, err := tls.Listen("tcp", node.Address.String()+":0", &tls.Config{Certificates: []tls.Certificate{pair}})
-	must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
 		for {
@@ -62,7 +63,7 @@ func exposeBusyHost(t *testing.T, addresses ...string) {
 	apply(t, fmt.Sprintf(`{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: %[1]s},
 		spec: {host: %[1]s, backends: [{address: %[2]s, httpsPort: %[3]d}]}}`, busyHost, backend.Addr(), backend.Port()))
 	for _, address := range addresses {
-		eventually(t, busyHost+" should be served at "+address, func() error { return (&traffic{address: address}).once(profile{}) })
+		testkit.Eventually(t, busyHost+" should be served at "+address, func() error { return (&traffic{address: address}).once(profile{}) })
 	}
 }
 
@@ -104,7 +105,7 @@ func startTraffic(t *testing.T, address string, transfers int, profiles ...profi
 	for _, p := range profiles {
 		f.clients.Go(func() { f.connectAgainAndAgain(p) })
 	}
-	eventually(t, "all transfers should move", func() error {
+	testkit.Eventually(t, "all transfers should move", func() error {
 		if n := f.transfers.Load(); int(n) < transfers {
 			return fmt.Errorf("%d do: %v", n, f.report())
 		}
@@ -196,7 +197,7 @@ func (f *traffic) once(p profile) error {
 
 // connect does the TLS handshake a while after the connection is there.
 func (f *traffic) connect(pause time.Duration) (*tls.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Timeout)
 	defer cancel()
 	var d net.Dialer
 	raw, err := d.DialContext(ctx, "tcp", f.address)
@@ -214,7 +215,7 @@ func (f *traffic) connect(pause time.Duration) (*tls.Conn, error) {
 
 // receive reads one beat of a transfer.
 func receive(conn net.Conn) error {
-	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(testkit.Timeout)); err != nil {
 		return err
 	}
 	got := make([]byte, len(transferred))

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
@@ -30,7 +31,7 @@ func inventory(t *testing.T) []string {
 func awaitAdded(t *testing.T, before []string, want ...string) {
 	t.Helper()
 	slices.Sort(want)
-	eventually(t, "what stays in the cluster", func() error {
+	testkit.Eventually(t, "what stays in the cluster", func() error {
 		now := inventory(t)
 		added, lost := difference(now, before), difference(before, now)
 		if !slices.Equal(added, want) || len(lost) > 0 {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
@@ -53,7 +54,7 @@ func TestUpgradeAndRollbackUnderTraffic(t *testing.T) {
 func formerListeners(t *testing.T) func() {
 	return func() {
 		t.Helper()
-		eventually(t, "one process should listen on :443", func() error {
+		testkit.Eventually(t, "one process should listen on :443", func() error {
 			if n := listeners(t, 443); n != 1 {
 				return fmt.Errorf("%d do", n)
 			}
@@ -72,7 +73,7 @@ func formerPods(t *testing.T) func() {
 	return func() {
 		t.Helper()
 		for pod, address := range pods {
-			eventually(t, pod+" should stop", func() error {
+			testkit.Eventually(t, pod+" should stop", func() error {
 				conn, err := net.DialTimeout("tcp", address, time.Second)
 				if err != nil {
 					return nil
@@ -90,7 +91,7 @@ func listeners(t *testing.T, port int) int {
 	t.Helper()
 	const listening = "0A"
 	sockets, err := os.ReadFile("/proc/net/tcp6")
-	must(t, err)
+	testkit.Must(t, err)
 	n := 0
 	for line := range strings.Lines(string(sockets)) {
 		fields := strings.Fields(line) // number, local address, remote address, state, ...
@@ -104,7 +105,7 @@ func listeners(t *testing.T, port int) int {
 func apply(t *testing.T, manifest string) {
 	t.Helper()
 	file := t.TempDir() + "/manifest.yaml"
-	must(t, os.WriteFile(file, []byte(manifest), 0o600))
+	testkit.Must(t, os.WriteFile(file, []byte(manifest), 0o600))
 	kubectl(t, "apply", "-f", file)
 }
 
@@ -112,16 +113,16 @@ func apply(t *testing.T, manifest string) {
 func TestUpgradeUpgradesTheDefinitions(t *testing.T) {
 	before := begin(t)
 	older := filepath.Join(t.TempDir(), "usher")
-	must(t, os.CopyFS(older, os.DirFS(chart)))
+	testkit.Must(t, os.CopyFS(older, os.DirFS(chart)))
 	definition := filepath.Join(older, "crds/usher.techn.is_exposedhosts.yaml")
 	whole, err := os.ReadFile(definition)
-	must(t, err)
+	testkit.Must(t, err)
 	const column = "    - jsonPath: .spec.host\n      name: Host\n      type: string\n"
 	less := strings.Replace(string(whole), column, "", 1)
 	if less == string(whole) {
 		t.Fatal("the CRD has no such column")
 	}
-	must(t, os.WriteFile(definition, []byte(less), 0o600))
+	testkit.Must(t, os.WriteFile(definition, []byte(less), 0o600))
 
 	columns := func() string {
 		return kubectl(t, "get", "crd", "exposedhosts.usher.techn.is", "--output=jsonpath={.spec.versions[0].additionalPrinterColumns[*].name}")

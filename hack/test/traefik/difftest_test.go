@@ -8,6 +8,7 @@ import (
 
 	"github.com/jovalle/usher/controllers/admission/reason"
 	"github.com/jovalle/usher/controllers/source"
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // Of generated objects, the hosts that Traefik serves by each and those that
@@ -25,10 +26,10 @@ func TestUsherAndTraefikAgree(t *testing.T) {
 	start := time.Now()
 	cluster := bed.Cluster("hades")
 	proxy, err := cluster.StartTraefik(t.Context())
-	must(t, err)
+	testkit.Must(t, err)
 	subjects := generate(t, cluster)
 	write(t, cluster, proxy, subjects)
-	must(t, readBack(t.Context(), cluster, subjects))
+	testkit.Must(t, readBack(t.Context(), cluster, subjects))
 	t.Logf("%d objects of seed %d are loaded after %s", len(subjects), seed, time.Since(start).Round(time.Second))
 
 	served := askAll(t, newOracle(proxy), subjects)
@@ -90,10 +91,3 @@ func subset(a, b map[string]bool) bool {
 }
 
 func names(hosts map[string]bool) []string { return slices.Sorted(maps.Keys(hosts)) }
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jovalle/usher/controllers/source"
 	"github.com/jovalle/usher/controllers/source/traefik"
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed"
 )
 
@@ -42,7 +43,7 @@ const ingresses = 30
 func generate(t *testing.T, cluster *testbed.Cluster) []*subject {
 	t.Helper()
 	app, err := cluster.StartApp(t.Context(), "default", "app")
-	must(t, err)
+	testkit.Must(t, err)
 	apps := map[string]*testbed.App{source.KindIngressRoute: app, source.KindIngressRouteTCP: startTLSApp(t, cluster)}
 	random := rand.New(rand.NewPCG(seed, 0))
 	var subjects []*subject
@@ -69,10 +70,10 @@ func write(t *testing.T, cluster *testbed.Cluster, proxy *testbed.Traefik, subje
 	for _, s := range subjects[:last] {
 		writers.Go(func() error { return cluster.Apply(ctx, s.manifest) })
 	}
-	must(t, writers.Wait())
+	testkit.Must(t, writers.Wait())
 	for _, s := range subjects[last:] {
-		must(t, cluster.Apply(t.Context(), s.manifest))
-		must(t, proxy.AwaitHost(t.Context(), sentinelHosts[s.kind]))
+		testkit.Must(t, cluster.Apply(t.Context(), s.manifest))
+		testkit.Must(t, proxy.AwaitHost(t.Context(), sentinelHosts[s.kind]))
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/jovalle/usher/controllers/source"
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed"
 )
 
@@ -134,7 +135,7 @@ func askAll(t *testing.T, o *oracle, subjects []*subject) []map[string]bool {
 			return nil
 		})
 	}
-	must(t, group.Wait())
+	testkit.Must(t, group.Wait())
 	return served
 }
 
@@ -149,7 +150,7 @@ func startTLSApp(t *testing.T, cluster *testbed.Cluster) *testbed.App {
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	app := &testbed.App{Namespace: "default", Service: "tls", Port: int32(server.Listener.Addr().(*net.TCPAddr).Port)}
-	must(t, cluster.Apply(t.Context(), fmt.Sprintf(`
+	testkit.Must(t, cluster.Apply(t.Context(), fmt.Sprintf(`
 apiVersion: v1
 kind: Service
 metadata: {name: %s, namespace: %s}
