@@ -1,6 +1,6 @@
-// Package testenv brings up the whole of usher on real parts: an edge cluster, two
-// member clusters with a Traefik each, apps behind those, and usher's own
-// program in front. The demo shows it, the end-to-end tests assert on it.
+// Package testenv runs usher as a whole on real servers: an edge cluster, two member
+// clusters with a Traefik each, apps behind those, and usher's own program in front.
+// The demo and the end-to-end tests use it.
 //
 // It builds on hack/testbed, and must not import usher's own packages: what it
 // knows of usher is its program, its CRDs and its command line.
@@ -17,18 +17,18 @@ import (
 	"github.com/jovalle/usher/hack/testbed"
 )
 
-// Options say what a Stage is made of.
+// Options configure an Env.
 type Options struct {
 	// Usher is the path of usher's program, CRDs a glob of its CRDs' files.
 	Usher, CRDs string
 	// Args are more flags of usher run.
 	Args []string
-	// Output is told what is ready. Nil: nobody.
+	// Output gets a line for each server that is ready. Nil: none.
 	Output io.Writer
 }
 
-// Stage is all of it, running.
-type Stage struct {
+// Env is an edge cluster, two member clusters and usher, all running.
+type Env struct {
 	Bed             *testbed.Bed
 	Edge            *testbed.Cluster
 	Hades, Illmatic *Member
@@ -42,50 +42,51 @@ type Member struct {
 	Traefik *testbed.Traefik
 }
 
-// Raise brings a Stage up. Whoever raised it stops its Bed.
-func Raise(ctx context.Context, o Options) (*Stage, error) {
+// Start starts an Env. The caller stops its Bed. After an error nothing runs, and the
+// error names the folder of the logs.
+func Start(ctx context.Context, o Options) (*Env, error) {
 	bed, err := testbed.Start(ctx, testbed.Options{Clusters: []string{"edge", "hades", "illmatic"}, Output: o.Output})
 	if err != nil {
 		return nil, err
 	}
-	s := &Stage{Bed: bed, Edge: bed.Cluster("edge"), options: o}
-	if err := s.furnish(ctx); err != nil {
+	e := &Env{Bed: bed, Edge: bed.Cluster("edge"), options: o}
+	if err := e.start(ctx); err != nil {
 		bed.KeepLogs()
 		return nil, errors.Join(fmt.Errorf("%w (logs in %s)", err, bed.LogDir()), bed.Stop())
 	}
-	return s, nil
+	return e, nil
 }
 
-// furnish puts on the Stage what stands between the clusters and a client.
-func (s *Stage) furnish(ctx context.Context) error {
+// start starts what is needed on the clusters, and then usher.
+func (e *Env) start(ctx context.Context) error {
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) { s.Hades, err = s.member(groupCtx, "hades"); return err })
-	group.Go(func() (err error) { s.Illmatic, err = s.member(groupCtx, "illmatic"); return err })
-	group.Go(func() error { return s.Edge.ApplyFiles(groupCtx, s.options.CRDs) })
+	group.Go(func() (err error) { e.Hades, err = e.member(groupCtx, "hades"); return err })
+	group.Go(func() (err error) { e.Illmatic, err = e.member(groupCtx, "illmatic"); return err })
+	group.Go(func() error { return e.Edge.ApplyFiles(groupCtx, e.options.CRDs) })
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	for _, m := range []*Member{s.Hades, s.Illmatic} {
-		if err := s.Enroll(ctx, m); err != nil {
+	for _, m := range []*Member{e.Hades, e.Illmatic} {
+		if err := e.Enroll(ctx, m); err != nil {
 			return err
 		}
 	}
-	return s.StartUsher(ctx)
+	return e.StartUsher(ctx)
 }
 
-func (s *Stage) member(ctx context.Context, name string) (*Member, error) {
-	cluster := s.Bed.Cluster(name)
+func (e *Env) member(ctx context.Context, name string) (*Member, error) {
+	cluster := e.Bed.Cluster(name)
 	traefik, err := cluster.StartTraefik(ctx)
 	return &Member{Cluster: cluster, Traefik: traefik}, err
 }
 
-// Enroll makes a member's Secret and MemberCluster at the edge.
-func (s *Stage) Enroll(ctx context.Context, m *Member) error {
+// Enroll creates a member's Secret and MemberCluster in the edge cluster.
+func (e *Env) Enroll(ctx context.Context, m *Member) error {
 	kubeconfig, err := m.Kubeconfig()
 	if err != nil {
 		return err
 	}
-	return s.Edge.Apply(ctx, fmt.Sprintf(`
+	return e.Edge.Apply(ctx, fmt.Sprintf(`
 apiVersion: v1
 kind: Namespace
 metadata: {name: usher-system}
@@ -104,8 +105,8 @@ spec:
 `, m.Name(), kubeconfig, m.Traefik.HTTPS.Addr(), m.Traefik.HTTPS.Port(), m.Traefik.HTTP.Port()))
 }
 
-// StartUsher starts usher's program, once more after it has ended, and waits until it is ready.
-func (s *Stage) StartUsher(ctx context.Context) (err error) {
-	s.Usher, err = Run(ctx, s.Bed, "usher", s.options.Usher, s.Edge, s.options.Args...)
+// StartUsher starts usher's program, which must not be running, and waits until it is ready.
+func (e *Env) StartUsher(ctx context.Context) (err error) {
+	e.Usher, err = Run(ctx, e.Bed, "usher", e.options.Usher, e.Edge, e.options.Args...)
 	return err
 }

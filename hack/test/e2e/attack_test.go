@@ -23,7 +23,7 @@ func TestStrangersOnPlainHTTP(t *testing.T) {
 		"denied": `usher.techn.is/expose: "true", usher.techn.is/plain-http: deny`,
 		"vault":  "",
 	} {
-		testkit.Must(t, on.Hades.Publish(t.Context(), app, app+".attack.techn.is", annotations))
+		testkit.Must(t, env.Hades.Publish(t.Context(), app, app+".attack.techn.is", annotations))
 	}
 	const acme = "/.well-known/acme-challenge/token"
 	testkit.Eventually(t, "the hosts should be served on plain HTTP", func() error {
@@ -31,13 +31,13 @@ func TestStrangersOnPlainHTTP(t *testing.T) {
 			get("/", "fwd.attack.techn.is"):     "fwd",
 			get(acme, "denied.attack.techn.is"): "denied",
 		} {
-			if answer := raw(t, on.HTTP, request); !strings.Contains(answer, `"app":"`+app+`"`) {
+			if answer := raw(t, env.HTTP, request); !strings.Contains(answer, `"app":"`+app+`"`) {
 				return fmt.Errorf("%q is answered %q", request, answer)
 			}
 		}
 		return nil
 	})
-	if answer := raw(t, on.Hades.Traefik.HTTP, get("/", "vault.attack.techn.is")); !strings.Contains(answer, `"app":"vault"`) {
+	if answer := raw(t, env.Hades.Traefik.HTTP, get("/", "vault.attack.techn.is")); !strings.Contains(answer, `"app":"vault"`) {
 		t.Fatalf("Traefik itself answers %q: the attacks would prove nothing", answer)
 	}
 	for _, request := range []string{
@@ -62,12 +62,12 @@ func TestStrangersOnPlainHTTP(t *testing.T) {
 		"CONNECT vault.attack.techn.is:80 HTTP/1.1\r\nHost: fwd.attack.techn.is\r\n\r\n",
 		"POST / HTTP/1.1\r\nHost: denied.attack.techn.is\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + get("/", "vault.attack.techn.is"),
 	} {
-		if answer := raw(t, on.HTTP, request); strings.Contains(answer, `"app":`) {
+		if answer := raw(t, env.HTTP, request); strings.Contains(answer, `"app":`) {
 			t.Errorf("%q is answered %q", request, answer)
 		}
 	}
 	// A Traefik that trusts the edge would believe what a client says of itself.
-	answer := raw(t, on.HTTP, get("/", "fwd.attack.techn.is\r\nX-Forwarded-For: 9.9.9.9\r\nX_Forwarded_For: 9.9.9.9\r\nX-Forwarded-Host: vault.attack.techn.is\r\nForwarded: for=9.9.9.9"))
+	answer := raw(t, env.HTTP, get("/", "fwd.attack.techn.is\r\nX-Forwarded-For: 9.9.9.9\r\nX_Forwarded_For: 9.9.9.9\r\nX-Forwarded-Host: vault.attack.techn.is\r\nForwarded: for=9.9.9.9"))
 	if strings.Contains(answer, "9.9.9.9") || strings.Contains(answer, "vault") || !strings.Contains(answer, `"app":"fwd"`) {
 		t.Errorf("forged headers are answered %q", answer)
 	}
@@ -96,27 +96,27 @@ func raw(t *testing.T, addr netip.AddrPort, request string) string {
 // connect to it was mistyped.
 func TestStrangersBelowAWildcard(t *testing.T) {
 	const forward = `usher.techn.is/expose: "true", usher.techn.is/plain-http: forward`
-	testkit.Must(t, on.Hades.Publish(t.Context(), "secret", "secret.cave.techn.is"))
-	testkit.Must(t, on.Hades.Publish(t.Context(), "safe", "safe.cave.techn.is", forward, "usher.techn.is/allow-from: 192.168.0.0/33"))
-	app, err := on.Hades.StartApp(t.Context(), "default", "open")
+	testkit.Must(t, env.Hades.Publish(t.Context(), "secret", "secret.cave.techn.is"))
+	testkit.Must(t, env.Hades.Publish(t.Context(), "safe", "safe.cave.techn.is", forward, "usher.techn.is/allow-from: 192.168.0.0/33"))
+	app, err := env.Hades.StartApp(t.Context(), "default", "open")
 	testkit.Must(t, err)
-	testkit.Must(t, on.Hades.Route(t.Context(), app, "open.cave.techn.is", forward))
-	testkit.Must(t, on.Hades.Apply(t.Context(), wildcardOf("cave", app, forward)))
+	testkit.Must(t, env.Hades.Route(t.Context(), app, "open.cave.techn.is", forward))
+	testkit.Must(t, env.Hades.Apply(t.Context(), wildcardOf("cave", app, forward)))
 	answered(t, "open.cave.techn.is", "hades")
 	testkit.Eventually(t, "a name that has no app of its own should be served", func() error {
-		if answer := raw(t, on.HTTP, get("/", "any.cave.techn.is")); !strings.Contains(answer, `"app":"open"`) {
+		if answer := raw(t, env.HTTP, get("/", "any.cave.techn.is")); !strings.Contains(answer, `"app":"open"`) {
 			return fmt.Errorf("it is answered %q", answer)
 		}
 		return nil
 	})
 	for _, host := range []string{"secret.cave.techn.is", "safe.cave.techn.is", "SAFE.cave.techn.is", "safe.cave.techn.is."} {
-		if answer := raw(t, on.Hades.Traefik.HTTP, get("/", host)); !strings.Contains(answer, `"app":"`) {
+		if answer := raw(t, env.Hades.Traefik.HTTP, get("/", host)); !strings.Contains(answer, `"app":"`) {
 			t.Fatalf("Traefik itself answers %q: the attacks would prove nothing", answer)
 		}
-		if answer := raw(t, on.HTTP, get("/", host)); !strings.HasPrefix(answer, "HTTP/1.1 404") || strings.Contains(answer, `"app":`) {
+		if answer := raw(t, env.HTTP, get("/", host)); !strings.HasPrefix(answer, "HTTP/1.1 404") || strings.Contains(answer, `"app":`) {
 			t.Errorf("on plain HTTP %s is answered %q", host, answer)
 		}
-		if answer := raw(t, on.HTTP, get("/.well-known/acme-challenge/token", host)); strings.Contains(answer, `"app":`) {
+		if answer := raw(t, env.HTTP, get("/.well-known/acme-challenge/token", host)); strings.Contains(answer, `"app":`) {
 			t.Errorf("a challenge of %s is answered %q", host, answer)
 		}
 		if answer, err := ask(t.Context(), host); err == nil {
@@ -124,7 +124,7 @@ func TestStrangersBelowAWildcard(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"cave", "safe", "open"} {
-		kubectl(t, on.Hades.Cluster, "delete", "ingressroute", name)
+		kubectl(t, env.Hades.Cluster, "delete", "ingressroute", name)
 	}
 }
 

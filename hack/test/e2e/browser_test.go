@@ -19,8 +19,8 @@ func TestChromium(t *testing.T) {
 	if err != nil {
 		t.Skip("there is no chromium on this machine (Debian package chromium)")
 	}
-	testkit.Must(t, on.Hades.Publish(t.Context(), "browsed", "browsed.techn.is", `usher.techn.is/expose: "true"`))
-	testkit.Must(t, on.Hades.Publish(t.Context(), "unbrowsed", "unbrowsed.techn.is"))
+	testkit.Must(t, env.Hades.Publish(t.Context(), "browsed", "browsed.techn.is", `usher.techn.is/expose: "true"`))
+	testkit.Must(t, env.Hades.Publish(t.Context(), "unbrowsed", "unbrowsed.techn.is"))
 	answered(t, "browsed.techn.is", "hades")
 	if page := browse(t, chromium, "browsed.techn.is"); !strings.Contains(page, `"app":"browsed"`) {
 		t.Errorf("chromium shows:\n%s", page)
@@ -42,8 +42,8 @@ func browse(t *testing.T, chromium, host string) string {
 	page, err := exec.CommandContext(ctx, chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 		"--user-data-dir="+profile, "--ignore-certificate-errors",
-		"--host-resolver-rules=MAP * "+on.HTTPS.Addr().String(), "--dump-dom",
-		fmt.Sprintf("https://%s:%d/", host, on.HTTPS.Port())).Output()
+		"--host-resolver-rules=MAP * "+env.HTTPS.Addr().String(), "--dump-dom",
+		fmt.Sprintf("https://%s:%d/", host, env.HTTPS.Port())).Output()
 	if err != nil && ctx.Err() != nil {
 		t.Fatalf("chromium: %v", ctx.Err())
 	}

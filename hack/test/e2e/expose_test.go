@@ -18,30 +18,30 @@ import (
 )
 
 func TestExposedHostsReachTheirClusterAndOthersDoNot(t *testing.T) {
-	for _, m := range []*testenv.Member{on.Hades, on.Illmatic} {
+	for _, m := range []*testenv.Member{env.Hades, env.Illmatic} {
 		testkit.Must(t, m.Publish(t.Context(), "public", "public."+m.Name()+".techn.is"))
 		testkit.Must(t, m.Publish(t.Context(), "private", "private."+m.Name()+".techn.is"))
 		kubectl(t, m.Cluster, "annotate", "ingressroute", "public", expose)
 	}
-	for _, m := range []*testenv.Member{on.Hades, on.Illmatic} {
+	for _, m := range []*testenv.Member{env.Hades, env.Illmatic} {
 		answered(t, "public."+m.Name()+".techn.is", m.Name())
 		unanswered(t, "private."+m.Name()+".techn.is")
 	}
-	if out := kubectl(t, on.Edge, "get", "exposedhosts"); !strings.Contains(out, "public.hades.techn.is") || strings.Contains(out, "private") {
+	if out := kubectl(t, env.Edge, "get", "exposedhosts"); !strings.Contains(out, "public.hades.techn.is") || strings.Contains(out, "private") {
 		t.Errorf("kubectl get exposedhosts says:\n%s", out)
 	}
-	kubectl(t, on.Hades.Cluster, "annotate", "ingressroute", "public", unexpose)
+	kubectl(t, env.Hades.Cluster, "annotate", "ingressroute", "public", unexpose)
 	unanswered(t, "public.hades.techn.is")
 	answered(t, "public.illmatic.techn.is", "illmatic")
 }
 
 // TestAccessLog has a connection end: usher was started with --access-log.
 func TestAccessLog(t *testing.T) {
-	testkit.Must(t, on.Illmatic.Publish(t.Context(), "logged", "logged.techn.is", `usher.techn.is/expose: "true"`))
+	testkit.Must(t, env.Illmatic.Publish(t.Context(), "logged", "logged.techn.is", `usher.techn.is/expose: "true"`))
 	answered(t, "logged.techn.is", "illmatic")
 	line := regexp.MustCompile(`"msg":"Connection closed","client":"127\.0\.0\.1:\d+","host":"logged\.techn\.is","cluster":"illmatic","up":[1-9]\d+,"down":[1-9]\d+,`)
 	testkit.Eventually(t, "the log should tell of the connection", func() error {
-		log, err := os.ReadFile(filepath.Join(on.Bed.LogDir(), "usher.log"))
+		log, err := os.ReadFile(filepath.Join(env.Bed.LogDir(), "usher.log"))
 		if err == nil && !line.Match(log) {
 			err = errors.New("it does not")
 		}
@@ -64,7 +64,7 @@ func TestRefusalsInTheAccessLog(t *testing.T) {
 	}
 	plain(t, "knock.techn.is", "/")
 	testkit.Eventually(t, "the log should tell of both", func() error {
-		log, err := os.ReadFile(filepath.Join(on.Bed.LogDir(), "usher.log"))
+		log, err := os.ReadFile(filepath.Join(env.Bed.LogDir(), "usher.log"))
 		if err != nil {
 			return err
 		}
@@ -82,13 +82,13 @@ func TestRefusalsInTheAccessLog(t *testing.T) {
 }
 
 func TestPlainHTTP(t *testing.T) {
-	testkit.Must(t, on.Hades.Publish(t.Context(), "plain", "plain.techn.is", `usher.techn.is/expose: "true"`))
+	testkit.Must(t, env.Hades.Publish(t.Context(), "plain", "plain.techn.is", `usher.techn.is/expose: "true"`))
 	answered(t, "plain.techn.is", "hades")
 	response := plain(t, "plain.techn.is", "/a%2Fb/c?d=e&f=%20")
 	if got := response.Header.Get("Location"); response.StatusCode != http.StatusPermanentRedirect || got != "https://plain.techn.is/a%2Fb/c?d=e&f=%20" {
 		t.Errorf("answered %s to %q", response.Status, got)
 	}
-	for name, host := range map[string]string{"a host that is not exposed": "secret.techn.is", "no host at all": on.HTTP.String()} {
+	for name, host := range map[string]string{"a host that is not exposed": "secret.techn.is", "no host at all": env.HTTP.String()} {
 		if response := plain(t, host, "/"); response.StatusCode != http.StatusNotFound {
 			t.Errorf("%s: answered %s", name, response.Status)
 		}
@@ -109,7 +109,7 @@ func TestRefusedClientsGetTheAlert(t *testing.T) {
 		"no SNI":          {"-noservername"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			args := append([]string{"s_client", "-connect", on.HTTPS.String()}, args...)
+			args := append([]string{"s_client", "-connect", env.HTTPS.String()}, args...)
 			out, err := exec.CommandContext(t.Context(), "openssl", args...).CombinedOutput()
 			if err == nil {
 				t.Errorf("the handshake succeeded")
@@ -122,10 +122,10 @@ func TestRefusedClientsGetTheAlert(t *testing.T) {
 }
 
 func TestPersonsExposedHostWithAnAddress(t *testing.T) {
-	testkit.Must(t, on.Illmatic.Publish(t.Context(), "nas", "nas.techn.is"))
+	testkit.Must(t, env.Illmatic.Publish(t.Context(), "nas", "nas.techn.is"))
 	unanswered(t, "nas.techn.is")
-	testkit.Must(t, on.Edge.Apply(t.Context(), fmt.Sprintf(`{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: nas.techn.is},
-		spec: {host: nas.techn.is, backends: [{address: 127.0.0.1, httpsPort: %d}]}}`, on.Illmatic.Traefik.HTTPS.Port())))
+	testkit.Must(t, env.Edge.Apply(t.Context(), fmt.Sprintf(`{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: nas.techn.is},
+		spec: {host: nas.techn.is, backends: [{address: 127.0.0.1, httpsPort: %d}]}}`, env.Illmatic.Traefik.HTTPS.Port())))
 	answered(t, "nas.techn.is", "illmatic")
 }
 
@@ -133,7 +133,7 @@ func TestPersonsExposedHostWithAnAddress(t *testing.T) {
 // person who annotates would feel. It is printed, never asserted.
 func TestLatencyFromAnnotationToFirstConnection(t *testing.T) {
 	const rounds = 20
-	testkit.Must(t, on.Hades.Publish(t.Context(), "timed", "timed.techn.is"))
+	testkit.Must(t, env.Hades.Publish(t.Context(), "timed", "timed.techn.is"))
 	var on, off []time.Duration
 	for range rounds {
 		on = append(on, untilAnswered(t, "timed.techn.is"))
@@ -147,7 +147,7 @@ func TestLatencyFromAnnotationToFirstConnection(t *testing.T) {
 
 func untilAnswered(t *testing.T, host string) time.Duration {
 	t.Helper()
-	kubectl(t, on.Hades.Cluster, "annotate", "ingressroute", "timed", expose)
+	kubectl(t, env.Hades.Cluster, "annotate", "ingressroute", "timed", expose)
 	began := time.Now()
 	answered(t, host, "hades")
 	return time.Since(began)
@@ -155,7 +155,7 @@ func untilAnswered(t *testing.T, host string) time.Duration {
 
 func untilRefused(t *testing.T, host string) time.Duration {
 	t.Helper()
-	kubectl(t, on.Hades.Cluster, "annotate", "ingressroute", "timed", unexpose)
+	kubectl(t, env.Hades.Cluster, "annotate", "ingressroute", "timed", unexpose)
 	began := time.Now()
 	unanswered(t, host)
 	return time.Since(began)

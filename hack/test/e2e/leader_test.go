@@ -22,10 +22,10 @@ const writesWithin = 20 * time.Second
 // and the next one is asked to end: both serve throughout, and the one that
 // takes over withdraws nothing before it has read the member anew.
 func TestLeaderChange(t *testing.T) {
-	edge := newEdge(t, "edge-of-two", on.Hades)
+	edge := newEdge(t, "edge-of-two", env.Hades)
 	publish := func(name string) {
 		t.Helper()
-		testkit.Must(t, on.Hades.Publish(t.Context(), name, name+".techn.is", `usher.techn.is/expose: "true"`))
+		testkit.Must(t, env.Hades.Publish(t.Context(), name, name+".techn.is", `usher.techn.is/expose: "true"`))
 	}
 	publish("lasting")
 	replicas := []*testenv.Usher{replica(t, edge, "replica-a"), replica(t, edge, "replica-b")}
@@ -36,8 +36,8 @@ func TestLeaderChange(t *testing.T) {
 	interrupted := keepAsking(t, other, "lasting.techn.is")
 	born := creation(t, edge, "lasting.techn.is")
 
-	testkit.Must(t, on.Hades.Pause())
-	resume := sync.OnceValue(on.Hades.Resume)
+	testkit.Must(t, env.Hades.Pause())
+	resume := sync.OnceValue(env.Hades.Resume)
 	t.Cleanup(func() { _ = resume() })
 	leader.Kill()
 	killed := time.Now()
@@ -80,21 +80,21 @@ func TestLeaderChange(t *testing.T) {
 	}
 }
 
-// newEdge starts an edge cluster besides the stage's, with one member.
+// newEdge starts an edge cluster beside that of env, with one member.
 func newEdge(t *testing.T, name string, m *testenv.Member) *testbed.Cluster {
 	t.Helper()
-	edge, err := on.Bed.StartCluster(t.Context(), name)
+	edge, err := env.Bed.StartCluster(t.Context(), name)
 	testkit.Must(t, err)
 	t.Cleanup(edge.Stop)
 	testkit.Must(t, edge.ApplyFiles(t.Context(), "../../../config/crd/*.yaml"))
-	testkit.Must(t, (&testenv.Stage{Bed: on.Bed, Edge: edge}).Enroll(t.Context(), m))
+	testkit.Must(t, (&testenv.Env{Bed: env.Bed, Edge: edge}).Enroll(t.Context(), m))
 	return edge
 }
 
 // replica starts one of several ushers.
 func replica(t *testing.T, edge *testbed.Cluster, name string) *testenv.Usher {
 	t.Helper()
-	u, err := testenv.Run(t.Context(), on.Bed, name, program, edge, "--leader-elect", "--drain-timeout=1s")
+	u, err := testenv.Run(t.Context(), env.Bed, name, program, edge, "--leader-elect", "--drain-timeout=1s")
 	testkit.Must(t, err)
 	t.Cleanup(u.Kill)
 	return u

@@ -16,8 +16,8 @@ import (
 	"github.com/jovalle/usher/hack/testenv"
 )
 
-// on is the stage that all tests share; each has hosts of its own.
-var on *testenv.Stage
+// env is shared by all tests; each has hosts of its own.
+var env *testenv.Env
 
 // program is usher's, and stateDir is where it keeps its snapshot.
 var program, stateDir string
@@ -38,17 +38,17 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	on, err = testenv.Raise(context.Background(), testenv.Options{Usher: program, CRDs: "../../../config/crd/*.yaml", Args: []string{"--access-log", "--access-log-refused", "--drain-timeout=10s", "--state-dir=" + stateDir}})
+	env, err = testenv.Start(context.Background(), testenv.Options{Usher: program, CRDs: "../../../config/crd/*.yaml", Args: []string{"--access-log", "--access-log-refused", "--drain-timeout=10s", "--state-dir=" + stateDir}})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	code := m.Run()
 	if code != 0 {
-		on.Bed.KeepLogs()
-		fmt.Fprintln(os.Stderr, "the logs are in", on.Bed.LogDir())
+		env.Bed.KeepLogs()
+		fmt.Fprintln(os.Stderr, "the logs are in", env.Bed.LogDir())
 	}
-	if err := on.Bed.Stop(); err != nil {
+	if err := env.Bed.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -60,7 +60,7 @@ func TestSourcesAreRead(t *testing.T) { testkit.ReadSources(t) }
 
 // ask asks usher for a host by TLS.
 func ask(ctx context.Context, host string) (testbed.Answer, error) {
-	return testbed.Ask(ctx, testbed.ClientTo(on.HTTPS.String()), "https://"+host+"/")
+	return testbed.Ask(ctx, testbed.ClientTo(env.HTTPS.String()), "https://"+host+"/")
 }
 
 // answered waits until a host is answered by an app of a cluster.
@@ -91,7 +91,7 @@ func plain(t *testing.T, host, path string) *http.Response {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+host+path, nil)
 	testkit.Must(t, err)
-	response, err := testbed.ClientTo(on.HTTP.String()).Do(request)
+	response, err := testbed.ClientTo(env.HTTP.String()).Do(request)
 	testkit.Must(t, err)
 	testkit.Must(t, response.Body.Close())
 	return response

@@ -31,28 +31,28 @@ const (
 // in a network namespace of its own, from which it reaches the clusters by a cable.
 func TestMemberBehindACutCableKeepsItsHosts(t *testing.T) {
 	near, far := layCable(t)
-	edge := newEdge(t, "edge-by-cable", on.Hades)
+	edge := newEdge(t, "edge-by-cable", env.Hades)
 	kubeconfig := kubeconfigVia(t, edge, forward(t, far, edgeSide, edge.Address().String()))
-	secret := kubeconfigVia(t, on.Hades.Cluster, forward(t, far, memberSide, on.Hades.Address().String()))
+	secret := kubeconfigVia(t, env.Hades.Cluster, forward(t, far, memberSide, env.Hades.Address().String()))
 	testkit.Must(t, edge.Apply(t.Context(), fmt.Sprintf("{apiVersion: v1, kind: Secret, metadata: {name: hades-kubeconfig, namespace: usher-system}, stringData: {kubeconfig: %q}}", secret)))
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	testkit.Must(t, os.WriteFile(file, []byte(kubeconfig), 0o600))
 	wrapper := filepath.Join(t.TempDir(), "usher")
 	testkit.Must(t, os.WriteFile(wrapper, fmt.Appendf(nil, "#!/bin/sh\nexec ip netns exec %s %s \"$@\"\n", near, program), 0o700))
-	usher, err := testenv.Begin(on.Bed, "usher-by-cable", wrapper, edge, "--kubeconfig", file)
+	usher, err := testenv.Begin(env.Bed, "usher-by-cable", wrapper, edge, "--kubeconfig", file)
 	testkit.Must(t, err)
 	t.Cleanup(usher.Kill)
 
 	const kept, added = "cable.techn.is", "cable-later.techn.is"
-	testkit.Must(t, on.Hades.Publish(t.Context(), "cable", kept, `usher.techn.is/expose: "true"`))
-	app, err := on.Hades.StartApp(t.Context(), "default", "cable-later")
+	testkit.Must(t, env.Hades.Publish(t.Context(), "cable", kept, `usher.techn.is/expose: "true"`))
+	app, err := env.Hades.StartApp(t.Context(), "default", "cable-later")
 	testkit.Must(t, err)
 	awaitCondition(t, edge, "exposedhost/"+kept, "Ready", "True")
 	born := creation(t, edge, kept)
 
 	began := time.Now()
 	ip(t, "-n", far, "rule", "add", "blackhole", "from", memberSide, "pref", "100")
-	testkit.Must(t, on.Hades.Route(t.Context(), app, added, `usher.techn.is/expose: "true"`))
+	testkit.Must(t, env.Hades.Route(t.Context(), app, added, `usher.techn.is/expose: "true"`))
 	awaitCondition(t, edge, "membercluster/hades", "Connected", "False")
 	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("shown as away only after %v", took)

@@ -21,7 +21,7 @@ const (
 // The edge cluster's API server is away for long, and much changes meanwhile:
 // traffic goes on, and after the return all of it is caught up without a restart.
 func TestLongOutageOfTheEdgeIsCaughtUp(t *testing.T) {
-	app, err := on.Hades.StartApp(t.Context(), "default", "outage")
+	app, err := env.Hades.StartApp(t.Context(), "default", "outage")
 	testkit.Must(t, err)
 	expose := func(sort, value string) {
 		t.Helper()
@@ -36,7 +36,7 @@ spec:
   routes: [{match: "Host(`+"`%[1]s%[2]d.techn.is`"+`)", kind: Rule, services: [{name: %[4]s, port: %[5]d}]}]
 `, sort, i, value, app.Service, app.Port)
 		}
-		testkit.Must(t, on.Hades.Apply(t.Context(), manifests.String()))
+		testkit.Must(t, env.Hades.Apply(t.Context(), manifests.String()))
 	}
 	expose("ebb", "true")
 	expose("flow", "false")
@@ -44,7 +44,7 @@ spec:
 		answered(t, fmt.Sprintf("ebb%d.techn.is", i), "hades")
 	}
 
-	on.Edge.Stop()
+	env.Edge.Stop()
 	began := time.Now()
 	expose("ebb", "false")
 	expose("flow", "true")
@@ -54,7 +54,7 @@ spec:
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	testkit.Must(t, on.Edge.Start(context.Background()))
+	testkit.Must(t, env.Edge.Start(context.Background()))
 	returned := time.Now()
 	for i := range changed {
 		answered(t, fmt.Sprintf("flow%d.techn.is", i), "hades")

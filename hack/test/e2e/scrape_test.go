@@ -23,12 +23,12 @@ var (
 // What the alerts and the dashboard ask for is there when a real usher is scraped, with the labels
 // that they name and values that they match.
 func TestAlertsAndDashboardAskForWhatIsScraped(t *testing.T) {
-	testkit.Must(t, on.Hades.Publish(t.Context(), "scraped", "scraped.techn.is", `usher.techn.is/expose: "true"`))
+	testkit.Must(t, env.Hades.Publish(t.Context(), "scraped", "scraped.techn.is", `usher.techn.is/expose: "true"`))
 	answered(t, "scraped.techn.is", "hades")
-	testkit.Must(t, on.Illmatic.Publish(t.Context(), "scraped", "scraped.techn.is", `usher.techn.is/expose: "true"`)) // a rival
-	testkit.Must(t, on.Hades.Publish(t.Context(), "mistyped", "mistyped.techn.is", `usher.techn.is/expose: "true"`, `usher.techn.is/plain-http: "sometimes"`))
-	testkit.Must(t, on.Edge.Apply(t.Context(), `{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: nowhere.techn.is}, spec: {host: nowhere.techn.is}}`))
-	testkit.Must(t, on.Edge.Apply(t.Context(), `{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: dead.techn.is},
+	testkit.Must(t, env.Illmatic.Publish(t.Context(), "scraped", "scraped.techn.is", `usher.techn.is/expose: "true"`)) // a rival
+	testkit.Must(t, env.Hades.Publish(t.Context(), "mistyped", "mistyped.techn.is", `usher.techn.is/expose: "true"`, `usher.techn.is/plain-http: "sometimes"`))
+	testkit.Must(t, env.Edge.Apply(t.Context(), `{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: nowhere.techn.is}, spec: {host: nowhere.techn.is}}`))
+	testkit.Must(t, env.Edge.Apply(t.Context(), `{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: dead.techn.is},
 		spec: {host: dead.techn.is, backends: [{address: 127.0.0.1, httpsPort: 1}]}}`))
 	testkit.Eventually(t, "a backend that is dead should be tried", func() error {
 		if _, err := ask(t.Context(), "dead.techn.is"); err == nil || !strings.Contains(err.Error(), "internal error") {
@@ -58,7 +58,7 @@ func TestAlertsAndDashboardAskForWhatIsScraped(t *testing.T) {
 					return nil
 				}
 			}
-			return fmt.Errorf("no such series at http://%s/metrics", on.API)
+			return fmt.Errorf("no such series at http://%s/metrics", env.API)
 		})
 	}
 }
@@ -98,7 +98,7 @@ func matches(line, of string) bool {
 
 func scrape(t *testing.T) string {
 	t.Helper()
-	response, err := http.Get(fmt.Sprintf("http://%s/metrics", on.API))
+	response, err := http.Get(fmt.Sprintf("http://%s/metrics", env.API))
 	testkit.Must(t, err)
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)

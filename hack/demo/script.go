@@ -10,58 +10,58 @@ import (
 )
 
 const (
-	patience = 20 * time.Second // until a step's output is as expected
-	again    = 200 * time.Millisecond
+	stepTimeout = 20 * time.Second // until a step's output is as expected
+	retryEvery  = 200 * time.Millisecond
 )
 
 // variable is an environment variable that the commands use.
 type variable struct{ name, value string }
 
-// narrator runs the story's commands in a shell and shows them.
-type narrator struct {
+// script runs the steps' commands in a shell and prints them with their output.
+type script struct {
 	env []variable
 }
 
-// tell runs all steps, and ends with the first that fails.
-func (n *narrator) tell(ctx context.Context) error {
-	for _, s := range story {
-		if s.says != "" {
-			fmt.Printf("\n# %s\n", s.says)
+// run runs the steps in order, and returns the error of the first that fails.
+func (s *script) run(ctx context.Context) error {
+	for _, step := range steps {
+		if step.title != "" {
+			fmt.Printf("\n# %s\n", step.title)
 		}
-		fmt.Printf("$ %s\n", s.command)
-		output, err := n.try(ctx, s)
+		fmt.Printf("$ %s\n", step.command)
+		output, err := s.try(ctx, step)
 		fmt.Print(output)
 		if err != nil {
-			return fmt.Errorf("step %q: %w", s.command, err)
+			return fmt.Errorf("step %q: %w", step.command, err)
 		}
 	}
 	return nil
 }
 
-// try repeats a step until it does what it should: usher follows the clusters
-// within milliseconds, but not at once.
-func (n *narrator) try(ctx context.Context, s step) (output string, err error) {
-	for deadline := time.Now().Add(patience); ; {
-		output, err = n.run(ctx, s.command)
-		if err = s.judge(output, err); err == nil || ctx.Err() != nil || time.Now().After(deadline) {
+// try repeats a step until its output is as expected, because usher follows the
+// clusters within milliseconds, but not at once.
+func (s *script) try(ctx context.Context, step step) (output string, err error) {
+	for deadline := time.Now().Add(stepTimeout); ; {
+		output, err = s.shell(ctx, step.command)
+		if err = step.check(output, err); err == nil || ctx.Err() != nil || time.Now().After(deadline) {
 			return output, err
 		}
-		time.Sleep(again)
+		time.Sleep(retryEvery)
 	}
 }
 
-func (n *narrator) run(ctx context.Context, command string) (string, error) {
+func (s *script) shell(ctx context.Context, command string) (string, error) {
 	shell := exec.CommandContext(ctx, "bash", "-c", command)
 	shell.Env = os.Environ()
-	for _, v := range n.env {
+	for _, v := range s.env {
 		shell.Env = append(shell.Env, v.name+"="+v.value)
 	}
 	output, err := shell.CombinedOutput()
 	return string(output), err
 }
 
-// judge says how a step's output or end is not what it should be.
-func (s step) judge(output string, err error) error {
+// check returns an error where a step's output or exit code is not as expected.
+func (s step) check(output string, err error) error {
 	switch {
 	case err != nil && !s.fails:
 		return err
@@ -78,10 +78,10 @@ func (s step) judge(output string, err error) error {
 	return nil
 }
 
-// invite says how to go on by oneself.
-func (n *narrator) invite() {
+// printNext prints what a person can try next.
+func (s *script) printNext() {
 	fmt.Println("\nIt stays up until you press Ctrl-C. In another terminal:")
-	for _, v := range n.env {
+	for _, v := range s.env {
 		value := v.value
 		if v.name == "PATH" {
 			value, _, _ = strings.Cut(value, ":")
