@@ -33,13 +33,13 @@ func (b *bench) measure(ctx context.Context, n int) error {
 	if usher, err = b.start(ctx, "  cold start, objects exist"); err != nil {
 		return err
 	}
-	if err := b.weigh(usher, "after the start"); err != nil {
+	if err := b.printMemory(usher, "after the start"); err != nil {
 		return err
 	}
 	if err := b.timeChanges(ctx, usher.HTTPS); err != nil {
 		return err
 	}
-	if err := b.weigh(usher, "after the changes"); err != nil {
+	if err := b.printMemory(usher, "after the changes"); err != nil {
 		return err
 	}
 	return usher.Terminate(ctx)
@@ -127,8 +127,8 @@ func printQuantiles(title string, took []time.Duration) {
 // memory finds the fields of proc_pid_status(5) that are printed.
 var memory = regexp.MustCompile(`(?m)^(VmRSS|VmHWM):\s+(\d+) kB`)
 
-// weigh prints the memory of usher's process.
-func (b *bench) weigh(usher *testenv.Usher, when string) error {
+// printMemory prints the memory of usher's process.
+func (b *bench) printMemory(usher *testenv.Usher, when string) error {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", usher.PID()))
 	if err != nil {
 		return err

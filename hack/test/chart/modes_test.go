@@ -40,14 +40,14 @@ func TestEachModeServes(t *testing.T) {
 	} {
 		t.Run(mode.name, func(t *testing.T) {
 			r := mode.release(t)
-			furnish(t, r)
+			applyObjects(t, r)
 			testkit.Must(t, edge.Apply(t.Context(), fmt.Sprintf(`
 apiVersion: usher.techn.is/v1alpha1
 kind: MemberCluster
 metadata: {name: edge}
 spec: {ingress: {addresses: [%s], httpsPort: %d}}
 `, traefik.HTTPS.Addr(), traefik.HTTPS.Port())))
-			t.Cleanup(func() { tidy(t) })
+			t.Cleanup(func() { cleanUp(t) })
 			host := "whoami.techn.is"
 			testkit.Must(t, edge.Apply(t.Context(), fmt.Sprintf(`
 apiVersion: traefik.io/v1alpha1
@@ -93,8 +93,8 @@ func ready(t *testing.T, p *pod) {
 	})
 }
 
-// tidy takes back what a test published, so that the next begins anew.
-func tidy(t *testing.T) {
+// cleanUp deletes what a test published, so that the next begins without it.
+func cleanUp(t *testing.T) {
 	t.Helper()
 	for _, args := range [][]string{
 		{"delete", "ingressroutes.traefik.io", "whoami", "--namespace=default"},

@@ -9,9 +9,9 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// furniture is what makes usher use all that it may. The edge cluster is a member twice: as itself,
+// objects make usher use every permission that it has. The edge cluster is a member twice: as itself,
 // and as hades, by a Secret.
-const furniture = `
+const objects = `
 {apiVersion: v1, kind: Namespace, metadata: {name: usher-system}}
 ---
 {apiVersion: v1, kind: Service, metadata: {name: traefik, namespace: default}, spec: {type: LoadBalancer, ports: [{port: 443}]}}
@@ -23,8 +23,8 @@ const furniture = `
 {apiVersion: usher.techn.is/v1alpha1, kind: MemberCluster, metadata: {name: edge}, spec: {ingress: {service: {namespace: default, name: traefik}}}}
 `
 
-// furnish makes a release's accounts, and all that it may read.
-func furnish(t *testing.T, r release) {
+// applyObjects creates a release's accounts and roles, and the objects that usher reads.
+func applyObjects(t *testing.T, r release) {
 	t.Helper()
 	edge := bed.Cluster("edge")
 	testkit.Must(t, edge.InstallTraefikCRDs(t.Context()))
@@ -33,7 +33,7 @@ func furnish(t *testing.T, r release) {
 	testkit.Must(t, edge.ApplyFiles(t.Context(), "../../../config/crd/*.yaml"))
 	kubeconfig, err := edge.Kubeconfig()
 	testkit.Must(t, err)
-	testkit.Must(t, edge.Apply(t.Context(), fmt.Sprintf(furniture, kubeconfig)))
+	testkit.Must(t, edge.Apply(t.Context(), fmt.Sprintf(objects, kubeconfig)))
 	testkit.Must(t, edge.Apply(t.Context(), strings.Join(r.rest, "\n---\n")))
 	r.apply(t, permission{})
 }
@@ -44,16 +44,17 @@ func split(t *testing.T) release {
 	return renderChart(t, "mode=split", "edgeIsMember=true", "replicas=2")
 }
 
-// stir makes hosts come and go until done: what usher is asked to do it does again and again.
-func stir(t *testing.T, done func() bool) {
+// churn publishes and withdraws a host until done, or for testkit.Timeout, so that usher
+// uses its permissions again and again.
+func churn(t *testing.T, done func() bool) {
 	t.Helper()
 	edge := bed.Cluster("edge")
 	for round, deadline := 0, time.Now().Add(testkit.Timeout); !done() && time.Now().Before(deadline); round++ {
 		testkit.Must(t, edge.Apply(t.Context(), fmt.Sprintf(`
 apiVersion: networking.k8s.io/v1
 kind: Ingress
-metadata: {name: stirred, namespace: default, annotations: {usher.techn.is/expose: %q, usher.techn.is/allow-from: 10.0.%d.0/24}}
-spec: {rules: [{host: stirred.techn.is, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: stirred, port: {number: 80}}}}]}}]}
+metadata: {name: churned, namespace: default, annotations: {usher.techn.is/expose: %q, usher.techn.is/allow-from: 10.0.%d.0/24}}
+spec: {rules: [{host: churned.techn.is, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: churned, port: {number: 80}}}}]}}]}
 `, fmt.Sprint(round%4 != 3), round%256)))
 		for begun := time.Now(); !done() && time.Since(begun) < interval; time.Sleep(100 * time.Millisecond) {
 		}
@@ -71,10 +72,10 @@ var unprovoked = map[string]string{
 
 func TestPermissionsAreEnough(t *testing.T) {
 	r := split(t)
-	furnish(t, r)
+	applyObjects(t, r)
 	decides, forwards := r.start(t, "usher-controller"), r.start(t, "usher-proxy")
 	withdrawn := func() bool { return strings.Contains(decides.log(t), "Withdrew host") }
-	stir(t, withdrawn)
+	churn(t, withdrawn)
 	if !withdrawn() {
 		t.Errorf("no host came and went; the log:\n%s", decides.log(t))
 	}
@@ -85,7 +86,7 @@ func TestPermissionsAreEnough(t *testing.T) {
 
 func TestEachPermissionIsNeeded(t *testing.T) {
 	r := split(t)
-	furnish(t, r)
+	applyObjects(t, r)
 	for _, role := range r.roles {
 		workload := "usher-controller"
 		if role.Name == "usher-proxy" {
@@ -102,7 +103,7 @@ func TestEachPermissionIsNeeded(t *testing.T) {
 				r.apply(t, p)
 				running := r.start(t, workload)
 				said := func() string { return running.log(t) + conditions(t) }
-				stir(t, func() bool { return p.missedIn(said()) })
+				churn(t, func() bool { return p.missedIn(said()) })
 				if !p.missedIn(said()) {
 					t.Errorf("nothing is missed without it; usher says:\n%s", said())
 				}

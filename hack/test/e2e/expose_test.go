@@ -40,7 +40,7 @@ func TestAccessLog(t *testing.T) {
 	testkit.Must(t, env.Illmatic.Publish(t.Context(), "logged", "logged.techn.is", `usher.techn.is/expose: "true"`))
 	answered(t, "logged.techn.is", "illmatic")
 	line := regexp.MustCompile(`"msg":"Connection closed","client":"127\.0\.0\.1:\d+","host":"logged\.techn\.is","cluster":"illmatic","up":[1-9]\d+,"down":[1-9]\d+,`)
-	testkit.Eventually(t, "the log should tell of the connection", func() error {
+	testkit.Eventually(t, "the connection should be logged", func() error {
 		log, err := os.ReadFile(filepath.Join(env.Bed.LogDir(), "usher.log"))
 		if err == nil && !line.Match(log) {
 			err = errors.New("it does not")
@@ -63,7 +63,7 @@ func TestRefusalsInTheAccessLog(t *testing.T) {
 		t.Fatal("a host is answered that nobody published")
 	}
 	plain(t, "knock.techn.is", "/")
-	testkit.Eventually(t, "the log should tell of both", func() error {
+	testkit.Eventually(t, "both refusals should be logged", func() error {
 		log, err := os.ReadFile(filepath.Join(env.Bed.LogDir(), "usher.log"))
 		if err != nil {
 			return err

@@ -20,7 +20,7 @@ const writesWithin = 20 * time.Second
 
 // Two replicas on one edge. The leader is killed, while its member is away too,
 // and the next one is asked to end: both serve throughout, and the one that
-// takes over withdraws nothing before it has read the member anew.
+// takes over withdraws nothing before it has read the member itself.
 func TestLeaderChange(t *testing.T) {
 	edge := newEdge(t, "edge-of-two", env.Hades)
 	publish := func(name string) {

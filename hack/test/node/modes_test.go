@@ -26,6 +26,18 @@ func TestModes(t *testing.T) {
 	}
 }
 
+// config/ is a whole installation too, and its removal removes all of it.
+func TestKustomization(t *testing.T) {
+	before := begin(t)
+	kubectl(t, "apply", "--kustomize", "../../../config")
+	t.Cleanup(func() {
+		kubectl(t, "delete", "--kustomize", "../../../config")
+		awaitAdded(t, before)
+	})
+	kubectl(t, "rollout", "status", "deployment/usher", "--namespace", namespace, "--timeout=4m")
+	exposeAndAsk(t, hostPort(t))
+}
+
 func hostPort(*testing.T) string { return node.Address.String() + ":443" }
 
 // servicePort is the port of the node that a load balancer would forward to.
