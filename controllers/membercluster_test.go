@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 func TestMemberBecomesReady(t *testing.T) {
@@ -43,7 +44,7 @@ func TestMemberTakesAddressesFromItsService(t *testing.T) {
 	}
 	create(t, member, service)
 	service.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.77"}}
-	must(t, member.Status().Update(t.Context(), service))
+	testkit.Must(t, member.Status().Update(t.Context(), service))
 	mc := awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
 	if !slices.Equal(mc.Status.Ingress.Addresses, []string{"192.0.2.77"}) {
 		t.Errorf("addresses are %v", mc.Status.Ingress.Addresses)
@@ -105,7 +106,7 @@ func TestRepairedSecretConnects(t *testing.T) {
 	addMember(t, c, "hades", func(mc *v1alpha1.MemberCluster) { mc.Spec.Kubeconfig.SecretName = "late" })
 	awaitMember(t, c, "hades", v1alpha1.ConditionConnected, metav1.ConditionFalse, "SecretNotFound")
 	kubeconfig, err := bed.Cluster("hades").Kubeconfig()
-	must(t, err)
+	testkit.Must(t, err)
 	create(t, c, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "late"}, Data: map[string][]byte{"kubeconfig": kubeconfig}})
 	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
 }
@@ -116,7 +117,7 @@ func TestForbiddenIsTold(t *testing.T) {
 	startUsher(t)
 	apply(t, "hades", "{apiVersion: v1, kind: ServiceAccount, metadata: {name: powerless, namespace: default}}")
 	kubeconfig, err := bed.Cluster("hades").KubeconfigFor(t.Context(), "default", "powerless")
-	must(t, err)
+	testkit.Must(t, err)
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "powerless"}, Data: map[string][]byte{"kubeconfig": kubeconfig}}
 	create(t, c, secret)
 	create(t, c, &v1alpha1.MemberCluster{
@@ -143,7 +144,7 @@ func TestMemberCountsItsHosts(t *testing.T) {
 	}
 	counts := func(want int32) {
 		t.Helper()
-		eventually(t, fmt.Sprintf("%d hosts", want), func() error {
+		testkit.Eventually(t, fmt.Sprintf("%d hosts", want), func() error {
 			var mc v1alpha1.MemberCluster
 			if err := c.Get(t.Context(), client.ObjectKey{Name: "hades"}, &mc); err != nil {
 				return err
@@ -170,14 +171,14 @@ func TestInsecureKubeconfigIsAllowedByAPersonOnly(t *testing.T) {
 	c := edge(t)
 	startUsher(t)
 	sound, err := bed.Cluster("hades").Kubeconfig()
-	must(t, err)
+	testkit.Must(t, err)
 	weak, err := clientcmd.Load(sound)
-	must(t, err)
+	testkit.Must(t, err)
 	for _, cluster := range weak.Clusters {
 		cluster.InsecureSkipTLSVerify, cluster.CertificateAuthorityData = true, nil
 	}
 	kubeconfig, err := clientcmd.Write(*weak)
-	must(t, err)
+	testkit.Must(t, err)
 	addMemberBy(t, c, "hades", kubeconfig)
 	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionFalse, "KubeconfigInsecure")
 	change(t, c, "hades", func(mc *v1alpha1.MemberCluster) { mc.Spec.Kubeconfig.Insecure = true })
@@ -222,6 +223,6 @@ func kubeconfigWith(server, user string) string {
 func wrongToken(t *testing.T) string {
 	t.Helper()
 	kubeconfig, err := bed.Cluster("illmatic").KubeconfigWithToken("wrong")
-	must(t, err)
+	testkit.Must(t, err)
 	return string(kubeconfig)
 }

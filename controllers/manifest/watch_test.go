@@ -17,6 +17,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/manifest"
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // patience is how long a test waits for what must happen.
@@ -96,7 +97,7 @@ func (w *watched) start(ctx context.Context, state string) {
 	w.Helper()
 	var err error
 	w.watcher, err = manifest.NewWatcher(w.dir, state, w.logger())
-	must(w.T, err)
+	testkit.Must(w.T, err)
 	w.done = make(chan error, 1)
 	go func() { w.done <- w.watcher.Run(ctx, w.changed) }()
 	w.await(func() bool { return w.changes > 0 }, "the first reading")
@@ -151,13 +152,6 @@ func write(t *testing.T, dir, name, text string) {
 	}
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestWatchFollowsFiles(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "a.yaml", file("a.techn.is"))
@@ -170,10 +164,10 @@ func TestWatchFollowsFiles(t *testing.T) {
 	write(t, dir, "b.yml", file("b2.techn.is"))
 	w.awaitServed("a.techn.is", "b2.techn.is")
 
-	must(t, os.Remove(filepath.Join(dir, "a.yaml")))
+	testkit.Must(t, os.Remove(filepath.Join(dir, "a.yaml")))
 	w.awaitServed("b2.techn.is")
 
-	must(t, os.Rename(filepath.Join(dir, "b.yml"), filepath.Join(dir, "c.yaml")))
+	testkit.Must(t, os.Rename(filepath.Join(dir, "b.yml"), filepath.Join(dir, "c.yaml")))
 	w.await(func() bool { return w.count("Read the manifests") >= 5 }, "the new name")
 	w.awaitServed("b2.techn.is")
 }
@@ -195,15 +189,15 @@ func TestWatchFollowsALinkToADirectory(t *testing.T) {
 	dir := t.TempDir()
 	link := filepath.Join(dir, "current")
 	for _, version := range []string{"v1", "v2"} {
-		must(t, os.Mkdir(filepath.Join(dir, version), 0o700))
+		testkit.Must(t, os.Mkdir(filepath.Join(dir, version), 0o700))
 		write(t, filepath.Join(dir, version), "a.yaml", file(version+".techn.is"))
 	}
-	must(t, os.Symlink("v1", link))
+	testkit.Must(t, os.Symlink("v1", link))
 	w := watch(t, link)
 	w.awaitServed("v1.techn.is")
 
-	must(t, os.Remove(link))
-	must(t, os.Symlink("v2", link))
+	testkit.Must(t, os.Remove(link))
+	testkit.Must(t, os.Symlink("v2", link))
 	write(t, filepath.Join(dir, "v1"), "b.yaml", file("b.techn.is")) // the old one is what is watched, for half a minute
 	w.awaitServed("v2.techn.is")
 	write(t, filepath.Join(dir, "v2"), "c.yaml", file("c.techn.is"))
@@ -215,7 +209,7 @@ func TestWatchLeavesOutWhatIsNoManifest(t *testing.T) {
 	for _, name := range []string{".a.yaml", ".a.yaml.swp", "a.yaml~", "#a.yaml#", "a.yaml.bak", "4913", "README.md"} {
 		write(t, dir, name, file("hidden.techn.is"))
 	}
-	must(t, os.Mkdir(filepath.Join(dir, "below.yaml"), 0o700))
+	testkit.Must(t, os.Mkdir(filepath.Join(dir, "below.yaml"), 0o700))
 	write(t, filepath.Join(dir, "below.yaml"), "a.yaml", file("below.techn.is"))
 	write(t, dir, "a.YAML", file("a.techn.is"))
 	w := watch(t, dir)
@@ -250,12 +244,12 @@ func TestABrokenFileAtTheStartHarmsNoOther(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "a.yaml", "kind: {")
 	write(t, dir, "b.yaml", file("b.techn.is"))
-	must(t, os.Symlink("nowhere", filepath.Join(dir, "c.yaml")))
+	testkit.Must(t, os.Symlink("nowhere", filepath.Join(dir, "c.yaml")))
 	w := watch(t, dir)
 	w.awaitServed("b.techn.is")
 	w.awaitLog("Refused", "a.yaml:1: is not YAML")
 
-	must(t, os.Remove(filepath.Join(dir, "a.yaml")))
+	testkit.Must(t, os.Remove(filepath.Join(dir, "a.yaml")))
 	write(t, dir, "a.yaml", file("a.techn.is"))
 	w.awaitServed("a.techn.is", "b.techn.is")
 }
@@ -273,7 +267,7 @@ func TestAnObjectInTwoFiles(t *testing.T) {
 
 	write(t, dir, "a.yaml", file("a2.techn.is", "both.techn.is"))
 	w.awaitLog("Refused", "a.yaml:8: metadata.name: ExposedHost both.techn.is is in b.yaml:8 too")
-	must(t, os.Remove(filepath.Join(dir, "b.yaml")))
+	testkit.Must(t, os.Remove(filepath.Join(dir, "b.yaml")))
 	w.awaitServed("a2.techn.is", "both.techn.is")
 }
 
@@ -282,35 +276,35 @@ func TestAnObjectInTwoFiles(t *testing.T) {
 func TestWatchFollowsAConfigMap(t *testing.T) {
 	dir := t.TempDir()
 	swap := func(version, text string) {
-		must(t, os.Mkdir(filepath.Join(dir, version), 0o700))
+		testkit.Must(t, os.Mkdir(filepath.Join(dir, version), 0o700))
 		write(t, filepath.Join(dir, version), "a.yaml", text)
-		must(t, os.Symlink(version, filepath.Join(dir, "..data_tmp")))
-		must(t, os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")))
+		testkit.Must(t, os.Symlink(version, filepath.Join(dir, "..data_tmp")))
+		testkit.Must(t, os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")))
 	}
 	swap("..v1", file("one.techn.is"))
-	must(t, os.Symlink("..data/a.yaml", filepath.Join(dir, "a.yaml")))
+	testkit.Must(t, os.Symlink("..data/a.yaml", filepath.Join(dir, "a.yaml")))
 	w := watch(t, dir)
 	w.awaitServed("one.techn.is")
 
 	swap("..v2", file("two.techn.is"))
 	w.awaitServed("two.techn.is")
-	must(t, os.RemoveAll(filepath.Join(dir, "..v1")))
+	testkit.Must(t, os.RemoveAll(filepath.Join(dir, "..v1")))
 	swap("..v3", file("three.techn.is"))
 	w.awaitServed("three.techn.is")
 }
 
 func TestADirectoryThatGoesAndComesBack(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "manifests")
-	must(t, os.Mkdir(dir, 0o700))
+	testkit.Must(t, os.Mkdir(dir, 0o700))
 	write(t, dir, "a.yaml", file("a.techn.is"))
 	w := watch(t, dir)
 	w.awaitServed("a.techn.is")
 
-	must(t, os.Rename(dir, dir+".old"))
+	testkit.Must(t, os.Rename(dir, dir+".old"))
 	w.awaitLog("Could not read the manifests")
 	w.awaitServed("a.techn.is")
 
-	must(t, os.Mkdir(dir, 0o700))
+	testkit.Must(t, os.Mkdir(dir, 0o700))
 	write(t, dir, "b.yaml", file("b.techn.is"))
 	w.awaitServed("b.techn.is")
 	write(t, dir, "c.yaml", file("c.techn.is")) // and it is watched again
@@ -322,7 +316,7 @@ func TestADirectoryThatCannotBeReadAtTheStart(t *testing.T) {
 	write(t, dir, "file", "")
 	for _, name := range []string{"missing", "file"} {
 		watcher, err := manifest.NewWatcher(filepath.Join(dir, name), "", logr.Discard())
-		must(t, err)
+		testkit.Must(t, err)
 		err = watcher.Run(t.Context(), nil)
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: the error is %v", name, err)
