@@ -25,11 +25,21 @@ func ListenReusePort(t testing.TB) net.Listener {
 	return listener
 }
 
+// FreeAddress returns host with a port that nothing listens on now, for a server that
+// cannot say which port it chose. Another process may take the port first.
+func FreeAddress(t testing.TB, host string) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	Must(t, err)
+	Must(t, listener.Close())
+	return listener.Addr().String()
+}
+
 // CheckDescriptors fails the test if it leaves more file descriptors open at its
 // end than now. Call it first: cleanups run last to first.
 func CheckDescriptors(t testing.TB) {
 	t.Helper()
-	openPoller(t)
+	FreeAddress(t, "127.0.0.1") // Go opens the descriptors that it keeps for all sockets
 	before := OpenDescriptors(t)
 	t.Cleanup(func() {
 		Eventually(t, "all descriptors should be closed", func() error {
@@ -39,14 +49,6 @@ func CheckDescriptors(t testing.TB) {
 			return nil
 		})
 	})
-}
-
-// openPoller makes Go open the descriptors that it keeps for all sockets.
-func openPoller(t testing.TB) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	Must(t, err)
-	Must(t, listener.Close())
 }
 
 // OpenDescriptors counts the file descriptors that this process has open.
