@@ -7,10 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/accept"
 )
-
-const patience = 20 * time.Second
 
 // failing is a listener whose first accepts fail.
 type failing struct {
@@ -53,7 +52,7 @@ func TestAcceptGoesOnAfterErrors(t *testing.T) {
 		conn, err := listener.Accept()
 		done <- accepted{conn, err}
 	}()
-	client, err := net.DialTimeout("tcp", inner.Addr().String(), patience)
+	client, err := net.DialTimeout("tcp", inner.Addr().String(), testkit.Timeout)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +63,7 @@ func TestAcceptGoesOnAfterErrors(t *testing.T) {
 			t.Fatalf("Accept returned %v", got.err)
 		}
 		got.conn.Close()
-	case <-time.After(patience):
+	case <-time.After(testkit.Timeout):
 		t.Fatal("Accept does not return")
 	}
 	if len(reported) != len(errs) {
@@ -88,7 +87,7 @@ func TestCloseEndsARest(t *testing.T) {
 		if !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Accept returned %v, want net.ErrClosed", err)
 		}
-	case <-time.After(patience):
+	case <-time.After(testkit.Timeout):
 		t.Error("Accept does not return after Close")
 	}
 }

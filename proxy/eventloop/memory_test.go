@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -42,7 +43,7 @@ func TestHellosAreBounded(t *testing.T) {
 		most = max(most, e.metric("hello_bytes"))
 	}
 	e.awaitMetric(clients, "connections_accepted_total")
-	eventually(t, func() error {
+	testkit.Eventually(t, "the hellos should take what is allowed", func() error {
 		if held := e.metric("hello_bytes"); held > limit || held < limit/2 {
 			return fmt.Errorf("%v bytes are held", held)
 		}
@@ -98,12 +99,7 @@ func TestMemoryIsGivenBack(t *testing.T) {
 		m.take(step)
 		m.put(step)
 		if name == "much" {
-			eventually(t, func() error {
-				if freed.Load() != 1 {
-					return errors.New("nothing was given back")
-				}
-				return nil
-			})
+			testkit.WaitFor(t, "memory to be given back", func() bool { return freed.Load() == 1 })
 		}
 	}
 	stop()
@@ -130,7 +126,7 @@ func TestClientsThatDoNotReadHoldLittle(t *testing.T) {
 	go func() {
 		_, _ = io.Copy(backend, io.LimitReader(neverEnding{}, 64<<20))
 	}()
-	eventually(t, func() error {
+	testkit.Eventually(t, "bytes should be held", func() error {
 		if held := l.pending.Load() - others; held <= 0 {
 			return errors.New("nothing is held yet")
 		} else if held > smallBuffer {

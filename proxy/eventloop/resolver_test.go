@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -61,12 +62,7 @@ func TestQuestionsAreBounded(t *testing.T) {
 		answers.Add(1)
 		r.resolve(t.Context(), "name-"+strconv.Itoa(i), func([]netip.Addr) { answers.Done() })
 	}
-	eventually(t, func() error {
-		if under.Load() < maxQuestions {
-			return errors.New("too few questions are under way")
-		}
-		return nil
-	})
+	testkit.WaitFor(t, "as many questions as may be under way", func() bool { return under.Load() >= maxQuestions })
 	close(release)
 	answers.Wait()
 	r.wait()
@@ -133,12 +129,10 @@ func TestAnswersOutliveTheNameServer(t *testing.T) {
 	e.awaitMetric(0, "dial_failures_total")
 
 	server.set(host) // the name is gone
-	eventually(t, func() error {
+	testkit.WaitFor(t, "the name to be forgotten", func() bool {
 		stale()
-		if addrs, known := e.resolver.cached(t.Context(), host); known && len(addrs) > 0 {
-			return errors.New("a name that is gone is still served")
-		}
-		return nil
+		addrs, known := e.resolver.cached(t.Context(), host)
+		return !known || len(addrs) == 0
 	})
 	client := dial(t, e.addr)
 	send(t, client, helloFor(t, hostA))
