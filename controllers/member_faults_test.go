@@ -208,13 +208,14 @@ func (p published) change(t *testing.T) {
 // stays checks for a while that nothing is withdrawn.
 func (p published) stays(t *testing.T, table *routing.Live, while time.Duration) {
 	t.Helper()
-	for end := time.Now().Add(while); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	testkit.Consistently(t, while, "nothing should be withdrawn without evidence", func() error {
 		for _, host := range []string{p.kept, p.withdrawn} {
 			if table.Load().Lookup(host) == nil {
-				t.Fatalf("%s was withdrawn without evidence", host)
+				return fmt.Errorf("%s was", host)
 			}
 		}
-	}
+		return nil
+	})
 }
 
 // caughtUp checks that what changed is in the table in time, and the rest still is.
@@ -234,16 +235,16 @@ func (p published) caughtUp(t *testing.T, table *routing.Live) {
 // awaitAway waits until a member is shown as away, and checks that it was in time.
 func awaitAway(t *testing.T, c client.Client, name string, since time.Time) {
 	t.Helper()
-	for time.Since(since) < noticedWithin {
+	testkit.WaitFor(t, name+" to be shown as away", func() bool {
 		var mc v1alpha1.MemberCluster
 		testkit.Must(t, c.Get(t.Context(), client.ObjectKey{Name: name}, &mc))
-		if meta.IsStatusConditionFalse(mc.Status.Conditions, v1alpha1.ConditionConnected) {
-			t.Logf("%s: shown as away after %v", name, time.Since(since))
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
+		return meta.IsStatusConditionFalse(mc.Status.Conditions, v1alpha1.ConditionConnected)
+	})
+	took := time.Since(since)
+	t.Logf("%s: shown as away after %v", name, took)
+	if took > noticedWithin {
+		t.Errorf("%s: shown as away only after %v", name, took)
 	}
-	t.Errorf("%s is not shown as away after %v", name, noticedWithin)
 }
 
 // addMemberBy is addMember with a kubeconfig.

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/testr"
@@ -34,10 +33,6 @@ func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
 	os.Exit(testbed.Main(m, &bed, testbed.Options{Clusters: []string{"edge", "hades", "illmatic"}}))
 }
-
-// patience bounds every wait of these tests, and is only used up by a failure: with
-// the race detector, to read 64 MiB of a hostile member's objects takes a while.
-const patience = 90 * time.Second
 
 // edge prepares the edge cluster and both members once, and returns a client of the edge.
 func edge(t *testing.T) client.Client {

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -29,8 +28,6 @@ import (
 
 const (
 	namespace = "usher-system"
-	// patience is far beyond what any step takes.
-	patience = 40 * time.Second
 	// balancer is the address of Traefik's Service in hades; nothing listens there.
 	balancer = "192.0.2.10"
 )
@@ -118,7 +115,7 @@ func startUsher(t *testing.T) {
 
 // options are those of a person who names no more than the member.
 func options(out io.Writer) Options {
-	return Options{Name: "hades", Namespace: namespace, Timeout: patience, Out: out}
+	return Options{Name: "hades", Namespace: namespace, Timeout: testkit.Timeout, Out: out}
 }
 
 // add adds hades and returns what a person saw. With the test's end it is removed again.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/routetable"
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // served makes objects as a cache holds them: accepted hosts a1.techn.is … of a
@@ -76,15 +77,6 @@ func save(t *testing.T, dir string, o objects) {
 	s.Store(o.source)
 	if err := runSnapshot(t, s)(); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func await(t *testing.T, what string, good func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !good(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
 	}
 }
 
@@ -170,13 +162,13 @@ func TestStoresAreGathered(t *testing.T) {
 	s.interval = 300 * time.Millisecond
 	stop := runSnapshot(t, s)
 	s.Store(new(objects).source)
-	await(t, "the first one, at once", func() bool { return holds(dir) == 0 })
+	testkit.WaitFor(t, "the first one, at once", func() bool { return holds(dir) == 0 })
 	began := time.Now()
 	for i := range 100 {
 		o := served(i + 1)
 		s.Store(o.source)
 	}
-	await(t, "the last one", func() bool { return holds(dir) > 0 })
+	testkit.WaitFor(t, "the last one", func() bool { return holds(dir) > 0 })
 	if n, took := holds(dir), time.Since(began); n != 100 || took < s.interval/2 {
 		t.Errorf("after %v it holds %d hosts", took, n)
 	}

@@ -20,9 +20,6 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// patience is how long a test waits for what must happen.
-const patience = 20 * time.Second
-
 func exposedHost(host string) string {
 	return fmt.Sprintf("apiVersion: usher.techn.is/v1alpha1\nkind: ExposedHost\nmetadata: {name: %s}\nspec: {host: %[1]s, backends: [{address: 10.0.0.1}]}\n", host)
 }
@@ -36,36 +33,12 @@ func file(hosts ...string) string {
 	return strings.Join(documents, "---\n")
 }
 
-// A journal keeps the lines of a log.
-type journal struct {
-	mu    sync.Mutex
-	lines []string
-}
-
-func (j *journal) logger() logr.Logger {
-	return funcr.New(func(_, line string) {
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		j.lines = append(j.lines, line)
-	}, funcr.Options{})
-}
-
-// count returns how many lines hold all the parts.
-func (j *journal) count(parts ...string) (n int) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for _, line := range j.lines {
-		if !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) }) {
-			n++
-		}
-	}
-	return n
-}
+func logTo(l *testkit.Log) logr.Logger { return funcr.New(l.Add, funcr.Options{}) }
 
 // A watched directory, and what is served of it.
 type watched struct {
 	*testing.T
-	journal
+	log testkit.Log
 
 	dir     string
 	watcher *manifest.Watcher
@@ -96,7 +69,7 @@ func watch(t *testing.T, dir string) *watched {
 func (w *watched) start(ctx context.Context, state string) {
 	w.Helper()
 	var err error
-	w.watcher, err = manifest.NewWatcher(w.dir, state, w.logger())
+	w.watcher, err = manifest.NewWatcher(w.dir, state, logTo(&w.log))
 	testkit.Must(w.T, err)
 	w.done = make(chan error, 1)
 	go func() { w.done <- w.watcher.Run(ctx, w.changed) }()
@@ -121,17 +94,14 @@ func (w *watched) changed(hosts []v1alpha1.ExposedHost, _ []v1alpha1.MemberClust
 // await polls until what is served is as it should be.
 func (w *watched) await(good func() bool, what string) {
 	w.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+	testkit.Eventually(w.T, what, func() error {
 		w.servedMu.Lock()
-		ok, served := good(), w.served
-		w.servedMu.Unlock()
-		if ok {
-			return
+		defer w.servedMu.Unlock()
+		if !good() {
+			return fmt.Errorf("served: %v; log: %q", w.served, w.log.With())
 		}
-		if time.Now().After(deadline) {
-			w.Fatalf("waited in vain for %s; served: %v; log: %v", what, served, w.lines)
-		}
-	}
+		return nil
+	})
 }
 
 func (w *watched) awaitServed(hosts ...string) {
@@ -141,7 +111,7 @@ func (w *watched) awaitServed(hosts ...string) {
 
 func (w *watched) awaitLog(parts ...string) {
 	w.Helper()
-	w.await(func() bool { return w.count(parts...) > 0 }, fmt.Sprintf("a line with %q", parts))
+	w.await(func() bool { return len(w.log.With(parts...)) > 0 }, fmt.Sprintf("a line with %q", parts))
 }
 
 // write writes a file in place.
@@ -168,7 +138,7 @@ func TestWatchFollowsFiles(t *testing.T) {
 	w.awaitServed("b2.techn.is")
 
 	testkit.Must(t, os.Rename(filepath.Join(dir, "b.yml"), filepath.Join(dir, "c.yaml")))
-	w.await(func() bool { return w.count("Read the manifests") >= 5 }, "the new name")
+	w.await(func() bool { return len(w.log.With("Read the manifests")) >= 5 }, "the new name")
 	w.awaitServed("b2.techn.is")
 }
 
@@ -177,7 +147,14 @@ func TestAFileThatIsWrittenAgainTellsNobody(t *testing.T) {
 	write(t, dir, "a.yaml", file("a.techn.is"))
 	w := watch(t, dir)
 	write(t, dir, "a.yaml", file("a.techn.is"))
-	time.Sleep(300 * time.Millisecond) // for what must not happen
+	testkit.Consistently(t, 300*time.Millisecond, "the same text should tell nobody", func() error {
+		w.servedMu.Lock()
+		defer w.servedMu.Unlock()
+		if w.changes != 1 {
+			return fmt.Errorf("told of %d changes", w.changes)
+		}
+		return nil
+	})
 	write(t, dir, "b.yaml", file("b.techn.is"))
 	w.awaitServed("a.techn.is", "b.techn.is")
 	if w.changes != 2 {
@@ -214,8 +191,8 @@ func TestWatchLeavesOutWhatIsNoManifest(t *testing.T) {
 	write(t, dir, "a.YAML", file("a.techn.is"))
 	w := watch(t, dir)
 	w.awaitServed("a.techn.is")
-	if n := w.count("Refused"); n > 0 {
-		t.Errorf("the log complains: %v", w.lines)
+	if n := len(w.log.With("Refused")); n > 0 {
+		t.Errorf("the log complains: %q", w.log.With())
 	}
 }
 
@@ -235,7 +212,7 @@ func TestABrokenFileKeepsItsLastGoodState(t *testing.T) {
 	w.awaitLog("Refused", "b.yaml: is empty")
 	write(t, dir, "b.yaml", file("b.techn.is", "new.techn.is"))
 	w.awaitServed("a2.techn.is", "b.techn.is", "new.techn.is")
-	if n := w.count("Refused", "b.yaml:9"); n != 1 {
+	if n := len(w.log.With("Refused", "b.yaml:9")); n != 1 {
 		t.Errorf("the broken file was logged %d times", n)
 	}
 }
