@@ -196,7 +196,7 @@ func TestAlertIsNotOvertaken(t *testing.T) {
 	e := start(t, nil)
 	client := dial(t, e.addr)
 	send(t, client, append(helloFor(t, hostA), randomBytes(30_000)...))
-	time.Sleep(20 * time.Millisecond) // so that the refusal has long been sent
+	e.awaitMetric(1, "connections_refused_total", "unknown_host")
 	send(t, client, randomBytes(10_000))
 	answer, err := io.ReadAll(client)
 	if err != nil || len(answer) != 7 || answer[6] != 112 {

@@ -133,17 +133,13 @@ func TestLoopWithoutAClient(t *testing.T) {
 		send(t, client, helloFor(t, hostA))
 		sendReset(client)
 	}
-	for last := 0.0; ; {
-		time.Sleep(100 * time.Millisecond)
-		n := e.metric("connections_accepted_total")
-		if n > clients*handful {
-			t.Fatalf("%d connections became %v", clients, n)
+	testkit.Consistently(t, 500*time.Millisecond, "few connections", func() error {
+		if n := e.metric("connections_accepted_total"); n > clients*handful {
+			return fmt.Errorf("%d connections became %v", clients, n)
 		}
-		if n == last && e.metric("connections_open") == 0 {
-			return
-		}
-		last = n
-	}
+		return nil
+	})
+	e.awaitMetric(0, "connections_open")
 }
 
 // TestOwnAddresses has a route name the proxy's own address, which is found out

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/routing"
@@ -89,24 +90,31 @@ func TestBackendsThatDoNotAnswerHoldNobodyUp(t *testing.T) {
 }
 
 func TestMemoryIsGivenBack(t *testing.T) {
-	m := newHelloMemory(1000)
-	var freed atomic.Int64
-	m.free = func() { freed.Add(1) }
-	ctx, stop := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() { m.giveBack(ctx) })
-	for name, step := range map[string]int{"little": 400, "much": 900} {
-		m.take(step)
-		m.put(step)
-		if name == "much" {
-			testkit.WaitFor(t, "memory to be given back", func() bool { return freed.Load() == 1 })
+	synctest.Test(t, func(t *testing.T) {
+		m := newHelloMemory(1000)
+		var freed atomic.Int64
+		m.free = func() { freed.Add(1) }
+		go m.giveBack(t.Context())
+		for _, step := range []struct {
+			name  string
+			bytes int
+			wait  time.Duration
+			want  int64 // how often memory was given back by then
+		}{
+			{"little", 400, 0, 0},
+			{"much", 900, 0, 1},
+			{"much again, at once", 900, giveBackEvery - 1, 1},
+			{"after a while", 0, 1, 2},
+		} {
+			m.take(step.bytes)
+			m.put(step.bytes)
+			time.Sleep(step.wait)
+			synctest.Wait()
+			if n := freed.Load(); n != step.want {
+				t.Errorf("%s: memory was given back %d times, want %d", step.name, n, step.want)
+			}
 		}
-	}
-	stop()
-	running.Wait()
-	if freed.Load() != 1 {
-		t.Errorf("memory was given back %d times, want once", freed.Load())
-	}
+	})
 }
 
 // TestClientsThatDoNotReadHoldLittle has clients ask for much and read nothing.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -46,29 +47,28 @@ func neverResolves() *resolver {
 
 // TestQuestionsAreBounded asks for many names of a name server that says nothing.
 func TestQuestionsAreBounded(t *testing.T) {
-	r := newResolver()
-	var under, most atomic.Int64
-	release := make(chan struct{})
-	r.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
-		if n := under.Add(1); n > most.Load() {
-			most.Store(n)
+	synctest.Test(t, func(t *testing.T) {
+		r := newResolver()
+		var asked atomic.Int64
+		release := make(chan struct{})
+		r.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
+			asked.Add(1)
+			<-release
+			return nil, nil
 		}
-		<-release
-		under.Add(-1)
-		return nil, nil
-	}
-	var answers sync.WaitGroup
-	for i := range 4 * maxQuestions {
-		answers.Add(1)
-		r.resolve(t.Context(), "name-"+strconv.Itoa(i), func([]netip.Addr) { answers.Done() })
-	}
-	testkit.WaitFor(t, "as many questions as may be under way", func() bool { return under.Load() >= maxQuestions })
-	close(release)
-	answers.Wait()
-	r.wait()
-	if most.Load() > maxQuestions {
-		t.Errorf("%d questions were under way at once", most.Load())
-	}
+		var answers sync.WaitGroup
+		for i := range 4 * maxQuestions {
+			answers.Add(1)
+			r.resolve(t.Context(), "name-"+strconv.Itoa(i), func([]netip.Addr) { answers.Done() })
+		}
+		synctest.Wait()
+		if n := asked.Load(); n != maxQuestions {
+			t.Errorf("%d questions are under way at once, want %d", n, maxQuestions)
+		}
+		close(release)
+		answers.Wait()
+		r.wait()
+	})
 }
 
 func TestResolverAsksOnce(t *testing.T) {
