@@ -6,8 +6,11 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/jovalle/usher/hack/test/testkit"
 )
@@ -81,15 +84,27 @@ func TestAnAnswerCutOffStaysCutOff(t *testing.T) {
 	o := listen(t)
 	e := start(t, routeA(o), func(f *Forwarder) { f.Loops = 1 })
 	client, backend := e.open(o)
-	release := hold((*e.loops.Load())[0])
+	l := (*e.loops.Load())[0]
+	release := hold(l)
+	c := l.conns[slices.IndexFunc(l.conns, func(c *conn) bool { return c.state == forwarding })]
 	send(t, client, []byte("more")) // the loop's first event: it writes, and has the error by that
-	time.Sleep(20 * time.Millisecond)
+	awaitEvent(t, c.up.src, unix.POLLIN)
 	send(t, backend, []byte("half an ans"))
 	sendReset(backend)
-	time.Sleep(20 * time.Millisecond)
+	awaitEvent(t, c.down.src, unix.POLLERR)
 	release()
 	expect(t, client, []byte("half an ans"))
 	expectReset(t, client)
+}
+
+// awaitEvent waits until poll(2) reports an event of a socket of the proxy.
+func awaitEvent(t *testing.T, fd int32, event int16) {
+	t.Helper()
+	testkit.WaitFor(t, "an event of the socket", func() bool {
+		fds := []unix.PollFd{{Fd: fd, Events: event}}
+		_, err := unix.Poll(fds, 0)
+		return err == nil && fds[0].Revents&event != 0
+	})
 }
 
 // TestFlushingEnds has a client that does not read what it is to get: by a timeout, by
