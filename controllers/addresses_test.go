@@ -19,6 +19,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers"
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -51,7 +52,7 @@ func (b *balancer) set(addresses ...string) {
 		}
 		b.service.Status.LoadBalancer.Ingress = append(b.service.Status.LoadBalancer.Ingress, ingress)
 	}
-	must(b.t, b.member.Status().Update(b.t.Context(), b.service))
+	testkit.Must(b.t, b.member.Status().Update(b.t.Context(), b.service))
 }
 
 // byService has a member follow kube-system/traefik.
@@ -60,7 +61,7 @@ func byService(mc *v1alpha1.MemberCluster) { mc.Spec.Ingress.Addresses = nil }
 // at waits until a member's addresses are these.
 func at(t *testing.T, c client.Client, name string, addresses ...string) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("MemberCluster %s should be at %v", name, addresses), func() error {
+	testkit.Eventually(t, fmt.Sprintf("MemberCluster %s should be at %v", name, addresses), func() error {
 		var mc v1alpha1.MemberCluster
 		if err := c.Get(t.Context(), client.ObjectKey{Name: name}, &mc); err != nil {
 			return err
@@ -80,7 +81,7 @@ func at(t *testing.T, c client.Client, name string, addresses ...string) {
 // condition says so.
 func refusesAddress(t *testing.T, c client.Client, says ...string) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("MemberCluster hades should say %q", says), func() error {
+	testkit.Eventually(t, fmt.Sprintf("MemberCluster hades should say %q", says), func() error {
 		var mc v1alpha1.MemberCluster
 		if err := c.Get(t.Context(), client.ObjectKey{Name: "hades"}, &mc); err != nil {
 			return err
@@ -158,7 +159,7 @@ func TestMemberMayNotChooseWhereTheEdgeIsLed(t *testing.T) {
 func serviceRange(t *testing.T, c client.Client) netip.Prefix {
 	t.Helper()
 	var list networkingv1.ServiceCIDRList
-	must(t, c.List(t.Context(), &list))
+	testkit.Must(t, c.List(t.Context(), &list))
 	return netip.MustParsePrefix(list.Items[0].Spec.CIDRs[0])
 }
 
@@ -212,11 +213,12 @@ func TestPinnedAddressesArePersonsChoice(t *testing.T) {
 	create(t, c, &v1alpha1.ExposedHost{ObjectMeta: metav1.ObjectMeta{Name: "loop.techn.is"}, Spec: v1alpha1.ExposedHostSpec{Host: "loop.techn.is", Backends: []v1alpha1.HostBackend{{Address: "192.0.2.1"}}}})
 	awaitHost(t, c, "loop.techn.is", notReady("AddressRefused", "192.0.2.1:443 is usher's own"))
 	var before v1alpha1.ExposedHost
-	must(t, c.Get(t.Context(), client.ObjectKey{Name: "loop.techn.is"}, &before))
-	time.Sleep(500 * time.Millisecond) // a status that is written again and again would change
-	awaitHost(t, c, "loop.techn.is", func(eh *v1alpha1.ExposedHost) error {
-		if eh.ResourceVersion != before.ResourceVersion {
-			t.Errorf("its status is written again: %+v, then %+v", before.Status, eh.Status)
+	testkit.Must(t, c.Get(t.Context(), client.ObjectKey{Name: "loop.techn.is"}, &before))
+	testkit.Consistently(t, 500*time.Millisecond, "the ExposedHost should not be written again", func() error {
+		var now v1alpha1.ExposedHost
+		testkit.Must(t, c.Get(t.Context(), client.ObjectKey{Name: "loop.techn.is"}, &now))
+		if now.ResourceVersion != before.ResourceVersion {
+			return fmt.Errorf("its status was %+v, and is %+v", before.Status, now.Status)
 		}
 		return nil
 	})
@@ -236,10 +238,10 @@ func notReady(reason, says string) func(*v1alpha1.ExposedHost) error {
 func change(t *testing.T, c client.Client, name string, edit func(*v1alpha1.MemberCluster)) {
 	t.Helper()
 	var mc v1alpha1.MemberCluster
-	must(t, c.Get(t.Context(), client.ObjectKey{Name: name}, &mc))
+	testkit.Must(t, c.Get(t.Context(), client.ObjectKey{Name: name}, &mc))
 	before := mc.DeepCopy()
 	edit(&mc)
-	must(t, c.Patch(t.Context(), &mc, client.MergeFrom(before)))
+	testkit.Must(t, c.Patch(t.Context(), &mc, client.MergeFrom(before)))
 }
 
 // A CIDR that is none is refused by the API itself.
@@ -308,7 +310,7 @@ func TestSwitchingWhereAddressesComeFromLeavesNoGap(t *testing.T) {
 	table := startUsher(t)
 	g := openGate(t, bed.Cluster("hades"))
 	kubeconfig, err := bed.Cluster("hades").Kubeconfig()
-	must(t, err)
+	testkit.Must(t, err)
 	newBalancer(t, "hades", "traefik", "192.0.2.77")
 	addMemberBy(t, c, "hades", g.kubeconfig(t, kubeconfig))
 	pinned := "traefik.lan" // a name, which no object could give
@@ -351,7 +353,7 @@ func TestRestartWhileMemberIsAwayKeepsItsAddress(t *testing.T) {
 	stop := startControllers(t, table)
 	g := openGate(t, bed.Cluster("hades"))
 	kubeconfig, err := bed.Cluster("hades").Kubeconfig()
-	must(t, err)
+	testkit.Must(t, err)
 	newBalancer(t, "hades", "traefik", "192.0.2.77")
 	addMemberBy(t, c, "hades", g.kubeconfig(t, kubeconfig))
 	change(t, c, "hades", byService)

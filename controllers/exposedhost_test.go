@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -38,10 +39,10 @@ func TestAnnotatedHostIsExposedAndWithdrawn(t *testing.T) {
 	routed(t, table, "private.techn.is", "")
 
 	// Without its annotation it is withdrawn; with it, exposed again; deleted, withdrawn again.
-	must(t, bed.Cluster("hades").Apply(t.Context(), ingressRoute("whoami", "Host(`whoami.techn.is`)")))
+	testkit.Must(t, bed.Cluster("hades").Apply(t.Context(), ingressRoute("whoami", "Host(`whoami.techn.is`)")))
 	awaitGone(t, c, "whoami.techn.is")
 	routed(t, table, "whoami.techn.is", "")
-	must(t, bed.Cluster("hades").Apply(t.Context(), route))
+	testkit.Must(t, bed.Cluster("hades").Apply(t.Context(), route))
 	routed(t, table, "whoami.techn.is", "hades")
 	remove(t, "hades", route)
 	awaitGone(t, c, "whoami.techn.is")
@@ -81,7 +82,7 @@ func TestChangedRuleMovesTheHost(t *testing.T) {
 	addMember(t, c, "hades", nil)
 	apply(t, "hades", ingressRoute("moving", "Host(`before.techn.is`)", exposed))
 	routed(t, table, "before.techn.is", "hades")
-	must(t, bed.Cluster("hades").Apply(t.Context(), ingressRoute("moving", "Host(`after.techn.is`)", exposed)))
+	testkit.Must(t, bed.Cluster("hades").Apply(t.Context(), ingressRoute("moving", "Host(`after.techn.is`)", exposed)))
 	routed(t, table, "after.techn.is", "hades")
 	routed(t, table, "before.techn.is", "")
 	awaitGone(t, c, "before.techn.is")
@@ -111,7 +112,7 @@ func TestRefusalsAreVisible(t *testing.T) {
 	awaitHost(t, c, "malformed.techn.is", refused("AnnotationInvalid"))
 	routed(t, table, "outside.example.com", "")
 	routed(t, table, "malformed.techn.is", "")
-	eventually(t, "the refusal of what names no host", func() error {
+	testkit.Eventually(t, "the refusal of what names no host", func() error {
 		var mc v1alpha1.MemberCluster
 		if err := c.Get(t.Context(), client.ObjectKey{Name: "hades"}, &mc); err != nil {
 			return err
@@ -124,8 +125,8 @@ func TestRefusalsAreVisible(t *testing.T) {
 
 	// The domain is allowed: what was refused is published, without another change.
 	var mc v1alpha1.MemberCluster
-	must(t, c.Get(t.Context(), client.ObjectKey{Name: "hades"}, &mc))
-	must(t, c.Patch(t.Context(), &mc, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"allowedDomains":["techn.is","example.com"]}}`))))
+	testkit.Must(t, c.Get(t.Context(), client.ObjectKey{Name: "hades"}, &mc))
+	testkit.Must(t, c.Patch(t.Context(), &mc, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"allowedDomains":["techn.is","example.com"]}}`))))
 	routed(t, table, "outside.example.com", "hades")
 }
 
@@ -156,7 +157,7 @@ func TestPersonsExposedHostIsServedAndNeverRewritten(t *testing.T) {
 		t.Errorf("it is routed to %+v", route)
 	}
 	// The person's goes: the claim takes its place.
-	must(t, c.Delete(t.Context(), eh))
+	testkit.Must(t, c.Delete(t.Context(), eh))
 	awaitHost(t, c, "nas.techn.is", ready("hades"))
 }
 
@@ -196,7 +197,7 @@ func TestConflictIsWonByTheOldestAndHandedOver(t *testing.T) {
 	older := ingressRoute("contested", "Host(`contested.techn.is`)", exposed)
 	apply(t, "illmatic", older)
 	awaitHost(t, c, "contested.techn.is", ready("illmatic"))
-	eventually(t, "a later second", func() error { return laterThan(t, "illmatic", "contested") })
+	testkit.Eventually(t, "a later second", func() error { return laterThan(t, "illmatic", "contested") })
 	apply(t, "hades", older)
 	awaitHost(t, c, "contested.techn.is", func(eh *v1alpha1.ExposedHost) error {
 		if err := ready("illmatic")(eh); err != nil {
@@ -239,7 +240,7 @@ func TestConflictIsWonByTheOldestAndHandedOver(t *testing.T) {
 func laterThan(t *testing.T, cluster, name string) error {
 	t.Helper()
 	out, err := bed.Cluster(cluster).Kubectl(t.Context(), "get", "ingressroute", name, "-o", "jsonpath={.metadata.creationTimestamp}")
-	must(t, err)
+	testkit.Must(t, err)
 	if now := metav1.Now().UTC().Format("2006-01-02T15:04:05Z"); now <= out {
 		return fmt.Errorf("it is %s still", now)
 	}
@@ -253,7 +254,7 @@ func TestDeletedExposedHostComesBack(t *testing.T) {
 	addMember(t, c, "hades", nil)
 	apply(t, "hades", ingressRoute("back", "Host(`back.techn.is`)", exposed))
 	first := awaitHost(t, c, "back.techn.is", ready("hades"))
-	must(t, c.Delete(t.Context(), first))
+	testkit.Must(t, c.Delete(t.Context(), first))
 	awaitHost(t, c, "back.techn.is", func(eh *v1alpha1.ExposedHost) error {
 		if eh.UID == first.UID {
 			return fmt.Errorf("it is the old one still")
@@ -286,7 +287,7 @@ func TestWhoWritesTheSpecOwnsIt(t *testing.T) {
 			route := ingressRoute("own", "Host(`"+host+"`)", exposed)
 			apply(t, "hades", route)
 			awaitHost(t, c, host, ready("hades"))
-			must(t, write(host))
+			testkit.Must(t, write(host))
 			owned := awaitHost(t, c, host, func(eh *v1alpha1.ExposedHost) error {
 				if eh.Labels[v1alpha1.LabelManaged] != "" || eh.Spec.Backends[0].Address != "192.0.2.66" {
 					return fmt.Errorf("it is %v %+v", eh.Labels, eh.Spec)
@@ -305,7 +306,7 @@ func TestWhoWritesTheSpecOwnsIt(t *testing.T) {
 				t.Errorf("it is routed to %+v", route)
 			}
 			apply(t, "hades", route)
-			must(t, c.Delete(t.Context(), owned))
+			testkit.Must(t, c.Delete(t.Context(), owned))
 			awaitHost(t, c, host, ready("hades"))
 			remove(t, "hades", route)
 			awaitGone(t, c, host)
@@ -322,7 +323,7 @@ func TestWhoLabelsDoesNotOwn(t *testing.T) {
 	apply(t, "hades", route)
 	awaitHost(t, c, "labelled.techn.is", ready("hades"))
 	_, err := bed.Cluster("edge").Kubectl(t.Context(), "label", "exposedhost", "labelled.techn.is", "team=a")
-	must(t, err)
+	testkit.Must(t, err)
 	remove(t, "hades", route)
 	awaitGone(t, c, "labelled.techn.is")
 }
@@ -352,7 +353,7 @@ func TestAllowFromIsNeverWidened(t *testing.T) {
 func applyConfiguration(t *testing.T, manifest string) runtime.ApplyConfiguration {
 	t.Helper()
 	var object unstructured.Unstructured
-	must(t, yaml.Unmarshal([]byte(manifest), &object.Object))
+	testkit.Must(t, yaml.Unmarshal([]byte(manifest), &object.Object))
 	return client.ApplyConfigurationFromUnstructured(&object)
 }
 
@@ -363,7 +364,7 @@ func TestDeletedMemberWithdrawsItsHosts(t *testing.T) {
 	addMember(t, c, "hades", nil)
 	apply(t, "hades", ingressRoute("orphan", "Host(`orphan.techn.is`)", exposed))
 	routed(t, table, "orphan.techn.is", "hades")
-	must(t, c.Delete(t.Context(), &v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: "hades"}}))
+	testkit.Must(t, c.Delete(t.Context(), &v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: "hades"}}))
 	awaitGone(t, c, "orphan.techn.is")
 	routed(t, table, "orphan.techn.is", "")
 }
@@ -385,8 +386,8 @@ func TestMemberAwayAtTheStartWithdrawsNothing(t *testing.T) {
 	awaitHost(t, c, "kept.techn.is", ready("hades"))
 
 	// It comes back, and what changed meanwhile is caught up.
-	must(t, hades.Start(context.Background()))
-	must(t, hades.Apply(t.Context(), ingressRoute("kept", "Host(`kept.techn.is`)")))
+	testkit.Must(t, hades.Start(context.Background()))
+	testkit.Must(t, hades.Apply(t.Context(), ingressRoute("kept", "Host(`kept.techn.is`)")))
 	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
 	awaitGone(t, c, "kept.techn.is")
 	routed(t, table, "kept.techn.is", "")
@@ -394,7 +395,7 @@ func TestMemberAwayAtTheStartWithdrawsNothing(t *testing.T) {
 
 func awaitEvent(t *testing.T, c client.Client, host, reason string) {
 	t.Helper()
-	eventually(t, "an Event "+reason+" on "+host, func() error {
+	testkit.Eventually(t, "an Event "+reason+" on "+host, func() error {
 		var list corev1.EventList
 		if err := c.List(t.Context(), &list); err != nil {
 			return err

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed"
 )
 
@@ -33,7 +34,7 @@ func openGate(t *testing.T, cluster *testbed.Cluster) *gate {
 	t.Helper()
 	// The credentials are the client's own: the gate only trusts the cluster's certificate.
 	transport, err := rest.TransportFor(rest.AnonymousClientConfig(cluster.Config()))
-	must(t, err)
+	testkit.Must(t, err)
 	g := &gate{frozen: make(chan struct{})}
 	close(g.frozen)
 	proxy := &httputil.ReverseProxy{
@@ -61,13 +62,13 @@ func openGate(t *testing.T, cluster *testbed.Cluster) *gate {
 func (g *gate) kubeconfig(t *testing.T, kubeconfig []byte) []byte {
 	t.Helper()
 	config, err := clientcmd.Load(kubeconfig)
-	must(t, err)
+	testkit.Must(t, err)
 	for _, cluster := range config.Clusters {
 		cluster.Server = g.server.URL
 		cluster.CertificateAuthorityData = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: g.server.Certificate().Raw})
 	}
 	through, err := clientcmd.Write(*config)
-	must(t, err)
+	testkit.Must(t, err)
 	return through
 }
 

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 const gatewayObjects = `
@@ -28,7 +29,7 @@ func setAccepted(t *testing.T, kind, name, status string) {
 	patch := fmt.Sprintf(`{"status": {"parents": [{"parentRef": {"name": "front"}, "controllerName": "traefik.io/gateway-controller",
 		"conditions": [{"type": "Accepted", "status": %q, "reason": "Tested", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}]}}`, status)
 	_, err := bed.Cluster("illmatic").Kubectl(t.Context(), "patch", kind, name, "--subresource=status", "--type=merge", "-p", patch)
-	must(t, err)
+	testkit.Must(t, err)
 }
 
 // A route of the Gateway API is published once a Gateway has accepted it, for
@@ -37,7 +38,7 @@ func TestGatewayRoutesFollowTheirGateway(t *testing.T) {
 	c := edge(t)
 	table := startUsher(t)
 	addMember(t, c, "illmatic", nil)
-	must(t, bed.Cluster("illmatic").InstallGatewayCRDs(t.Context())) // while usher runs
+	testkit.Must(t, bed.Cluster("illmatic").InstallGatewayCRDs(t.Context())) // while usher runs
 	apply(t, "illmatic", fmt.Sprintf(gatewayObjects, "*.web.techn.is"))
 	apply(t, "illmatic", gatewayRoute("HTTPRoute", "web", "a.web.techn.is"))
 	apply(t, "illmatic", gatewayRoute("TLSRoute", "tls", "a.tls.techn.is"))
@@ -54,9 +55,9 @@ func TestGatewayRoutesFollowTheirGateway(t *testing.T) {
 	routed(t, table, "a.tls.techn.is", "")
 
 	// The listener takes other hosts now, and then the Gateway goes.
-	must(t, bed.Cluster("illmatic").Apply(t.Context(), fmt.Sprintf(gatewayObjects, "b.web.techn.is")))
+	testkit.Must(t, bed.Cluster("illmatic").Apply(t.Context(), fmt.Sprintf(gatewayObjects, "b.web.techn.is")))
 	awaitHost(t, c, "a.web.techn.is", refused("ParentNotAccepted"))
-	must(t, bed.Cluster("illmatic").Apply(t.Context(), fmt.Sprintf(gatewayObjects, "*.web.techn.is")))
+	testkit.Must(t, bed.Cluster("illmatic").Apply(t.Context(), fmt.Sprintf(gatewayObjects, "*.web.techn.is")))
 	routed(t, table, "a.web.techn.is", "illmatic")
 	remove(t, "illmatic", fmt.Sprintf(gatewayObjects, "*.web.techn.is"))
 	awaitHost(t, c, "a.web.techn.is", refused("ParentNotAccepted"))
@@ -70,7 +71,7 @@ func TestChangesThatNobodyReadsAreIgnored(t *testing.T) {
 	c := edge(t)
 	table := startUsher(t)
 	illmatic := bed.Cluster("illmatic")
-	must(t, illmatic.InstallGatewayCRDs(t.Context()))
+	testkit.Must(t, illmatic.InstallGatewayCRDs(t.Context()))
 	apply(t, "illmatic", fmt.Sprintf(gatewayObjects, "*.web.techn.is"))
 	for i := range routes {
 		name := fmt.Sprintf("still%d", i)
@@ -99,7 +100,7 @@ func TestChangesThatNobodyReadsAreIgnored(t *testing.T) {
 			{"annotate", "--overwrite", "namespace", "default", fmt.Sprintf("seen=%d", i)},
 		} {
 			_, err := illmatic.Kubectl(t.Context(), args...)
-			must(t, err)
+			testkit.Must(t, err)
 		}
 	}
 	apply(t, "illmatic", gatewayRoute("HTTPRoute", "last", "last.web.techn.is")) // what was written before it has been heard of
@@ -113,7 +114,7 @@ func TestChangesThatNobodyReadsAreIgnored(t *testing.T) {
 func decisions(t *testing.T) int {
 	t.Helper()
 	families, err := metrics.Registry.Gather()
-	must(t, err)
+	testkit.Must(t, err)
 	total := 0
 	for _, family := range families {
 		if family.GetName() != "controller_runtime_reconcile_total" {

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed"
 )
 
@@ -20,7 +21,7 @@ import (
 func bareCluster(t *testing.T) *testbed.Cluster {
 	t.Helper()
 	cluster, err := startBare()
-	must(t, err)
+	testkit.Must(t, err)
 	removeTraefikCRDs(t, cluster)
 	return cluster
 }
@@ -32,11 +33,11 @@ var startBare = sync.OnceValues(func() (*testbed.Cluster, error) {
 func removeTraefikCRDs(t *testing.T, cluster *testbed.Cluster) {
 	t.Helper()
 	names, err := cluster.Kubectl(t.Context(), "get", "crds", "-o", "name")
-	must(t, err)
+	testkit.Must(t, err)
 	for name := range strings.FieldsSeq(names) {
 		if strings.Contains(name, "traefik") {
 			_, err := cluster.Kubectl(t.Context(), "delete", name)
-			must(t, err)
+			testkit.Must(t, err)
 		}
 	}
 }
@@ -60,9 +61,9 @@ func TestDefinitionsComeAndGo(t *testing.T) {
 	awaitMember(t, c, "bare", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
 	follows := func(want string) {
 		t.Helper()
-		eventually(t, "the kinds that are followed", func() error {
+		testkit.Eventually(t, "the kinds that are followed", func() error {
 			var mc v1alpha1.MemberCluster
-			must(t, c.Get(t.Context(), client.ObjectKey{Name: "bare"}, &mc))
+			testkit.Must(t, c.Get(t.Context(), client.ObjectKey{Name: "bare"}, &mc))
 			if said := meta.FindStatusCondition(mc.Status.Conditions, v1alpha1.ConditionSynced).Message; !strings.Contains(said, want) {
 				return fmt.Errorf("it says %q, not %q", said, want)
 			}
@@ -71,17 +72,17 @@ func TestDefinitionsComeAndGo(t *testing.T) {
 	}
 	follows("read and followed: Ingress; to publish any of these too, install its CRD in the cluster: IngressRoute, IngressRouteTCP,")
 
-	must(t, bare.InstallOldTraefikCRDs(t.Context()))
-	must(t, bare.Apply(t.Context(), inOldGroup(ingressRoute("twin", "Host(`old.techn.is`)", exposed))))
-	must(t, bare.Apply(t.Context(), inOldGroup(ingressRouteTCP("tcp", "HostSNI(`oldtcp.techn.is`)"))))
+	testkit.Must(t, bare.InstallOldTraefikCRDs(t.Context()))
+	testkit.Must(t, bare.Apply(t.Context(), inOldGroup(ingressRoute("twin", "Host(`old.techn.is`)", exposed))))
+	testkit.Must(t, bare.Apply(t.Context(), inOldGroup(ingressRouteTCP("tcp", "HostSNI(`oldtcp.techn.is`)"))))
 	routed(t, table, "old.techn.is", "bare")
 	follows("read and followed: Ingress, IngressRoute, IngressRouteTCP")
 	routed(t, table, "oldtcp.techn.is", "bare")
 
-	must(t, bare.InstallTraefikCRDs(t.Context()))
+	testkit.Must(t, bare.InstallTraefikCRDs(t.Context()))
 	twin := ingressRoute("twin", "Host(`new.techn.is`)", exposed)
-	must(t, bare.Apply(t.Context(), twin))
-	must(t, bare.Apply(t.Context(), ingressRouteTCP("tcp", "HostSNI(`newtcp.techn.is`)")))
+	testkit.Must(t, bare.Apply(t.Context(), twin))
+	testkit.Must(t, bare.Apply(t.Context(), ingressRouteTCP("tcp", "HostSNI(`newtcp.techn.is`)")))
 	for _, host := range []string{"new.techn.is", "newtcp.techn.is"} {
 		routed(t, table, host, "bare")
 	}
@@ -91,7 +92,7 @@ func TestDefinitionsComeAndGo(t *testing.T) {
 	}
 
 	// The twin's own annotation counts; and without the twin, the old one does again.
-	must(t, bare.Apply(t.Context(), ingressRoute("twin", "Host(`new.techn.is`)")))
+	testkit.Must(t, bare.Apply(t.Context(), ingressRoute("twin", "Host(`new.techn.is`)")))
 	awaitGone(t, c, "new.techn.is")
 	remove(t, "bare", twin)
 	routed(t, table, "old.techn.is", "bare")
@@ -101,8 +102,8 @@ func TestDefinitionsComeAndGo(t *testing.T) {
 		routed(t, table, host, "")
 		awaitGone(t, c, host)
 	}
-	must(t, bare.InstallTraefikCRDs(t.Context()))
-	must(t, bare.Apply(t.Context(), twin))
+	testkit.Must(t, bare.InstallTraefikCRDs(t.Context()))
+	testkit.Must(t, bare.Apply(t.Context(), twin))
 	routed(t, table, "new.techn.is", "bare")
 }
 
@@ -119,7 +120,7 @@ func TestForbiddenKindIsToldAndHoldsNobodyUp(t *testing.T) {
 {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: partial},
  roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: partial}, subjects: [{kind: ServiceAccount, name: partial, namespace: default}]}`)
 	kubeconfig, err := bare.KubeconfigFor(t.Context(), "default", "partial")
-	must(t, err)
+	testkit.Must(t, err)
 	table := startUsher(t)
 	create(t, c, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "partial"}, Data: map[string][]byte{"kubeconfig": kubeconfig}})
 	addMember(t, c, "bare", func(mc *v1alpha1.MemberCluster) { mc.Spec.Kubeconfig.SecretName = "partial" })
@@ -127,7 +128,7 @@ func TestForbiddenKindIsToldAndHoldsNobodyUp(t *testing.T) {
 	apply(t, "bare", ingress("before", "before-forbidden.techn.is", exposed))
 	routed(t, table, "before-forbidden.techn.is", "bare")
 
-	must(t, bare.InstallTraefikCRDs(t.Context()))
+	testkit.Must(t, bare.InstallTraefikCRDs(t.Context()))
 	awaitMember(t, c, "bare", v1alpha1.ConditionSynced, metav1.ConditionFalse, "Forbidden")
 	routed(t, table, "before-forbidden.techn.is", "bare")
 	apply(t, "bare", ingress("after", "after-forbidden.techn.is", exposed))

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -41,7 +42,7 @@ func TestFaultyMemberKeepsItsHosts(t *testing.T) {
 				t.Parallel()
 				g := openGate(t, bed.Cluster(test.cluster))
 				kubeconfig, err := bed.Cluster(test.cluster).Kubeconfig()
-				must(t, err)
+				testkit.Must(t, err)
 				addMemberBy(t, c, test.cluster, g.kubeconfig(t, kubeconfig))
 				p := publish(t, table, test.cluster)
 
@@ -69,14 +70,14 @@ func TestMemberDeletedWhileAway(t *testing.T) {
 	addMember(t, c, "hades", nil)
 	g := openGate(t, bed.Cluster("illmatic"))
 	kubeconfig, err := bed.Cluster("illmatic").Kubeconfig()
-	must(t, err)
+	testkit.Must(t, err)
 	addMemberBy(t, c, "illmatic", g.kubeconfig(t, kubeconfig))
 	p, other := publish(t, table, "illmatic"), publish(t, table, "hades")
 
 	g.freeze()
 	awaitAway(t, c, "illmatic", time.Now())
 	illmatic := &v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: "illmatic"}}
-	must(t, c.Delete(t.Context(), illmatic))
+	testkit.Must(t, c.Delete(t.Context(), illmatic))
 	began := time.Now()
 	routed(t, table, p.kept, "")
 	awaitGone(t, c, p.kept)
@@ -108,7 +109,7 @@ func TestKilledMemberKeepsItsHosts(t *testing.T) {
 	hades.Stop()
 	awaitAway(t, c, "hades", time.Now())
 	p.stays(t, table, time.Second)
-	must(t, hades.Start(t.Context()))
+	testkit.Must(t, hades.Start(t.Context()))
 	p.change(t)
 	p.caughtUp(t, table)
 }
@@ -122,7 +123,7 @@ func TestPermissionTakenAwayKeepsHosts(t *testing.T) {
 	apply(t, "hades", "{apiVersion: v1, kind: ServiceAccount, metadata: {name: reader, namespace: default}}")
 	apply(t, "hades", granted)
 	kubeconfig, err := bed.Cluster("hades").KubeconfigFor(t.Context(), "default", "reader")
-	must(t, err)
+	testkit.Must(t, err)
 	g := openGate(t, bed.Cluster("hades"))
 	addMemberBy(t, c, "hades", g.kubeconfig(t, kubeconfig))
 	p := publish(t, table, "hades")
@@ -154,12 +155,12 @@ func TestReplacedKubeconfigLeavesNoGap(t *testing.T) {
 	apply(t, "hades", `{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: rotated},
 		roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}, subjects: [{kind: ServiceAccount, name: rotated, namespace: default}]}`)
 	kubeconfig, err := bed.Cluster("hades").KubeconfigFor(t.Context(), "default", "rotated")
-	must(t, err)
+	testkit.Must(t, err)
 	for range 3 {
 		before := syncedAt(t, c, "hades")
 		awaitNextSecond(before) // the API keeps seconds
 		replaceKubeconfig(t, c, "hades", kubeconfig)
-		eventually(t, "a sync by the new kubeconfig", func() error {
+		testkit.Eventually(t, "a sync by the new kubeconfig", func() error {
 			if after := syncedAt(t, c, "hades"); !after.After(before) {
 				return fmt.Errorf("was at %v, is at %v", before, after)
 			}
@@ -168,7 +169,7 @@ func TestReplacedKubeconfigLeavesNoGap(t *testing.T) {
 		kubeconfig = append(kubeconfig, '\n')
 	}
 	wrong, err := bed.Cluster("hades").KubeconfigWithToken("expired")
-	must(t, err)
+	testkit.Must(t, err)
 	replaceKubeconfig(t, c, "hades", wrong)
 	awaitMember(t, c, "hades", v1alpha1.ConditionConnected, metav1.ConditionFalse, "Unauthorized")
 	replaceKubeconfig(t, c, "hades", kubeconfig)
@@ -207,13 +208,14 @@ func (p published) change(t *testing.T) {
 // stays checks for a while that nothing is withdrawn.
 func (p published) stays(t *testing.T, table *routing.Live, while time.Duration) {
 	t.Helper()
-	for end := time.Now().Add(while); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	testkit.Consistently(t, while, "nothing should be withdrawn without evidence", func() error {
 		for _, host := range []string{p.kept, p.withdrawn} {
 			if table.Load().Lookup(host) == nil {
-				t.Fatalf("%s was withdrawn without evidence", host)
+				return fmt.Errorf("%s was", host)
 			}
 		}
-	}
+		return nil
+	})
 }
 
 // caughtUp checks that what changed is in the table in time, and the rest still is.
@@ -233,16 +235,16 @@ func (p published) caughtUp(t *testing.T, table *routing.Live) {
 // awaitAway waits until a member is shown as away, and checks that it was in time.
 func awaitAway(t *testing.T, c client.Client, name string, since time.Time) {
 	t.Helper()
-	for time.Since(since) < noticedWithin {
+	testkit.WaitFor(t, name+" to be shown as away", func() bool {
 		var mc v1alpha1.MemberCluster
-		must(t, c.Get(t.Context(), client.ObjectKey{Name: name}, &mc))
-		if meta.IsStatusConditionFalse(mc.Status.Conditions, v1alpha1.ConditionConnected) {
-			t.Logf("%s: shown as away after %v", name, time.Since(since))
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
+		testkit.Must(t, c.Get(t.Context(), client.ObjectKey{Name: name}, &mc))
+		return meta.IsStatusConditionFalse(mc.Status.Conditions, v1alpha1.ConditionConnected)
+	})
+	took := time.Since(since)
+	t.Logf("%s: shown as away after %v", name, took)
+	if took > noticedWithin {
+		t.Errorf("%s: shown as away only after %v", name, took)
 	}
-	t.Errorf("%s is not shown as away after %v", name, noticedWithin)
 }
 
 // addMemberBy is addMember with a kubeconfig.
@@ -259,13 +261,13 @@ func addMemberBy(t *testing.T, c client.Client, name string, kubeconfig []byte) 
 func replaceKubeconfig(t *testing.T, c client.Client, name string, kubeconfig []byte) {
 	t.Helper()
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name + "-kubeconfig"}, Data: map[string][]byte{"kubeconfig": kubeconfig}}
-	must(t, c.Update(t.Context(), secret))
+	testkit.Must(t, c.Update(t.Context(), secret))
 }
 
 func syncedAt(t *testing.T, c client.Client, name string) time.Time {
 	t.Helper()
 	var mc v1alpha1.MemberCluster
-	must(t, c.Get(t.Context(), client.ObjectKey{Name: name}, &mc))
+	testkit.Must(t, c.Get(t.Context(), client.ObjectKey{Name: name}, &mc))
 	return mc.Status.LastSyncTime.Time
 }
 

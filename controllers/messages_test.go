@@ -16,6 +16,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/message"
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // annotated is an object of a member whose annotations are too large for kubectl,
@@ -23,7 +24,7 @@ import (
 func annotated(t *testing.T, manifest string, annotations map[string]string) *unstructured.Unstructured {
 	t.Helper()
 	o := &unstructured.Unstructured{}
-	must(t, yaml.Unmarshal([]byte(manifest), &o.Object))
+	testkit.Must(t, yaml.Unmarshal([]byte(manifest), &o.Object))
 	annotations[v1alpha1.AnnotationExpose] = "true"
 	o.SetAnnotations(annotations)
 	return o
@@ -55,7 +56,7 @@ func TestHugeAnnotationsFreezeNoStatus(t *testing.T) {
 	}
 	create(t, hades, service)
 	service.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.78"}}
-	must(t, hades.Status().Update(t.Context(), service))
+	testkit.Must(t, hades.Status().Update(t.Context(), service))
 	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
 }
 
@@ -71,11 +72,11 @@ func TestHugeAnnotationOfAServedHostIsTold(t *testing.T) {
 	awaitHost(t, c, "overgrown.techn.is", ready("hades"))
 	for _, value := range []string{strings.Repeat("x", 40<<10), strings.Repeat("10.0.0.0/8,", 20<<10), "\x1b[2J\n" + strings.Repeat("ü", 30<<10)} {
 		o.SetAnnotations(map[string]string{v1alpha1.AnnotationExpose: "true", v1alpha1.AnnotationAllowFrom: value})
-		must(t, hades.Update(t.Context(), o))
+		testkit.Must(t, hades.Update(t.Context(), o))
 		awaitHost(t, c, "overgrown.techn.is", refused("AnnotationInvalid"))
 		routed(t, table, "overgrown.techn.is", "")
 		o.SetAnnotations(map[string]string{v1alpha1.AnnotationExpose: "true"})
-		must(t, hades.Update(t.Context(), o))
+		testkit.Must(t, hades.Update(t.Context(), o))
 		awaitHost(t, c, "overgrown.techn.is", ready("hades"))
 	}
 }
@@ -115,7 +116,7 @@ func forbidSources(t *testing.T) {
 		}
 		return c.Patch(ctx, crd, client.RawPatch("application/json-patch+json", change))
 	}
-	must(t, patch(t.Context(), "add"))
+	testkit.Must(t, patch(t.Context(), "add"))
 	t.Cleanup(func() {
 		if err := patch(context.Background(), "remove"); err != nil {
 			t.Error(err)
@@ -123,7 +124,7 @@ func forbidSources(t *testing.T) {
 	})
 	probe := &v1alpha1.ExposedHost{ObjectMeta: metav1.ObjectMeta{Name: "probe.techn.is"}, Spec: v1alpha1.ExposedHostSpec{Host: "probe.techn.is"}}
 	create(t, c, probe)
-	eventually(t, "the definition should hold", func() error {
+	testkit.Eventually(t, "the definition should hold", func() error {
 		after := probe.DeepCopy()
 		after.Status.Sources = []v1alpha1.SourceRef{{Cluster: "a", Kind: "b", Namespace: "c", Name: "d"}}
 		if c.Status().Patch(t.Context(), after, client.MergeFrom(probe), client.DryRunAll) == nil {

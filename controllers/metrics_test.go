@@ -7,6 +7,7 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -22,7 +23,7 @@ func TestMetricsSayWhatTheStatusesSay(t *testing.T) {
 	apply(t, "illmatic", ingressRoute("counted-second", "Host(`counted.techn.is`)", exposed))
 	apply(t, "hades", ingressRoute("counted-badly", "Host(`badly.techn.is`)", exposed, "usher.techn.is/allow-from: everyone"))
 	apply(t, "hades", ingressRoute("counted-nowhere", "PathPrefix(`/`)", exposed))
-	must(t, bed.Cluster("edge").Apply(t.Context(), "{apiVersion: usher.techn.is/v1alpha1, kind: MemberCluster, metadata: {name: lost}, spec: {kubeconfig: {secretName: lost}}}"))
+	testkit.Must(t, bed.Cluster("edge").Apply(t.Context(), "{apiVersion: usher.techn.is/v1alpha1, kind: MemberCluster, metadata: {name: lost}, spec: {kubeconfig: {secretName: lost}}}"))
 	t.Cleanup(func() {
 		remove(t, "edge", "{apiVersion: usher.techn.is/v1alpha1, kind: MemberCluster, metadata: {name: lost}}")
 	})
@@ -36,7 +37,7 @@ func TestMetricsSayWhatTheStatusesSay(t *testing.T) {
 		"usher_rivals cluster=illmatic reason=HeldByAnother":                      1,
 		"usher_member_refusals cluster=hades reason=UnknownHosts":                 1,
 	}
-	eventually(t, "the metrics", func() error { return holds(samples(t), want) })
+	testkit.Eventually(t, "the metrics", func() error { return holds(samples(t), want) })
 	stop()
 	if left := samples(t); len(left) > 0 {
 		t.Errorf("nobody leads, and the metrics are still %v", left)
@@ -57,7 +58,7 @@ func holds(have, want map[string]float64) error {
 func samples(t *testing.T) map[string]float64 {
 	t.Helper()
 	families, err := metrics.Registry.Gather()
-	must(t, err)
+	testkit.Must(t, err)
 	found := map[string]float64{}
 	for _, family := range families {
 		if !strings.HasPrefix(family.GetName(), "usher_") {

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // ingress is an Ingress of one host, without a class.
@@ -58,7 +59,7 @@ func TestIngressRouteFollowsItsParent(t *testing.T) {
 	apply(t, "hades", withSpec(ingressRoute("child", "PathPrefix(`/child`)", exposed), "parentRefs: [{name: parent}]"))
 	apply(t, "hades", ingressRoute("parent", "Host(`family.techn.is`)"))
 	routed(t, table, "family.techn.is", "hades")
-	must(t, bed.Cluster("hades").Apply(t.Context(), ingressRoute("parent", "Host(`moved-family.techn.is`)")))
+	testkit.Must(t, bed.Cluster("hades").Apply(t.Context(), ingressRoute("parent", "Host(`moved-family.techn.is`)")))
 	routed(t, table, "moved-family.techn.is", "hades")
 	awaitGone(t, c, "family.techn.is")
 	remove(t, "hades", ingressRoute("parent", ""))
@@ -94,13 +95,13 @@ func TestIngressClasses(t *testing.T) {
 	apply(t, "hades", fmt.Sprintf(class, "true"))
 	awaitHost(t, c, "ingress-none.techn.is", refusedClass)
 	awaitHost(t, c, "ingress-field.techn.is", admitted)
-	must(t, bed.Cluster("hades").Apply(t.Context(), fmt.Sprintf(class, "false")))
+	testkit.Must(t, bed.Cluster("hades").Apply(t.Context(), fmt.Sprintf(class, "false")))
 	awaitHost(t, c, "ingress-none.techn.is", admitted)
 
 	// So may the classes that the cluster publishes.
 	var mc v1alpha1.MemberCluster
-	must(t, c.Get(t.Context(), client.ObjectKey{Name: "hades"}, &mc))
-	must(t, c.Patch(t.Context(), &mc, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"ingressClasses":["nginx"]}}`))))
+	testkit.Must(t, c.Get(t.Context(), client.ObjectKey{Name: "hades"}, &mc))
+	testkit.Must(t, c.Patch(t.Context(), &mc, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"ingressClasses":["nginx"]}}`))))
 	awaitHost(t, c, "route-field.techn.is", refusedClass)
 	awaitHost(t, c, "route-other-field.techn.is", admitted)
 }
@@ -157,7 +158,7 @@ func TestDifferingOptionsAreReported(t *testing.T) {
 func TestNewestRefusalsAreKept(t *testing.T) {
 	c := edge(t)
 	apply(t, "hades", ingressRoute("nameless-first", "PathPrefix(`/`)", exposed))
-	eventually(t, "a later second", func() error { return laterThan(t, "hades", "nameless-first") })
+	testkit.Eventually(t, "a later second", func() error { return laterThan(t, "hades", "nameless-first") })
 	var want []string
 	for i := range 10 {
 		name := fmt.Sprintf("nameless-%d", i)
@@ -167,7 +168,7 @@ func TestNewestRefusalsAreKept(t *testing.T) {
 	startUsher(t)
 	addMember(t, c, "hades", nil)
 	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
-	eventually(t, "the refusals", func() error {
+	testkit.Eventually(t, "the refusals", func() error {
 		var mc v1alpha1.MemberCluster
 		if err := c.Get(t.Context(), client.ObjectKey{Name: "hades"}, &mc); err != nil {
 			return err

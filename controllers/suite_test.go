@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/testr"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers"
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed"
 	"github.com/jovalle/usher/proxy/routing"
 )
@@ -34,48 +34,25 @@ func TestMain(m *testing.M) {
 	os.Exit(testbed.Main(m, &bed, testbed.Options{Clusters: []string{"edge", "hades", "illmatic"}}))
 }
 
-// patience bounds every wait of these tests, and is only used up by a failure: with
-// the race detector, to read 64 MiB of a hostile member's objects takes a while.
-const patience = 90 * time.Second
-
-// eventually polls until check returns nil, for as long as patience at most.
-func eventually(t *testing.T, what string, check func() error) {
-	t.Helper()
-	var err error
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if err = check(); err == nil {
-			return
-		}
-	}
-	t.Fatalf("%s: %v", what, err)
-}
-
 // edge prepares the edge cluster and both members once, and returns a client of the edge.
 func edge(t *testing.T) client.Client {
 	t.Helper()
 	ctx := t.Context()
-	must(t, bed.Cluster("edge").ApplyFiles(ctx, "../config/crd/*.yaml"))
-	must(t, bed.Cluster("edge").Apply(ctx, "{apiVersion: v1, kind: Namespace, metadata: {name: usher-system}}"))
+	testkit.Must(t, bed.Cluster("edge").ApplyFiles(ctx, "../config/crd/*.yaml"))
+	testkit.Must(t, bed.Cluster("edge").Apply(ctx, "{apiVersion: v1, kind: Namespace, metadata: {name: usher-system}}"))
 	for _, name := range []string{"hades", "illmatic"} {
-		must(t, bed.Cluster(name).InstallTraefikCRDs(ctx))
+		testkit.Must(t, bed.Cluster(name).InstallTraefikCRDs(ctx))
 	}
 	c := clientOf(t, "edge")
-	must(t, c.DeleteAllOf(ctx, &v1alpha1.ExposedHost{})) // what a test before left when its usher ended
+	testkit.Must(t, c.DeleteAllOf(ctx, &v1alpha1.ExposedHost{})) // what a test before left when its usher ended
 	return c
 }
 
 func clientOf(t *testing.T, cluster string) client.Client {
 	t.Helper()
 	c, err := client.New(bed.Cluster(cluster).Config(), client.Options{Scheme: controllers.Scheme()})
-	must(t, err)
+	testkit.Must(t, err)
 	return c
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // startUsher runs both halves' reconcilers in this process until the test ends, and returns the table.
@@ -98,10 +75,10 @@ func startControllers(t *testing.T, table *routing.Live, told ...controllers.Opt
 		Metrics: metricsserver.Options{BindAddress: "0"},
 		Logger:  testr.NewWithOptions(t, testr.Options{Verbosity: 0}),
 	})
-	must(t, err)
+	testkit.Must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	must(t, controllers.SetupControlPlane(ctx, mgr, namespace, told...))
-	must(t, controllers.SetupDataPlane(mgr, &controllers.RouteReconciler{Client: mgr.GetClient(), Table: table}))
+	testkit.Must(t, controllers.SetupControlPlane(ctx, mgr, namespace, told...))
+	testkit.Must(t, controllers.SetupDataPlane(mgr, &controllers.RouteReconciler{Client: mgr.GetClient(), Table: table}))
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()
 	return sync.OnceFunc(func() {
@@ -116,7 +93,7 @@ func startControllers(t *testing.T, table *routing.Live, told ...controllers.Opt
 func addMember(t *testing.T, c client.Client, name string, change func(*v1alpha1.MemberCluster)) {
 	t.Helper()
 	kubeconfig, err := bed.Cluster(name).Kubeconfig()
-	must(t, err)
+	testkit.Must(t, err)
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name + "-kubeconfig"}, Data: map[string][]byte{"kubeconfig": kubeconfig}}
 	create(t, c, secret)
 	mc := &v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.MemberClusterSpec{
@@ -135,14 +112,14 @@ var addressOf = map[string]string{"hades": "192.0.2.10", "illmatic": "192.0.2.20
 // create makes an object, and deletes it with the test.
 func create(t *testing.T, c client.Client, o client.Object) {
 	t.Helper()
-	must(t, c.Create(t.Context(), o))
+	testkit.Must(t, c.Create(t.Context(), o))
 	t.Cleanup(func() { _ = c.Delete(context.Background(), o) })
 }
 
 // apply applies manifests in a member, and deletes them with the test.
 func apply(t *testing.T, cluster, manifests string) {
 	t.Helper()
-	must(t, bed.Cluster(cluster).Apply(t.Context(), manifests))
+	testkit.Must(t, bed.Cluster(cluster).Apply(t.Context(), manifests))
 	t.Cleanup(func() { remove(t, cluster, manifests) })
 }
 
@@ -150,7 +127,7 @@ func apply(t *testing.T, cluster, manifests string) {
 func remove(t *testing.T, cluster, manifests string) {
 	t.Helper()
 	file := t.TempDir() + "/manifests.yaml"
-	must(t, os.WriteFile(file, []byte(manifests), 0o600))
+	testkit.Must(t, os.WriteFile(file, []byte(manifests), 0o600))
 	if out, err := bed.Cluster(cluster).Kubectl(context.Background(), "delete", "--ignore-not-found", "--wait=false", "-f", file); err != nil {
 		t.Errorf("kubectl delete: %v\n%s", err, out)
 	}
@@ -169,7 +146,7 @@ const exposed = `usher.techn.is/expose: "true"`
 func awaitHost(t *testing.T, c client.Client, name string, check func(*v1alpha1.ExposedHost) error) *v1alpha1.ExposedHost {
 	t.Helper()
 	var eh v1alpha1.ExposedHost
-	eventually(t, "ExposedHost "+name, func() error {
+	testkit.Eventually(t, "ExposedHost "+name, func() error {
 		eh = v1alpha1.ExposedHost{}
 		if err := c.Get(t.Context(), client.ObjectKey{Name: name}, &eh); err != nil {
 			return err
@@ -182,7 +159,7 @@ func awaitHost(t *testing.T, c client.Client, name string, check func(*v1alpha1.
 // awaitGone waits until there is no such ExposedHost.
 func awaitGone(t *testing.T, c client.Client, name string) {
 	t.Helper()
-	eventually(t, "ExposedHost "+name+" should go", func() error {
+	testkit.Eventually(t, "ExposedHost "+name+" should go", func() error {
 		err := c.Get(t.Context(), client.ObjectKey{Name: name}, &v1alpha1.ExposedHost{})
 		if client.IgnoreNotFound(err) == nil && err != nil {
 			return nil
@@ -216,7 +193,7 @@ func refused(reason string) func(*v1alpha1.ExposedHost) error {
 func awaitMember(t *testing.T, c client.Client, name, kind string, status metav1.ConditionStatus, reason string) *v1alpha1.MemberCluster {
 	t.Helper()
 	var mc v1alpha1.MemberCluster
-	eventually(t, fmt.Sprintf("MemberCluster %s should be %s=%s (%s)", name, kind, status, reason), func() error {
+	testkit.Eventually(t, fmt.Sprintf("MemberCluster %s should be %s=%s (%s)", name, kind, status, reason), func() error {
 		mc = v1alpha1.MemberCluster{}
 		if err := c.Get(t.Context(), client.ObjectKey{Name: name}, &mc); err != nil {
 			return err
@@ -233,7 +210,7 @@ func awaitMember(t *testing.T, c client.Client, name, kind string, status metav1
 // or not known.
 func routed(t *testing.T, table *routing.Live, host, cluster string) {
 	t.Helper()
-	eventually(t, host+" should be routed to "+cluster, func() error {
+	testkit.Eventually(t, host+" should be routed to "+cluster, func() error {
 		route := table.Load().Lookup(host)
 		switch served := route != nil && route.Refusal == ""; {
 		case !served && cluster == "":
@@ -249,7 +226,7 @@ func routed(t *testing.T, table *routing.Live, host, cluster string) {
 // is not known.
 func refusedRoute(t *testing.T, table *routing.Live, host, why string) {
 	t.Helper()
-	eventually(t, host+" should be refused with "+why, func() error {
+	testkit.Eventually(t, host+" should be refused with "+why, func() error {
 		switch route := table.Load().Lookup(host); {
 		case route == nil && why == "":
 			return nil

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -52,7 +53,7 @@ func TestNoWildcardServesARefusedHost(t *testing.T) {
 	// What is corrected is served; what is gone leaves no refusal behind.
 	apply(t, "hades", ingressRoute("vault", "Host(`"+vault+"`)", exposed, "usher.techn.is/allow-from: 192.168.0.0/16"))
 	routed(t, table, vault, "hades")
-	must(t, c.Delete(t.Context(), &v1alpha1.ExposedHost{ObjectMeta: metav1.ObjectMeta{Name: "off.safe.techn.is"}}))
+	testkit.Must(t, c.Delete(t.Context(), &v1alpha1.ExposedHost{ObjectMeta: metav1.ObjectMeta{Name: "off.safe.techn.is"}}))
 	routed(t, table, "off.safe.techn.is", "hades")
 	remove(t, "illmatic", wildcard("closed", "*.closed.techn.is", exposed))
 	refusedRoute(t, table, "any.closed.techn.is", "")
@@ -72,9 +73,9 @@ func TestWildcardNeverStepsInForAHost(t *testing.T) {
 
 	stop := watchRoute(t, table, host, func(r *routing.Route) bool { return r != nil && r.Host == host })
 	for range 5 {
-		must(t, bed.Cluster("illmatic").Apply(t.Context(), ingressRoute("own", rule, exposed, "usher.techn.is/plain-http: maybe")))
+		testkit.Must(t, bed.Cluster("illmatic").Apply(t.Context(), ingressRoute("own", rule, exposed, "usher.techn.is/plain-http: maybe")))
 		refusedRoute(t, table, host, "AnnotationInvalid")
-		must(t, bed.Cluster("illmatic").Apply(t.Context(), ingressRoute("own", rule, exposed)))
+		testkit.Must(t, bed.Cluster("illmatic").Apply(t.Context(), ingressRoute("own", rule, exposed)))
 		routed(t, table, host, "illmatic")
 	}
 	stop()
@@ -157,9 +158,9 @@ func TestWildcardOpensNothingPrivate(t *testing.T) {
 	refusedRoute(t, table, late, routing.ReasonExcepted)
 	stop := watchRoute(t, table, late, func(r *routing.Route) bool { return r != nil && (r.Host == late || r.Refusal != "") })
 	for range 5 {
-		must(t, bed.Cluster("hades").Apply(t.Context(), ingressRoute("late", rule, exposed)))
+		testkit.Must(t, bed.Cluster("hades").Apply(t.Context(), ingressRoute("late", rule, exposed)))
 		routed(t, table, late, "hades")
-		must(t, bed.Cluster("hades").Apply(t.Context(), ingressRoute("late", rule)))
+		testkit.Must(t, bed.Cluster("hades").Apply(t.Context(), ingressRoute("late", rule)))
 		refusedRoute(t, table, late, routing.ReasonExcepted)
 	}
 	stop()
@@ -201,7 +202,7 @@ func TestExceptionsOutliveTheirCluster(t *testing.T) {
 	routed(t, table, "any.away.techn.is", "hades")
 	awaitHost(t, c, "wildcard.away.techn.is", says("not in sync"))
 	refusedRoute(t, table, "buried.away.techn.is", routing.ReasonExcepted)
-	must(t, hades.Start(context.Background()))
+	testkit.Must(t, hades.Start(context.Background()))
 	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
 	refusedRoute(t, table, "buried.away.techn.is", routing.ReasonExcepted)
 }
@@ -238,7 +239,7 @@ func TestPersonsWildcardIsWarnedOf(t *testing.T) {
 	}}
 	create(t, c, eh)
 	awaitHost(t, c, eh.Name, says("put them into spec.except to refuse them: diary"))
-	must(t, c.Patch(t.Context(), eh, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"except":["diary"]}}`))))
+	testkit.Must(t, c.Patch(t.Context(), eh, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"except":["diary"]}}`))))
 	refusedRoute(t, table, "diary.mine.techn.is", routing.ReasonExcepted)
 	routed(t, table, "any.mine.techn.is", "hades")
 }
@@ -261,12 +262,12 @@ func TestObjectsBesideAHost(t *testing.T) {
 
 	require := func(all bool) {
 		mc := &v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: "hades"}}
-		must(t, c.Patch(t.Context(), mc, client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"spec":{"requireAll":%v}}`, all))))
+		testkit.Must(t, c.Patch(t.Context(), mc, client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"spec":{"requireAll":%v}}`, all))))
 	}
 	require(true)
 	awaitHost(t, c, "both.techn.is", refused("NotAllAnnotated"))
 	refusedRoute(t, table, "both.techn.is", "NotAllAnnotated")
-	must(t, bed.Cluster("hades").Apply(t.Context(), admin(exposed)))
+	testkit.Must(t, bed.Cluster("hades").Apply(t.Context(), admin(exposed)))
 	routed(t, table, "both.techn.is", "hades")
 	apply(t, "hades", wildcard("over", "*.techn.is"))
 	refusedRoute(t, table, "both.techn.is", "NotAllAnnotated")

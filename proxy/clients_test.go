@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -19,7 +20,7 @@ func run(t *testing.T, command string, args ...string) string {
 	if err != nil {
 		t.Skipf("%s is not installed", command)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Timeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
 	var out bytes.Buffer

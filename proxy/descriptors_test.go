@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -22,12 +21,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/redirect"
 	"github.com/jovalle/usher/proxy/routing"
 )
-
-// wait bounds every wait of these tests. It is only used up by a failure.
-const wait = 20 * time.Second
 
 func TestConnectionsWithinALimit(t *testing.T) {
 	spare := spareDescriptors(2)
@@ -80,7 +77,7 @@ func TestDescriptorsSuffice(t *testing.T) {
 	}
 	_, _ = io.Copy(io.Discard, first) // it ends: the loop runs
 	first.Close()
-	eventually(t, func() error { return differs("connections are open", ask().Open, 0) })
+	testkit.Eventually(t, "all connections should end", func() error { return differs("connections are open", ask().Open, 0) })
 	began := ask()
 	if want := (limitedTo - spareDescriptors(1)) / connectionDescriptors; began.Max != want {
 		t.Fatalf("%d connections are allowed, want %d", began.Max, want)
@@ -91,7 +88,7 @@ func TestDescriptorsSuffice(t *testing.T) {
 		requests.Go(func() { requestOnce(t, began.HTTP, fmt.Sprintf("kept-%d.is", i%keptHosts)) })
 	}
 	requests.Wait()
-	eventually(t, func() error { return differs("connections are open", ask().Open, 0) })
+	testkit.Eventually(t, "all connections should end", func() error { return differs("connections are open", ask().Open, 0) })
 	if n := kept(); n != redirect.KeptDescriptors {
 		t.Fatalf("%d connections to backends are kept, want %d", n, redirect.KeptDescriptors)
 	}
@@ -103,7 +100,7 @@ func TestDescriptorsSuffice(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, func() error {
+	testkit.Eventually(t, "each client should reach its backend", func() error {
 		u := ask()
 		if n := stream(); n != began.Max {
 			return fmt.Errorf("%d backend connections, want %d: %+v", n, began.Max, u)
@@ -112,7 +109,7 @@ func TestDescriptorsSuffice(t *testing.T) {
 	})
 	// All pipes hold something, two descriptors each.
 	want := began.Descriptors + connectionDescriptors*began.Max + 2*pipes + redirect.KeptDescriptors
-	eventually(t, func() error { return differs("descriptors are open", ask().Descriptors, want) })
+	testkit.Eventually(t, "the descriptors should be as computed", func() error { return differs("descriptors are open", ask().Descriptors, want) })
 
 	_, _ = io.Copy(io.Discard, connect(t, began.HTTPS)) // it ends: there is no room
 	end := ask()
@@ -199,7 +196,7 @@ func (s *Server) use(spare string) use {
 // asks it what it uses.
 func startLimited(t *testing.T, ports string) (ask func() use) {
 	t.Helper()
-	ctx, kill := context.WithTimeout(context.WithoutCancel(t.Context()), 5*wait)
+	ctx, kill := context.WithTimeout(context.WithoutCancel(t.Context()), 5*testkit.Timeout)
 	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestDescriptorsSuffice$")
 	cmd.Env = append(os.Environ(), limitedProcess+"="+ports)
 	cmd.Stderr = os.Stderr
@@ -313,7 +310,7 @@ func keptBackend(t *testing.T) (count func() int, port int) {
 	var mu sync.Mutex
 	conns := 0
 	server := &http.Server{
-		ReadHeaderTimeout: wait,
+		ReadHeaderTimeout: testkit.Timeout,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			open.Done()
 			open.Wait()
@@ -351,24 +348,24 @@ func small(_, _ string, raw syscall.RawConn) error {
 // connect dials and leaves the connection open until the test ends.
 func connect(t *testing.T, address string) net.Conn {
 	t.Helper()
-	conn, err := (&net.Dialer{Timeout: wait, Control: small}).Dial("tcp", address)
+	conn, err := (&net.Dialer{Timeout: testkit.Timeout, Control: small}).Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(wait))
+	_ = conn.SetDeadline(time.Now().Add(testkit.Timeout))
 	return conn
 }
 
 // requestOnce makes one plain HTTP request, and leaves.
 func requestOnce(t *testing.T, address, host string) {
-	conn, err := net.DialTimeout("tcp", address, wait)
+	conn, err := net.DialTimeout("tcp", address, testkit.Timeout)
 	if err != nil {
 		t.Error(err)
 		return
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(wait))
+	_ = conn.SetDeadline(time.Now().Add(testkit.Timeout))
 	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", host)
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil || response.StatusCode != http.StatusNoContent {
@@ -396,15 +393,4 @@ func differs(what string, got, want int) error {
 		return fmt.Errorf("%d %s, want %d", got, what, want)
 	}
 	return nil
-}
-
-// eventually waits until check returns nil.
-func eventually(t *testing.T, check func() error) {
-	t.Helper()
-	err := errors.New("not checked")
-	for deadline := time.Now().Add(wait); err != nil; time.Sleep(5 * time.Millisecond) {
-		if err = check(); err != nil && time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
 }

@@ -21,12 +21,10 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy"
 	"github.com/jovalle/usher/proxy/routing"
 )
-
-// patience bounds every wait of these tests. It is only used up by a failure.
-const patience = 20 * time.Second
 
 // edge is a running Server on loopback.
 type edge struct {
@@ -40,7 +38,7 @@ type edge struct {
 // is opened from here on. Options may be changed before.
 func start(t *testing.T, routes []routing.Route, options ...func(*proxy.Server)) *edge {
 	t.Helper()
-	checkDescriptors(t)
+	testkit.CheckDescriptors(t)
 	var live routing.Live
 	live.Store(routing.NewTable(routes))
 	s := &proxy.Server{
@@ -80,7 +78,7 @@ func (e *edge) end(t *testing.T) {
 			t.Errorf("Serve: %v", err)
 		}
 		e.done <- nil // for the next call
-	case <-time.After(patience):
+	case <-time.After(testkit.Timeout):
 		t.Fatal("Serve does not return")
 	}
 }
@@ -117,17 +115,7 @@ func (e *edge) metric(t *testing.T, name string, labels map[string]string) float
 // awaitMetric waits until a metric has a value.
 func (e *edge) awaitMetric(t *testing.T, name string, labels map[string]string, want float64) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%s%v to be %v", name, labels, want), func() bool { return e.metric(t, name, labels) == want })
-}
-
-// eventually waits for a condition.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
+	testkit.WaitFor(t, fmt.Sprintf("%s%v to be %v", name, labels, want), func() bool { return e.metric(t, name, labels) == want })
 }
 
 // cluster is a TLS backend that greets each connection with its own name and
@@ -199,12 +187,12 @@ func selfSigned(t testing.TB) tls.Certificate {
 // dial connects to addr, with a deadline for all that follows.
 func dial(t *testing.T, addr netip.AddrPort) *net.TCPConn {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", addr.String(), patience)
+	conn, err := net.DialTimeout("tcp", addr.String(), testkit.Timeout)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(testkit.Timeout))
 	return conn.(*net.TCPConn)
 }
 
@@ -228,7 +216,7 @@ func get(t *testing.T, addr netip.AddrPort, host, path string) *http.Response {
 	}
 	request.Host = host
 	client := http.Client{
-		Timeout:       patience,
+		Timeout:       testkit.Timeout,
 		Transport:     &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy"
 	"github.com/jovalle/usher/proxy/reach"
 	"github.com/jovalle/usher/proxy/routing"
@@ -29,7 +30,7 @@ func checking(t *testing.T, addresses ...string) func(*proxy.Server) {
 // the server, and sees that the check's own connection is not told as a stranger's.
 func (e *edge) awaitReached(t *testing.T) {
 	t.Helper()
-	eventually(t, "connections to reach the server", func() bool { return e.Reached() == nil })
+	testkit.WaitFor(t, "connections to reach the server", func() bool { return e.Reached() == nil })
 	if n := e.metric(t, "usher_self_checks_total", map[string]string{"result": "seen"}); int(n) < len(e.HTTPSAddrs())+len(e.HTTPAddrs()) {
 		t.Errorf("%v connections of the check were seen", n)
 	}
@@ -39,7 +40,7 @@ func (e *edge) awaitReached(t *testing.T) {
 	if n := e.metric(t, "usher_connections_refused_total", nil); n != 0 {
 		t.Errorf("%v connections are counted as refused", n)
 	}
-	eventually(t, "the check's connection to be gone", func() bool { return e.metric(t, "usher_connections_used", nil) == 0 })
+	testkit.WaitFor(t, "the check's connection to be gone", func() bool { return e.metric(t, "usher_connections_used", nil) == 0 })
 }
 
 func TestSelfCheckIsNoStranger(t *testing.T) {
@@ -122,7 +123,7 @@ func TestRulesThatTakeConnectionsAway(t *testing.T) {
 	if _, greeting, err := visit(t, own, "a.techn.is"); err != nil || !strings.HasPrefix(greeting, "traefik") {
 		t.Fatalf("the rule does not take connections: %q, %v", greeting, err)
 	}
-	eventually(t, "the rule to be noticed", func() bool {
+	testkit.WaitFor(t, "the rule to be noticed", func() bool {
 		err := e.Reached()
 		return err != nil && strings.Contains(err.Error(), own.String()+` (certificate "test")`)
 	})
@@ -130,7 +131,7 @@ func TestRulesThatTakeConnectionsAway(t *testing.T) {
 		e.awaitMetric(t, "usher_shadowed", map[string]string{"address": ownAddress + port}, 1)
 	}
 	nft(t, "flush chain ip rules output")
-	eventually(t, "the rule's end to be noticed", func() bool { return e.Reached() == nil })
+	testkit.WaitFor(t, "the rule's end to be noticed", func() bool { return e.Reached() == nil })
 	e.awaitMetric(t, "usher_shadowed", nil, 0)
 }
 

@@ -8,13 +8,13 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy"
 	"github.com/jovalle/usher/proxy/routing"
 	"github.com/jovalle/usher/proxy/takeover"
@@ -107,7 +107,7 @@ func TestListen(t *testing.T) {
 		"second fails":    {[]string{"127.0.0.1:0", "nonsense"}, "missing port"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			checkDescriptors(t)
+			testkit.CheckDescriptors(t)
 			s := proxy.Server{HTTPSListen: tt.listen, Table: &routing.Live{}}
 			if err := s.Listen(); err == nil || !strings.Contains(err.Error(), tt.reason) {
 				t.Errorf("Listen() = %v, want an error with %q", err, tt.reason)
@@ -117,30 +117,6 @@ func TestListen(t *testing.T) {
 	if err := new(proxy.Server).Listen(); err == nil {
 		t.Error("Listen() succeeds without a table")
 	}
-}
-
-// checkDescriptors fails the test if it leaves more descriptors open at its end
-// than now. Call it first: cleanups run last to first.
-func checkDescriptors(t *testing.T) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0") // has Go open those that it keeps for all sockets
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener.Close()
-	before := openDescriptors(t)
-	t.Cleanup(func() {
-		eventually(t, "every descriptor to be closed", func() bool { return openDescriptors(t) <= before })
-	})
-}
-
-func openDescriptors(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
 }
 
 func TestIPv4AndIPv6(t *testing.T) {
@@ -166,7 +142,7 @@ func TestHandOver(t *testing.T) {
 	hades := startCluster(t, "hades")
 	routes := []routing.Route{{Host: "a.techn.is", Backends: []routing.Backend{hades.backend()}}}
 	patient := func(s *proxy.Server) {
-		s.DrainTimeout = patience
+		s.DrainTimeout = testkit.Timeout
 		s.Process = announce(t, "usher")
 	}
 	first := start(t, routes, patient)

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // envManifests has the tests' program be usher, with these arguments, one a line.
@@ -81,23 +83,18 @@ func (u *fromFiles) kill() {
 func (u *fromFiles) asks(t *testing.T, page string, parts ...string) {
 	t.Helper()
 	client := http.Client{Timeout: 10 * time.Second}
-	var body string
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	testkit.Eventually(t, fmt.Sprintf("%s should answer with %q", page, parts), func() error {
 		response, err := client.Get("http://" + u.Admin[0] + page)
-		if err != nil {
-			t.Fatal(err)
-		}
+		testkit.Must(t, err)
 		data, err := io.ReadAll(response.Body)
 		_ = response.Body.Close()
-		if err != nil {
-			t.Fatal(err)
+		testkit.Must(t, err)
+		body := fmt.Sprintf("%d %s", response.StatusCode, data)
+		if missesAny(body, parts) {
+			return fmt.Errorf("it answers\n%s", body)
 		}
-		body = fmt.Sprintf("%d %s", response.StatusCode, data)
-		if !missesAny(body, parts) {
-			return
-		}
-	}
-	t.Fatalf("%s answers\n%s\nwithout one of %q", page, body, parts)
+		return nil
+	})
 }
 
 func missesAny(text string, parts []string) bool {
@@ -143,7 +140,11 @@ func TestTheLastGoodStateOfAManifestOutlivesAKill(t *testing.T) {
 	flags := []string{"--manifests", dir, "--state-dir", state}
 	u := serveManifests(t, flags...)
 	u.asks(t, "/readyz", "200 ok")
-	awaitKeptFile(t, filepath.Join(state, "manifests", "a.yaml.last-good"))
+	kept := filepath.Join(state, "manifests", "a.yaml.last-good")
+	testkit.WaitFor(t, kept, func() bool {
+		_, err := os.Stat(kept)
+		return err == nil
+	})
 	u.kill()
 
 	putManifest(t, dir, "a.yaml", hadesText+"---\n"+wrongText)
@@ -157,16 +158,6 @@ func TestTheLastGoodStateOfAManifestOutlivesAKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	serveManifests(t, flags...).asks(t, "/metrics", "\nusher_routes 0\n")
-}
-
-func awaitKeptFile(t *testing.T, path string) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(path); err == nil {
-			return
-		}
-	}
-	t.Fatalf("%s is not there", path)
 }
 
 // runCheck runs the command as a process.

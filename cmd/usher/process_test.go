@@ -20,11 +20,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/jovalle/usher/hack/test/testkit"
 )
-
-// patience bounds every wait of these tests. It is only used up by a failure.
-const patience = 20 * time.Second
 
 // asProgram makes the tests' program usher itself.
 const asProgram = "USHER_TEST_AS_PROGRAM"
@@ -108,15 +105,17 @@ func (u *running) started(t *testing.T) *running {
 // await waits for a line of the log that has all of the words.
 func (u *running) await(t *testing.T, words ...string) string {
 	t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	var found string
+	testkit.Eventually(t, fmt.Sprintf("the log should have a line with %q", words), func() error {
 		for line := range strings.Lines(u.said()) {
 			if hasAll(line, words) {
-				return line
+				found = line
+				return nil
 			}
 		}
-	}
-	t.Fatalf("usher says nothing of %q:\n%s", words, u.said())
-	return ""
+		return fmt.Errorf("it is\n%s", u.said())
+	})
+	return found
 }
 
 func hasAll(text string, words []string) bool {
@@ -145,7 +144,7 @@ func (u *running) ends(t *testing.T, code int) {
 		if got := u.cmd.ProcessState.ExitCode(); got != code {
 			t.Errorf("usher ends with %d, %v; want %d:\n%s", got, err, code, u.said())
 		}
-	case <-time.After(patience):
+	case <-time.After(testkit.Timeout):
 		t.Fatalf("usher does not end:\n%s", u.said())
 	}
 }
@@ -163,7 +162,7 @@ func (u *running) pid() string { return fmt.Sprintf(`"process":%d`, u.cmd.Proces
 // ready asks usher whether it is.
 func (u *running) ready(t *testing.T) {
 	t.Helper()
-	client := http.Client{Timeout: patience}
+	client := http.Client{Timeout: testkit.Timeout}
 	response, err := client.Get(fmt.Sprintf("http://%s/readyz", u.Admin[0]))
 	if err != nil {
 		t.Fatal(err)
@@ -213,7 +212,7 @@ func hold(t *testing.T, flags ...string) (*running, net.Conn) {
 		t.Fatal(err)
 	}
 	u := program(t, dir, flags...).started(t)
-	client, err := net.DialTimeout("tcp", u.HTTPS[0].String(), patience)
+	client, err := net.DialTimeout("tcp", u.HTTPS[0].String(), testkit.Timeout)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,21 +305,6 @@ func TestTakeOverByAnotherService(t *testing.T) {
 	program(t, t.TempDir(), "--service=home", "--https-listen="+former.HTTPS[0].String()).started(t)
 }
 
-// sharing listens as an usher did before it said who it is, or as any program may.
-func sharing(t *testing.T) net.Listener {
-	t.Helper()
-	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-		var err error
-		return errors.Join(raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }), err)
-	}}
-	listener, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	return listener
-}
-
 // An upgrade from an usher that does not announce itself goes on as before. It is
 // known by its metrics; a program that merely shares its port keeps it.
 func TestTakeOverFromOneThatDoesNotSayWhoItIs(t *testing.T) {
@@ -329,8 +313,8 @@ func TestTakeOverFromOneThatDoesNotSayWhoItIs(t *testing.T) {
 		"another program": {"# HELP\nnginx_connections 64\n", "address already in use"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			https, metrics := sharing(t), sharing(t)
-			server := &http.Server{ReadHeaderTimeout: patience, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			https, metrics := testkit.ListenReusePort(t), testkit.ListenReusePort(t)
+			server := &http.Server{ReadHeaderTimeout: testkit.Timeout, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				_, _ = io.WriteString(w, test.metrics)
 			})}
 			go func() { _ = server.Serve(metrics) }()

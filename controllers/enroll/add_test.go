@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 func isUnknown(err error) bool { return errors.Is(err, ErrUnknown) }
@@ -63,8 +64,8 @@ func TestAddAgainRotatesTheTokenWithoutInterruption(t *testing.T) {
 		t.Error("the token is still the former one")
 	}
 	wantText(t, out, "ClusterRole usher-reader unchanged", "the former token is revoked")
-	must(t, listIngresses(stored(t, edge)))
-	eventually(t, "the former token to be refused", func() error {
+	testkit.Must(t, listIngresses(stored(t, edge)))
+	testkit.Eventually(t, "the former token to be refused", func() error {
 		if err := listIngresses(former); !apierrors.IsUnauthorized(err) {
 			return fmt.Errorf("asked with the former token: %w", err)
 		}
@@ -80,7 +81,7 @@ func publish(t *testing.T, edge *Cluster) {
 	t.Helper()
 	apply(t, "hades", `{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: whoami, namespace: default, annotations: {usher.techn.is/expose: "true"}},
 		spec: {rules: [{host: whoami.techn.is, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: app, port: {number: 80}}}}]}}]}}`)
-	eventually(t, "the host to be published", func() error {
+	testkit.Eventually(t, "the host to be published", func() error {
 		var eh v1alpha1.ExposedHost
 		if err := edge.client.Get(t.Context(), client.ObjectKey{Name: "whoami.techn.is"}, &eh); err != nil {
 			return err
@@ -145,7 +146,7 @@ func TestAddAgainKeepsWhatAPersonHasSet(t *testing.T) {
 	changed := memberOf(t, edge)
 	changed.Spec.AllowedDomains = []string{"techn.is"}
 	changed.Spec.Ingress.Addresses = []string{"192.0.2.77"}
-	must(t, edge.client.Update(t.Context(), changed))
+	testkit.Must(t, edge.client.Update(t.Context(), changed))
 	add(t, edge, hades)
 	spec := memberOf(t, edge).Spec
 	if !slices.Equal(spec.AllowedDomains, []string{"techn.is"}) || !slices.Equal(spec.Ingress.Addresses, []string{"192.0.2.77"}) {
@@ -171,20 +172,20 @@ func TestAddFollowsTheServiceThatIsNamed(t *testing.T) {
 // would not take it from the member.
 func TestAddPinsNothingThatIsNotTheMembersOwn(t *testing.T) {
 	edge, hades := reach(t)
-	must(t, edge.client.Create(t.Context(), &v1alpha1.MemberCluster{
+	testkit.Must(t, edge.client.Create(t.Context(), &v1alpha1.MemberCluster{
 		ObjectMeta: metav1.ObjectMeta{Name: "illmatic"},
 		Spec:       v1alpha1.MemberClusterSpec{Ingress: v1alpha1.IngressEndpoint{Addresses: []string{"192.0.2.20"}}},
 	}))
 	t.Cleanup(func() {
 		_ = edge.client.Delete(context.Background(), &v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: "illmatic"}})
-		must(t, startTraefikService(context.Background(), "kube-system", balancer))
+		testkit.Must(t, startTraefikService(context.Background(), "kube-system", balancer))
 	})
 	for address, says := range map[string]string{
 		"127.0.0.1":       "loopback",
 		"169.254.169.254": "link-local",
 		"192.0.2.20":      "the address of MemberCluster illmatic",
 	} {
-		must(t, startTraefikService(t.Context(), "kube-system", address))
+		testkit.Must(t, startTraefikService(t.Context(), "kube-system", address))
 		before := snapshot(t)
 		err := Add(t.Context(), edge, hades, options(nil))
 		if !errors.Is(err, ErrNoIngress) {
@@ -228,7 +229,7 @@ func TestAddNamesTheMissingPermission(t *testing.T) {
 	edge, _ := reach(t)
 	apply(t, "hades", "{apiVersion: v1, kind: ServiceAccount, metadata: {name: guest, namespace: default}}")
 	kubeconfig, err := bed.Cluster("hades").KubeconfigFor(t.Context(), "default", "guest")
-	must(t, err)
+	testkit.Must(t, err)
 	guest := connect(t, writeFile(t, "kubeconfig", string(kubeconfig), 0o600))
 	err = Add(t.Context(), edge, guest, options(nil))
 	if !apierrors.IsForbidden(err) {
@@ -250,5 +251,5 @@ func TestAddByAnExecPluginStoresNoPlugin(t *testing.T) {
 	if kept := string(storedBytes(t, edge)); strings.Contains(kept, "exec") || strings.Contains(kept, bed.Cluster("hades").Config().BearerToken) {
 		t.Errorf("stored: %s", kept)
 	}
-	must(t, listIngresses(stored(t, edge)))
+	testkit.Must(t, listIngresses(stored(t, edge)))
 }

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"slices"
 	"testing"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 func TestAddLeavesWhatItDidNotMakeAlone(t *testing.T) {
 	edge, hades := reach(t)
 	id, err := identify(t.Context(), edge, "hades")
-	must(t, err)
+	testkit.Must(t, err)
 	labels := func(member, edge string) string {
 		return "{app.kubernetes.io/managed-by: usher, usher.techn.is/cluster: " + member + ", usher.techn.is/edge: " + edge + "}"
 	}

@@ -10,6 +10,8 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // The role of an edge that is its own member is generated from the code that watches. What a
@@ -44,14 +46,14 @@ func readable(rules []rbacv1.PolicyRule) []string {
 func generatedRole(t *testing.T, name string) rbacv1.ClusterRole {
 	t.Helper()
 	content, err := os.ReadFile("../../config/rbac/role.yaml")
-	must(t, err)
+	testkit.Must(t, err)
 	for decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(content), 4096); ; {
 		var role rbacv1.ClusterRole
 		err := decoder.Decode(&role)
 		if errors.Is(err, io.EOF) {
 			t.Fatalf("there is no role %s", name)
 		}
-		must(t, err)
+		testkit.Must(t, err)
 		if role.Kind == "ClusterRole" && role.Name == name {
 			return role
 		}

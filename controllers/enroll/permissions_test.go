@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 func TestStoredTokenOnlyReadsWhatUsherWatches(t *testing.T) {
@@ -18,7 +20,7 @@ func TestStoredTokenOnlyReadsWhatUsherWatches(t *testing.T) {
 	edge, hades := reach(t)
 	add(t, edge, hades)
 	reader, err := kubernetes.NewForConfig(stored(t, edge))
-	must(t, err)
+	testkit.Must(t, err)
 	var granted []string
 	for _, resource := range resourcesOf(t, hades) {
 		for _, verb := range []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "bind", "escalate", "impersonate"} {
@@ -60,13 +62,13 @@ func grantedEverywhere() []string {
 func resourcesOf(t *testing.T, c *Cluster) []schema.GroupResource {
 	t.Helper()
 	clientset, err := kubernetes.NewForConfig(c.config)
-	must(t, err)
+	testkit.Must(t, err)
 	_, lists, err := clientset.Discovery().ServerGroupsAndResources()
-	must(t, err)
+	testkit.Must(t, err)
 	var all []schema.GroupResource
 	for _, list := range lists {
 		gv, err := schema.ParseGroupVersion(list.GroupVersion)
-		must(t, err)
+		testkit.Must(t, err)
 		for _, resource := range list.APIResources {
 			if gr := (schema.GroupResource{Group: gv.Group, Resource: resource.Name}); !slices.Contains(all, gr) {
 				all = append(all, gr)
@@ -84,7 +86,7 @@ func may(t *testing.T, reader *kubernetes.Clientset, attributes authorizationv1.
 	t.Helper()
 	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &attributes}}
 	answer, err := reader.AuthorizationV1().SelfSubjectAccessReviews().Create(t.Context(), review, metav1.CreateOptions{})
-	must(t, err)
+	testkit.Must(t, err)
 	return answer.Status.Allowed
 }
 
@@ -94,7 +96,7 @@ func TestStoredTokenFollowsOneServiceAndReadsNoSecret(t *testing.T) {
 	add(t, edge, hades, following)
 	apply(t, "hades", "{apiVersion: v1, kind: Service, metadata: {name: other, namespace: kube-system}, spec: {ports: [{port: 80}]}}")
 	clientset, err := kubernetes.NewForConfig(stored(t, edge))
-	must(t, err)
+	testkit.Must(t, err)
 	reader := clientset.CoreV1()
 	only := func(name string) metav1.ListOptions {
 		return metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()}

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 func TestPlanIsAppliedByKubectlAndThenAddedWithoutAChange(t *testing.T) {
@@ -15,7 +17,7 @@ func TestPlanIsAppliedByKubectlAndThenAddedWithoutAChange(t *testing.T) {
 	removeAfterwards(t, edge, hades)
 	before := snapshot(t)
 	inMember, atEdge, err := Plan(t.Context(), edge, hades, options(nil))
-	must(t, err)
+	testkit.Must(t, err)
 	if after := snapshot(t); strings.Join(before, " ") != strings.Join(after, " ") {
 		t.Errorf("a plan has written: %v, then %v", before, after)
 	}
@@ -31,27 +33,27 @@ func TestPlanIsAppliedByKubectlAndThenAddedWithoutAChange(t *testing.T) {
 func applyPlan(t *testing.T, cluster string, planned []*unstructured.Unstructured) {
 	t.Helper()
 	var out bytes.Buffer
-	must(t, Print(&out, planned, FormatYAML))
+	testkit.Must(t, Print(&out, planned, FormatYAML))
 	for _, never := range []string{"kind: Secret", "token", "status:", "creationTimestamp", "null"} {
 		if strings.Contains(out.String(), never) {
 			t.Errorf("%q is printed:\n%s", never, &out)
 		}
 	}
 	_, err := bed.Cluster(cluster).Kubectl(t.Context(), "apply", "-f", writeFile(t, "plan.yaml", out.String(), 0o600))
-	must(t, err)
+	testkit.Must(t, err)
 }
 
 func TestPlanPrintsAsAListToo(t *testing.T) {
 	edge, hades := reach(t)
 	planned, _, err := Plan(t.Context(), edge, hades, options(nil))
-	must(t, err)
+	testkit.Must(t, err)
 	var out bytes.Buffer
-	must(t, Print(&out, planned, FormatJSON))
+	testkit.Must(t, Print(&out, planned, FormatJSON))
 	var list struct {
 		Kind  string
 		Items []any
 	}
-	must(t, json.Unmarshal(out.Bytes(), &list))
+	testkit.Must(t, json.Unmarshal(out.Bytes(), &list))
 	if list.Kind != "List" || len(list.Items) != len(planned) {
 		t.Errorf("printed %s", &out)
 	}

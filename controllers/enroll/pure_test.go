@@ -13,6 +13,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/member"
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 func TestOptionsThatNoClusterNeedsToBeAskedAbout(t *testing.T) {
@@ -86,9 +87,9 @@ func TestStoredKubeconfigHoldsServerAuthorityAndTokenOnly(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			config := &rest.Config{Host: "https://127.0.0.1:6443", Username: "me", Password: "mine", BearerTokenFile: "/me", TLSClientConfig: test.tls}
 			data, err := storedKubeconfig("hades", "https://192.0.2.1:6443", config, token)
-			must(t, err)
+			testkit.Must(t, err)
 			parsed, err := member.ParseKubeconfig(data, "", false)
-			must(t, err)
+			testkit.Must(t, err)
 			got := parsed.REST
 			if got.Host != "https://192.0.2.1:6443" || got.BearerToken != "the-token" || got.Username+got.Password+got.BearerTokenFile != "" ||
 				string(got.CAData) != test.wantCA || got.ServerName != test.wantName || got.Insecure {
@@ -110,7 +111,7 @@ func TestTableOfMembers(t *testing.T) {
 		{ObjectMeta: metav1.ObjectMeta{Name: "new", CreationTimestamp: metav1.NewTime(now)}},
 	}
 	var out bytes.Buffer
-	must(t, PrintTable(&out, members, now))
+	testkit.Must(t, PrintTable(&out, members, now))
 	want := `NAME    READY     REASON   INGRESS               HOSTS   VERSION   AGE
 hades   True      Ready    192.0.2.1,192.0.2.2   12      v1.36.3   2d1h
 new     Unknown                                  0                 0s
@@ -119,7 +120,7 @@ new     Unknown                                  0                 0s
 		t.Errorf("got:\n%s\nwant:\n%s", &out, want)
 	}
 	out.Reset()
-	must(t, Print(&out, Objects(members), FormatName))
+	testkit.Must(t, Print(&out, Objects(members), FormatName))
 	if out.String() != "membercluster.usher.techn.is/hades\nmembercluster.usher.techn.is/new\n" {
 		t.Errorf("names: %s", &out)
 	}

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 func TestRemoveLeavesNothing(t *testing.T) {
@@ -28,11 +29,11 @@ func TestRemoveLeavesNothing(t *testing.T) {
 		t.Errorf("left: %v", left)
 	}
 	var hosts v1alpha1.ExposedHostList
-	must(t, edge.client.List(t.Context(), &hosts))
+	testkit.Must(t, edge.client.List(t.Context(), &hosts))
 	if len(hosts.Items) > 0 {
 		t.Errorf("still published: %v", hosts.Items)
 	}
-	eventually(t, "the token to be refused", func() error {
+	testkit.Eventually(t, "the token to be refused", func() error {
 		if err := listIngresses(token); !apierrors.IsUnauthorized(err) {
 			return fmt.Errorf("asked with the removed token: %w", err)
 		}
@@ -47,8 +48,8 @@ func TestRemoveThatWasInterruptedGoesOn(t *testing.T) {
 	startUsher(t)
 	edge, hades := reach(t)
 	add(t, edge, hades)
-	must(t, edge.client.Delete(t.Context(), memberOf(t, edge)))
-	must(t, Remove(t.Context(), edge, hades, options(nil)))
+	testkit.Must(t, edge.client.Delete(t.Context(), memberOf(t, edge)))
+	testkit.Must(t, Remove(t.Context(), edge, hades, options(nil)))
 	if left := append(made(t, "hades"), made(t, "edge")...); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
@@ -86,9 +87,9 @@ func TestRemoveByForceLeavesTheMemberAsItIs(t *testing.T) {
 			var out bytes.Buffer
 			o := options(&out)
 			o.Force = true
-			must(t, Remove(t.Context(), edge, member, o))
+			testkit.Must(t, Remove(t.Context(), edge, member, o))
 			id, err := identify(t.Context(), edge, "hades")
-			must(t, err)
+			testkit.Must(t, err)
 			wantText(t, out.String(), "kubectl --context CONTEXT delete", "usher.techn.is/edge="+string(id.edge))
 			err = edge.client.Get(t.Context(), client.ObjectKey{Name: "hades"}, &v1alpha1.MemberCluster{})
 			if !apierrors.IsNotFound(err) || len(made(t, "edge")) > 0 {
@@ -105,7 +106,7 @@ func TestRemoveSaysThatUsherDoesNotWithdraw(t *testing.T) {
 	edge, hades := reach(t)
 	t.Run("while usher runs", func(usher *testing.T) {
 		startUsher(usher)
-		must(t, Add(t.Context(), edge, hades, options(nil)))
+		testkit.Must(t, Add(t.Context(), edge, hades, options(nil)))
 		publish(t, edge)
 	})
 	t.Cleanup(func() {
@@ -128,6 +129,6 @@ func unreachable(t *testing.T, c *Cluster) *Cluster {
 	config := *c.config
 	config.Host = "https://127.0.0.1:1"
 	away, err := newCluster(c.context, &config)
-	must(t, err)
+	testkit.Must(t, err)
 	return away
 }

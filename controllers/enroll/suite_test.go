@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -23,13 +22,12 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers"
 	"github.com/jovalle/usher/controllers/member"
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed"
 )
 
 const (
 	namespace = "usher-system"
-	// patience is far beyond what any step takes.
-	patience = 40 * time.Second
 	// balancer is the address of Traefik's Service in hades; nothing listens there.
 	balancer = "192.0.2.10"
 )
@@ -89,7 +87,7 @@ func reach(t *testing.T) (edge, hades *Cluster) {
 func connect(t *testing.T, file string) *Cluster {
 	t.Helper()
 	c, err := Connect(file, "")
-	must(t, err)
+	testkit.Must(t, err)
 	return c
 }
 
@@ -102,9 +100,9 @@ func startUsher(t *testing.T) {
 		Metrics: metricsserver.Options{BindAddress: "0"},
 		Logger:  logr.Discard(),
 	})
-	must(t, err)
+	testkit.Must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	must(t, controllers.SetupControlPlane(ctx, mgr, namespace))
+	testkit.Must(t, controllers.SetupControlPlane(ctx, mgr, namespace))
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()
 	t.Cleanup(func() {
@@ -117,7 +115,7 @@ func startUsher(t *testing.T) {
 
 // options are those of a person who names no more than the member.
 func options(out io.Writer) Options {
-	return Options{Name: "hades", Namespace: namespace, Timeout: patience, Out: out}
+	return Options{Name: "hades", Namespace: namespace, Timeout: testkit.Timeout, Out: out}
 }
 
 // add adds hades and returns what a person saw. With the test's end it is removed again.
@@ -155,7 +153,7 @@ func removeAfterwards(t *testing.T, edge, hades *Cluster) {
 func stored(t *testing.T, edge *Cluster) *rest.Config {
 	t.Helper()
 	config, err := member.ParseKubeconfig(storedBytes(t, edge), "", false)
-	must(t, err)
+	testkit.Must(t, err)
 	config.REST.QPS = -1
 	return config.REST
 }
@@ -163,14 +161,14 @@ func stored(t *testing.T, edge *Cluster) *rest.Config {
 func storedBytes(t *testing.T, edge *Cluster) []byte {
 	t.Helper()
 	var secret corev1.Secret
-	must(t, edge.client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "hades-kubeconfig"}, &secret))
+	testkit.Must(t, edge.client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "hades-kubeconfig"}, &secret))
 	return secret.Data["kubeconfig"]
 }
 
 func memberOf(t *testing.T, edge *Cluster) *v1alpha1.MemberCluster {
 	t.Helper()
 	var mc v1alpha1.MemberCluster
-	must(t, edge.client.Get(t.Context(), client.ObjectKey{Name: "hades"}, &mc))
+	testkit.Must(t, edge.client.Get(t.Context(), client.ObjectKey{Name: "hades"}, &mc))
 	return &mc
 }
 
@@ -194,14 +192,14 @@ func list(t *testing.T, cluster string, args ...string) []string {
 		kinds += ",memberclusters,exposedhosts"
 	}
 	out, err := bed.Cluster(cluster).Kubectl(t.Context(), append([]string{"get", kinds, "--all-namespaces"}, args...)...)
-	must(t, err)
+	testkit.Must(t, err)
 	return strings.Fields(out)
 }
 
 // apply applies manifests in a cluster, and deletes them with the test.
 func apply(t *testing.T, cluster, manifests string) {
 	t.Helper()
-	must(t, bed.Cluster(cluster).Apply(t.Context(), manifests))
+	testkit.Must(t, bed.Cluster(cluster).Apply(t.Context(), manifests))
 	file := writeFile(t, "manifests.yaml", manifests, 0o600)
 	t.Cleanup(func() {
 		if out, err := bed.Cluster(cluster).Kubectl(context.Background(), "delete", "--ignore-not-found", "-f", file); err != nil {
@@ -213,20 +211,8 @@ func apply(t *testing.T, cluster, manifests string) {
 func writeFile(t *testing.T, name, content string, mode os.FileMode) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), name)
-	must(t, os.WriteFile(file, []byte(content), mode))
+	testkit.Must(t, os.WriteFile(file, []byte(content), mode))
 	return file
-}
-
-// eventually polls until check returns nil.
-func eventually(t *testing.T, what string, check func() error) {
-	t.Helper()
-	var err error
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if err = check(); err == nil {
-			return
-		}
-	}
-	t.Fatalf("%s: %v", what, err)
 }
 
 func wantText(t *testing.T, got string, wanted ...string) {
@@ -238,23 +224,16 @@ func wantText(t *testing.T, got string, wanted ...string) {
 	}
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // kubeconfigOf is a kubeconfig for hades with another user.
 func kubeconfigOf(t *testing.T, user string) string {
 	t.Helper()
 	kubeconfig, err := bed.Cluster("hades").Kubeconfig()
-	must(t, err)
+	testkit.Must(t, err)
 	config, err := clientcmd.Load(kubeconfig)
-	must(t, err)
+	testkit.Must(t, err)
 	config.AuthInfos["hades"] = nil
 	delete(config.AuthInfos, "hades")
 	content, err := clientcmd.Write(*config)
-	must(t, err)
+	testkit.Must(t, err)
 	return writeFile(t, "kubeconfig", string(content)+"users: [{name: hades, user: "+user+"}]\n", 0o600)
 }

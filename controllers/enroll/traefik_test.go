@@ -7,13 +7,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 func TestIngressOfAServiceThatWasNamed(t *testing.T) {
 	_, hades := reach(t)
 	apply(t, "hades", "{apiVersion: v1, kind: Service, metadata: {name: pending, namespace: default}, spec: {type: LoadBalancer, ports: [{port: 80}]}}")
 	endpoint, addresses, err := hades.ingressOfService(t.Context(), types.NamespacedName{Namespace: "kube-system", Name: "traefik"})
-	must(t, err)
+	testkit.Must(t, err)
 	if endpoint.Service.Name != "traefik" || len(addresses) != 1 || addresses[0] != balancer {
 		t.Errorf("found %+v at %v", endpoint, addresses)
 	}
@@ -34,7 +36,7 @@ func TestIngressIsFoundInTheUsualPlaceOrByItsLabel(t *testing.T) {
 	}
 	_, hades := reach(t)
 	endpoint, _, err := hades.findIngress(t.Context())
-	must(t, err)
+	testkit.Must(t, err)
 	if endpoint.Service.Namespace != "kube-system" {
 		t.Errorf("found %+v", endpoint)
 	}
@@ -61,7 +63,7 @@ func TestOneServiceOutOfThoseWithTraefiksLabel(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			found, err := onlyBalancer(test.services)
 			if test.want != "" {
-				must(t, err)
+				testkit.Must(t, err)
 				if found.Name != test.want {
 					t.Errorf("found %s", found.Name)
 				}

@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed"
 )
 
@@ -113,12 +114,10 @@ func follow(t *testing.T, v *valve, silence time.Duration) (await func(name stri
 	t.Cleanup(func() { cancel(); running.Wait() })
 	return func(name string) {
 		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-			if _, known, _ := informer.GetStore().GetByKey(space(t) + "/" + name); known {
-				return
-			}
-		}
-		t.Fatalf("ConfigMap %s is not heard of", name)
+		testkit.WaitFor(t, "an event about ConfigMap "+name, func() bool {
+			_, known, _ := informer.GetStore().GetByKey(space(t) + "/" + name)
+			return known
+		})
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // The environment by which a test runs this program again, for another purpose.
@@ -120,14 +122,14 @@ func TestAFullDiskKeepsTheOldSnapshot(t *testing.T) {
 	stop := runSnapshot(t, s)
 	more := served(10)
 	s.Store(more.source)
-	await(t, "two failures in the log", func() bool { return logged.Load() >= 2 })
+	testkit.WaitFor(t, "two failures in the log", func() bool { return logged.Load() >= 2 })
 	if n := holds(dir); n != 3 {
 		t.Errorf("while the disk is full it holds %d hosts", n)
 	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the new snapshot", func() bool { return holds(dir) == 10 })
+	testkit.WaitFor(t, "the new snapshot", func() bool { return holds(dir) == 10 })
 	if err := stop(); err != nil {
 		t.Error(err)
 	}

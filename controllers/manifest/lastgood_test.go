@@ -7,9 +7,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/jovalle/usher/controllers/manifest"
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // restarts follow one directory, one after the other, with one state directory.
@@ -53,9 +55,9 @@ func (r restarts) awaitKept(w *watched, name string, hosts ...string) {
 func refusedFiles(t *testing.T, w *watched) map[string]float64 {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	must(t, registry.Register(w.watcher))
+	testkit.Must(t, registry.Register(w.watcher))
 	families, err := registry.Gather()
-	must(t, err)
+	testkit.Must(t, err)
 	counts := map[string]float64{}
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {
@@ -87,14 +89,14 @@ func TestABrokenFileAtTheStartIsNotReady(t *testing.T) {
 
 	write(t, dir, "a.yaml", file("a.techn.is"))
 	w.awaitServed("a.techn.is", "b.techn.is")
-	must(t, w.watcher.Ready())
+	testkit.Must(t, w.watcher.Ready())
 	expectRefused(t, w, 0, 0)
 
 	write(t, dir, "a.yaml", "kind: {")
 	write(t, dir, "c.yaml", "kind: {") // no outage: it never served anything
 	w.awaitLog("Refused a manifest file; its last good state is served on", "a.yaml:1")
 	w.awaitLog("Refused a manifest file; no good state of it is known", "c.yaml:1")
-	must(t, w.watcher.Ready())
+	testkit.Must(t, w.watcher.Ready())
 	expectRefused(t, w, 1, 1)
 }
 
@@ -105,7 +107,7 @@ func TestADeletedFileIsNotWaitedFor(t *testing.T) {
 	if w.watcher.Ready() == nil {
 		t.Error("it is ready")
 	}
-	must(t, os.Remove(filepath.Join(dir, "a.yaml")))
+	testkit.Must(t, os.Remove(filepath.Join(dir, "a.yaml")))
 	w.await(func() bool { return w.watcher.Ready() == nil }, "readiness")
 }
 
@@ -123,10 +125,10 @@ func TestTheLastGoodStateOutlivesARestart(t *testing.T) {
 	}
 
 	write(t, r.dir, "a.yaml", file("a3.techn.is", "BAD.techn.is"))
-	must(t, os.Remove(filepath.Join(r.dir, "b.yaml")))
+	testkit.Must(t, os.Remove(filepath.Join(r.dir, "b.yaml")))
 	w, stop = r.watch(t)
 	w.awaitServed("a2.techn.is")
-	must(t, w.watcher.Ready())
+	testkit.Must(t, w.watcher.Ready())
 	expectRefused(t, w, 1, 0)
 	w.awaitLog("its last good state is served on", "a.yaml:9: spec.host")
 	w.await(func() bool { _, err := os.Stat(r.kept("b.yaml")); return err != nil }, "the removal of what was kept of b.yaml")
@@ -139,7 +141,7 @@ func TestTheLastGoodStateOutlivesARestart(t *testing.T) {
 	if w.watcher.Ready() == nil {
 		t.Error("it is ready without b.yaml")
 	}
-	must(t, os.Remove(filepath.Join(r.dir, "b.yaml")))
+	testkit.Must(t, os.Remove(filepath.Join(r.dir, "b.yaml")))
 	write(t, r.dir, "a.yaml", file("a3.techn.is"))
 	w.awaitServed("a3.techn.is")
 	r.awaitKept(w, "a.yaml", "a3.techn.is")
@@ -162,8 +164,8 @@ func TestWhatIsKeptDamagedIsNotServed(t *testing.T) {
 			r.awaitKept(w, "a.yaml", "a.techn.is", "b.techn.is")
 			stop()
 			kept, err := os.ReadFile(r.kept("a.yaml"))
-			must(t, err)
-			must(t, os.WriteFile(r.kept("a.yaml"), []byte(damage(string(kept))), 0o600))
+			testkit.Must(t, err)
+			testkit.Must(t, os.WriteFile(r.kept("a.yaml"), []byte(damage(string(kept))), 0o600))
 			write(t, r.dir, "a.yaml", "kind: {")
 
 			w, stop = r.watch(t)
@@ -189,7 +191,7 @@ func TestKeptStatesThatClash(t *testing.T) {
 	r.awaitKept(w, "a.yaml", "x.techn.is")
 	stop()
 	old, err := os.ReadFile(r.kept("a.yaml"))
-	must(t, err)
+	testkit.Must(t, err)
 	write(t, r.dir, "a.yaml", file("a.techn.is"))
 	write(t, r.dir, "b.yaml", file("x.techn.is"))
 	w, stop = r.watch(t)
@@ -197,7 +199,7 @@ func TestKeptStatesThatClash(t *testing.T) {
 	r.awaitKept(w, "a.yaml", "a.techn.is")
 	stop()
 
-	must(t, os.WriteFile(r.kept("a.yaml"), old, 0o600))
+	testkit.Must(t, os.WriteFile(r.kept("a.yaml"), old, 0o600))
 	for _, text := range []string{"kind: {", file("x.techn.is")} {
 		write(t, r.dir, "a.yaml", text)
 		w, stop = r.watch(t)
@@ -209,8 +211,8 @@ func TestKeptStatesThatClash(t *testing.T) {
 
 func TestAStateDirectoryThatCannotBeWritten(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
-	must(t, os.WriteFile(state, nil, 0o600))
-	if _, err := manifest.NewWatcher(t.TempDir(), state, new(journal).logger()); err == nil || !strings.Contains(err.Error(), "state directory") {
+	testkit.Must(t, os.WriteFile(state, nil, 0o600))
+	if _, err := manifest.NewWatcher(t.TempDir(), state, logr.Discard()); err == nil || !strings.Contains(err.Error(), "state directory") {
 		t.Errorf("the error is %v", err)
 	}
 }
@@ -236,28 +238,28 @@ func TestABackendOfAnUnknownCluster(t *testing.T) {
 
 	write(t, dir, "a.yaml", hades) // the file that names it has not changed
 	w.awaitServed("b.techn.is", "c.techn.is")
-	must(t, w.watcher.Ready())
+	testkit.Must(t, w.watcher.Ready())
 
-	must(t, os.Remove(filepath.Join(dir, "a.yaml"))) // its hosts have nowhere to go
-	w.await(func() bool { return w.count("Refused", place, says) == 2 }, "the complaint")
+	testkit.Must(t, os.Remove(filepath.Join(dir, "a.yaml"))) // its hosts have nowhere to go
+	w.await(func() bool { return len(w.log.With("Refused", place, says)) == 2 }, "the complaint")
 	expectRefused(t, w, 1, 0)
 	write(t, dir, "b.yaml", onHades("b.techn.is")+"---\n"+exposedHost("d.techn.is"))
 	w.awaitLog("Refused", "its last good state", place, says)
 	write(t, dir, "a.yaml", hades)
 	w.awaitServed("b.techn.is", "c.techn.is", "d.techn.is")
-	w.await(func() bool { return w.count("good again", "b.yaml") == 2 }, "peace")
+	w.await(func() bool { return len(w.log.With("good again", "b.yaml")) == 2 }, "peace")
 	expectRefused(t, w, 0, 0)
 }
 
 func TestALinkThatLeadsNowhereIsNoDeletion(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "target", file("a.techn.is"))
-	must(t, os.Symlink("target", filepath.Join(dir, "a.yaml")))
+	testkit.Must(t, os.Symlink("target", filepath.Join(dir, "a.yaml")))
 	w := watch(t, dir)
 	w.awaitServed("a.techn.is")
-	must(t, os.Rename(filepath.Join(dir, "target"), filepath.Join(dir, "away")))
+	testkit.Must(t, os.Rename(filepath.Join(dir, "target"), filepath.Join(dir, "away")))
 	w.awaitLog("Refused", "a.yaml: is a symbolic link that leads nowhere")
 	w.awaitServed("a.techn.is")
-	must(t, os.Remove(filepath.Join(dir, "a.yaml")))
+	testkit.Must(t, os.Remove(filepath.Join(dir, "a.yaml")))
 	w.awaitServed()
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -76,15 +77,6 @@ func save(t *testing.T, dir string, o objects) {
 	s.Store(o.source)
 	if err := runSnapshot(t, s)(); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func await(t *testing.T, what string, good func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !good(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
 	}
 }
 
@@ -165,26 +157,34 @@ func TestASnapshotIsWrittenOnlyWhenItChanges(t *testing.T) {
 }
 
 func TestStoresAreGathered(t *testing.T) {
-	dir := t.TempDir()
-	s := newSnapshot(t, dir)
-	s.interval = 300 * time.Millisecond
-	stop := runSnapshot(t, s)
-	s.Store(new(objects).source)
-	await(t, "the first one, at once", func() bool { return holds(dir) == 0 })
-	began := time.Now()
-	for i := range 100 {
-		o := served(i + 1)
-		s.Store(o.source)
-	}
-	await(t, "the last one", func() bool { return holds(dir) > 0 })
-	if n, took := holds(dir), time.Since(began); n != 100 || took < s.interval/2 {
-		t.Errorf("after %v it holds %d hosts", took, n)
-	}
-	last := served(101)
-	s.Store(last.source)
-	if err := stop(); err != nil || holds(dir) != 101 {
-		t.Errorf("at the end it holds %d hosts: %v", holds(dir), err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		s := newSnapshot(t, dir)
+		stop := runSnapshot(t, s)
+		store := func(n int) {
+			o := served(n)
+			s.Store(o.source)
+		}
+		holdsAfter := func(wait time.Duration, want int) {
+			t.Helper()
+			time.Sleep(wait)
+			synctest.Wait()
+			if n := holds(dir); n != want {
+				t.Errorf("it holds %d hosts, want %d", n, want)
+			}
+		}
+		store(1)
+		holdsAfter(0, 1)
+		for i := range 100 {
+			store(i + 1)
+		}
+		holdsAfter(s.interval-1, 1)
+		holdsAfter(1, 100)
+		store(101)
+		if err := stop(); err != nil || holds(dir) != 101 {
+			t.Errorf("at the end it holds %d hosts: %v", holds(dir), err)
+		}
+	})
 }
 
 // holds returns how many hosts a good snapshot holds; -1 where there is none.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // A host whose own file is broken is refused by name: the wildcard of another file is
@@ -31,7 +33,7 @@ func TestHostsOfARefusedFileAreRefused(t *testing.T) {
 	write(t, dir, "vault.yaml", broken+"---\n"+exposedHost("new.techn.is"))
 	refused("new.techn.is")
 	w.awaitServed("*.techn.is", "vault.techn.is")
-	must(t, os.Remove(filepath.Join(dir, "vault.yaml")))
+	testkit.Must(t, os.Remove(filepath.Join(dir, "vault.yaml")))
 	w.awaitServed("*.techn.is")
 	refused()
 }

@@ -17,10 +17,8 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/manifest"
+	"github.com/jovalle/usher/hack/test/testkit"
 )
-
-// patience is how long a test waits for what must happen.
-const patience = 20 * time.Second
 
 func exposedHost(host string) string {
 	return fmt.Sprintf("apiVersion: usher.techn.is/v1alpha1\nkind: ExposedHost\nmetadata: {name: %s}\nspec: {host: %[1]s, backends: [{address: 10.0.0.1}]}\n", host)
@@ -35,36 +33,12 @@ func file(hosts ...string) string {
 	return strings.Join(documents, "---\n")
 }
 
-// A journal keeps the lines of a log.
-type journal struct {
-	mu    sync.Mutex
-	lines []string
-}
-
-func (j *journal) logger() logr.Logger {
-	return funcr.New(func(_, line string) {
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		j.lines = append(j.lines, line)
-	}, funcr.Options{})
-}
-
-// count returns how many lines hold all the parts.
-func (j *journal) count(parts ...string) (n int) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for _, line := range j.lines {
-		if !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) }) {
-			n++
-		}
-	}
-	return n
-}
+func logTo(l *testkit.Log) logr.Logger { return funcr.New(l.Add, funcr.Options{}) }
 
 // A watched directory, and what is served of it.
 type watched struct {
 	*testing.T
-	journal
+	log testkit.Log
 
 	dir     string
 	watcher *manifest.Watcher
@@ -95,8 +69,8 @@ func watch(t *testing.T, dir string) *watched {
 func (w *watched) start(ctx context.Context, state string) {
 	w.Helper()
 	var err error
-	w.watcher, err = manifest.NewWatcher(w.dir, state, w.logger())
-	must(w.T, err)
+	w.watcher, err = manifest.NewWatcher(w.dir, state, logTo(&w.log))
+	testkit.Must(w.T, err)
 	w.done = make(chan error, 1)
 	go func() { w.done <- w.watcher.Run(ctx, w.changed) }()
 	w.await(func() bool { return w.changes > 0 }, "the first reading")
@@ -120,17 +94,14 @@ func (w *watched) changed(hosts []v1alpha1.ExposedHost, _ []v1alpha1.MemberClust
 // await polls until what is served is as it should be.
 func (w *watched) await(good func() bool, what string) {
 	w.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+	testkit.Eventually(w.T, what, func() error {
 		w.servedMu.Lock()
-		ok, served := good(), w.served
-		w.servedMu.Unlock()
-		if ok {
-			return
+		defer w.servedMu.Unlock()
+		if !good() {
+			return fmt.Errorf("served: %v; log: %q", w.served, w.log.With())
 		}
-		if time.Now().After(deadline) {
-			w.Fatalf("waited in vain for %s; served: %v; log: %v", what, served, w.lines)
-		}
-	}
+		return nil
+	})
 }
 
 func (w *watched) awaitServed(hosts ...string) {
@@ -140,20 +111,13 @@ func (w *watched) awaitServed(hosts ...string) {
 
 func (w *watched) awaitLog(parts ...string) {
 	w.Helper()
-	w.await(func() bool { return w.count(parts...) > 0 }, fmt.Sprintf("a line with %q", parts))
+	w.await(func() bool { return len(w.log.With(parts...)) > 0 }, fmt.Sprintf("a line with %q", parts))
 }
 
 // write writes a file in place.
 func write(t *testing.T, dir, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
 		t.Fatal(err)
 	}
 }
@@ -170,11 +134,11 @@ func TestWatchFollowsFiles(t *testing.T) {
 	write(t, dir, "b.yml", file("b2.techn.is"))
 	w.awaitServed("a.techn.is", "b2.techn.is")
 
-	must(t, os.Remove(filepath.Join(dir, "a.yaml")))
+	testkit.Must(t, os.Remove(filepath.Join(dir, "a.yaml")))
 	w.awaitServed("b2.techn.is")
 
-	must(t, os.Rename(filepath.Join(dir, "b.yml"), filepath.Join(dir, "c.yaml")))
-	w.await(func() bool { return w.count("Read the manifests") >= 5 }, "the new name")
+	testkit.Must(t, os.Rename(filepath.Join(dir, "b.yml"), filepath.Join(dir, "c.yaml")))
+	w.await(func() bool { return len(w.log.With("Read the manifests")) >= 5 }, "the new name")
 	w.awaitServed("b2.techn.is")
 }
 
@@ -183,7 +147,14 @@ func TestAFileThatIsWrittenAgainTellsNobody(t *testing.T) {
 	write(t, dir, "a.yaml", file("a.techn.is"))
 	w := watch(t, dir)
 	write(t, dir, "a.yaml", file("a.techn.is"))
-	time.Sleep(300 * time.Millisecond) // for what must not happen
+	testkit.Consistently(t, 300*time.Millisecond, "the same text should tell nobody", func() error {
+		w.servedMu.Lock()
+		defer w.servedMu.Unlock()
+		if w.changes != 1 {
+			return fmt.Errorf("told of %d changes", w.changes)
+		}
+		return nil
+	})
 	write(t, dir, "b.yaml", file("b.techn.is"))
 	w.awaitServed("a.techn.is", "b.techn.is")
 	if w.changes != 2 {
@@ -195,15 +166,15 @@ func TestWatchFollowsALinkToADirectory(t *testing.T) {
 	dir := t.TempDir()
 	link := filepath.Join(dir, "current")
 	for _, version := range []string{"v1", "v2"} {
-		must(t, os.Mkdir(filepath.Join(dir, version), 0o700))
+		testkit.Must(t, os.Mkdir(filepath.Join(dir, version), 0o700))
 		write(t, filepath.Join(dir, version), "a.yaml", file(version+".techn.is"))
 	}
-	must(t, os.Symlink("v1", link))
+	testkit.Must(t, os.Symlink("v1", link))
 	w := watch(t, link)
 	w.awaitServed("v1.techn.is")
 
-	must(t, os.Remove(link))
-	must(t, os.Symlink("v2", link))
+	testkit.Must(t, os.Remove(link))
+	testkit.Must(t, os.Symlink("v2", link))
 	write(t, filepath.Join(dir, "v1"), "b.yaml", file("b.techn.is")) // the old one is what is watched, for half a minute
 	w.awaitServed("v2.techn.is")
 	write(t, filepath.Join(dir, "v2"), "c.yaml", file("c.techn.is"))
@@ -215,13 +186,13 @@ func TestWatchLeavesOutWhatIsNoManifest(t *testing.T) {
 	for _, name := range []string{".a.yaml", ".a.yaml.swp", "a.yaml~", "#a.yaml#", "a.yaml.bak", "4913", "README.md"} {
 		write(t, dir, name, file("hidden.techn.is"))
 	}
-	must(t, os.Mkdir(filepath.Join(dir, "below.yaml"), 0o700))
+	testkit.Must(t, os.Mkdir(filepath.Join(dir, "below.yaml"), 0o700))
 	write(t, filepath.Join(dir, "below.yaml"), "a.yaml", file("below.techn.is"))
 	write(t, dir, "a.YAML", file("a.techn.is"))
 	w := watch(t, dir)
 	w.awaitServed("a.techn.is")
-	if n := w.count("Refused"); n > 0 {
-		t.Errorf("the log complains: %v", w.lines)
+	if n := len(w.log.With("Refused")); n > 0 {
+		t.Errorf("the log complains: %q", w.log.With())
 	}
 }
 
@@ -241,7 +212,7 @@ func TestABrokenFileKeepsItsLastGoodState(t *testing.T) {
 	w.awaitLog("Refused", "b.yaml: is empty")
 	write(t, dir, "b.yaml", file("b.techn.is", "new.techn.is"))
 	w.awaitServed("a2.techn.is", "b.techn.is", "new.techn.is")
-	if n := w.count("Refused", "b.yaml:9"); n != 1 {
+	if n := len(w.log.With("Refused", "b.yaml:9")); n != 1 {
 		t.Errorf("the broken file was logged %d times", n)
 	}
 }
@@ -250,12 +221,12 @@ func TestABrokenFileAtTheStartHarmsNoOther(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "a.yaml", "kind: {")
 	write(t, dir, "b.yaml", file("b.techn.is"))
-	must(t, os.Symlink("nowhere", filepath.Join(dir, "c.yaml")))
+	testkit.Must(t, os.Symlink("nowhere", filepath.Join(dir, "c.yaml")))
 	w := watch(t, dir)
 	w.awaitServed("b.techn.is")
 	w.awaitLog("Refused", "a.yaml:1: is not YAML")
 
-	must(t, os.Remove(filepath.Join(dir, "a.yaml")))
+	testkit.Must(t, os.Remove(filepath.Join(dir, "a.yaml")))
 	write(t, dir, "a.yaml", file("a.techn.is"))
 	w.awaitServed("a.techn.is", "b.techn.is")
 }
@@ -273,7 +244,7 @@ func TestAnObjectInTwoFiles(t *testing.T) {
 
 	write(t, dir, "a.yaml", file("a2.techn.is", "both.techn.is"))
 	w.awaitLog("Refused", "a.yaml:8: metadata.name: ExposedHost both.techn.is is in b.yaml:8 too")
-	must(t, os.Remove(filepath.Join(dir, "b.yaml")))
+	testkit.Must(t, os.Remove(filepath.Join(dir, "b.yaml")))
 	w.awaitServed("a2.techn.is", "both.techn.is")
 }
 
@@ -282,35 +253,35 @@ func TestAnObjectInTwoFiles(t *testing.T) {
 func TestWatchFollowsAConfigMap(t *testing.T) {
 	dir := t.TempDir()
 	swap := func(version, text string) {
-		must(t, os.Mkdir(filepath.Join(dir, version), 0o700))
+		testkit.Must(t, os.Mkdir(filepath.Join(dir, version), 0o700))
 		write(t, filepath.Join(dir, version), "a.yaml", text)
-		must(t, os.Symlink(version, filepath.Join(dir, "..data_tmp")))
-		must(t, os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")))
+		testkit.Must(t, os.Symlink(version, filepath.Join(dir, "..data_tmp")))
+		testkit.Must(t, os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")))
 	}
 	swap("..v1", file("one.techn.is"))
-	must(t, os.Symlink("..data/a.yaml", filepath.Join(dir, "a.yaml")))
+	testkit.Must(t, os.Symlink("..data/a.yaml", filepath.Join(dir, "a.yaml")))
 	w := watch(t, dir)
 	w.awaitServed("one.techn.is")
 
 	swap("..v2", file("two.techn.is"))
 	w.awaitServed("two.techn.is")
-	must(t, os.RemoveAll(filepath.Join(dir, "..v1")))
+	testkit.Must(t, os.RemoveAll(filepath.Join(dir, "..v1")))
 	swap("..v3", file("three.techn.is"))
 	w.awaitServed("three.techn.is")
 }
 
 func TestADirectoryThatGoesAndComesBack(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "manifests")
-	must(t, os.Mkdir(dir, 0o700))
+	testkit.Must(t, os.Mkdir(dir, 0o700))
 	write(t, dir, "a.yaml", file("a.techn.is"))
 	w := watch(t, dir)
 	w.awaitServed("a.techn.is")
 
-	must(t, os.Rename(dir, dir+".old"))
+	testkit.Must(t, os.Rename(dir, dir+".old"))
 	w.awaitLog("Could not read the manifests")
 	w.awaitServed("a.techn.is")
 
-	must(t, os.Mkdir(dir, 0o700))
+	testkit.Must(t, os.Mkdir(dir, 0o700))
 	write(t, dir, "b.yaml", file("b.techn.is"))
 	w.awaitServed("b.techn.is")
 	write(t, dir, "c.yaml", file("c.techn.is")) // and it is watched again
@@ -322,7 +293,7 @@ func TestADirectoryThatCannotBeReadAtTheStart(t *testing.T) {
 	write(t, dir, "file", "")
 	for _, name := range []string{"missing", "file"} {
 		watcher, err := manifest.NewWatcher(filepath.Join(dir, name), "", logr.Discard())
-		must(t, err)
+		testkit.Must(t, err)
 		err = watcher.Run(t.Context(), nil)
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: the error is %v", name, err)

@@ -14,6 +14,7 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/source"
 	"github.com/jovalle/usher/controllers/source/traefik"
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // contexts are all that may count besides an object itself.
@@ -72,7 +73,7 @@ func TestTrimmedObjectsClaimTheSame(t *testing.T) {
 				k := kindNamed(t, test.kind)
 				o := k.object.DeepCopyObject().(client.Object)
 				status := "{parents: [{parentRef: {name: g}, conditions: [{type: Accepted, status: 'True'}]}, {parentRef: {name: narrow}, conditions: [{type: Accepted, status: 'True'}]}]}"
-				must(t, yaml.Unmarshal([]byte("metadata: {namespace: default, name: o, annotations: {"+metadata+"}}\nspec: {"+test.spec+"}\n"), o))
+				testkit.Must(t, yaml.Unmarshal([]byte("metadata: {namespace: default, name: o, annotations: {"+metadata+"}}\nspec: {"+test.spec+"}\n"), o))
 				accept(t, o, status)
 				checkTrimmed(t, k, o)
 			})
@@ -85,7 +86,7 @@ func accept(t *testing.T, o client.Object, status string) {
 	t.Helper()
 	switch o.(type) {
 	case *gatewayv1.HTTPRoute, *gatewayv1.TLSRoute:
-		must(t, yaml.Unmarshal([]byte("status: "+status), o))
+		testkit.Must(t, yaml.Unmarshal([]byte("status: "+status), o))
 	}
 }
 
@@ -145,19 +146,12 @@ func read[T any](manifest string) *T {
 	return o
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // A trimmed Ingress that is not annotated keeps nothing but its name, dates and hosts.
 func TestTrimLeavesLittle(t *testing.T) {
 	o := read[networkingv1.Ingress]("metadata: {name: a, namespace: b, labels: {c: d}, annotations: {e: f}, managedFields: [{manager: g}]}\nspec: {rules: [{host: a.x.io, http: {paths: [{path: /}]}}], ingressClassName: traefik, tls: [{hosts: [a.x.io]}]}\nstatus: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}")
 	trimmed := trim(o)
 	got, err := yaml.Marshal(trimmed)
-	must(t, err)
+	testkit.Must(t, err)
 	if want := "metadata:\n  name: a\n  namespace: b\nspec:\n  rules:\n  - host: a.x.io\nstatus:\n  loadBalancer: {}\n"; string(got) != want {
 		t.Errorf("it keeps\n%s", got)
 	}

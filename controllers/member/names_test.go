@@ -17,6 +17,7 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/source"
 	"github.com/jovalle/usher/controllers/source/traefik"
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // claimedAll says that all that objects publish is claimed.
@@ -148,7 +149,7 @@ func TestNamesOfEveryKind(t *testing.T) {
 		if k.gvk.Kind == source.KindIngress {
 			spec = "{rules: [{host: a.x.is}]}"
 		}
-		must(t, yaml.Unmarshal([]byte("spec: "+spec), o))
+		testkit.Must(t, yaml.Unmarshal([]byte("spec: "+spec), o))
 		n.replace(k, nil, o)
 	}
 	count := func() int { return len(n.beside("hades", "a.x.is", nil, claimedAll).Silent) }

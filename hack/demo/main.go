@@ -1,6 +1,6 @@
-// Command demo shows usher working on real parts: three API servers, two
-// Traefiks, apps behind them, and usher in front, asked by curl and kubectl as a
-// person would. With --once it ends by itself; it fails when any step did.
+// Command demo shows usher at work on real servers: three API servers, two Traefiks,
+// apps behind them, and usher in front. It runs curl and kubectl as a person would.
+// With --once it ends after the last step. It fails if a step fails.
 package main
 
 import (
@@ -13,8 +13,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/jovalle/usher/hack/stage"
 	"github.com/jovalle/usher/hack/testbed/servers"
+	"github.com/jovalle/usher/hack/testenv"
 )
 
 func main() {
@@ -32,53 +32,53 @@ func main() {
 func show(ctx context.Context, once bool) error {
 	began := time.Now()
 	fmt.Println("Starting an edge cluster, hades and illmatic, a Traefik in each, and usher:")
-	s, err := stage.Raise(ctx, stage.Options{Usher: "bin/usher", CRDs: "config/crd/*.yaml", Output: os.Stdout})
+	env, err := testenv.Start(ctx, testenv.Options{Usher: "bin/usher", CRDs: "config/crd/*.yaml", Output: os.Stdout})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = s.Bed.Stop() }()
+	defer func() { _ = env.Bed.Stop() }()
 	for _, app := range []struct {
-		member    *stage.Member
+		member    *testenv.Member
 		name, url string
 	}{
-		{s.Hades, "whoami", "whoami.techn.is"}, {s.Hades, "ledger", "ledger.techn.is"},
-		{s.Illmatic, "photos", "photos.techn.is"}, {s.Illmatic, "diary", "diary.techn.is"},
+		{env.Hades, "whoami", "whoami.techn.is"}, {env.Hades, "ledger", "ledger.techn.is"},
+		{env.Illmatic, "photos", "photos.techn.is"}, {env.Illmatic, "diary", "diary.techn.is"},
 	} {
 		if err := app.member.Publish(ctx, app.name, app.url); err != nil {
 			return err
 		}
 	}
 	fmt.Printf("All up after %.1fs. Each cluster serves two apps; none is exposed yet.\n", time.Since(began).Seconds())
-	narrator, err := newNarrator(s)
+	script, err := newScript(env)
 	if err != nil {
 		return err
 	}
-	if err := narrator.tell(ctx); err != nil {
-		s.Bed.KeepLogs()
-		return fmt.Errorf("%w (logs in %s)", err, s.Bed.LogDir())
+	if err := script.run(ctx); err != nil {
+		env.Bed.KeepLogs()
+		return fmt.Errorf("%w (logs in %s)", err, env.Bed.LogDir())
 	}
 	fmt.Printf("\nEvery step did what it should, %.1fs after the start.\n", time.Since(began).Seconds())
 	if !once {
-		narrator.invite()
+		script.printNext()
 		<-ctx.Done()
 	}
 	return nil
 }
 
-// newNarrator gives the story its shell: kubectl's folder first in PATH, and a
-// variable for each cluster's kubeconfig and each of usher's ports.
-func newNarrator(s *stage.Stage) (*narrator, error) {
+// newScript returns the script with its environment: kubectl's folder first in PATH, and
+// a variable for each cluster's kubeconfig and each of usher's ports.
+func newScript(env *testenv.Env) (*script, error) {
 	kubectl, err := servers.Locate(servers.Kubectl)
 	if err != nil {
 		return nil, err
 	}
-	return &narrator{env: []variable{
+	return &script{env: []variable{
 		{"PATH", filepath.Dir(kubectl) + ":" + os.Getenv("PATH")},
-		{"KUBECONFIG", s.Edge.KubeconfigFile()},
-		{"HADES", s.Hades.KubeconfigFile()},
-		{"ILLMATIC", s.Illmatic.KubeconfigFile()},
-		{"HTTPS", fmt.Sprint(s.HTTPS.Port())},
-		{"HTTP", fmt.Sprint(s.HTTP.Port())},
-		{"ADMIN", s.API.String()},
+		{"KUBECONFIG", env.Edge.KubeconfigFile()},
+		{"HADES", env.Hades.KubeconfigFile()},
+		{"ILLMATIC", env.Illmatic.KubeconfigFile()},
+		{"HTTPS", fmt.Sprint(env.HTTPS.Port())},
+		{"HTTP", fmt.Sprint(env.HTTP.Port())},
+		{"ADMIN", env.API.String()},
 	}}, nil
 }

@@ -1,7 +1,6 @@
 package testbed
 
 import (
-	"context"
 	"errors"
 	"os"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
@@ -71,8 +71,8 @@ subjects: [{kind: ServiceAccount, name: reader, namespace: default}]
 		t.Fatal(err)
 	}
 	reader := clientset(t, config).CoreV1()
-	eventually(t, "the role to be known to the authorizer", func(ctx context.Context) error {
-		_, err := reader.ConfigMaps(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{})
+	testkit.Eventually(t, "the authorizer should know the role", func() error {
+		_, err := reader.ConfigMaps(metav1.NamespaceDefault).List(t.Context(), metav1.ListOptions{})
 		return err
 	})
 	if _, err := reader.Secrets(metav1.NamespaceDefault).List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
@@ -90,7 +90,7 @@ func TestStoppedClusterComesBackWhereItWasWithWhatItHad(t *testing.T) {
 	if err := illmatic.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	got, err := configMaps(t, illmatic, patience).Get(t.Context(), "kept", metav1.GetOptions{})
+	got, err := configMaps(t, illmatic, testkit.Timeout).Get(t.Context(), "kept", metav1.GetOptions{})
 	if err != nil || got.Data["value"] != "yes" {
 		t.Errorf("after the restart: %v, %v", got.Data, err)
 	}
@@ -108,8 +108,8 @@ func TestPausedClusterIsSilentUntilResumed(t *testing.T) {
 	if err := illmatic.Resume(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the resumed API server to answer", func(ctx context.Context) error {
-		_, err := configMaps(t, illmatic, patience).List(ctx, metav1.ListOptions{})
+	testkit.Eventually(t, "the resumed API server should answer", func() error {
+		_, err := configMaps(t, illmatic, testkit.Timeout).List(t.Context(), metav1.ListOptions{})
 		return err
 	})
 }
@@ -162,9 +162,6 @@ func TestStopLeavesNothingAndKeepsLogsWhenAsked(t *testing.T) {
 	}
 }
 
-// patience is far beyond what any step here takes.
-const patience = 30 * time.Second
-
 func apply(t *testing.T, c *Cluster, manifests string) {
 	t.Helper()
 	if err := c.Apply(t.Context(), manifests); err != nil {
@@ -200,21 +197,4 @@ func configMaps(t *testing.T, c *Cluster, timeout time.Duration) typedcorev1.Con
 
 func configMap(name, value string) string {
 	return "{apiVersion: v1, kind: ConfigMap, metadata: {name: " + name + ", namespace: default}, data: {value: " + `"` + value + `"}}`
-}
-
-func eventually(t *testing.T, what string, is func(context.Context) error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	for {
-		err := is(ctx)
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("waited %v for %s: %v", patience, what, err)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
 }

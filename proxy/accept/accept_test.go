@@ -5,12 +5,12 @@ import (
 	"net"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/accept"
 )
-
-const patience = 20 * time.Second
 
 // failing is a listener whose first accepts fail.
 type failing struct {
@@ -37,58 +37,43 @@ func listen(t *testing.T) net.Listener {
 	return listener
 }
 
-// accepted is what Accept returned.
-type accepted struct {
-	conn net.Conn
-	err  error
-}
-
 func TestAcceptGoesOnAfterErrors(t *testing.T) {
 	errs := []error{syscall.ENOMEM, syscall.ENOBUFS, syscall.EPERM, syscall.EMFILE, syscall.EPROTO}
-	var reported []error
 	inner := listen(t)
-	listener := accept.Resting(&failing{Listener: inner, errs: errs}, func(err error) { reported = append(reported, err) })
-	done := make(chan accepted, 1)
-	go func() {
-		conn, err := listener.Accept()
-		done <- accepted{conn, err}
-	}()
-	client, err := net.DialTimeout("tcp", inner.Addr().String(), patience)
-	if err != nil {
-		t.Fatal(err)
-	}
+	client, err := net.DialTimeout("tcp", inner.Addr().String(), testkit.Timeout)
+	testkit.Must(t, err)
 	defer client.Close()
-	select {
-	case got := <-done:
-		if got.err != nil {
-			t.Fatalf("Accept returned %v", got.err)
+	synctest.Test(t, func(t *testing.T) {
+		reported := 0
+		listener := accept.Resting(&failing{Listener: inner, errs: errs}, func(error) { reported++ })
+		began := time.Now()
+		conn, err := listener.Accept()
+		testkit.Must(t, err)
+		conn.Close()
+		if took, want := time.Since(began), time.Duration(len(errs))*100*time.Millisecond; took != want {
+			t.Errorf("it rests for %v, want %v", took, want)
 		}
-		got.conn.Close()
-	case <-time.After(patience):
-		t.Fatal("Accept does not return")
-	}
-	if len(reported) != len(errs) {
-		t.Errorf("%d errors reported, want %d", len(reported), len(errs))
-	}
+		if reported != len(errs) {
+			t.Errorf("%d errors reported, want %d", reported, len(errs))
+		}
+	})
 }
 
 func TestCloseEndsARest(t *testing.T) {
-	resting := make(chan struct{}, 1)
-	broken := &failing{Listener: listen(t), errs: []error{syscall.ENOMEM}}
-	listener := accept.Resting(broken, func(error) { resting <- struct{}{} })
-	done := make(chan error, 1)
-	go func() {
-		_, err := listener.Accept()
-		done <- err
-	}()
-	<-resting
-	listener.Close()
-	select {
-	case err := <-done:
-		if !errors.Is(err, net.ErrClosed) {
-			t.Errorf("Accept returned %v, want net.ErrClosed", err)
+	inner := listen(t)
+	synctest.Test(t, func(t *testing.T) {
+		listener := accept.Resting(&failing{Listener: inner, errs: []error{syscall.ENOMEM}}, nil)
+		done := make(chan error, 1)
+		go func() {
+			_, err := listener.Accept()
+			done <- err
+		}()
+		synctest.Wait() // it rests
+		began := time.Now()
+		listener.Close()
+		err := <-done
+		if took := time.Since(began); !errors.Is(err, net.ErrClosed) || took > 0 {
+			t.Errorf("Accept returned %v after %v, want net.ErrClosed at once", err, took)
 		}
-	case <-time.After(patience):
-		t.Error("Accept does not return after Close")
-	}
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -30,7 +31,7 @@ func TestWhatAMemberNamesLeadsNowhereLocal(t *testing.T) {
 		"nothing else": {func(b routing.Backend) routing.Backend { b.Discovered = true; return b }, 1, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			checkDescriptors(t)
+			testkit.CheckDescriptors(t)
 			hidden, open := listen(t), listen(t)
 			route := routing.Route{Host: hostA, Backends: []routing.Backend{tt.backend(hidden.backend())}}
 			if tt.hostsToo {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -155,7 +156,7 @@ func TestOneAnswerAnAttempt(t *testing.T) {
 func (e *edge) asking() attempt {
 	e.t.Helper()
 	var asking attempt
-	eventually(e.t, func() error {
+	testkit.Eventually(e.t, "a connection should ask for its backend", func() error {
 		if e.metric("connections_open") == 0 {
 			return errors.New("no connection is open")
 		}

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -106,11 +107,9 @@ func TestReset(t *testing.T) {
 				e.awaitMetric(1, "connections_closed_total", "reset")
 				if before == "own end" {
 					// far has read the end already: only writing tells.
-					eventually(t, func() error {
-						if _, err := far.Write([]byte("x")); err == nil {
-							return fmt.Errorf("writing still succeeds")
-						}
-						return nil
+					testkit.WaitFor(t, "writing to fail", func() bool {
+						_, err := far.Write([]byte("x"))
+						return err != nil
 					})
 				} else {
 					expectReset(t, far)
@@ -197,7 +196,7 @@ func TestAlertIsNotOvertaken(t *testing.T) {
 	e := start(t, nil)
 	client := dial(t, e.addr)
 	send(t, client, append(helloFor(t, hostA), randomBytes(30_000)...))
-	time.Sleep(20 * time.Millisecond) // so that the refusal has long been sent
+	e.awaitMetric(1, "connections_refused_total", "unknown_host")
 	send(t, client, randomBytes(10_000))
 	answer, err := io.ReadAll(client)
 	if err != nil || len(answer) != 7 || answer[6] != 112 {
@@ -210,11 +209,9 @@ func TestRefusedClientsAreLetGo(t *testing.T) {
 	e := start(t, nil)
 	client := dial(t, e.addr)
 	send(t, client, helloFor(t, hostA))
-	eventually(t, func() error {
-		if _, err := client.Write(randomBytes(32 << 10)); err != nil {
-			return nil
-		}
-		return fmt.Errorf("it may still talk")
+	testkit.WaitFor(t, "the client's writing to fail", func() bool {
+		_, err := client.Write(randomBytes(32 << 10))
+		return err != nil
 	})
 	e.awaitMetric(0, "connections_open")
 }
@@ -479,11 +476,11 @@ func TestIdleConnectionsOwnNothing(t *testing.T) {
 	go func() { _, _ = backend.Write(data) }()
 	expect(t, client, data)
 	l := (*e.loops.Load())[0]
-	eventually(t, func() error {
+	testkit.Eventually(t, "idle connections should own nothing", func() error {
 		owners := make(chan int, 1)
 		l.post(func() { owners <- countOwners(l) })
 		if n := <-owners; n > 0 {
-			return fmt.Errorf("%d idle connections own a buffer or a pipe", n)
+			return fmt.Errorf("%d own a buffer or a pipe", n)
 		}
 		return nil
 	})

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 var (
@@ -252,7 +254,7 @@ func newStage(t testing.TB) *stage {
 }
 
 func (st *stage) match(conn *net.TCPConn) {
-	_ = conn.SetDeadline(time.Now().Add(2 * patience))
+	_ = conn.SetDeadline(time.Now().Add(2 * testkit.Timeout))
 	first := make([]byte, len(st.hello)+8)
 	if _, err := io.ReadFull(conn, first); err != nil || !bytes.Equal(first[:randomAt], st.hello[:randomAt]) ||
 		!bytes.Equal(first[randomEnd:len(st.hello)], st.hello[randomEnd:]) {
@@ -281,7 +283,7 @@ func (st *stage) run(s script, number uint64, addr netip.AddrPort) (atClient, at
 	if err != nil {
 		return seen{}, seen{}, err
 	}
-	_ = client.SetDeadline(time.Now().Add(2 * patience))
+	_ = client.SetDeadline(time.Now().Add(2 * testkit.Timeout))
 	first := again(st.hello)
 	for shift := 56; shift >= 0; shift -= 8 {
 		first = append(first, byte(number>>shift))
@@ -293,7 +295,7 @@ func (st *stage) run(s script, number uint64, addr netip.AddrPort) (atClient, at
 	case server := <-arrived:
 		atClient, atServer = s.play(client, server)
 		return atClient, atServer, nil
-	case <-time.After(patience):
+	case <-time.After(testkit.Timeout):
 		return seen{}, seen{}, errors.New("the connection does not arrive")
 	}
 }

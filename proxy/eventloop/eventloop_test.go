@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -20,12 +19,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/limit"
 	"github.com/jovalle/usher/proxy/routing"
 )
-
-// patience bounds every wait of these tests. It is only used up by a failure.
-const patience = 20 * time.Second
 
 // edge is a Forwarder that runs on loopback.
 type edge struct {
@@ -39,12 +36,12 @@ type edge struct {
 // that is opened from here on. The options may change the Forwarder before it runs.
 func start(t testing.TB, routes []routing.Route, options ...func(*Forwarder)) *edge {
 	t.Helper()
-	checkDescriptors(t)
+	testkit.CheckDescriptors(t)
 	var live routing.Live
 	live.Store(routing.NewTable(routes))
 	f := &Forwarder{
 		Table: &live, Limits: &limit.Connections{}, Log: logr.Discard(),
-		HelloTimeout: patience, DialTimeout: patience, IdleTimeout: patience, HalfClosedTimeout: patience,
+		HelloTimeout: testkit.Timeout, DialTimeout: testkit.Timeout, IdleTimeout: testkit.Timeout, HalfClosedTimeout: testkit.Timeout,
 		DrainTimeout: 50 * time.Millisecond,
 	}
 	for _, option := range options {
@@ -65,17 +62,12 @@ func start(t testing.TB, routes []routing.Route, options ...func(*Forwarder)) *e
 			if err != nil {
 				t.Errorf("Serve: %v", err)
 			}
-		case <-time.After(patience):
+		case <-time.After(testkit.Timeout):
 			t.Error("Serve does not return")
 		}
 	})
 	t.Cleanup(e.end)
-	eventually(t, func() error {
-		if f.loops.Load() == nil {
-			return errors.New("Serve does not begin")
-		}
-		return nil
-	})
+	testkit.WaitFor(t, "Serve to begin", func() bool { return f.loops.Load() != nil })
 	return e
 }
 
@@ -103,13 +95,13 @@ func (o origin) backend() routing.Backend {
 // accept returns the next connection from the proxy.
 func (o origin) accept() *net.TCPConn {
 	o.t.Helper()
-	_ = o.listener.SetDeadline(time.Now().Add(patience))
+	_ = o.listener.SetDeadline(time.Now().Add(testkit.Timeout))
 	conn, err := o.listener.AcceptTCP()
 	if err != nil {
 		o.t.Fatal(err)
 	}
 	o.t.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(testkit.Timeout))
 	return conn
 }
 
@@ -120,7 +112,7 @@ func dial(t testing.TB, addr netip.AddrPort) *net.TCPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(testkit.Timeout))
 	return conn
 }
 
@@ -153,7 +145,7 @@ func helloOf(t testing.TB, config *tls.Config) []byte {
 	near, far := net.Pipe()
 	defer near.Close()
 	go func() { _ = tls.Client(near, config).Handshake() }()
-	_ = far.SetDeadline(time.Now().Add(patience))
+	_ = far.SetDeadline(time.Now().Add(testkit.Timeout))
 	buf := make([]byte, 16<<10)
 	n, err := far.Read(buf)
 	if err != nil {
@@ -253,59 +245,10 @@ func (e *edge) metric(name string, values ...string) float64 {
 
 func (e *edge) awaitMetric(want float64, name string, values ...string) {
 	e.t.Helper()
-	eventually(e.t, func() error {
+	testkit.Eventually(e.t, fmt.Sprintf("%s%v should be %v", name, values, want), func() error {
 		if got := e.metric(name, values...); got != want {
-			return errors.New(name + " " + strings.Join(values, " ") + " has not the value it should have")
+			return fmt.Errorf("it is %v", got)
 		}
 		return nil
 	})
-}
-
-// eventually waits until check returns nil.
-func eventually(t testing.TB, check func() error) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
-}
-
-// checkDescriptors fails the test if it leaves more descriptors open at its end
-// than now. Call it first: cleanups run last to first.
-func checkDescriptors(t testing.TB) {
-	t.Helper()
-	startPoller(t)
-	before := openDescriptors(t)
-	t.Cleanup(func() {
-		eventually(t, func() error {
-			if now := openDescriptors(t); now > before {
-				return fmt.Errorf("%d descriptors are left open", now-before)
-			}
-			return nil
-		})
-	})
-}
-
-// startPoller has Go open the descriptors that it keeps for all sockets.
-func startPoller(t testing.TB) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener.Close()
-}
-
-func openDescriptors(t testing.TB) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
 }

@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io"
 	"net"
+	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // TestWhatADeadSideSaidArrives has one side send 3 MB and close; the other reads
@@ -50,11 +54,9 @@ func TestWhatADeadSideSaidArrives(t *testing.T) {
 			if err != nil {
 				t.Errorf("the whole of it ends with %v, want EOF", err)
 			}
-			eventually(t, func() error {
-				if _, err := slow.Write([]byte("more")); err == nil {
-					return errors.New("writing still succeeds")
-				}
-				return nil
+			testkit.WaitFor(t, "writing to fail", func() bool {
+				_, err := slow.Write([]byte("more"))
+				return err != nil
 			})
 			e.awaitMetric(1, "connections_closed_total", "reset")
 			e.awaitMetric(0, "connections_open")
@@ -82,15 +84,27 @@ func TestAnAnswerCutOffStaysCutOff(t *testing.T) {
 	o := listen(t)
 	e := start(t, routeA(o), func(f *Forwarder) { f.Loops = 1 })
 	client, backend := e.open(o)
-	release := hold((*e.loops.Load())[0])
+	l := (*e.loops.Load())[0]
+	release := hold(l)
+	c := l.conns[slices.IndexFunc(l.conns, func(c *conn) bool { return c.state == forwarding })]
 	send(t, client, []byte("more")) // the loop's first event: it writes, and has the error by that
-	time.Sleep(20 * time.Millisecond)
+	awaitEvent(t, c.up.src, unix.POLLIN)
 	send(t, backend, []byte("half an ans"))
 	sendReset(backend)
-	time.Sleep(20 * time.Millisecond)
+	awaitEvent(t, c.down.src, unix.POLLERR)
 	release()
 	expect(t, client, []byte("half an ans"))
 	expectReset(t, client)
+}
+
+// awaitEvent waits until poll(2) reports an event of a socket of the proxy.
+func awaitEvent(t *testing.T, fd int32, event int16) {
+	t.Helper()
+	testkit.WaitFor(t, "an event of the socket", func() bool {
+		fds := []unix.PollFd{{Fd: fd, Events: event}}
+		_, err := unix.Poll(fds, 0)
+		return err == nil && fds[0].Revents&event != 0
+	})
 }
 
 // TestFlushingEnds has a client that does not read what it is to get: by a timeout, by
@@ -102,8 +116,8 @@ func TestFlushingEnds(t *testing.T) {
 		reason  string
 	}{
 		"timeout": {100 * time.Millisecond, func(*edge, *net.TCPConn) {}, "reset"},
-		"reset":   {patience, func(_ *edge, client *net.TCPConn) { sendReset(client) }, "reset"},
-		"drain":   {patience, func(e *edge, _ *net.TCPConn) { e.end() }, "drain_timeout"},
+		"reset":   {testkit.Timeout, func(_ *edge, client *net.TCPConn) { sendReset(client) }, "reset"},
+		"drain":   {testkit.Timeout, func(e *edge, _ *net.TCPConn) { e.end() }, "drain_timeout"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := listen(t)
@@ -116,14 +130,11 @@ func TestFlushingEnds(t *testing.T) {
 			l := (*e.loops.Load())[0]
 			e.awaitState(l, func(c *conn) bool { return c.down.owing() })
 			sendReset(backend)
-			eventually(t, func() error { // the proxy finds out by writing
+			testkit.WaitFor(t, "the connection to flush", func() bool { // the proxy finds out by writing
 				if _, err := client.Write([]byte("more")); err != nil {
-					return nil
+					return true
 				}
-				if e.metric("connections_closed_total") > 0 || e.inState(l, func(c *conn) bool { return c.state == flushing }) {
-					return nil
-				}
-				return errors.New("the connection does not flush")
+				return e.metric("connections_closed_total") > 0 || e.inState(l, func(c *conn) bool { return c.state == flushing })
 			})
 			tt.end(e, client)
 			e.awaitMetric(1, "connections_closed_total", tt.reason)
@@ -148,12 +159,7 @@ func (e *edge) inState(l *loop, is func(*conn) bool) bool {
 
 func (e *edge) awaitState(l *loop, is func(*conn) bool) {
 	e.t.Helper()
-	eventually(e.t, func() error {
-		if !e.inState(l, is) {
-			return fmt.Errorf("no connection is in the state that is waited for")
-		}
-		return nil
-	})
+	testkit.WaitFor(e.t, "a connection in this state", func() bool { return e.inState(l, is) })
 }
 
 // TestDelivered asks about a peer that has not read, that has, and that is gone.
@@ -180,10 +186,5 @@ func TestDelivered(t *testing.T) {
 		t.Errorf("%d bytes were delivered to one who has not read", n)
 	}
 	sendReset(far)
-	eventually(t, func() error {
-		if !all() {
-			return errors.New("one who is gone is waited for")
-		}
-		return nil
-	})
+	testkit.WaitFor(t, "the reset to arrive", all)
 }

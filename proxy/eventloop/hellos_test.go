@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/routing"
 	"github.com/jovalle/usher/proxy/selfaddr"
 )
@@ -81,7 +82,7 @@ func TestLoops(t *testing.T) {
 		"a text PROXY line": {routing.V1, loopback, func() []byte { return append(headerV2(t, "127.0.0.1:1000"), hello()...) }, "loop"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var log lines
+			var log testkit.Log
 			e := start(t, nil, logTo(&log, 0), func(f *Forwarder) { f.ProxyProtocolFrom = tt.from })
 			routes := routeA(relayTo(t, e.addr))
 			routes[0].Backends[0].ProxyProtocol = tt.version
@@ -99,7 +100,7 @@ func TestLoops(t *testing.T) {
 				t.Errorf("%d connections became %v", clients, n)
 			}
 			if tt.reason == "loop" {
-				log.await(t, "Route leads back to usher", hostA)
+				log.Await(t, "Route leads back to usher", hostA)
 			}
 		})
 	}
@@ -132,17 +133,13 @@ func TestLoopWithoutAClient(t *testing.T) {
 		send(t, client, helloFor(t, hostA))
 		sendReset(client)
 	}
-	for last := 0.0; ; {
-		time.Sleep(100 * time.Millisecond)
-		n := e.metric("connections_accepted_total")
-		if n > clients*handful {
-			t.Fatalf("%d connections became %v", clients, n)
+	testkit.Consistently(t, 500*time.Millisecond, "few connections", func() error {
+		if n := e.metric("connections_accepted_total"); n > clients*handful {
+			return fmt.Errorf("%d connections became %v", clients, n)
 		}
-		if n == last && e.metric("connections_open") == 0 {
-			return
-		}
-		last = n
-	}
+		return nil
+	})
+	e.awaitMetric(0, "connections_open")
 }
 
 // TestOwnAddresses has a route name the proxy's own address, which is found out
@@ -150,7 +147,7 @@ func TestLoopWithoutAClient(t *testing.T) {
 func TestOwnAddresses(t *testing.T) {
 	o := listen(t)
 	own, other := o.backend(), listen(t)
-	var log lines
+	var log testkit.Log
 	routes := []routing.Route{
 		{Host: "self.is", Backends: []routing.Backend{own}},
 		{Host: "mapped.is", Backends: []routing.Backend{{Addresses: []string{"::ffff:127.0.0.1"}, HTTPSPort: own.HTTPSPort}}},
@@ -167,7 +164,7 @@ func TestOwnAddresses(t *testing.T) {
 		expect(t, client, alertRecord(internalError))
 		expectEOF(t, client)
 		e.awaitMetric(float64(i+1), "connections_refused_total", "loop")
-		log.await(t, "Route leads back to usher", host, "127.0.0.1")
+		log.Await(t, "Route leads back to usher", host, "127.0.0.1")
 	}
 	e.open(other)
 	e.awaitMetric(0, "dial_failures_total")

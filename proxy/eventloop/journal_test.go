@@ -2,95 +2,55 @@ package eventloop
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/netip"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr/funcr"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// lines collects what is logged.
-type lines struct {
-	mu   sync.Mutex
-	kept []string
-}
-
-func (l *lines) add(_, line string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.kept = append(l.kept, line)
-}
-
-// with returns the lines that hold every one of words.
-func (l *lines) with(words ...string) []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var found []string
-	for _, line := range l.kept {
-		holds := true
-		for _, word := range words {
-			holds = holds && strings.Contains(line, word)
-		}
-		if holds {
-			found = append(found, line)
-		}
-	}
-	return found
-}
-
-func (l *lines) await(t *testing.T, words ...string) {
-	t.Helper()
-	eventually(t, func() error {
-		if len(l.with(words...)) == 0 {
-			return fmt.Errorf("no line with %q", words)
-		}
-		return nil
-	})
-}
-
-func logTo(l *lines, verbosity int) func(*Forwarder) {
-	return func(f *Forwarder) { f.Log = funcr.New(l.add, funcr.Options{Verbosity: verbosity}) }
+func logTo(l *testkit.Log, verbosity int) func(*Forwarder) {
+	return func(f *Forwarder) { f.Log = funcr.New(l.Add, funcr.Options{Verbosity: verbosity}) }
 }
 
 func TestLog(t *testing.T) {
 	o := listen(t)
-	var log lines
+	var log testkit.Log
 	routes := append(routeA(o), routing.Route{
 		Host: "dead.is", Backends: []routing.Backend{{Cluster: "dead", Addresses: []string{"127.0.0.2"}, HTTPSPort: 1}},
 	}, routing.Route{Host: "vault.is", Refusal: "AllowedDomains"})
 	e := start(t, routes, logTo(&log, 1), func(f *Forwarder) { f.AccessLog = true })
 	refused := dial(t, e.addr)
 	send(t, refused, helloFor(t, "b.techn.is"))
-	log.await(t, "Connection refused", refused.LocalAddr().String(), "b.techn.is", "unknown_host")
+	log.Await(t, "Connection refused", refused.LocalAddr().String(), "b.techn.is", "unknown_host")
 
 	send(t, dial(t, e.addr), helloFor(t, "vault.is"))
-	log.await(t, `"Connection refused" "client"=`, `"host"="vault.is" "reason"="refused_host" "because"="AllowedDomains"`)
+	log.Await(t, `"Connection refused" "client"=`, `"host"="vault.is" "reason"="refused_host" "because"="AllowedDomains"`)
 
 	send(t, dial(t, e.addr), helloFor(t, "dead.is"))
-	log.await(t, "Backend cannot be dialled", "127.0.0.2:1", `"dead"`, "connection refused")
+	log.Await(t, "Backend cannot be dialled", "127.0.0.2:1", `"dead"`, "connection refused")
 
 	client, backend := e.open(o)
 	send(t, backend, []byte("12345"))
 	backend.Close()
 	_, _ = io.ReadAll(client)
 	client.Close()
-	log.await(t, "Connection closed", client.LocalAddr().String(), hostA, "hades", `"down"=5`, `"reason"="closed"`)
+	log.Await(t, "Connection closed", client.LocalAddr().String(), hostA, "hades", `"down"=5`, `"reason"="closed"`)
 }
 
 func TestRefusalsAreNotLoggedByDefault(t *testing.T) {
-	var log lines
+	var log testkit.Log
 	e := start(t, nil, logTo(&log, 0))
 	client := dial(t, e.addr)
 	send(t, client, helloFor(t, hostA))
 	_, _ = io.ReadAll(client)
 	e.end()
-	if found := log.with("refused"); len(found) > 0 {
+	if found := log.With("refused"); len(found) > 0 {
 		t.Errorf("logged %q", found)
 	}
 }
@@ -98,7 +58,7 @@ func TestRefusalsAreNotLoggedByDefault(t *testing.T) {
 // TestLogNamesWhatFailed has a name that is not answered in time after an address that
 // refuses: each line says which it is about.
 func TestLogNamesWhatFailed(t *testing.T) {
-	var log lines
+	var log testkit.Log
 	backend := routing.Backend{Cluster: "dead", Addresses: []string{"slow.invalid", "127.0.0.2", "none.invalid"}, HTTPSPort: 1}
 	e := start(t, []routing.Route{{Host: hostA, Backends: []routing.Backend{backend}}}, logTo(&log, 0), func(f *Forwarder) {
 		f.resolver, f.DialTimeout = neverResolves(), 50*time.Millisecond
@@ -107,16 +67,16 @@ func TestLogNamesWhatFailed(t *testing.T) {
 	send(t, client, helloFor(t, hostA))
 	expect(t, client, alertRecord(internalError))
 	for _, address := range []string{`"slow.invalid"`, `"127.0.0.2:1"`, `"none.invalid"`} {
-		log.await(t, "Backend cannot be dialled", `"address"=`+address)
+		log.Await(t, "Backend cannot be dialled", `"address"=`+address)
 	}
-	if n := len(log.with("Backend cannot be dialled")); n != len(backend.Addresses) {
+	if n := len(log.With("Backend cannot be dialled")); n != len(backend.Addresses) {
 		t.Errorf("%d lines for %d addresses", n, len(backend.Addresses))
 	}
 }
 
 // TestStrangersCannotFillTheLog refuses more clients than may be logged.
 func TestStrangersCannotFillTheLog(t *testing.T) {
-	var log lines
+	var log testkit.Log
 	e := start(t, nil, logTo(&log, 1))
 	const clients = 10 * refusalBurst
 	for range clients {
@@ -126,7 +86,7 @@ func TestStrangersCannotFillTheLog(t *testing.T) {
 	}
 	e.awaitMetric(clients, "connections_refused_total")
 	e.end()
-	if n := len(log.with("refused")); n == 0 || n > clients/2 {
+	if n := len(log.With("refused")); n == 0 || n > clients/2 {
 		t.Errorf("%d refusals made %d lines", clients, n)
 	}
 }
@@ -134,18 +94,18 @@ func TestStrangersCannotFillTheLog(t *testing.T) {
 // TestRefusalsInTheAccessLog has the line that fail2ban reads, at the default
 // verbosity.
 func TestRefusalsInTheAccessLog(t *testing.T) {
-	var log lines
+	var log testkit.Log
 	e := start(t, nil, logTo(&log, 0), func(f *Forwarder) { f.AccessLogRefused = true })
 	client := dial(t, e.addr)
 	send(t, client, helloFor(t, hostA))
 	_, _ = io.ReadAll(client)
-	log.await(t, "Connection refused", client.LocalAddr().String(), hostA, "unknown_host", "")
+	log.Await(t, "Connection refused", client.LocalAddr().String(), hostA, "unknown_host", "")
 	hostile := dial(t, e.addr)
 	send(t, hostile, helloFor(t, "a\n\"client\":\"192.0.2.1:1\""))
 	_, _ = io.ReadAll(hostile)
-	log.await(t, "Connection refused", hostile.LocalAddr().String(), `"host"=""`)
+	log.Await(t, "Connection refused", hostile.LocalAddr().String(), `"host"=""`)
 	e.LogRefused(netip.MustParseAddrPort("203.0.113.7:1"), "", "bad_request", "")
-	log.await(t, "Connection refused", "203.0.113.7:1", "bad_request")
+	log.Await(t, "Connection refused", "203.0.113.7:1", "bad_request")
 }
 
 // TestAFloodOfRefusalsLeavesRoom has a log that does not return, and more refusals

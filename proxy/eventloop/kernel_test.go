@@ -1,7 +1,6 @@
 package eventloop
 
 import (
-	"errors"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // faults is a kernel that fails now and then, as the real one may. After an
@@ -145,12 +146,7 @@ func TestAcceptRests(t *testing.T) {
 			hello := helloFor(t, hostA)
 			send(t, client, hello)
 			began := time.Now()
-			eventually(t, func() error {
-				if calls.Load() < 3 {
-					return errors.New("accept was not tried again")
-				}
-				return nil
-			})
+			testkit.WaitFor(t, "accept to be tried again", func() bool { return calls.Load() >= 3 })
 			if took := time.Since(began); took < acceptRest {
 				t.Errorf("tried three times to accept in %v", took)
 			}
@@ -187,7 +183,7 @@ func TestDialFaults(t *testing.T) {
 		"no IPv6: EAFNOSUPPORT":   {socket(unix.EAFNOSUPPORT), "no_backend"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var log lines
+			var log testkit.Log
 			e := start(t, routeA(listen(t)), failing(tt.change), logTo(&log, 0))
 			client := dial(t, e.addr)
 			send(t, client, helloFor(t, hostA))
@@ -199,7 +195,7 @@ func TestDialFaults(t *testing.T) {
 				failures = 1
 			}
 			e.awaitMetric(failures, "dial_failures_total", "hades")
-			log.await(t, "Backend cannot be dialled", hostA, "127.0.0.1")
+			log.Await(t, "Backend cannot be dialled", hostA, "127.0.0.1")
 		})
 	}
 }

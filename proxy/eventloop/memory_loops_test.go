@@ -8,6 +8,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // helloMemoryOf bounds what unrouted connections may hold.
@@ -26,7 +28,7 @@ func alive(t testing.TB, conn net.Conn) bool {
 // TestTheOldestOfAnotherLoopIsRefused has one loop fill the memory, and another
 // accept what comes then.
 func TestTheOldestOfAnotherLoopIsRefused(t *testing.T) {
-	checkDescriptors(t)
+	testkit.CheckDescriptors(t)
 	o := listen(t)
 	e := start(t, routeA(o), helloMemoryOf(8*smallBuffer), func(f *Forwarder) { f.Loops = 2 })
 	e.open(o) // so that both run
@@ -45,12 +47,7 @@ func TestTheOldestOfAnotherLoopIsRefused(t *testing.T) {
 	release := hold(loops[0])
 	attack()
 	attack()
-	eventually(t, func() error {
-		if loops[1].counters.accepted.Load() < 2 {
-			return errors.New("the second loop has not accepted them")
-		}
-		return nil
-	})
+	testkit.WaitFor(t, "the second loop to accept them", func() bool { return loops[1].counters.accepted.Load() >= 2 })
 	for _, client := range opened {
 		if !alive(t, client) {
 			t.Error("a connection was refused before the first loop could choose")
@@ -68,7 +65,7 @@ func TestTheOldestOfAnotherLoopIsRefused(t *testing.T) {
 // TestALoopThatIsAloneStaysWithinTheBound has the loop with the oldest connections
 // stand still: the other one must not wait for it.
 func TestALoopThatIsAloneStaysWithinTheBound(t *testing.T) {
-	checkDescriptors(t)
+	testkit.CheckDescriptors(t)
 	o := listen(t)
 	e := start(t, routeA(o), helloMemoryOf(8*smallBuffer), func(f *Forwarder) { f.Loops = 2 })
 	e.open(o)
@@ -85,9 +82,9 @@ func TestALoopThatIsAloneStaysWithinTheBound(t *testing.T) {
 		latest = dial(t, e.addr)
 		send(t, latest, halfHello(100))
 	}
-	eventually(t, func() error {
+	testkit.Eventually(t, "the second loop should refuse 18 connections", func() error {
 		if n := loops[1].counters.refused[outOfHelloMemory].Load(); n != 18 {
-			return fmt.Errorf("the second loop has refused %d connections, want 18", n)
+			return fmt.Errorf("it has refused %d", n)
 		}
 		return nil
 	})
@@ -102,7 +99,7 @@ func TestALoopThatIsAloneStaysWithinTheBound(t *testing.T) {
 // TestForwardedConnectionsAreNotCounted fills what unrouted connections may hold:
 // those that were forwarded before stay.
 func TestForwardedConnectionsAreNotCounted(t *testing.T) {
-	checkDescriptors(t)
+	testkit.CheckDescriptors(t)
 	o := listen(t)
 	e := start(t, routeA(o), helloMemoryOf(8*smallBuffer))
 	var backends, clients []io.ReadWriter
@@ -124,7 +121,7 @@ func TestForwardedConnectionsAreNotCounted(t *testing.T) {
 // TestHostsAreServedWhileHellosFillTheMemory has an attacker keep the memory full:
 // a client whose hello comes in two pieces is let in.
 func TestHostsAreServedWhileHellosFillTheMemory(t *testing.T) {
-	checkDescriptors(t)
+	testkit.CheckDescriptors(t)
 	o := listen(t)
 	e := start(t, routeA(o), helloMemoryOf(1<<20), func(f *Forwarder) { f.Loops = 1 })
 	attack := func(count int) {

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -42,7 +44,7 @@ func TestHellosAreBounded(t *testing.T) {
 		most = max(most, e.metric("hello_bytes"))
 	}
 	e.awaitMetric(clients, "connections_accepted_total")
-	eventually(t, func() error {
+	testkit.Eventually(t, "the hellos should take what is allowed", func() error {
 		if held := e.metric("hello_bytes"); held > limit || held < limit/2 {
 			return fmt.Errorf("%v bytes are held", held)
 		}
@@ -88,29 +90,31 @@ func TestBackendsThatDoNotAnswerHoldNobodyUp(t *testing.T) {
 }
 
 func TestMemoryIsGivenBack(t *testing.T) {
-	m := newHelloMemory(1000)
-	var freed atomic.Int64
-	m.free = func() { freed.Add(1) }
-	ctx, stop := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() { m.giveBack(ctx) })
-	for name, step := range map[string]int{"little": 400, "much": 900} {
-		m.take(step)
-		m.put(step)
-		if name == "much" {
-			eventually(t, func() error {
-				if freed.Load() != 1 {
-					return errors.New("nothing was given back")
-				}
-				return nil
-			})
+	synctest.Test(t, func(t *testing.T) {
+		m := newHelloMemory(1000)
+		var freed atomic.Int64
+		m.free = func() { freed.Add(1) }
+		go m.giveBack(t.Context())
+		for _, step := range []struct {
+			name  string
+			bytes int
+			wait  time.Duration
+			want  int64 // how often memory was given back by then
+		}{
+			{"little", 400, 0, 0},
+			{"much", 900, 0, 1},
+			{"much again, at once", 900, giveBackEvery - 1, 1},
+			{"after a while", 0, 1, 2},
+		} {
+			m.take(step.bytes)
+			m.put(step.bytes)
+			time.Sleep(step.wait)
+			synctest.Wait()
+			if n := freed.Load(); n != step.want {
+				t.Errorf("%s: memory was given back %d times, want %d", step.name, n, step.want)
+			}
 		}
-	}
-	stop()
-	running.Wait()
-	if freed.Load() != 1 {
-		t.Errorf("memory was given back %d times, want once", freed.Load())
-	}
+	})
 }
 
 // TestClientsThatDoNotReadHoldLittle has clients ask for much and read nothing.
@@ -130,7 +134,7 @@ func TestClientsThatDoNotReadHoldLittle(t *testing.T) {
 	go func() {
 		_, _ = io.Copy(backend, io.LimitReader(neverEnding{}, 64<<20))
 	}()
-	eventually(t, func() error {
+	testkit.Eventually(t, "bytes should be held", func() error {
 		if held := l.pending.Load() - others; held <= 0 {
 			return errors.New("nothing is held yet")
 		} else if held > smallBuffer {

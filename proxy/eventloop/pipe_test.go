@@ -2,12 +2,14 @@ package eventloop
 
 import (
 	"testing"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // TestPipesAreNotLentWithBytes holds one connection's bytes apart from
 // another's.
 func TestPipesAreNotLentWithBytes(t *testing.T) {
-	checkDescriptors(t)
+	testkit.CheckDescriptors(t)
 	k := realKernel
 	p := pipes{kernel: &k}
 	clean, used := p.borrow(), p.borrow()
@@ -30,7 +32,7 @@ func TestPipesAreNotLentWithBytes(t *testing.T) {
 }
 
 func TestPipesAreBounded(t *testing.T) {
-	checkDescriptors(t)
+	testkit.CheckDescriptors(t)
 	k := realKernel
 	p := pipes{kernel: &k}
 	var lent []*pipe

@@ -9,10 +9,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -45,34 +47,28 @@ func neverResolves() *resolver {
 
 // TestQuestionsAreBounded asks for many names of a name server that says nothing.
 func TestQuestionsAreBounded(t *testing.T) {
-	r := newResolver()
-	var under, most atomic.Int64
-	release := make(chan struct{})
-	r.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
-		if n := under.Add(1); n > most.Load() {
-			most.Store(n)
+	synctest.Test(t, func(t *testing.T) {
+		r := newResolver()
+		var asked atomic.Int64
+		release := make(chan struct{})
+		r.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
+			asked.Add(1)
+			<-release
+			return nil, nil
 		}
-		<-release
-		under.Add(-1)
-		return nil, nil
-	}
-	var answers sync.WaitGroup
-	for i := range 4 * maxQuestions {
-		answers.Add(1)
-		r.resolve(t.Context(), "name-"+strconv.Itoa(i), func([]netip.Addr) { answers.Done() })
-	}
-	eventually(t, func() error {
-		if under.Load() < maxQuestions {
-			return errors.New("too few questions are under way")
+		var answers sync.WaitGroup
+		for i := range 4 * maxQuestions {
+			answers.Add(1)
+			r.resolve(t.Context(), "name-"+strconv.Itoa(i), func([]netip.Addr) { answers.Done() })
 		}
-		return nil
+		synctest.Wait()
+		if n := asked.Load(); n != maxQuestions {
+			t.Errorf("%d questions are under way at once, want %d", n, maxQuestions)
+		}
+		close(release)
+		answers.Wait()
+		r.wait()
 	})
-	close(release)
-	answers.Wait()
-	r.wait()
-	if most.Load() > maxQuestions {
-		t.Errorf("%d questions were under way at once", most.Load())
-	}
 }
 
 func TestResolverAsksOnce(t *testing.T) {
@@ -133,12 +129,10 @@ func TestAnswersOutliveTheNameServer(t *testing.T) {
 	e.awaitMetric(0, "dial_failures_total")
 
 	server.set(host) // the name is gone
-	eventually(t, func() error {
+	testkit.WaitFor(t, "the name to be forgotten", func() bool {
 		stale()
-		if addrs, known := e.resolver.cached(t.Context(), host); known && len(addrs) > 0 {
-			return errors.New("a name that is gone is still served")
-		}
-		return nil
+		addrs, known := e.resolver.cached(t.Context(), host)
+		return !known || len(addrs) == 0
 	})
 	client := dial(t, e.addr)
 	send(t, client, helloFor(t, hostA))

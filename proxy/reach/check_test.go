@@ -22,10 +22,9 @@ import (
 	"time"
 
 	"github.com/go-logr/logr/funcr"
-)
 
-// patience bounds every wait of these tests. It is only used up by a failure.
-const patience = 20 * time.Second
+	"github.com/jovalle/usher/hack/test/testkit"
+)
 
 // fast checks many times a second. Its patience is used up by those who say nothing.
 var fast = pace{interval: 20 * time.Millisecond, shadowed: 20 * time.Millisecond, tries: 3, between: time.Millisecond, patience: 500 * time.Millisecond}
@@ -125,15 +124,6 @@ func begin(t *testing.T, c *Check) {
 	t.Cleanup(func() { stop(); <-ended })
 }
 
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("gave up waiting for %s", what)
-		}
-	}
-}
-
 func TestConnectionsThatReachAnother(t *testing.T) {
 	for name, tt := range map[string]struct {
 		other func(t *testing.T) func(net.Conn)
@@ -149,8 +139,8 @@ func TestConnectionsThatReachAnother(t *testing.T) {
 		"on port 80 who says nothing": {func(*testing.T) func(net.Conn) { return silent }, true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var log lines
-			c := &Check{Log: funcr.New(log.add, funcr.Options{})}
+			var log testkit.Log
+			c := &Check{Log: funcr.New(log.Add, funcr.Options{})}
 			usher := own(c)
 			if tt.plain {
 				usher = ownPlain(c)
@@ -161,43 +151,20 @@ func TestConnectionsThatReachAnother(t *testing.T) {
 				c.HTTP, c.HTTPS = c.HTTPS, nil
 			}
 			begin(t, c)
-			eventually(t, "the other to be noticed", func() bool {
+			testkit.WaitFor(t, "the other to be noticed", func() bool {
 				err := c.Err()
 				return err != nil && strings.Contains(err.Error(), d.at().String()) && strings.Contains(err.Error(), "--disable=servicelb") && strings.Contains(err.Error(), tt.says)
 			})
-			if n := log.count("Connections reach another program"); n != 1 {
+			if n := len(log.With("Connections reach another program")); n != 1 {
 				t.Errorf("it is logged %d times", n)
 			}
 			d.behind.Store(&usher)
-			eventually(t, "its end to be noticed", func() bool { return c.Err() == nil })
-			eventually(t, "a line about its end", func() bool { return log.count("Connections reach usher again") == 1 })
+			testkit.WaitFor(t, "its end to be noticed", func() bool { return c.Err() == nil })
+			testkit.WaitFor(t, "a line about its end", func() bool { return len(log.With("Connections reach usher again")) == 1 })
 			d.behind.Store(&other)
-			eventually(t, "its return to be noticed", func() bool { return c.Err() != nil })
+			testkit.WaitFor(t, "its return to be noticed", func() bool { return c.Err() != nil })
 		})
 	}
-}
-
-// lines are those of a log.
-type lines struct {
-	mu  sync.Mutex
-	all []string
-}
-
-func (l *lines) add(_, line string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.all = append(l.all, line)
-}
-
-func (l *lines) count(text string) (n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, line := range l.all {
-		if strings.Contains(line, text) {
-			n++
-		}
-	}
-	return n
 }
 
 // What is no evidence leaves usher ready, however often it comes.
@@ -210,7 +177,7 @@ func TestNoEvidence(t *testing.T) {
 		d.Close()
 		c := &Check{HTTPS: []netip.AddrPort{d.at()}}
 		begin(t, c)
-		eventually(t, "ten rounds", rounds(c, 10))
+		testkit.WaitFor(t, "ten rounds", rounds(c, 10))
 		if err := c.Err(); err != nil {
 			t.Error(err)
 		}
@@ -220,7 +187,7 @@ func TestNoEvidence(t *testing.T) {
 		var refused atomic.Uint64
 		c := &Check{HTTPS: []netip.AddrPort{d.at()}, Limited: func() uint64 { return refused.Add(1) }}
 		begin(t, c)
-		eventually(t, "ten rounds", rounds(c, 10))
+		testkit.WaitFor(t, "ten rounds", rounds(c, 10))
 		if err := c.Err(); err != nil {
 			t.Error(err)
 		}
@@ -234,14 +201,14 @@ func TestNoEvidence(t *testing.T) {
 		c := &Check{HTTPS: []netip.AddrPort{former.Addr().(*net.TCPAddr).AddrPort()}}
 		serve(former, own(c))
 		begin(t, c)
-		eventually(t, "the first round", func() bool { return c.Err() == nil })
+		testkit.WaitFor(t, "the first round", func() bool { return c.Err() == nil })
 		newcomer, err := announce(t).Listen(t.Context(), former.Addr().String(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer newcomer.Close()
 		serve(newcomer, closing)
-		eventually(t, "ten rounds beside the newcomer", rounds(c, 10))
+		testkit.WaitFor(t, "ten rounds beside the newcomer", rounds(c, 10))
 		if err := c.Err(); err != nil {
 			t.Error(err)
 		}

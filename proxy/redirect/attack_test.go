@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/redirect"
 	"github.com/jovalle/usher/proxy/routing"
 )
@@ -100,7 +101,7 @@ func newWitness(t testing.TB) *witness {
 	t.Helper()
 	listener := listen(t)
 	w := &witness{addr: listener.Addr().(*net.TCPAddr).AddrPort()}
-	server := &http.Server{Handler: w, ReadHeaderTimeout: patience, DisableGeneralOptionsHandler: true}
+	server := &http.Server{Handler: w, ReadHeaderTimeout: testkit.Timeout, DisableGeneralOptionsHandler: true}
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() { server.Close() })
 	return w
@@ -215,12 +216,12 @@ const last = "GET / HTTP/1.1\r\nHost: none.is\r\nConnection: close\r\n\r\n"
 // exchange sends bytes and a last request, and returns all that comes back.
 func exchange(t testing.TB, addr string, request []byte) string {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", addr, patience)
+	conn, err := net.DialTimeout("tcp", addr, testkit.Timeout)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(testkit.Timeout))
 	_, _ = conn.Write(request)
 	// Most answers end the connection. Where one does not, a last request does.
 	_, _ = io.WriteString(conn, last)
@@ -241,7 +242,7 @@ func FuzzRequest(f *testing.F) {
 	backend := newWitness(f)
 	addr := start(f, backend.routes(), func(s *redirect.Server) { s.HeaderTimeout = 200 * time.Millisecond })
 	f.Fuzz(func(t *testing.T, request []byte) {
-		conn, err := net.DialTimeout("tcp", addr, patience)
+		conn, err := net.DialTimeout("tcp", addr, testkit.Timeout)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -341,7 +342,7 @@ func TestChallengeAnswers(t *testing.T) {
 func serveHTTP(t *testing.T, handler http.HandlerFunc) routing.Backend {
 	t.Helper()
 	listener := listen(t)
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: patience}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: testkit.Timeout}
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() { server.Close() })
 	addr := listener.Addr().(*net.TCPAddr).AddrPort()
@@ -393,7 +394,7 @@ func TestBackendsThatMustNotLeadThere(t *testing.T) {
 		for _, path := range []string{"/", "/.well-known/acme-challenge/a"} {
 			t.Run(name+" "+path, func(t *testing.T) {
 				hidden := &countingListener{Listener: listen(t)}
-				server := &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: patience}
+				server := &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: testkit.Timeout}
 				go func() { _ = server.Serve(hidden) }()
 				t.Cleanup(func() { server.Close() })
 				backend.HTTPPort = hidden.Addr().(*net.TCPAddr).AddrPort().Port()

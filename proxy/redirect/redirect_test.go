@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"regexp"
 	"runtime"
 	"strings"
@@ -18,12 +17,11 @@ import (
 	"github.com/go-logr/logr"
 	proxyproto "github.com/pires/go-proxyproto"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/limit"
 	"github.com/jovalle/usher/proxy/redirect"
 	"github.com/jovalle/usher/proxy/routing"
 )
-
-const patience = 20 * time.Second
 
 // start serves routes on loopback until the test ends.
 func start(t testing.TB, routes []routing.Route, options ...func(*redirect.Server)) string {
@@ -44,10 +42,10 @@ func startOn(t testing.TB, listener net.Listener, routes []routing.Route, option
 	s := &redirect.Server{
 		Handler: &redirect.Handler{
 			Table: &live, Log: logr.Discard(), Metrics: redirect.NewMetrics(),
-			DialTimeout: time.Second, IdleTimeout: patience,
+			DialTimeout: time.Second, IdleTimeout: testkit.Timeout,
 		},
 		Limits:        &limit.Connections{},
-		HeaderTimeout: patience,
+		HeaderTimeout: testkit.Timeout,
 	}
 	for _, option := range options {
 		option(s)
@@ -62,7 +60,7 @@ func startOn(t testing.TB, listener net.Listener, routes []routing.Route, option
 		stop()
 		select {
 		case <-done:
-		case <-time.After(patience):
+		case <-time.After(testkit.Timeout):
 			t.Error("Serve does not return")
 		}
 	})
@@ -73,24 +71,16 @@ func startOn(t testing.TB, listener net.Listener, routes []routing.Route, option
 // than now.
 func checkDescriptors(t testing.TB) {
 	t.Helper()
-	before := openDescriptors(t)
+	before := testkit.OpenDescriptors(t)
 	t.Cleanup(func() {
-		for deadline := time.Now().Add(patience); openDescriptors(t) > before; time.Sleep(2 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("%d descriptors are open, %d were before", openDescriptors(t), before)
-			}
+		testkit.Eventually(t, "all descriptors should be closed", func() error {
 			runtime.GC() // Go keeps pipes that it spliced by until then
-		}
+			if now := testkit.OpenDescriptors(t); now > before {
+				return fmt.Errorf("%d are open, %d were before the test", now, before)
+			}
+			return nil
+		})
 	})
-}
-
-func openDescriptors(t testing.TB) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
 }
 
 // origin is a backend that says what it was asked.
@@ -104,7 +94,7 @@ func origin(t *testing.T, wrap ...func(net.Listener) net.Listener) routing.Backe
 	for _, w := range wrap {
 		listener = w(listener)
 	}
-	server := &http.Server{Handler: http.HandlerFunc(describe), ReadHeaderTimeout: patience}
+	server := &http.Server{Handler: http.HandlerFunc(describe), ReadHeaderTimeout: testkit.Timeout}
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() { server.Close() })
 	return routing.Backend{Cluster: "hades", Addresses: []string{addr.Addr().String()}, HTTPPort: addr.Port()}
@@ -152,12 +142,12 @@ func ask(t *testing.T, addr, request string) (*http.Response, string) {
 
 func connect(t *testing.T, addr string) net.Conn {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", addr, patience)
+	conn, err := net.DialTimeout("tcp", addr, testkit.Timeout)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(testkit.Timeout))
 	return conn
 }
 
@@ -383,7 +373,7 @@ func TestSlowClientsAreLetGo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			began := time.Now()
-			if answer := askAnything(t, addr, request); strings.Contains(answer, "308") || time.Since(began) >= patience {
+			if answer := askAnything(t, addr, request); strings.Contains(answer, "308") || time.Since(began) >= testkit.Timeout {
 				t.Errorf("answered %q after %v", answer, time.Since(began))
 			}
 		})
@@ -407,9 +397,7 @@ func limited(t *testing.T, limits *limit.Connections, reason string) {
 		}
 	})
 	first := connect(t, addr)
-	for deadline := time.Now().Add(patience); limits.Count() == 0 && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
+	testkit.WaitFor(t, "the first connection to count", func() bool { return limits.Count() > 0 })
 	if answer := askAnything(t, addr, ""); answer != "" {
 		t.Errorf("the second connection was answered %q", answer)
 	}
@@ -418,15 +406,11 @@ func limited(t *testing.T, limits *limit.Connections, reason string) {
 		if told != "127.0.0.1 "+reason {
 			t.Errorf("told of %q", told)
 		}
-	case <-time.After(patience):
+	case <-time.After(testkit.Timeout):
 		t.Error("told of nobody")
 	}
 	first.Close()
-	for deadline := time.Now().Add(patience); limits.Count() > 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("a closed connection still counts")
-		}
-	}
+	testkit.WaitFor(t, "the closed connection to count no more", func() bool { return limits.Count() == 0 })
 	if response, _ := ask(t, addr, "GET / HTTP/1.1\r\nHost: a.is\r\n\r\n"); response.StatusCode != http.StatusPermanentRedirect {
 		t.Errorf("answered %d after the first had left", response.StatusCode)
 	}

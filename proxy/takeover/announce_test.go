@@ -2,27 +2,22 @@ package takeover_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
-	"golang.org/x/sys/unix"
 
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/takeover"
 )
-
-// patience bounds every wait of these tests. It is only used up by a failure.
-const patience = 20 * time.Second
 
 // announce makes a Process that logs nothing.
 func announce(t *testing.T, service string) *takeover.Process {
@@ -65,72 +60,38 @@ func refused(t *testing.T, p *takeover.Process, address string, words ...string)
 			t.Errorf("Listen(%q): %v; want an error with %q", address, err, word)
 		}
 	}
-	if waited := time.Since(began); waited > patience/2 {
+	if waited := time.Since(began); waited > 10*time.Second {
 		t.Errorf("Listen(%q) took %v", address, waited)
 	}
 }
 
-// lines is a log that a test reads.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) logger() logr.Logger {
-	return funcr.NewJSON(func(line string) {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.text.WriteString(line + "\n")
-	}, funcr.Options{})
-}
-
-func (l *lines) await(t *testing.T, words ...string) {
-	t.Helper()
-	var text string
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		l.mu.Lock()
-		text = l.text.String()
-		l.mu.Unlock()
-		for line := range strings.Lines(text) {
-			if containsAll(line, words) {
-				return
-			}
-		}
-	}
-	t.Fatalf("no line has %q:\n%s", words, text)
-}
-
-func containsAll(text string, words []string) bool {
-	for _, word := range words {
-		if !strings.Contains(text, word) {
-			return false
-		}
-	}
-	return true
+// logTo returns a logger that writes JSON.
+func logTo(l *testkit.Log) logr.Logger {
+	return funcr.NewJSON(func(line string) { l.Add("", line) }, funcr.Options{})
 }
 
 // Both processes say that one takes over, and the former that it has the address again.
 func TestBothAnnounceATakeOver(t *testing.T) {
-	var former, latter lines
-	first := listen(t, announceTo(t, "usher", former.logger()), "127.0.0.1:0")
+	var former, latter testkit.Log
+	first := listen(t, announceTo(t, "usher", logTo(&former)), "127.0.0.1:0")
 	at := first.Addr().String()
 	pid := fmt.Sprintf(`"process":%d`, os.Getpid())
-	second, err := announceTo(t, "usher", latter.logger()).Listen(t.Context(), at, nil)
+	second, err := announceTo(t, "usher", logTo(&latter)).Listen(t.Context(), at, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	former.await(t, "Another usher process takes over", at, pid, `"version":"v1"`)
-	latter.await(t, "Took over from another usher process", at, pid, `"version":"v1"`)
+	former.Await(t, "Another usher process takes over", at, pid, `"version":"v1"`)
+	latter.Await(t, "Took over from another usher process", at, pid, `"version":"v1"`)
 	_ = second.Close()
-	former.await(t, "new connections are this one's again", at)
+	former.Await(t, "new connections are this one's again", at)
 }
 
 // Two that run on are one too many: the one that gets no connections says so. One
 // that was told to stop does not.
 func TestOneTooMany(t *testing.T) {
 	for _, stopping := range []bool{false, true} {
-		var log lines
-		p, err := takeover.AnnounceBriefly(t.Context(), "usher", "v1", log.logger())
+		var log testkit.Log
+		p, err := takeover.AnnounceBriefly(t.Context(), "usher", "v1", logTo(&log))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,12 +102,12 @@ func TestOneTooMany(t *testing.T) {
 		}
 		latter := listen(t, announce(t, "usher"), former.Addr().String())
 		if !stopping {
-			log.await(t, "this one was not told to stop: it gets no new connections", former.Addr().String())
+			log.Await(t, "this one was not told to stop: it gets no new connections", former.Addr().String())
 		}
 		_ = latter.Close()
-		log.await(t, "new connections are this one's again")
-		if stopping && strings.Contains(log.text.String(), "not told to stop") {
-			t.Errorf("a process that stops says %s", log.text.String())
+		log.Await(t, "new connections are this one's again")
+		if lines := log.With("not told to stop"); stopping && len(lines) > 0 {
+			t.Errorf("a process that stops says %q", lines)
 		}
 	}
 }
@@ -161,8 +122,8 @@ func TestAnotherServiceIsRefused(t *testing.T) {
 		{"every address", "[::]:0", ":%s"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var log lines
-			holder := listen(t, announceTo(t, "home", log.logger()), test.holds)
+			var log testkit.Log
+			holder := listen(t, announceTo(t, "home", logTo(&log)), test.holds)
 			_, port, err := net.SplitHostPort(holder.Addr().String())
 			if err != nil {
 				t.Fatal(err)
@@ -170,7 +131,7 @@ func TestAnotherServiceIsRefused(t *testing.T) {
 			address := fmt.Sprintf(test.wants, port)
 			other := announce(t, "work")
 			refused(t, other, address, fmt.Sprintf("process %d", os.Getpid()), `"home"`, `"work"`, "--service")
-			log.await(t, "Refused an address to a process of another service", `"service":"work"`)
+			log.Await(t, "Refused an address to a process of another service", `"service":"work"`)
 			_ = holder.Close()
 			listen(t, other, address)
 		})
@@ -193,32 +154,17 @@ func TestOneProcessHasAnAddressOnce(t *testing.T) {
 	listen(t, p, "127.0.0.1:0") // the kernel chooses another port
 }
 
-// share listens as a program would that is not usher, and shares as usher does.
-func share(t *testing.T) net.Listener {
-	t.Helper()
-	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-		var err error
-		return errors.Join(raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }), err)
-	}}
-	listener, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	return listener
-}
-
 // One that does not say who it is keeps its address, though it shares: it may be
 // any program of the user.
 func TestOneThatDoesNotSayWhoItIsKeepsItsAddress(t *testing.T) {
-	holder := share(t)
+	holder := testkit.ListenReusePort(t)
 	at := holder.Addr().String()
-	var log lines
-	p := announceTo(t, "usher", log.logger())
+	var log testkit.Log
+	p := announceTo(t, "usher", logTo(&log))
 	refused(t, p, at, "address already in use", "another program holds it")
 	p.TakeOverFromOlder()
 	listen(t, p, at)
-	log.await(t, "Took over from another usher process, which does not say who it is", at)
+	log.Await(t, "Took over from another usher process, which does not say who it is", at)
 }
 
 // Without a Process an address is shared with none, and taken from none.
@@ -238,14 +184,14 @@ func TestAProcessThatHangs(t *testing.T) {
 		t.Run(test.service, func(t *testing.T) {
 			hanging := startHelper(t, "listen", test.service, 0)
 			hanging.hang(t)
-			var log lines
-			p := announceTo(t, "usher", log.logger())
+			var log testkit.Log
+			p := announceTo(t, "usher", logTo(&log))
 			if !test.yields {
 				refused(t, p, hanging.said, "address already in use")
 				return
 			}
 			listen(t, p, hanging.said)
-			log.await(t, "Took over from another usher process, which does not say who it is", hanging.said,
+			log.Await(t, "Took over from another usher process, which does not say who it is", hanging.said,
 				fmt.Sprintf(`"process":%d`, hanging.cmd.Process.Pid))
 		})
 	}
@@ -270,8 +216,8 @@ func TestAnotherUserSquats(t *testing.T) {
 // Another user can neither take an address over nor make a process talk.
 func TestAnotherUserAsks(t *testing.T) {
 	onlyRoot(t)
-	var log lines
-	held := listen(t, announceTo(t, "usher", log.logger()), "127.0.0.1:0").Addr().String()
+	var log testkit.Log
+	held := listen(t, announceTo(t, "usher", logTo(&log)), "127.0.0.1:0").Addr().String()
 	other := startHelper(t, "take "+held, "usher", nobody)
 	if !strings.Contains(other.said, "address already in use") {
 		t.Errorf("another user's process that wants the address says %q", other.said)
@@ -281,8 +227,8 @@ func TestAnotherUserAsks(t *testing.T) {
 	if asker.said != "no answer" {
 		t.Errorf("another user's process that asks is told %q", asker.said)
 	}
-	if log.text.Len() > 0 {
-		t.Errorf("it is logged: %s", log.text.String())
+	if lines := log.With(); len(lines) > 0 {
+		t.Errorf("it is logged: %q", lines)
 	}
 }
 
@@ -433,7 +379,7 @@ func askAll() string {
 			continue
 		}
 		asked++
-		_ = conn.SetDeadline(time.Now().Add(patience))
+		_ = conn.SetDeadline(time.Now().Add(testkit.Timeout))
 		_, _ = io.WriteString(conn, `{"service":"usher","addresses":["127.0.0.1:1"]}`+"\n")
 		if answer, _ := io.ReadAll(conn); len(answer) > 0 {
 			return string(answer)

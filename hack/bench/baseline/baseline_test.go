@@ -2,17 +2,17 @@ package baseline
 
 import (
 	"context"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/jovalle/usher/hack/bench/workload"
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 func TestTheBaselineCarriesEachTest(t *testing.T) {
-	address, backend := freeAddress(t), freeAddress(t)
+	address, backend := testkit.FreeAddress(t, "127.0.0.1"), testkit.FreeAddress(t, "127.0.0.1")
 	table := filepath.Join(t.TempDir(), "hosts")
 	if err := os.WriteFile(table, []byte("a.example "+backend+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -36,16 +36,6 @@ func TestTheBaselineCarriesEachTest(t *testing.T) {
 	}
 }
 
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
-}
-
 // run runs a server until the test ends.
 func run(t *testing.T, serve func(context.Context) error) {
 	t.Helper()
@@ -62,13 +52,5 @@ func run(t *testing.T, serve func(context.Context) error) {
 
 func awaitProbe(t *testing.T, address string) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		err := workload.Probe(t.Context(), address, "a.example")
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
+	testkit.Eventually(t, address+" should answer", func() error { return workload.Probe(t.Context(), address, "a.example") })
 }

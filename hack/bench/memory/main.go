@@ -69,11 +69,11 @@ func compare(ctx context.Context, objects, annotated int) error {
 
 func measure(ctx context.Context, bed *testbed.Bed, objects, annotated int) error {
 	start := time.Now()
-	filling, fillCtx := errgroup.WithContext(ctx)
+	fills, fillCtx := errgroup.WithContext(ctx)
 	for _, name := range members {
-		filling.Go(func() error { return fill(fillCtx, bed.Cluster(name), objects/len(members), annotated) })
+		fills.Go(func() error { return fill(fillCtx, bed.Cluster(name), objects/len(members), annotated) })
 	}
-	if err := filling.Wait(); err != nil {
+	if err := fills.Wait(); err != nil {
 		return err
 	}
 	fmt.Printf("%d Ingresses over %d members, 1 of %d annotated, written in %s\n\n", objects, len(members), annotated, time.Since(start).Round(time.Second))

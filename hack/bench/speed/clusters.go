@@ -17,8 +17,8 @@ const (
 	timed         = "timed" // the one IngressRoute that is annotated again and again
 )
 
-// furnish makes the member, with an ingress that answers every host.
-func (b *bench) furnish(ctx context.Context) error {
+// createMember creates the member, with an ingress that answers every host.
+func (b *bench) createMember(ctx context.Context) error {
 	ingress, err := serveEveryHost(ctx)
 	if err != nil {
 		return err

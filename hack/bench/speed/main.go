@@ -68,7 +68,7 @@ func (b *bench) run(ctx context.Context, sizes string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.state)) }()
-	if err := b.furnish(ctx); err != nil {
+	if err := b.createMember(ctx); err != nil {
 		return err
 	}
 	for size := range strings.SplitSeq(sizes, ",") {

@@ -11,7 +11,7 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/jovalle/usher/hack/stage"
+	"github.com/jovalle/usher/hack/testenv"
 )
 
 // settle is how long usher is left alone before single changes are timed or its memory is read.
@@ -33,13 +33,13 @@ func (b *bench) measure(ctx context.Context, n int) error {
 	if usher, err = b.start(ctx, "  cold start, objects exist"); err != nil {
 		return err
 	}
-	if err := b.weigh(usher, "after the start"); err != nil {
+	if err := b.printMemory(usher, "after the start"); err != nil {
 		return err
 	}
 	if err := b.timeChanges(ctx, usher.HTTPS); err != nil {
 		return err
 	}
-	if err := b.weigh(usher, "after the changes"); err != nil {
+	if err := b.printMemory(usher, "after the changes"); err != nil {
 		return err
 	}
 	return usher.Terminate(ctx)
@@ -47,13 +47,13 @@ func (b *bench) measure(ctx context.Context, n int) error {
 
 // start starts usher, and prints how long it took until it was ready, and until
 // every host was routed.
-func (b *bench) start(ctx context.Context, title string) (*stage.Usher, error) {
+func (b *bench) start(ctx context.Context, title string) (*testenv.Usher, error) {
 	state, err := os.MkdirTemp(b.state, "")
 	if err != nil {
 		return nil, err
 	}
 	began := time.Now()
-	usher, err := stage.Run(ctx, b.bed, "usher", b.program, b.edge, "--drain-timeout=1s", "--leader-elect=false", "--state-dir="+state)
+	usher, err := testenv.Run(ctx, b.bed, "usher", b.program, b.edge, "--drain-timeout=1s", "--leader-elect=false", "--state-dir="+state)
 	if err != nil {
 		return nil, err
 	}
@@ -127,8 +127,8 @@ func printQuantiles(title string, took []time.Duration) {
 // memory finds the fields of proc_pid_status(5) that are printed.
 var memory = regexp.MustCompile(`(?m)^(VmRSS|VmHWM):\s+(\d+) kB`)
 
-// weigh prints the memory of usher's process.
-func (b *bench) weigh(usher *stage.Usher, when string) error {
+// printMemory prints the memory of usher's process.
+func (b *bench) printMemory(usher *testenv.Usher, when string) error {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", usher.PID()))
 	if err != nil {
 		return err

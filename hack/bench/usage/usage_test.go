@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"testing"
 	"time"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 func TestAChildsTimeCountsAsItsParents(t *testing.T) {
@@ -21,17 +23,12 @@ func TestAChildsTimeCountsAsItsParents(t *testing.T) {
 		_ = busy.Process.Kill()
 		_ = busy.Wait()
 	}()
-	own, err := ReadCPU(Parties{Proxy: []int{busy.Process.Pid}})
-	for deadline := time.Now().Add(20 * time.Second); err == nil && own.Proxy < 50*time.Millisecond; {
-		if time.Now().After(deadline) {
-			t.Fatalf("a busy loop has used only %v", own.Proxy)
-		}
-		time.Sleep(5 * time.Millisecond)
+	var own CPU
+	testkit.WaitFor(t, "50 ms of a busy loop", func() bool {
 		own, err = ReadCPU(Parties{Proxy: []int{busy.Process.Pid}})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+		testkit.Must(t, err)
+		return own.Proxy >= 50*time.Millisecond
+	})
 	after, err := ReadCPU(parties)
 	if err != nil {
 		t.Fatal(err)

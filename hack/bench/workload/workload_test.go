@@ -3,13 +3,13 @@ package workload
 import (
 	"bytes"
 	"context"
-	"net"
 	"os"
 	"testing"
 	"testing/iotest"
 	"time"
 
 	"github.com/jovalle/usher/hack/bench/usage"
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/clienthello"
 )
 
@@ -84,12 +84,7 @@ func TestEachTestMeasuresABackend(t *testing.T) {
 
 func startBackend(t *testing.T) (address string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.1.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address = listener.Addr().String()
-	_ = listener.Close() // for the backend to listen there
+	address = testkit.FreeAddress(t, "127.0.1.1")
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- Backend(ctx, []string{address}) }()
@@ -99,12 +94,6 @@ func startBackend(t *testing.T) (address string) {
 			t.Error(err)
 		}
 	})
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if err = Probe(t.Context(), address, "a.example"); err == nil {
-			return address
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
+	testkit.Eventually(t, "the backend should answer", func() error { return Probe(t.Context(), address, "a.example") })
+	return address
 }

@@ -12,10 +12,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
-)
 
-// patience is far beyond what any step here takes.
-const patience = 20 * time.Second
+	"github.com/jovalle/usher/hack/test/testkit"
+)
 
 // orphanage makes the test binary, run again as a child, start a child and a folder of its
 // own, print their names, and wait to be killed.
@@ -66,8 +65,8 @@ func TestKilledParentLeavesNeitherChildNorFolder(t *testing.T) {
 	}
 	_ = parent.Process.Kill()
 	_ = parent.Wait()
-	eventually(t, "the child to be gone", func() bool { return gone(child) })
-	eventually(t, "the folder to be gone", func() bool {
+	testkit.WaitFor(t, "the child to be gone", func() bool { return gone(child) })
+	testkit.WaitFor(t, "the folder to be gone", func() bool {
 		_, err := os.Stat(data)
 		return errors.Is(err, os.ErrNotExist)
 	})
@@ -107,19 +106,19 @@ func TestAwaitReady(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name, script string
-		patience     time.Duration
+		timeout      time.Duration
 		probe        func(context.Context) error
 		want         []string // parts of the error; none: ready
 	}{
-		{"ready at once", "sleep 60", patience, func(context.Context) error { return nil }, nil},
-		{"ended, with its last words", "echo no such luck; exit 3", patience, never, []string{"ended", "exit status 3", "no such luck"}},
-		{"ended well", "echo bye", patience, never, []string{"ended", "exit status 0", "bye"}},
-		{"ended during a probe that would wait", "echo bye; exit 3", patience, waits, []string{"ended", "exit status 3"}},
+		{"ready at once", "sleep 60", testkit.Timeout, func(context.Context) error { return nil }, nil},
+		{"ended, with its last words", "echo no such luck; exit 3", testkit.Timeout, never, []string{"ended", "exit status 3", "no such luck"}},
+		{"ended well", "echo bye", testkit.Timeout, never, []string{"ended", "exit status 0", "bye"}},
+		{"ended during a probe that would wait", "echo bye; exit 3", testkit.Timeout, waits, []string{"ended", "exit status 3"}},
 		{"out of time, with the probe's reason", "echo thinking; sleep 60", time.Second, never, []string{"not ready", "nobody answers", "thinking"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := shell(t, c.script)
-			ctx, cancel := context.WithTimeout(t.Context(), c.patience)
+			ctx, cancel := context.WithTimeout(t.Context(), c.timeout)
 			defer cancel()
 			err := p.AwaitReady(ctx, c.probe)
 			if (err == nil) != (c.want == nil) {
@@ -137,15 +136,15 @@ func TestAwaitReady(t *testing.T) {
 func TestTerminateGivesTimeToEnd(t *testing.T) {
 	for _, c := range []struct {
 		name, script string
-		patience     time.Duration
+		timeout      time.Duration
 		want         error
 	}{
-		{"ends when asked", `trap "exit 0" TERM; touch "$READY"; while :; do sleep 0.01; done`, patience, nil},
+		{"ends when asked", `trap "exit 0" TERM; touch "$READY"; while :; do sleep 0.01; done`, testkit.Timeout, nil},
 		{"does not listen", `trap "" TERM; touch "$READY"; while :; do sleep 0.01; done`, 200 * time.Millisecond, context.DeadlineExceeded},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := shell(t, c.script)
-			ctx, cancel := context.WithTimeout(t.Context(), c.patience)
+			ctx, cancel := context.WithTimeout(t.Context(), c.timeout)
 			defer cancel()
 			if err := p.Terminate(ctx); !errors.Is(err, c.want) {
 				t.Errorf("Terminate: %v, want %v", err, c.want)
@@ -184,19 +183,10 @@ func shell(t *testing.T, script string) *Process {
 	}
 	t.Cleanup(p.Kill)
 	if strings.Contains(script, "$READY") {
-		eventually(t, "the script to run", func() bool {
+		testkit.WaitFor(t, "the script to run", func() bool {
 			_, err := os.Stat(ready)
 			return err == nil
 		})
 	}
 	return p
-}
-
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !is(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited %v for %s", patience, what)
-		}
-	}
 }

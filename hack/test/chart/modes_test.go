@@ -1,0 +1,132 @@
+package chart
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/jovalle/usher/hack/test/testkit"
+	"github.com/jovalle/usher/hack/testbed"
+)
+
+// In each mode the pods become ready, and a host that is annotated is served through the one that
+// forwards.
+func TestEachModeServes(t *testing.T) {
+	edge := bed.Cluster("edge")
+	traefik, err := edge.StartTraefik(t.Context())
+	testkit.Must(t, err)
+	app, err := edge.StartApp(t.Context(), "default", "whoami")
+	testkit.Must(t, err)
+	for _, mode := range []struct {
+		name     string
+		release  func(t *testing.T) release
+		decides  string
+		forwards string
+		client   func(address string) *http.Client
+	}{
+		{"one Deployment on the host's network", chart("edgeIsMember=true"), "usher", "usher", testbed.ClientTo},
+		{"one Deployment on host ports", chart("edgeIsMember=true", "network=HostPort"), "usher", "usher", testbed.ClientTo},
+		{"two replicas behind a load balancer that speaks PROXY",
+			chart("edgeIsMember=true", "network=LoadBalancer", "replicas=2", "proxy.proxyProtocolFrom={127.0.0.0/8}"), "usher", "usher", announcingClientTo},
+		{"a Deployment and a DaemonSet", chart("edgeIsMember=true", "mode=split"), "usher-controller", "usher-proxy", testbed.ClientTo},
+		{"config/", renderConfig, "usher", "usher", testbed.ClientTo},
+	} {
+		t.Run(mode.name, func(t *testing.T) {
+			r := mode.release(t)
+			applyObjects(t, r)
+			testkit.Must(t, edge.Apply(t.Context(), fmt.Sprintf(`
+apiVersion: usher.techn.is/v1alpha1
+kind: MemberCluster
+metadata: {name: edge}
+spec: {ingress: {addresses: [%s], httpsPort: %d}}
+`, traefik.HTTPS.Addr(), traefik.HTTPS.Port())))
+			t.Cleanup(func() { cleanUp(t) })
+			host := "whoami.techn.is"
+			testkit.Must(t, edge.Apply(t.Context(), fmt.Sprintf(`
+apiVersion: traefik.io/v1alpha1
+kind: IngressRoute
+metadata: {name: whoami, namespace: default, annotations: {usher.techn.is/expose: "true"}}
+spec: {routes: [{match: "Host(`+"`%s`"+`)", kind: Rule, services: [{name: %s, port: %d}]}]}
+`, host, app.Service, app.Port)))
+			forwards := r.start(t, mode.forwards)
+			if mode.decides != mode.forwards {
+				ready(t, r.start(t, mode.decides))
+			}
+			ready(t, forwards)
+			client := mode.client(forwards.addresses(t).HTTPS[0].String())
+			testkit.Eventually(t, host+" should be answered", func() error {
+				_, err := testbed.Ask(t.Context(), client, "https://"+host+"/")
+				return err
+			})
+		})
+	}
+}
+
+func chart(values ...string) func(t *testing.T) release {
+	return func(t *testing.T) release {
+		t.Helper()
+		return renderChart(t, values...)
+	}
+}
+
+// ready waits until a pod says that it is.
+func ready(t *testing.T, p *pod) {
+	t.Helper()
+	admin := p.addresses(t).Admin[0]
+	testkit.Eventually(t, "the pod should be ready", func() error {
+		response, err := http.Get(fmt.Sprintf("http://%s/readyz", admin))
+		if err != nil {
+			return err
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			return fmt.Errorf("it is not: %s", response.Status)
+		}
+		return nil
+	})
+}
+
+// cleanUp deletes what a test published, so that the next begins without it.
+func cleanUp(t *testing.T) {
+	t.Helper()
+	for _, args := range [][]string{
+		{"delete", "ingressroutes.traefik.io", "whoami", "--namespace=default"},
+		{"delete", "exposedhosts,memberclusters", "--all"},
+		{"delete", "lease", "--all", "--namespace", namespace},
+	} {
+		_, err := bed.Cluster("edge").Kubectl(context.WithoutCancel(t.Context()), args...)
+		testkit.Must(t, err)
+	}
+}
+
+// announcingClientTo makes the client of a load balancer that speaks PROXY.
+func announcingClientTo(address string) *http.Client {
+	return testbed.AnnouncingClientTo(address, netip.MustParseAddr("192.0.2.7"))
+}
+
+// config/ is the chart with its defaults, for an edge that is a member: the pod is the same, and so
+// is what it may do. The chart binds its copies of the roles under its release's name.
+func TestConfigIsTheChartByDefault(t *testing.T) {
+	config, chart := renderConfig(t), renderChart(t, "edgeIsMember=true")
+	if of, want := config.pods["usher"], chart.pods["usher"]; !equality.Semantic.DeepEqual(of, want) {
+		t.Errorf("config/ runs\n%+v\nand the chart\n%+v", of, want)
+	}
+	byName := func(a, b rbacv1.ClusterRole) int { return strings.Compare(nameOf(a), nameOf(b)) }
+	slices.SortFunc(config.roles, byName)
+	slices.SortFunc(chart.roles, byName)
+	if len(config.roles) != len(chart.roles) {
+		t.Fatalf("config/ has %d roles, the chart %d", len(config.roles), len(chart.roles))
+	}
+	for i, of := range config.roles {
+		if want := chart.roles[i]; nameOf(of) != nameOf(want) || !equality.Semantic.DeepEqual(of.Rules, want.Rules) {
+			t.Errorf("config/ has %s %v, the chart %s %v", nameOf(of), of.Rules, nameOf(want), want.Rules)
+		}
+	}
+}

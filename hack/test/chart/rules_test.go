@@ -1,0 +1,121 @@
+package chart
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jovalle/usher/hack/test/testkit"
+)
+
+// objects make usher use every permission that it has. The edge cluster is a member twice: as itself,
+// and as hades, by a Secret.
+const objects = `
+{apiVersion: v1, kind: Namespace, metadata: {name: usher-system}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: traefik, namespace: default}, spec: {type: LoadBalancer, ports: [{port: 443}]}}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: hades-kubeconfig, namespace: usher-system}, stringData: {kubeconfig: %q}}
+---
+{apiVersion: usher.techn.is/v1alpha1, kind: MemberCluster, metadata: {name: hades}, spec: {kubeconfig: {secretName: hades-kubeconfig}, ingress: {addresses: [127.0.0.1]}, allowedDomains: [example.com]}}
+---
+{apiVersion: usher.techn.is/v1alpha1, kind: MemberCluster, metadata: {name: edge}, spec: {ingress: {service: {namespace: default, name: traefik}}}}
+`
+
+// applyObjects creates a release's accounts and roles, and the objects that usher reads.
+func applyObjects(t *testing.T, r release) {
+	t.Helper()
+	edge := bed.Cluster("edge")
+	testkit.Must(t, edge.InstallTraefikCRDs(t.Context()))
+	testkit.Must(t, edge.InstallOldTraefikCRDs(t.Context()))
+	testkit.Must(t, edge.InstallGatewayCRDs(t.Context()))
+	testkit.Must(t, edge.ApplyFiles(t.Context(), "../../../config/crd/*.yaml"))
+	kubeconfig, err := edge.Kubeconfig()
+	testkit.Must(t, err)
+	testkit.Must(t, edge.Apply(t.Context(), fmt.Sprintf(objects, kubeconfig)))
+	testkit.Must(t, edge.Apply(t.Context(), strings.Join(r.rest, "\n---\n")))
+	r.apply(t, permission{})
+}
+
+// split renders the chart in split mode, where each half has an account of its own.
+func split(t *testing.T) release {
+	t.Helper()
+	return renderChart(t, "mode=split", "edgeIsMember=true", "replicas=2")
+}
+
+// churn publishes and withdraws a host until done, or for testkit.Timeout, so that usher
+// uses its permissions again and again.
+func churn(t *testing.T, done func() bool) {
+	t.Helper()
+	edge := bed.Cluster("edge")
+	for round, deadline := 0, time.Now().Add(testkit.Timeout); !done() && time.Now().Before(deadline); round++ {
+		testkit.Must(t, edge.Apply(t.Context(), fmt.Sprintf(`
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: churned, namespace: default, annotations: {usher.techn.is/expose: %q, usher.techn.is/allow-from: 10.0.%d.0/24}}
+spec: {rules: [{host: churned.techn.is, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: churned, port: {number: 80}}}}]}}]}
+`, fmt.Sprint(round%4 != 3), round%256)))
+		for begun := time.Now(); !done() && time.Since(begun) < interval; time.Sleep(100 * time.Millisecond) {
+		}
+	}
+}
+
+// interval is how often hosts come or go.
+const interval = 400 * time.Millisecond
+
+// unprovoked are permissions that no test makes usher use: permission → when it does.
+var unprovoked = map[string]string{
+	"patch events.events.k8s.io in ClusterRole usher-controller": "an event that is repeated, of the same version of an object, is counted in the first",
+	"patch events. in Role usher-controller":                     "a replica that loses the election and wins it again has its event counted in the first",
+}
+
+func TestPermissionsAreEnough(t *testing.T) {
+	r := split(t)
+	applyObjects(t, r)
+	decides, forwards := r.start(t, "usher-controller"), r.start(t, "usher-proxy")
+	withdrawn := func() bool { return strings.Contains(decides.log(t), "Withdrew host") }
+	churn(t, withdrawn)
+	if !withdrawn() {
+		t.Errorf("no host came and went; the log:\n%s", decides.log(t))
+	}
+	if log := decides.log(t) + forwards.log(t) + conditions(t); strings.Contains(log, "forbidden") {
+		t.Errorf("something is forbidden:\n%s", log)
+	}
+}
+
+func TestEachPermissionIsNeeded(t *testing.T) {
+	r := split(t)
+	applyObjects(t, r)
+	for _, role := range r.roles {
+		workload := "usher-controller"
+		if role.Name == "usher-proxy" {
+			workload = "usher-proxy"
+		}
+		for _, p := range permissions(role) {
+			t.Run(p.String(), func(t *testing.T) {
+				if why, ok := unprovoked[p.String()]; ok {
+					t.Skip(why)
+				}
+				// The one before was killed while it held its lease.
+				_, err := bed.Cluster("edge").Kubectl(t.Context(), "delete", "lease", "--all", "--namespace", namespace)
+				testkit.Must(t, err)
+				r.apply(t, p)
+				running := r.start(t, workload)
+				said := func() string { return running.log(t) + conditions(t) }
+				churn(t, func() bool { return p.missedIn(said()) })
+				if !p.missedIn(said()) {
+					t.Errorf("nothing is missed without it; usher says:\n%s", said())
+				}
+			})
+		}
+	}
+}
+
+// conditions are what usher says of the members.
+func conditions(t *testing.T) string {
+	t.Helper()
+	out, err := bed.Cluster("edge").Kubectl(t.Context(), "get", "memberclusters", "--output=jsonpath={range .items[*]}{.status.conditions}{\"\\n\"}{end}")
+	testkit.Must(t, err)
+	return out
+}

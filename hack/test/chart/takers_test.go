@@ -1,0 +1,108 @@
+package chart
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/jovalle/usher/hack/test/testkit"
+	"github.com/jovalle/usher/hack/testbed/servers"
+)
+
+// taker is a pod that has a port of its node; the labels are ServiceLB's for a Service.
+const taker = `
+apiVersion: v1
+kind: Pod
+metadata: {name: %[1]s, namespace: default, labels: {%[2]s}}
+spec:
+  nodeName: edge
+  automountServiceAccountToken: false
+  containers: [{name: lb, image: lb, ports: [{containerPort: %[3]d, hostPort: %[3]d, protocol: %[4]s}]}]
+`
+
+// Helm tells of pods that have usher's ports on their node, or that keep its Service pending, and of
+// no others.
+func TestPodsThatHaveTheNodesPortsAreToldOf(t *testing.T) {
+	edge := bed.Cluster("edge")
+	const release, taken = "taken", "taken-system" // the other tests' objects are no release's
+	serviceLB := func(service string) string {
+		return "svccontroller.k3s.cattle.io/svcname: " + service + ", svccontroller.k3s.cattle.io/svcnamespace: " + taken
+	}
+	testkit.Must(t, edge.Apply(t.Context(), "{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: default}}"))
+	for _, pod := range []struct {
+		name, labels    string
+		port            int
+		protocol, phase string
+	}{
+		{"svclb-traefik", serviceLB("traefik"), 443, "TCP", "Running"},
+		{"svclb-usher", serviceLB(release + "-usher"), 80, "TCP", "Running"},
+		{"nginx", "app: nginx", 80, "TCP", "Running"},
+		{"quic", "app: quic", 443, "UDP", "Running"},
+		{"other-port", serviceLB("other"), 8443, "TCP", "Running"},
+		{"waits", "app: waits", 443, "TCP", "Pending"},
+	} {
+		testkit.Must(t, edge.Apply(t.Context(), fmt.Sprintf(taker, pod.name, pod.labels, pod.port, pod.protocol)))
+		t.Cleanup(func() {
+			_, _ = edge.Kubectl(context.WithoutCancel(t.Context()), "delete", "pod", pod.name, "--namespace=default", "--force", "--grace-period=0")
+		})
+		_, err := edge.Kubectl(t.Context(), "patch", "pod", pod.name, "--namespace=default", "--subresource=status", "--type=merge", `--patch={"status":{"phase":"`+pod.phase+`"}}`)
+		testkit.Must(t, err)
+	}
+	const traefik, own, nginx = "default/svclb-traefik on node edge: port 443\n", "default/svclb-usher", "default/nginx on node edge: port 80\n"
+	for network, told := range map[string]struct{ with, without []string }{
+		"HostNetwork":  {[]string{"have a port of usher's on their node", "usher is not ready there", "--disable=servicelb", traefik, nginx}, []string{own, "quic", "other-port", "waits", "stays"}},
+		"HostPort":     {[]string{"have a port of usher's on their node", "stays Pending", traefik, nginx}, []string{own, "waits", "not ready"}},
+		"LoadBalancer": {[]string{"stays <pending>", "--disable=traefik", traefik}, []string{own, "nginx", "quic", "other-port", "waits"}},
+	} {
+		t.Run(network, func(t *testing.T) {
+			out, err := output(t, servers.Helm, "install", release, "../../../charts/usher", "--namespace", taken, "--dry-run=server",
+				"--kubeconfig", edge.KubeconfigFile(), "--set=network="+network)
+			testkit.Must(t, err)
+			_, notes, found := strings.Cut(string(out), "NOTES:")
+			if !found {
+				t.Fatalf("helm prints no notes:\n%s", out)
+			}
+			for _, text := range told.with {
+				if !strings.Contains(notes, text) {
+					t.Errorf("the notes do not say %q:\n%s", text, notes)
+				}
+			}
+			for _, text := range told.without {
+				if strings.Contains(notes, text) {
+					t.Errorf("the notes say %q:\n%s", text, notes)
+				}
+			}
+		})
+	}
+}
+
+// A new pod of an upgrade starts beside the old one, so that the scheduler must not hear of a port
+// that both have; where one starts after the other it must. A pod whose network is its own cannot
+// find out who has the node's port.
+func TestPortsAreDeclaredWhereOnePodStartsAfterTheOther(t *testing.T) {
+	for _, test := range []struct {
+		values    []string
+		workload  string
+		hostPorts string
+		selfCheck bool
+	}{
+		{nil, "usher", "[]", true},
+		{[]string{"mode=split"}, "usher-proxy", "[]", true},
+		{[]string{"network=HostPort"}, "usher", "[0 80 443]", false},
+		{[]string{"network=HostPort", "mode=split"}, "usher-proxy", "[0 80 443]", false},
+		{[]string{"network=LoadBalancer"}, "usher", "[0 0 0]", false},
+	} {
+		container := renderChart(t, test.values...).pods[test.workload].Containers[0]
+		ports := []int32{}
+		for _, port := range container.Ports {
+			ports = append(ports, port.HostPort)
+		}
+		if got := fmt.Sprint(ports); got != test.hostPorts {
+			t.Errorf("%v: the host ports are %s, want %s", test.values, got, test.hostPorts)
+		}
+		if off := strings.Contains(strings.Join(container.Args, " "), "--self-check=off"); off == test.selfCheck {
+			t.Errorf("%v: the arguments are %q", test.values, container.Args)
+		}
+	}
+}

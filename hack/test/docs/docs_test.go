@@ -1,0 +1,139 @@
+// Package docs holds docs/ against the code: each flag, annotation, metric,
+// alert and reason that the docs name is there, and each that is there is named.
+// It has tests only, and nothing imports it.
+package docs
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jovalle/usher/controllers/admission/reason"
+)
+
+const docs = "../../../docs/"
+
+// read returns what matching files of the module hold.
+func read(t *testing.T, glob string) map[string]string {
+	t.Helper()
+	paths, err := filepath.Glob(glob)
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no file is %s: %v", glob, err)
+	}
+	texts := map[string]string{} // path → text
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[path] = string(text)
+	}
+	return texts
+}
+
+// named returns what the pattern's group finds in texts, each once.
+func named(texts map[string]string, pattern string) []string {
+	found := map[string]bool{}
+	expression := regexp.MustCompile(pattern)
+	for _, text := range texts {
+		for _, match := range expression.FindAllStringSubmatch(text, -1) {
+			found[match[1]] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+// within reports each of some names that is not among the known.
+func within(t *testing.T, names, known []string, complaint string) {
+	t.Helper()
+	if len(names) == 0 {
+		t.Error("nothing is named at all: the pattern is wrong")
+	}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			t.Errorf("%s: %s", name, complaint)
+		}
+	}
+}
+
+func TestFlagsAreTheProgramsOwn(t *testing.T) {
+	run, all := flagsOf(t, "run"), []string{}
+	for _, command := range []string{"run", "cluster add", "cluster list", "cluster remove"} {
+		all = append(all, flagsOf(t, command)...)
+	}
+	within(t, run, named(read(t, docs+"operations.md"), "`(--[a-z-]+)"), "a flag of usher run that docs/operations.md does not name")
+	others := []string{"--help", "--disable"} // every command's; K3s'
+	within(t, named(read(t, docs+"*.md"), "`(--[a-z-]+)[`= ]"), append(all, others...), "is no flag of usher")
+	within(t, named(read(t, docs+"*.md"), `(?:usher run|usher cluster \w+) .*?(--[a-z-]+)`), append(all, "--help"), "is no flag of usher")
+}
+
+func TestAnnotationsAreTheAPIs(t *testing.T) {
+	const name = `(usher\.techn\.is/[a-z0-9-]*[a-z0-9])`
+	api := named(read(t, "../../../api/v1alpha1/annotations.go"), `"`+name+`"`)
+	within(t, api, named(read(t, docs+"concepts.md"), name), "docs/concepts.md does not name it")
+	ours := []string{"usher.techn.is/v1alpha1", "usher.techn.is/edge"} // the API's version; the label of a node
+	within(t, named(read(t, docs+"*.md"), name), append(api, ours...), "is no annotation or label")
+}
+
+func TestMetricsAreThoseOfTheCollectors(t *testing.T) {
+	metrics := metricNames(t)
+	within(t, metrics, named(read(t, docs+"operations.md"), `(usher_[a-z_]+)`), "docs/operations.md does not name it")
+	for _, glob := range []string{docs + "operations.md", "../../../charts/usher/files/alerts.yaml", "../../../charts/usher/files/dashboard.json"} {
+		var used []string
+		for _, name := range named(read(t, glob), `(usher_[a-z_]+)`) {
+			used = append(used, strings.TrimSuffix(name, "_bucket"))
+		}
+		within(t, used, metrics, "is no metric, and "+glob+" names it")
+	}
+}
+
+func TestAlertsAreThoseOfTheChart(t *testing.T) {
+	alerts := named(read(t, "../../../charts/usher/files/alerts.yaml"), `alert: (\w+)`)
+	documented := named(read(t, docs+"operations.md"), "`(Usher[A-Z]\\w+)`")
+	within(t, alerts, documented, "docs/operations.md does not name the alert")
+	within(t, documented, alerts, "is no alert")
+}
+
+func TestConditionReasonsAreToldWithTheirCure(t *testing.T) {
+	const constant = `(?m)^\s+[rR]eason\w+\s+= "(\w+)"`
+	conditions := append(named(read(t, "../../../controllers/*.go"), constant), named(read(t, "../../../controllers/member/state.go"), constant)...)
+	conditions = append(conditions, named(read(t, "../../../controllers/routetable/*.go"), constant)...)
+	conditions = append(conditions, named(read(t, "../../../controllers/manifest/*.go"), constant)...)
+	conditions = append(conditions, named(read(t, "../../../proxy/routing/route.go"), constant)...)
+	table := named(read(t, docs+"troubleshooting.md"), "(?m)(?:^\\||,) `([A-Z][A-Za-z]*[a-z])`")
+	told := slices.Clone(table)
+	for _, r := range reason.All() {
+		told = append(told, r.Name) // in docs/reasons.md
+	}
+	within(t, conditions, told, "docs/troubleshooting.md does not name the reason")
+	within(t, table, conditions, "is no reason")
+}
+
+func TestLinksLeadSomewhere(t *testing.T) {
+	for path, text := range read(t, docs+"*.md") {
+		for _, link := range named(map[string]string{path: text}, `\]\(([^):]+)\)`) {
+			file, anchor, _ := strings.Cut(link, "#")
+			if file == "" {
+				file = filepath.Base(path)
+			}
+			target := read(t, docs+file)
+			if anchor != "" && !slices.Contains(anchors(target), anchor) {
+				t.Errorf("%s: there is no heading #%s in %s", path, anchor, file)
+			}
+		}
+	}
+}
+
+// anchors are the headings as GitHub links them.
+func anchors(texts map[string]string) []string {
+	var found []string
+	for _, heading := range named(texts, `(?m)^#+ (.+)$`) {
+		kept := regexp.MustCompile(`[^\w -]`).ReplaceAllString(strings.ToLower(heading), "")
+		found = append(found, strings.ReplaceAll(kept, " ", "-"))
+	}
+	return found
+}

@@ -1,0 +1,106 @@
+package docs
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// block returns the code block of docs/install.md that follows a text.
+func block(t *testing.T, after string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(read(t, docs+"install.md")[docs+"install.md"], after)
+	blocks := regexp.MustCompile("(?s)```\\w+\n(.*?)```").FindStringSubmatch(rest)
+	if !found || blocks == nil {
+		t.Fatalf("docs/install.md has no block after %q", after)
+	}
+	return blocks[1]
+}
+
+// systemd itself checks the unit of an edge without Kubernetes.
+func TestUnitIsSound(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("there is no systemd here")
+	}
+	unit := filepath.Join(t.TempDir(), "usher.service")
+	text := strings.ReplaceAll(block(t, "`/etc/systemd/system/usher.service`"), "/usr/local/bin/usher", usher)
+	if err := os.WriteFile(unit, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// What it does not know it only warns of.
+	if out, err := exec.CommandContext(t.Context(), analyze, "verify", "--man=no", unit).CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	}
+}
+
+// The unit's command serves the files that the docs have beside it.
+func TestPlainVMServesItsFiles(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "hosts.yaml"), []byte(block(t, "`/etc/usher/hosts.yaml`")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), usher, "check", dir).CombinedOutput(); err != nil {
+		t.Errorf("usher check: %v\n%s", err, out)
+	}
+	command := regexp.MustCompile(`(?m)^ExecStart=/usr/local/bin/usher (.*)$`).FindStringSubmatch(block(t, "`/etc/systemd/system/usher.service`"))
+	if command == nil {
+		t.Fatal("the unit has no ExecStart")
+	}
+	args := strings.NewReplacer("/etc/usher", dir, "/var/lib/usher", t.TempDir(), "127.0.0.1:8080", "127.0.0.1:0").Replace(command[1])
+	cmd := exec.CommandContext(t.Context(), usher, append(strings.Fields(args), "--https-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0")...)
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Wait() }()
+	defer func() { _ = cmd.Process.Kill() }()
+	admin, err := adminAddress(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, answer := range map[string]string{"/readyz": "ok", "/metrics": "\nusher_routes 1\n"} {
+		if body := fetch(t, "http://"+admin+path); !strings.Contains(body, answer) {
+			t.Errorf("%s answers %q", path, body)
+		}
+	}
+}
+
+// adminAddress reads it from usher's log, when it listens.
+func adminAddress(log io.Reader) (string, error) {
+	var said bytes.Buffer
+	for lines := bufio.NewScanner(io.TeeReader(log, &said)); lines.Scan(); {
+		if found := regexp.MustCompile(`"msg":"Started".*"admin":\["([^"]+)"`).FindStringSubmatch(lines.Text()); found != nil {
+			go func() { _, _ = io.Copy(io.Discard, log) }()
+			return found[1], nil
+		}
+	}
+	return "", errors.New("usher ended: " + said.String())
+}
+
+func fetch(t *testing.T, url string) string {
+	t.Helper()
+	client := http.Client{Timeout: 10 * time.Second}
+	response, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}

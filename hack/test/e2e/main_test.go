@@ -1,0 +1,113 @@
+// Package e2e tests the whole of usher as a user meets it: its program, real
+// clusters, real Traefiks, real TLS clients. It must not import usher's own
+// packages.
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/jovalle/usher/hack/test/testkit"
+	"github.com/jovalle/usher/hack/testbed"
+	"github.com/jovalle/usher/hack/testenv"
+)
+
+// env is shared by all tests; each has hosts of its own.
+var env *testenv.Env
+
+// program is usher's, and stateDir is where it keeps its snapshot.
+var program, stateDir string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "usher-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	stateDir = filepath.Join(dir, "state")
+	if program, err = testkit.BuildUsher(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	env, err = testenv.Start(context.Background(), testenv.Options{Usher: program, CRDs: "../../../config/crd/*.yaml", Args: []string{"--access-log", "--access-log-refused", "--drain-timeout=10s", "--state-dir=" + stateDir}})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := m.Run()
+	if code != 0 {
+		env.Bed.KeepLogs()
+		fmt.Fprintln(os.Stderr, "the logs are in", env.Bed.LogDir())
+	}
+	if err := env.Bed.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// TestSourcesAreRead makes go test run this package again after any change of usher.
+func TestSourcesAreRead(t *testing.T) { testkit.ReadSources(t) }
+
+// ask asks usher for a host by TLS.
+func ask(ctx context.Context, host string) (testbed.Answer, error) {
+	return testbed.Ask(ctx, testbed.ClientTo(env.HTTPS.String()), "https://"+host+"/")
+}
+
+// answered waits until a host is answered by an app of a cluster.
+func answered(t *testing.T, host, cluster string) {
+	t.Helper()
+	testkit.Eventually(t, host+" should be answered by "+cluster, func() error {
+		answer, err := ask(t.Context(), host)
+		if err == nil && answer.Cluster != cluster {
+			err = fmt.Errorf("%+v answers", answer)
+		}
+		return err
+	})
+}
+
+// unanswered waits until a host is refused.
+func unanswered(t *testing.T, host string) {
+	t.Helper()
+	testkit.Eventually(t, host+" should be refused", func() error {
+		if answer, err := ask(t.Context(), host); err == nil {
+			return fmt.Errorf("%+v answers", answer)
+		}
+		return nil
+	})
+}
+
+// plain asks usher for a host by plain HTTP and returns the response without its body.
+func plain(t *testing.T, host, path string) *http.Response {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+host+path, nil)
+	testkit.Must(t, err)
+	response, err := testbed.ClientTo(env.HTTP.String()).Do(request)
+	testkit.Must(t, err)
+	testkit.Must(t, response.Body.Close())
+	return response
+}
+
+// kubectl runs kubectl on a cluster and returns its output.
+func kubectl(t *testing.T, c *testbed.Cluster, args ...string) string {
+	t.Helper()
+	out, err := c.Kubectl(t.Context(), args...)
+	if err != nil {
+		t.Fatalf("kubectl %v: %v\n%s", args, err, out)
+	}
+	return out
+}
+
+const (
+	expose   = `usher.techn.is/expose=true`
+	unexpose = `usher.techn.is/expose-`
+)

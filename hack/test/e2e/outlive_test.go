@@ -1,0 +1,133 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jovalle/usher/hack/test/testkit"
+)
+
+// conversation is one TLS connection through usher on which requests go back and forth.
+type conversation struct {
+	conn   *tls.Conn
+	reader *bufio.Reader
+	host   string
+}
+
+func converse(t *testing.T, host string) *conversation {
+	t.Helper()
+	conn, err := (&tls.Dialer{Config: &tls.Config{ServerName: host, InsecureSkipVerify: true}}).DialContext(t.Context(), "tcp", env.HTTPS.String())
+	testkit.Must(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	return &conversation{conn: conn.(*tls.Conn), reader: bufio.NewReader(conn), host: host}
+}
+
+// say sends a request and reads its response.
+func (c *conversation) say() error {
+	if err := c.conn.SetDeadline(time.Now().Add(testkit.Timeout)); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(c.conn, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", c.host); err != nil {
+		return err
+	}
+	response, err := http.ReadResponse(c.reader, nil)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("answered %s", response.Status)
+	}
+	_, err = io.Copy(io.Discard, response.Body)
+	return err
+}
+
+// An established connection outlives its host's withdrawal, an API server that
+// goes away, and its return.
+func TestEstablishedConnectionOutlivesTheControlPlane(t *testing.T) {
+	testkit.Must(t, env.Hades.Publish(t.Context(), "film", "film.techn.is", `usher.techn.is/expose: "true"`))
+	testkit.Must(t, env.Hades.Publish(t.Context(), "radio", "radio.techn.is", `usher.techn.is/expose: "true"`))
+	answered(t, "film.techn.is", "hades")
+	answered(t, "radio.techn.is", "hades")
+	film := converse(t, "film.techn.is")
+	testkit.Must(t, film.say())
+
+	kubectl(t, env.Hades.Cluster, "annotate", "ingressroute", "film", unexpose)
+	unanswered(t, "film.techn.is")
+	testkit.Must(t, film.say())
+
+	env.Edge.Stop()
+	testkit.Must(t, film.say())
+	answered(t, "radio.techn.is", "hades") // new connections too
+	testkit.Must(t, env.Edge.Start(context.Background()))
+	kubectl(t, env.Hades.Cluster, "annotate", "ingressroute", "film", expose)
+	testkit.Eventually(t, "film.techn.is should be answered again", func() error {
+		_, err := ask(t.Context(), "film.techn.is")
+		return err
+	})
+	testkit.Must(t, film.say())
+}
+
+// SIGTERM: not ready, no new connections, open ones go on until they end; then usher ends with success.
+func TestTerminateDrains(t *testing.T) {
+	testkit.Must(t, env.Illmatic.Publish(t.Context(), "drained", "drained.techn.is", `usher.techn.is/expose: "true"`))
+	answered(t, "drained.techn.is", "illmatic")
+	open := converse(t, "drained.techn.is")
+	testkit.Must(t, open.say())
+	ended := make(chan error, 1)
+	go func() { ended <- env.Terminate(context.Background()) }()
+	testkit.Eventually(t, "new connections should be refused", func() error {
+		if _, err := ask(t.Context(), "drained.techn.is"); err == nil || !strings.Contains(err.Error(), "connection refused") {
+			return fmt.Errorf("still accepted (%w)", err)
+		}
+		return nil
+	})
+	testkit.Must(t, open.say())
+	testkit.Must(t, open.conn.Close())
+	select {
+	case err := <-ended:
+		testkit.Must(t, err)
+	case <-time.After(testkit.Timeout):
+		t.Fatal("usher did not end")
+	}
+	testkit.Must(t, env.StartUsher(t.Context()))
+	answered(t, "drained.techn.is", "illmatic")
+}
+
+// Killed, and started again without an API server to ask, usher serves from its
+// snapshot; when the API server is back, it follows that.
+func TestSnapshotOutlivesTheAPIServer(t *testing.T) {
+	testkit.Must(t, env.Hades.Publish(t.Context(), "archive", "archive.techn.is", `usher.techn.is/expose: "true"`))
+	answered(t, "archive.techn.is", "hades")
+	testkit.Eventually(t, "the snapshot should hold the host", func() error {
+		data, err := os.ReadFile(filepath.Join(stateDir, "table.json"))
+		if err == nil && !strings.Contains(string(data), "archive.techn.is") {
+			err = errors.New("it does not")
+		}
+		return err
+	})
+	env.Kill()
+	env.Edge.Stop()
+	testkit.Must(t, env.StartUsher(t.Context()))
+	answered(t, "archive.techn.is", "hades")
+	unanswered(t, "nobody.techn.is")
+
+	testkit.Must(t, env.Edge.Start(context.Background()))
+	kubectl(t, env.Hades.Cluster, "annotate", "ingressroute", "archive", unexpose)
+	testkit.Eventually(t, "archive.techn.is should be refused", func() error {
+		if _, err := ask(t.Context(), "archive.techn.is"); err == nil {
+			return errors.New("it is answered still")
+		}
+		return nil
+	})
+}

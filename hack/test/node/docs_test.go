@@ -1,0 +1,203 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/jovalle/usher/hack/test/testkit"
+	"github.com/jovalle/usher/hack/testbed"
+	"github.com/jovalle/usher/hack/testbed/node"
+	"github.com/jovalle/usher/hack/testbed/servers"
+)
+
+// documented is a command that stands in the docs by itself, on an indented line.
+var documented = regexp.MustCompile(`(?m)^ {4,}((?:helm|kubectl|usher|curl|openssl) .*)$`)
+
+// elsewhere are commands that would be in the way of the others: how they begin → the test that does
+// the same.
+var elsewhere = map[string]string{
+	"helm install usher charts/usher --namespace usher-system --create-namespace --set network=LoadBalancer": "TestModes",
+	"helm upgrade usher charts/usher --namespace usher-system --reuse-values --set 'proxy.proxyProtocolFrom": "TestAllOptions",
+	"kubectl create secret generic hades-kubeconfig":                                                         "TestAllOptions",
+	"kubectl apply -k config":           "TestKustomization",
+	"usher check":                       "cmd/usher",
+	"kubectl patch ingressroute ledger": "none: what it does to Traefik is not usher's",
+}
+
+// The commands of the docs do what they say, in the order in which they stand there.
+func TestDocumentedCommands(t *testing.T) {
+	definitions, err := servers.Locate(servers.PrometheusCRDs)
+	if skipped == nil {
+		testkit.Must(t, err)
+		kubectl(t, "apply", "--server-side", "-f", definitions)
+		t.Cleanup(func() { kubectl(t, "delete", "-f", definitions) })
+	}
+	before := begin(t)
+	t.Cleanup(func() { removeRest(t, before) })
+	hades := members["hades"]
+	testkit.Must(t, hades.Apply(t.Context(), fmt.Sprintf(`
+apiVersion: v1
+kind: Service
+metadata: {name: traefik, namespace: kube-system, labels: {app.kubernetes.io/name: traefik}}
+spec: {type: LoadBalancer, ports: [{name: websecure, port: %d}, {name: web, port: %d}]}
+`, hades.Traefik.HTTPS.Port(), hades.Traefik.HTTP.Port())))
+	_, err = hades.Kubectl(t.Context(), "patch", "service", "traefik", "--namespace=kube-system", "--subresource=status", "--type=merge",
+		"--patch", fmt.Sprintf(`{"status": {"loadBalancer": {"ingress": [{"ip": %q}]}}}`, hades.Traefik.HTTPS.Addr()))
+	testkit.Must(t, err)
+	t.Cleanup(func() {
+		_, _ = hades.Kubectl(context.Background(), "delete", "service", "traefik", "--namespace=kube-system")
+	})
+	testkit.Must(t, hades.Publish(t.Context(), "ledger", "ledger.techn.is"))
+
+	shell := newShell(t)
+	for _, file := range []string{"install", "troubleshooting", "security", "migration-haproxy", "operations"} {
+		text, err := os.ReadFile("../../../docs/" + file + ".md")
+		testkit.Must(t, err)
+		for _, match := range documented.FindAllStringSubmatch(string(text), -1) {
+			if !isElsewhere(match[1]) {
+				shell.run(t, file, match[1])
+			}
+		}
+	}
+}
+
+func isElsewhere(command string) bool {
+	for beginning := range elsewhere {
+		if strings.HasPrefix(command, beginning) {
+			return true
+		}
+	}
+	return false
+}
+
+// A shell runs commands as a person does who has the programs, a copy of the repository, and a
+// kubeconfig of both clusters.
+type shell struct {
+	dir string
+	env []string
+}
+
+func newShell(t *testing.T) *shell {
+	t.Helper()
+	s := &shell{dir: t.TempDir()}
+	bin := filepath.Join(s.dir, "bin")
+	testkit.Must(t, os.Mkdir(bin, 0o700))
+	links := map[string]string{"bin/usher": usher()}
+	for _, name := range []string{servers.Helm, servers.Kubectl} {
+		path, err := servers.Locate(name)
+		testkit.Must(t, err)
+		links["bin/"+name] = path
+	}
+	for _, folder := range []string{"charts", "config"} {
+		path, err := filepath.Abs("../../../" + folder)
+		testkit.Must(t, err)
+		links[folder] = path
+	}
+	for name, path := range links {
+		testkit.Must(t, os.Symlink(path, filepath.Join(s.dir, name)))
+	}
+	s.env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+s.dir, "KUBECONFIG="+s.kubeconfig(t))
+	return s
+}
+
+// kubeconfig writes one with the contexts edge, the current one, and hades.
+func (s *shell) kubeconfig(t *testing.T) string {
+	t.Helper()
+	edge, err := clientcmd.LoadFromFile(os.Getenv(kubeconfigVariable))
+	testkit.Must(t, err)
+	hades, err := clientcmd.LoadFromFile(members["hades"].KubeconfigFile())
+	testkit.Must(t, err)
+	edge.Contexts["edge"] = edge.Contexts[edge.CurrentContext]
+	edge.CurrentContext = "edge"
+	edge.Contexts["hades"], edge.Clusters["hades"], edge.AuthInfos["hades"] = hades.Contexts["hades"], hades.Clusters["hades"], hades.AuthInfos["hades"]
+	path := filepath.Join(s.dir, "kubeconfig")
+	testkit.Must(t, clientcmd.WriteToFile(*edge, path))
+	return path
+}
+
+// run runs a documented command here: with the names and addresses that things have here, in the
+// cluster that the docs say it is for, and with faith in Traefik's own certificate.
+func (s *shell) run(t *testing.T, file, command string) {
+	t.Helper()
+	s.prepare(t, file, command)
+	here := strings.NewReplacer(
+		"whoami.techn.is", host("hades"),
+		"192.168.1.2", node.Address.String(),
+		"192.168.1.8/29", netip.PrefixFrom(node.Address, 29).Masked().String(),
+		"192.168.1.10:443", members["hades"].Traefik.HTTPS.String(),
+		"exposedhost NAME", "exposedhost "+host("hades"),
+		"membercluster NAME", "membercluster hades",
+		"kubectl annotate ingressroute", "kubectl --context hades annotate --overwrite ingressroute",
+		"curl ", "curl --insecure --silent --show-error --fail-with-body ",
+		"helm install", "helm install --wait",
+		"helm upgrade", "helm upgrade --wait",
+	).Replace(command)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-o", "pipefail", "-c", here)
+	cmd.Dir, cmd.Env = s.dir, s.env
+	out, err := cmd.CombinedOutput()
+	if strings.Contains(command, "auth can-i get secrets") && strings.TrimSpace(string(out)) == "no" {
+		err = nil // which is the answer
+	}
+	if err != nil {
+		t.Errorf("docs/%s.md: %s: %v\n%s", file, here, err, out)
+	}
+	s.follow(t, command, string(out))
+}
+
+// prepare makes what a command needs of those that a person would have run before it.
+func (s *shell) prepare(t *testing.T, file, command string) {
+	t.Helper()
+	switch {
+	case strings.HasPrefix(command, "openssl"), strings.HasPrefix(command, "curl --resolve"):
+		annotate(t, "hades") // the docs have taken it back
+		answered(t, hostPort(t), "hades")
+	case strings.HasPrefix(command, "usher cluster remove"):
+		s.run(t, file, "usher cluster add hades --context hades --edge-context edge") // of which the docs tell to remove it once more
+	case strings.Contains(command, "usher_dial_failures_total"):
+		apply(t, `{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: dead.techn.is},
+			spec: {host: dead.techn.is, backends: [{address: 127.0.0.1, httpsPort: 1}]}}`)
+		testkit.Eventually(t, "a backend that is dead should be counted", func() error {
+			if _, err := testbed.Ask(t.Context(), testbed.ClientTo(hostPort(t)), "https://dead.techn.is/"); err == nil || !strings.Contains(err.Error(), "internal error") {
+				return fmt.Errorf("its client gets %w", err)
+			}
+			return nil
+		})
+	case command == "kubectl apply -f secrets.yaml": // in a cluster that has lost all
+		tool(t, servers.Helm, "uninstall", "usher", "--namespace", namespace, "--wait")
+		kubectl(t, "delete", "-f", chart+"/crds")
+		kubectl(t, "delete", "namespace", namespace)
+		tool(t, servers.Helm, "install", "usher", chart, "--namespace", namespace, "--create-namespace", "--wait")
+	}
+}
+
+// follow sees that a command has done what the docs say, and takes back what would be in the way.
+func (s *shell) follow(t *testing.T, command, out string) {
+	t.Helper()
+	patch := func(ingress string) {
+		kubectl(t, "patch", "membercluster", "hades", "--type=merge", `--patch={"spec":{"ingress":`+ingress+`}}`)
+	}
+	switch {
+	case strings.Contains(command, "Host: ledger") && !strings.Contains(out, `"app":"ledger"`):
+		t.Errorf("the hole that docs/security.md describes is not there: %s", out)
+	case strings.Contains(command, `"proxyProtocol":"V2"`):
+		patch(`{"proxyProtocol":"None"}`) // Traefik trusts nobody here
+	case strings.Contains(command, `"httpsPort":8444`):
+		patch(fmt.Sprintf(`{"httpsPort":%d}`, members["hades"].Traefik.HTTPS.Port()))
+	case strings.HasSuffix(command, "expose-"):
+		unanswered(t, hostPort(t), "hades")
+	case command == "kubectl apply -f hosts.yaml":
+		answered(t, hostPort(t), "hades")
+	}
+}

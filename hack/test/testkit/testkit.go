@@ -1,0 +1,83 @@
+// Package testkit is what tests of many packages need: to wait for a condition, to
+// read a log, to count descriptors, to build usher.
+//
+// It imports nothing of usher and nothing of Kubernetes, because the tests of the
+// data plane use it.
+package testkit
+
+import (
+	"testing"
+	"time"
+)
+
+// Timeout bounds every wait of the tests. Only a failure uses it up, so it is far
+// longer than any wait on an idle machine: CI runs several packages at once, with
+// the race detector.
+const Timeout = 90 * time.Second
+
+const (
+	minPause = time.Millisecond
+	maxPause = 50 * time.Millisecond
+)
+
+// Eventually calls check until it returns nil. After Timeout it fails the test with
+// check's last error. What says what should become true.
+func Eventually(t testing.TB, what string, check func() error) {
+	t.Helper()
+	for began := time.Now(); ; {
+		err := check()
+		if err == nil {
+			return
+		}
+		waited := time.Since(began)
+		if waited >= Timeout {
+			t.Fatalf("%s: %v (waited %v)", what, err, Timeout)
+		}
+		time.Sleep(pause(waited))
+	}
+}
+
+// pause returns the time until the next check: a tenth of the wait so far, so that
+// a short wait is measured well and a long one costs few requests.
+func pause(waited time.Duration) time.Duration {
+	return min(max(waited/10, minPause), maxPause)
+}
+
+// WaitFor calls condition until it returns true. After Timeout it fails the test.
+// What is the noun that the test waits for. Where a failure has more to say, use
+// Eventually.
+func WaitFor(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for began := time.Now(); !condition(); {
+		waited := time.Since(began)
+		if waited >= Timeout {
+			t.Fatalf("waited %v for %s", Timeout, what)
+		}
+		time.Sleep(pause(waited))
+	}
+}
+
+// Consistently calls check again and again for the duration d, and fails the test
+// at its first error. It is for what must not happen: a slow machine checks less
+// often, and never fails for that.
+func Consistently(t testing.TB, d time.Duration, what string, check func() error) {
+	t.Helper()
+	for began := time.Now(); ; {
+		if err := check(); err != nil {
+			t.Fatalf("%s: %v (after %v)", what, err, time.Since(began))
+		}
+		waited := time.Since(began)
+		if waited >= d {
+			return
+		}
+		time.Sleep(min(maxPause, d-waited))
+	}
+}
+
+// Must fails the test where err is not nil.
+func Must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

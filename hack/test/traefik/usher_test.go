@@ -1,0 +1,64 @@
+package traefik
+
+import (
+	"strings"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/source"
+	"github.com/jovalle/usher/controllers/source/traefik"
+)
+
+// publishes returns what usher makes of an object: the hosts of the population
+// that it would publish, and whether it refused anything that has no host.
+func publishes(o client.Object) (published map[string]bool, refusals []source.Refusal) {
+	result := read(o)
+	published = map[string]bool{} // host → true
+	for _, claim := range result.Claims {
+		if claim.Refusal != nil {
+			continue
+		}
+		for _, host := range population {
+			if covers(claim.Host, host) {
+				published[host] = true
+			}
+		}
+	}
+	return published, result.Refusals
+}
+
+// publishesNamed is publishes for the object as it would be if its annotation
+// named the whole population.
+func publishesNamed(o client.Object) map[string]bool {
+	o = o.DeepCopyObject().(client.Object)
+	annotations := o.GetAnnotations()
+	annotations[v1alpha1.AnnotationHosts] = strings.Join(population, ",")
+	o.SetAnnotations(annotations)
+	published, _ := publishes(o)
+	return published
+}
+
+func read(o client.Object) source.Result {
+	in := source.Context{Cluster: "hades"}
+	switch t := o.(type) {
+	case *networkingv1.Ingress:
+		return source.FromIngress(t, in)
+	case *traefik.IngressRoute:
+		return source.FromIngressRoute(t, in)
+	case *traefik.IngressRouteTCP:
+		return source.FromIngressRouteTCP(t, in)
+	}
+	panic("no such kind")
+}
+
+// covers says whether a published host is the host, or the one-label wildcard over it.
+func covers(published, host string) bool {
+	parent, wildcard := strings.CutPrefix(published, "*.")
+	if !wildcard {
+		return published == host
+	}
+	_, rest, _ := strings.Cut(host, ".")
+	return rest == parent
+}

@@ -1,0 +1,113 @@
+package testenv
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jovalle/usher/hack/testbed"
+	"github.com/jovalle/usher/hack/testbed/process"
+)
+
+// readyTimeout is how long usher may take until it is ready.
+const readyTimeout = time.Minute
+
+// Usher is usher's program, running on ports of its own of loopback.
+type Usher struct {
+	HTTPS, HTTP, API netip.AddrPort // where it listens; API is the admin listener
+	log              string         // path of its log
+	process          *process.Process
+}
+
+// Run starts usher's program with more flags of usher run, and waits until it
+// is ready. It ends with the bed at the latest. NAME.log, in the bed's LogDir, is its log.
+func Run(ctx context.Context, bed *testbed.Bed, name, program string, edge *testbed.Cluster, flags ...string) (*Usher, error) {
+	u, err := Begin(bed, name, program, edge, flags...)
+	if err != nil {
+		return nil, err
+	}
+	return u, u.AwaitReady(ctx)
+}
+
+// Begin is Run without the wait.
+func Begin(bed *testbed.Bed, name, program string, edge *testbed.Cluster, flags ...string) (*Usher, error) {
+	args := append([]string{"run", "--kubeconfig", edge.KubeconfigFile(),
+		"--https-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, flags...)
+	u := &Usher{log: filepath.Join(bed.LogDir(), name+".log")}
+	var err error
+	u.process, err = bed.Run(name, nil, program, args...)
+	return u, err
+}
+
+// AwaitReady waits until usher says that it is ready, for at most a minute.
+func (u *Usher) AwaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	return u.process.AwaitReady(ctx, u.ready)
+}
+
+// PID is the process's identifier.
+func (u *Usher) PID() int { return u.process.PID() }
+
+// Kill ends usher at once, as a crash would.
+func (u *Usher) Kill() { u.process.Kill() }
+
+// Terminate asks usher to end, and returns how it did.
+func (u *Usher) Terminate(ctx context.Context) error { return u.process.Terminate(ctx) }
+
+// ready finds where usher listens and asks whether it is ready.
+func (u *Usher) ready(ctx context.Context) error {
+	if err := u.readAddresses(); err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/readyz", u.API), nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("usher is not ready: %s", response.Status)
+	}
+	return nil
+}
+
+// started is the line that usher logs once it listens.
+type started struct {
+	Message string           `json:"msg"`
+	HTTPS   []netip.AddrPort `json:"https"`
+	HTTP    []netip.AddrPort `json:"http"`
+	Admin   []netip.AddrPort `json:"admin"`
+}
+
+// readAddresses takes usher's addresses from the last such line of its log. A
+// log may go on where that of a former process ended.
+func (u *Usher) readAddresses() error {
+	file, err := os.Open(u.log)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	found := errors.New("usher does not listen yet")
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		var line started
+		if json.Unmarshal(lines.Bytes(), &line) != nil || line.Message != "Started" {
+			continue
+		}
+		if len(line.HTTPS) > 0 && len(line.HTTP) > 0 && len(line.Admin) > 0 {
+			u.HTTPS, u.HTTP, u.API = line.HTTPS[0], line.HTTP[0], line.Admin[0]
+			found = nil
+		}
+	}
+	return found
+}
