@@ -17,8 +17,8 @@ import (
 
 	"github.com/jovalle/usher/proxy/eventloop"
 	"github.com/jovalle/usher/proxy/limit"
+	"github.com/jovalle/usher/proxy/plainhttp"
 	"github.com/jovalle/usher/proxy/reach"
-	"github.com/jovalle/usher/proxy/redirect"
 	"github.com/jovalle/usher/proxy/routing"
 	"github.com/jovalle/usher/proxy/selfaddr"
 	"github.com/jovalle/usher/proxy/takeover"
@@ -107,7 +107,7 @@ type Server struct {
 	limits    limit.Connections
 	forwarder eventloop.Forwarder
 	self      atomic.Pointer[selfaddr.Set] // set by Listen
-	metrics   *redirect.Metrics
+	metrics   *plainhttp.Metrics
 	check     reach.Check
 	https     []*eventloop.Listener
 	http      []net.Listener
@@ -205,7 +205,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	})
 	halves.Go(func() {
 		defer stop()
-		s.redirector().Serve(ctx, s.http)
+		s.plainServer().Serve(ctx, s.http)
 	})
 	halves.Go(func() { s.self.Load().Run(ctx, s.Log) })
 	halves.Go(func() { s.check.Run(ctx) })
@@ -229,7 +229,7 @@ func (s *Server) setDefaults() {
 	setDefault(&s.HelloMemory, eventloop.DefaultHelloMemory)
 	setDefault(&s.MaxConnections, affordableConnections(s.Loops))
 	s.limits.Max, s.limits.PerClient = s.MaxConnections, s.MaxConnectionsPerClient
-	s.metrics = redirect.NewMetrics()
+	s.metrics = plainhttp.NewMetrics()
 	s.forwarder = eventloop.Forwarder{
 		Table:             s.Table,
 		Limits:            &s.limits,
@@ -254,9 +254,9 @@ func setDefault[T comparable](option *T, value T) {
 	}
 }
 
-func (s *Server) redirector() *redirect.Server {
-	return &redirect.Server{
-		Handler: &redirect.Handler{
+func (s *Server) plainServer() *plainhttp.Server {
+	return &plainhttp.Server{
+		Handler: &plainhttp.Handler{
 			Table:       s.Table,
 			Log:         s.Log,
 			DialTimeout: s.DialTimeout,

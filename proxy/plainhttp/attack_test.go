@@ -1,4 +1,4 @@
-package redirect_test
+package plainhttp_test
 
 import (
 	"bufio"
@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jovalle/usher/proxy/redirect"
+	"github.com/jovalle/usher/proxy/plainhttp"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -239,7 +239,7 @@ func FuzzRequest(f *testing.F) {
 		f.Add([]byte(request))
 	}
 	backend := newWitness(f)
-	addr := start(f, backend.routes(), func(s *redirect.Server) { s.HeaderTimeout = 200 * time.Millisecond })
+	addr := start(f, backend.routes(), func(s *plainhttp.Server) { s.HeaderTimeout = 200 * time.Millisecond })
 	f.Fuzz(func(t *testing.T, request []byte) {
 		conn, err := net.DialTimeout("tcp", addr, patience)
 		if err != nil {
@@ -358,7 +358,7 @@ func TestRoutesThatLeadBack(t *testing.T) {
 				table := &routing.Live{}
 				accepted := &countingListener{Listener: listen(t)}
 				own = accepted.Addr().(*net.TCPAddr).AddrPort()
-				addr := startOn(t, accepted, nil, func(s *redirect.Server) {
+				addr := startOn(t, accepted, nil, func(s *plainhttp.Server) {
 					s.Handler.Table = table
 					s.Handler.LeadsHere = func(addr netip.AddrPort) bool { return addr == own }
 				})
