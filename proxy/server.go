@@ -10,7 +10,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,18 +21,6 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 	"github.com/jovalle/usher/proxy/selfaddr"
 	"github.com/jovalle/usher/proxy/takeover"
-)
-
-// What the options of a Server are where they are zero.
-const (
-	DefaultHelloTimeout = 5 * time.Second
-	DefaultDialTimeout  = 5 * time.Second
-	// DefaultIdleTimeout is above the 900 s for which Cloudflare keeps idle
-	// connections to its origins.
-	DefaultIdleTimeout       = time.Hour
-	DefaultHalfClosedTimeout = 5 * time.Minute
-	// DefaultDrainTimeout leaves a pod some of its 30 s to stop.
-	DefaultDrainTimeout = 25 * time.Second
 )
 
 // Server is the data plane. Set its fields, call Listen, then Serve. The zero
@@ -64,20 +51,8 @@ type Server struct {
 	// port, at a bounded rate.
 	AccessLogRefused bool
 
-	// HelloTimeout is how long a client may take for its ClientHello, or for
-	// the header of an HTTP request.
-	HelloTimeout time.Duration
-
-	// DialTimeout is how long each address of a backend is tried.
-	DialTimeout time.Duration
-
-	// IdleTimeout ends a connection on which no byte has moved for so long,
-	// HalfClosedTimeout one of which one side has ended besides.
-	IdleTimeout, HalfClosedTimeout time.Duration
-
-	// DrainTimeout is how long connections may go on after Serve was told to
-	// stop.
-	DrainTimeout time.Duration
+	// Timeouts of each connection; by default limit.DefaultTimeouts.
+	Timeouts limit.Timeouts
 
 	// MaxConnections bounds the connections that are open at once; by default
 	// it is what the limit on descriptors allows.
@@ -190,7 +165,7 @@ func (s *Server) HTTPAddrs() []netip.AddrPort {
 }
 
 // Serve serves until ctx ends. It then stops accepting, lets connections end by
-// themselves for DrainTimeout at most, and returns when the last is gone. An
+// themselves for Timeouts.Drain at most, and returns when the last is gone. An
 // error of one half ends the other.
 func (s *Server) Serve(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
@@ -220,11 +195,7 @@ func (s *Server) Reached() error { return s.check.Err() }
 // setDefaults fills in the options that are zero, and the parts that share
 // them.
 func (s *Server) setDefaults() {
-	setDefault(&s.HelloTimeout, DefaultHelloTimeout)
-	setDefault(&s.DialTimeout, DefaultDialTimeout)
-	setDefault(&s.IdleTimeout, DefaultIdleTimeout)
-	setDefault(&s.HalfClosedTimeout, DefaultHalfClosedTimeout)
-	setDefault(&s.DrainTimeout, DefaultDrainTimeout)
+	s.Timeouts = s.Timeouts.OrDefault()
 	setDefault(&s.Loops, runtime.GOMAXPROCS(0))
 	setDefault(&s.HelloMemory, eventloop.DefaultHelloMemory)
 	setDefault(&s.MaxConnections, affordableConnections(s.Loops))
@@ -236,11 +207,7 @@ func (s *Server) setDefaults() {
 		Log:               s.Log,
 		AccessLog:         s.AccessLog,
 		AccessLogRefused:  s.AccessLogRefused,
-		HelloTimeout:      s.HelloTimeout,
-		DialTimeout:       s.DialTimeout,
-		IdleTimeout:       s.IdleTimeout,
-		HalfClosedTimeout: s.HalfClosedTimeout,
-		DrainTimeout:      s.DrainTimeout,
+		Timeouts:          s.Timeouts,
 		ProxyProtocolFrom: s.ProxyProtocolFrom,
 		HelloMemory:       s.HelloMemory,
 		Loops:             s.Loops,
@@ -257,18 +224,15 @@ func setDefault[T comparable](option *T, value T) {
 func (s *Server) plainServer() *plainhttp.Server {
 	return &plainhttp.Server{
 		Handler: &plainhttp.Handler{
-			Table:       s.Table,
-			Log:         s.Log,
-			DialTimeout: s.DialTimeout,
-			IdleTimeout: s.IdleTimeout,
-			Metrics:     s.metrics,
-			Own:         s.check.Seen,
-			LeadsHere:   s.Leads,
-			Refused:     s.forwarder.LogRefused,
+			Table:     s.Table,
+			Log:       s.Log,
+			Timeouts:  s.Timeouts,
+			Metrics:   s.metrics,
+			Own:       s.check.Seen,
+			LeadsHere: s.Leads,
+			Refused:   s.forwarder.LogRefused,
 		},
 		Limits:            &s.limits,
-		HeaderTimeout:     s.HelloTimeout,
-		DrainTimeout:      s.DrainTimeout,
 		ProxyProtocolFrom: s.ProxyProtocolFrom,
 	}
 }

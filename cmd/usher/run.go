@@ -27,6 +27,7 @@ import (
 	"github.com/jovalle/usher/cmd/usher/admin"
 	"github.com/jovalle/usher/controllers/manifest"
 	"github.com/jovalle/usher/proxy"
+	"github.com/jovalle/usher/proxy/limit"
 	"github.com/jovalle/usher/proxy/routing"
 	"github.com/jovalle/usher/proxy/selfaddr"
 	"github.com/jovalle/usher/proxy/takeover"
@@ -67,7 +68,7 @@ func runCommand() *cobra.Command {
 
 // newRunCommand returns the command and what its flags set.
 func newRunCommand() (*cobra.Command, *runOptions) {
-	o := &runOptions{}
+	o := &runOptions{server: proxy.Server{Timeouts: limit.DefaultTimeouts()}}
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the controllers and the proxy",
@@ -91,11 +92,9 @@ func newRunCommand() (*cobra.Command, *runOptions) {
 	flags.StringSliceVar(&o.selfCheck, "self-check", []string{"auto"}, "`ADDRESSES` of this machine at which usher looks whether connections reach it; auto: those that it listens on; off: none")
 	flags.IntVar(&o.server.MaxConnections, "max-connections", 0, "how many connections may be open; 0: what the descriptor limit allows")
 	flags.IntVar(&o.server.MaxConnectionsPerClient, "max-connections-per-client", 0, "how many connections one client address may have; 0: any number")
-	flags.DurationVar(&o.server.DrainTimeout, "drain-timeout", proxy.DefaultDrainTimeout, "how long open connections may go on after SIGTERM")
-	flags.DurationVar(&o.server.IdleTimeout, "idle-timeout", proxy.DefaultIdleTimeout, "how long a connection may be silent")
-	flags.DurationVar(&o.server.HalfClosedTimeout, "half-closed-timeout", proxy.DefaultHalfClosedTimeout, "how long a connection may be silent of which one side has ended")
-	flags.DurationVar(&o.server.HelloTimeout, "hello-timeout", proxy.DefaultHelloTimeout, "how long a client may take for its ClientHello or request header")
-	flags.DurationVar(&o.server.DialTimeout, "dial-timeout", proxy.DefaultDialTimeout, "how long a backend address may take to answer")
+	for _, timeout := range o.timeouts() {
+		flags.DurationVar(timeout.value, timeout.flag, *timeout.value, timeout.usage)
+	}
 	flags.BoolVar(&o.server.AccessLog, "access-log", false, "log each TLS connection at its end")
 	flags.BoolVar(&o.server.AccessLogRefused, "access-log-refused", false, "log each client that is refused, at most 200 a second")
 	flags.StringVar(&o.helloMemory, "max-hello-memory", "16Mi", "`BYTES` that all TLS connections together may hold until their backends have their ClientHellos, such as 16Mi")
@@ -141,15 +140,28 @@ func (o *runOptions) validateManifests() error {
 	return nil
 }
 
+// timeout is the flag of one of the proxy's timeouts.
+type timeout struct {
+	flag, usage string
+	value       *time.Duration // the default, until the flags are parsed
+}
+
+func (o *runOptions) timeouts() []timeout {
+	t := &o.server.Timeouts
+	return []timeout{
+		{"drain-timeout", "how long open connections may go on after SIGTERM", &t.Drain},
+		{"idle-timeout", "idle timeout of connections", &t.Idle},
+		{"half-closed-timeout", "idle timeout of half-closed connections", &t.HalfClosed},
+		{"hello-timeout", "how long a client may take for its ClientHello or request header", &t.Hello},
+		{"dial-timeout", "how long a backend address may take to answer", &t.Dial},
+	}
+}
+
 func (o *runOptions) validateNumbers() error {
 	var wrong []error
-	for name, d := range map[string]time.Duration{
-		"drain-timeout": o.server.DrainTimeout,
-		"idle-timeout":  o.server.IdleTimeout, "half-closed-timeout": o.server.HalfClosedTimeout,
-		"hello-timeout": o.server.HelloTimeout, "dial-timeout": o.server.DialTimeout,
-	} {
-		if d <= 0 {
-			wrong = append(wrong, badFlag(name, "%v is not a positive duration", d))
+	for _, timeout := range o.timeouts() {
+		if *timeout.value <= 0 {
+			wrong = append(wrong, badFlag(timeout.flag, "%v is not a positive duration", *timeout.value))
 		}
 	}
 	memory, err := resource.ParseQuantity(o.helloMemory)

@@ -44,8 +44,7 @@ func start(t testing.TB, routes []routing.Route, options ...func(*Forwarder)) *e
 	live.Store(routing.NewTable(routes))
 	f := &Forwarder{
 		Table: &live, Limits: &limit.Connections{}, Log: logr.Discard(),
-		HelloTimeout: patience, DialTimeout: patience, IdleTimeout: patience, HalfClosedTimeout: patience,
-		DrainTimeout: 50 * time.Millisecond,
+		Timeouts: limit.Timeouts{Hello: patience, Dial: patience, Idle: patience, HalfClosed: patience, Drain: 50 * time.Millisecond},
 	}
 	for _, option := range options {
 		option(f)

@@ -239,7 +239,7 @@ func FuzzRequest(f *testing.F) {
 		f.Add([]byte(request))
 	}
 	backend := newWitness(f)
-	addr := start(f, backend.routes(), func(s *plainhttp.Server) { s.HeaderTimeout = 200 * time.Millisecond })
+	addr := start(f, backend.routes(), func(s *plainhttp.Server) { s.Handler.Timeouts.Hello = 200 * time.Millisecond })
 	f.Fuzz(func(t *testing.T, request []byte) {
 		conn, err := net.DialTimeout("tcp", addr, patience)
 		if err != nil {

@@ -44,10 +44,9 @@ func startOn(t testing.TB, listener net.Listener, routes []routing.Route, option
 	s := &plainhttp.Server{
 		Handler: &plainhttp.Handler{
 			Table: &live, Log: logr.Discard(), Metrics: plainhttp.NewMetrics(),
-			DialTimeout: time.Second, IdleTimeout: patience,
+			Timeouts: limit.Timeouts{Hello: patience, Dial: time.Second, Idle: patience},
 		},
-		Limits:        &limit.Connections{},
-		HeaderTimeout: patience,
+		Limits: &limit.Connections{},
 	}
 	for _, option := range options {
 		option(s)
@@ -375,7 +374,7 @@ func askAnything(t *testing.T, addr, request string) string {
 }
 
 func TestSlowClientsAreLetGo(t *testing.T) {
-	addr := start(t, nil, func(s *plainhttp.Server) { s.HeaderTimeout = 50 * time.Millisecond })
+	addr := start(t, nil, func(s *plainhttp.Server) { s.Handler.Timeouts.Hello = 50 * time.Millisecond })
 	for name, request := range map[string]string{
 		"nothing":          "",
 		"half a header":    "GET / HTTP/1.1\r\nHost:",
@@ -434,7 +433,7 @@ func limited(t *testing.T, limits *limit.Connections, reason string) {
 
 func TestIdleUpgradeEnds(t *testing.T) {
 	addr := start(t, []routing.Route{{Host: "ws.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{origin(t)}}},
-		func(s *plainhttp.Server) { s.Handler.IdleTimeout = 100 * time.Millisecond })
+		func(s *plainhttp.Server) { s.Handler.Timeouts.Idle = 100 * time.Millisecond })
 	answer := askAnything(t, addr, "GET / HTTP/1.1\r\nHost: ws.is\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
 	if !strings.HasPrefix(answer, "HTTP/1.1 101") {
 		t.Errorf("answered %q", answer)
