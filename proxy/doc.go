@@ -10,7 +10,8 @@
 //   - clienthello finds the host that one asks for,
 //   - routing holds hosts and routes,
 //   - plainhttp redirects or forwards plain HTTP,
-//   - limit counts connections,
+//   - limit counts connections, and says how long each may take,
+//   - trusted says which clients speak for others,
 //   - reach looks whether connections come to this process at all.
 //
 // Nothing here imports Kubernetes, nor the controllers: the table is all that

@@ -21,6 +21,7 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 	"github.com/jovalle/usher/proxy/selfaddr"
 	"github.com/jovalle/usher/proxy/takeover"
+	"github.com/jovalle/usher/proxy/trusted"
 )
 
 // Server is the data plane. Set its fields, call Listen, then Serve. The zero
@@ -64,7 +65,7 @@ type Server struct {
 
 	// ProxyProtocolFrom are the clients that must send a PROXY header, v1 or
 	// v2. From all others one is hostile bytes.
-	ProxyProtocolFrom []netip.Prefix
+	ProxyProtocolFrom trusted.Networks
 
 	// HelloMemory bounds the bytes that all TLS connections together hold until
 	// their backends have their hellos. Where they need more, those that have

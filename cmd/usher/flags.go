@@ -11,6 +11,7 @@ import (
 
 	"github.com/jovalle/usher/proxy/reach"
 	"github.com/jovalle/usher/proxy/takeover"
+	"github.com/jovalle/usher/proxy/trusted"
 )
 
 // validateEdge finds out how to reach the edge cluster.
@@ -93,19 +94,11 @@ func (o *runOptions) validateService() error {
 
 // validateTrusted reads --proxy-protocol-from.
 func (o *runOptions) validateTrusted() error {
-	var wrong []error
-	for _, cidr := range o.trusted {
-		prefix, err := netip.ParsePrefix(cidr)
-		switch {
-		case err != nil:
-			wrong = append(wrong, badFlag("proxy-protocol-from", "%q is no network, such as 192.0.2.0/24 or 2001:db8::/32", cidr))
-		case prefix.Addr().Is4In6():
-			wrong = append(wrong, badFlag("proxy-protocol-from", "%q is IPv4 written as IPv6, which no client has: write %s", cidr, unmapped(prefix)))
-		default:
-			o.server.ProxyProtocolFrom = append(o.server.ProxyProtocolFrom, prefix.Masked())
-		}
+	var err error
+	if o.server.ProxyProtocolFrom, err = trusted.Parse(o.trusted); err != nil {
+		return badFlag("proxy-protocol-from", "%w", err)
 	}
-	return errors.Join(wrong...)
+	return nil
 }
 
 // validateSelfCheck reads --self-check. An address that nothing listens on would
@@ -127,12 +120,6 @@ func (o *runOptions) validateSelfCheck() error {
 		return badFlag("self-check", "%w", err)
 	}
 	return nil
-}
-
-// unmapped writes an IPv4-mapped prefix as IPv4.
-func unmapped(prefix netip.Prefix) netip.Prefix {
-	const mapped = 96 // bits, RFC 4291, section 2.5.5.2
-	return netip.PrefixFrom(prefix.Addr().Unmap(), max(prefix.Bits()-mapped, 0)).Masked()
 }
 
 // warnOfTrusted logs whose word counts where it is everybody's: that is right only

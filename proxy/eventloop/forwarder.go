@@ -15,6 +15,7 @@ import (
 	"github.com/jovalle/usher/proxy/limit"
 	"github.com/jovalle/usher/proxy/routing"
 	"github.com/jovalle/usher/proxy/selfaddr"
+	"github.com/jovalle/usher/proxy/trusted"
 )
 
 // Forwarder passes TLS connections through to the backends that their server
@@ -42,7 +43,7 @@ type Forwarder struct {
 
 	// ProxyProtocolFrom are the clients that must send a PROXY header, v1 or
 	// v2. From all others one is no ClientHello, and refused.
-	ProxyProtocolFrom []netip.Prefix
+	ProxyProtocolFrom trusted.Networks
 
 	// Self is the addresses of this process, which no route may lead to; nil is
 	// none.
@@ -193,16 +194,6 @@ func (f *Forwarder) stateTimeouts() [states]int64 {
 		flushing:   int64(min(t.HalfClosed, t.Idle)),
 		refusing:   int64(lingerTimeout),
 	}
-}
-
-// speaksProxy reports whether a client must send a PROXY header.
-func (f *Forwarder) speaksProxy(client netip.Addr) bool {
-	for _, prefix := range f.ProxyProtocolFrom {
-		if prefix.Contains(client) {
-			return true
-		}
-	}
-	return false
 }
 
 var (

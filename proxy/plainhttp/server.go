@@ -15,6 +15,7 @@ import (
 
 	"github.com/jovalle/usher/proxy/accept"
 	"github.com/jovalle/usher/proxy/limit"
+	"github.com/jovalle/usher/proxy/trusted"
 )
 
 const (
@@ -44,7 +45,7 @@ type Server struct {
 
 	// ProxyProtocolFrom are the clients that must send a PROXY header, v1 or
 	// v2. From all others one is no HTTP, and refused.
-	ProxyProtocolFrom []netip.Prefix
+	ProxyProtocolFrom trusted.Networks
 
 	acceptLines *rate.Limiter // of log lines about accepting, set by Serve
 }
@@ -167,7 +168,7 @@ func (s *Server) wrap(listener net.Listener) net.Listener {
 			return err
 		},
 		ConnPolicy: func(options proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
-			if s.trusts(addrOf(options.Upstream)) {
+			if s.ProxyProtocolFrom.Contain(addrOf(options.Upstream)) {
 				return proxyproto.REQUIRE, nil
 			}
 			return proxyproto.SKIP, nil
@@ -181,16 +182,6 @@ func (s *Server) acceptFailed(err error) {
 	if s.acceptLines.Allow() {
 		s.Handler.Log.Error(err, "Cannot accept plain HTTP connections; they wait")
 	}
-}
-
-// trusts reports whether a client must send a PROXY header.
-func (s *Server) trusts(client netip.Addr) bool {
-	for _, prefix := range s.ProxyProtocolFrom {
-		if prefix.Contains(client) {
-			return true
-		}
-	}
-	return false
 }
 
 func addrPortOf(addr net.Addr) netip.AddrPort {
@@ -235,7 +226,7 @@ func (l *limitedListener) admit(conn net.Conn) (limited net.Conn, why refusal) {
 	if !limits.Open() {
 		return nil, tooManyConnections
 	}
-	if l.server.trusts(client) {
+	if l.server.ProxyProtocolFrom.Contain(client) {
 		return &limitedConn{Conn: conn, leave: sync.OnceFunc(limits.Close)}, 0
 	}
 	if !limits.Join(client) {
