@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,9 +34,10 @@ type Server struct {
 	// by default they are shared with none.
 	Process *takeover.Process
 
-	// Reserved are further addresses of this process, such as the admin
-	// listener's, that no route may lead to.
-	Reserved []netip.AddrPort
+	// Self is the addresses of this process, which no route may lead to. Listen
+	// adds those that it binds; the caller runs the set. By default it is a new
+	// one, with the machine's addresses as they are when Listen is called.
+	Self *selfaddr.Set
 
 	// Table holds the routes. Required.
 	Table *routing.Live
@@ -82,7 +82,6 @@ type Server struct {
 
 	limits    limit.Connections
 	forwarder eventloop.Forwarder
-	self      atomic.Pointer[selfaddr.Set] // set by Listen
 	metrics   *plainhttp.Metrics
 	check     reach.Check
 	https     []*eventloop.Listener
@@ -99,9 +98,7 @@ func (s *Server) Listen() error {
 		s.closeListeners()
 		return err
 	}
-	own := slices.Concat(s.HTTPSAddrs(), s.HTTPAddrs(), s.Reserved)
-	s.self.Store(selfaddr.New(own...))
-	s.forwarder.Self = s.self.Load()
+	s.Self.Add(slices.Concat(s.HTTPSAddrs(), s.HTTPAddrs())...)
 	s.check = reach.Check{
 		HTTPS:             s.HTTPSAddrs(),
 		HTTP:              s.HTTPAddrs(),
@@ -113,11 +110,6 @@ func (s *Server) Listen() error {
 	s.forwarder.Own = s.check.Seen
 	return nil
 }
-
-// Leads reports whether a connection to addr would reach this process, so that no
-// route may lead there. Any goroutine may ask, at any time; before Listen it is
-// false.
-func (s *Server) Leads(addr netip.AddrPort) bool { return s.self.Load().Leads(addr) }
 
 func (s *Server) bind() error {
 	ctx := context.Background()
@@ -183,7 +175,6 @@ func (s *Server) Serve(ctx context.Context) error {
 		defer stop()
 		s.plainServer().Serve(ctx, s.http)
 	})
-	halves.Go(func() { s.self.Load().Run(ctx, s.Log) })
 	halves.Go(func() { s.check.Run(ctx) })
 	halves.Wait()
 	return err
@@ -197,6 +188,9 @@ func (s *Server) Reached() error { return s.check.Err() }
 // them.
 func (s *Server) setDefaults() {
 	s.Timeouts = s.Timeouts.OrDefault()
+	if s.Self == nil {
+		s.Self = selfaddr.New()
+	}
 	setDefault(&s.Loops, runtime.GOMAXPROCS(0))
 	setDefault(&s.HelloMemory, eventloop.DefaultHelloMemory)
 	setDefault(&s.MaxConnections, affordableConnections(s.Loops))
@@ -210,6 +204,7 @@ func (s *Server) setDefaults() {
 		AccessLogRefused:  s.AccessLogRefused,
 		Timeouts:          s.Timeouts,
 		ProxyProtocolFrom: s.ProxyProtocolFrom,
+		Self:              s.Self,
 		HelloMemory:       s.HelloMemory,
 		Loops:             s.Loops,
 	}
@@ -230,7 +225,7 @@ func (s *Server) plainServer() *plainhttp.Server {
 			Timeouts:  s.Timeouts,
 			Metrics:   s.metrics,
 			Own:       s.check.Seen,
-			LeadsHere: s.Leads,
+			LeadsHere: s.Self.Leads,
 			Refused:   s.forwarder.LogRefused,
 		},
 		Limits:            &s.limits,

@@ -38,7 +38,7 @@ type control struct {
 	options  *runOptions
 	edge     *rest.Config
 	snapshot *manifest.Snapshot // nil: none is kept
-	own      *selfaddr.Set      // where this process listens; nil: it runs no proxy
+	own      *selfaddr.Set      // where this process listens, if it runs a proxy
 
 	synced atomic.Bool // the edge cluster's objects have been read
 }
@@ -55,11 +55,6 @@ func (c *control) ready() error {
 
 // run serves from the snapshot, if there is one, and keeps a manager running until ctx ends.
 func (c *control) run(ctx context.Context) error {
-	if c.own != nil {
-		ctx, stop := context.WithCancel(ctx)
-		defer stop()
-		go c.own.Run(ctx, c.log)
-	}
 	if c.snapshot == nil {
 		c.keepManaging(ctx)
 		return nil
@@ -117,7 +112,11 @@ func (c *control) manage(ctx context.Context) error {
 		return fmt.Errorf("make a manager: %w", err)
 	}
 	if c.options.controllers {
-		if err := controllers.SetupControlPlane(ctx, mgr, c.options.namespace, controllers.OwnAddress(c.own.Leads), controllers.Lookup(net.DefaultResolver.LookupNetIP)); err != nil {
+		told := []controllers.Option{controllers.Lookup(net.DefaultResolver.LookupNetIP)}
+		if c.options.proxy {
+			told = append(told, controllers.OwnAddress(c.own.Leads))
+		}
+		if err := controllers.SetupControlPlane(ctx, mgr, c.options.namespace, told...); err != nil {
 			return err
 		}
 	}

@@ -190,7 +190,11 @@ func (o *runOptions) run(ctx context.Context) error {
 		debug.SetGCPercent(gcPercent)
 	}
 	table := &routing.Live{}
-	feed, err := o.feed(table, log)
+	self, err := ownAddresses(o.server.HTTPSListen, o.server.HTTPListen, o.admin)
+	if err != nil {
+		return err
+	}
+	feed, err := o.feed(table, self, log)
 	if err != nil {
 		return err
 	}
@@ -201,6 +205,7 @@ func (o *runOptions) run(ctx context.Context) error {
 	if err := adminServer.Bind(); err != nil {
 		return err
 	}
+	self.Add(adminServer.Addrs()...)
 	group, ctx := errgroup.WithContext(ctx)
 	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx)) // it says that usher drains, and ends by itself
 	defer stopAdmin()
@@ -208,7 +213,7 @@ func (o *runOptions) run(ctx context.Context) error {
 		log.Info("Started", "version", version, "https", o.server.HTTPSAddrs(), "http", o.server.HTTPAddrs(), "admin", adminServer.Addrs())
 	}
 	if o.proxy {
-		o.server.Table, o.server.Log, o.server.Reserved = table, log.WithName("proxy"), adminServer.Addrs()
+		o.server.Table, o.server.Log, o.server.Self = table, log.WithName("proxy"), self
 		group.Go(func() error { defer stopAdmin(); return o.serve(ctx, feed, started) })
 	} else {
 		context.AfterFunc(ctx, stopAdmin)
@@ -218,6 +223,7 @@ func (o *runOptions) run(ctx context.Context) error {
 	context.AfterFunc(ctx, adminServer.Drain)
 	group.Go(func() error { return feed.run(ctx) })
 	group.Go(func() error { adminServer.Serve(adminCtx); return nil })
+	group.Go(func() error { self.Run(ctx, log); return nil })
 	err = group.Wait()
 	log.Info("Stopped")
 	return err
@@ -267,19 +273,12 @@ type feed interface {
 }
 
 // feed returns the feed that the flags ask for.
-func (o *runOptions) feed(table *routing.Live, log logr.Logger) (feed, error) {
+func (o *runOptions) feed(table *routing.Live, self *selfaddr.Set, log logr.Logger) (feed, error) {
 	filling := newFilling(table, log)
 	if o.manifests != "" {
 		return newFiles(filling, o.manifests, o.stateDir)
 	}
-	c := &control{filling: filling, options: o, edge: o.edge}
-	if o.proxy && o.controllers {
-		own, err := ownAddresses(o.server.HTTPSListen, o.server.HTTPListen, o.admin)
-		if err != nil {
-			return nil, err
-		}
-		c.own = own
-	}
+	c := &control{filling: filling, options: o, edge: o.edge, own: self}
 	if o.stateDir == "" {
 		return c, nil
 	}
