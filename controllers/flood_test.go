@@ -15,6 +15,7 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers"
 	"github.com/jovalle/usher/controllers/member"
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -122,7 +123,7 @@ func TestLargeObjectDelaysNoOtherMember(t *testing.T) {
 	routed(t, table, fmt.Sprintf("n%05d.large.techn.is", limit), "")
 	awaitRefusal(t, c, "illmatic", "TooManyHosts", "it asks for 2000 hosts, and at most 500 of one object are published")
 	var hosts v1alpha1.ExposedHostList
-	must(t, c.List(t.Context(), &hosts))
+	testkit.Must(t, c.List(t.Context(), &hosts))
 	if n := len(hosts.Items); n > limit+20 {
 		t.Errorf("there are %d ExposedHosts", n)
 	}
@@ -156,7 +157,7 @@ func TestMemberIsPublishedUpToItsLimit(t *testing.T) {
 // awaitRefusal waits until a MemberCluster tells a refusal.
 func awaitRefusal(t *testing.T, c client.Client, cluster, reason, said string) {
 	t.Helper()
-	eventually(t, "a refusal of "+cluster, func() error {
+	testkit.Eventually(t, "a refusal of "+cluster, func() error {
 		var mc v1alpha1.MemberCluster
 		if err := c.Get(t.Context(), client.ObjectKey{Name: cluster}, &mc); err != nil {
 			return err

@@ -4,7 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/jovalle/usher/proxy/eventloop"
-	"github.com/jovalle/usher/proxy/redirect"
+	"github.com/jovalle/usher/proxy/plainhttp"
 )
 
 const (
@@ -24,7 +24,7 @@ const (
 // connection: each loop's own and its pipes, the questions to name servers, and
 // connections to backends that are kept for the next HTTP request.
 func spareDescriptors(loops int) int {
-	return baseDescriptors + eventloop.ResolverDescriptors + loops*eventloop.LoopDescriptors + redirect.KeptDescriptors
+	return baseDescriptors + eventloop.ResolverDescriptors + loops*eventloop.LoopDescriptors + plainhttp.KeptDescriptors
 }
 
 // affordableConnections returns how many connections the process may have open

@@ -22,7 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/jovalle/usher/hack/test/testkit"
-	"github.com/jovalle/usher/proxy/redirect"
+	"github.com/jovalle/usher/proxy/plainhttp"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -84,13 +84,13 @@ func TestDescriptorsSuffice(t *testing.T) {
 	}
 
 	var requests sync.WaitGroup
-	for i := range redirect.KeptDescriptors {
+	for i := range plainhttp.KeptDescriptors {
 		requests.Go(func() { requestOnce(t, began.HTTP, fmt.Sprintf("kept-%d.is", i%keptHosts)) })
 	}
 	requests.Wait()
 	testkit.Eventually(t, "all connections should end", func() error { return differs("connections are open", ask().Open, 0) })
-	if n := kept(); n != redirect.KeptDescriptors {
-		t.Fatalf("%d connections to backends are kept, want %d", n, redirect.KeptDescriptors)
+	if n := kept(); n != plainhttp.KeptDescriptors {
+		t.Fatalf("%d connections to backends are kept, want %d", n, plainhttp.KeptDescriptors)
 	}
 
 	hello := helloFor(t, "stream.is")
@@ -108,7 +108,7 @@ func TestDescriptorsSuffice(t *testing.T) {
 		return nil
 	})
 	// All pipes hold something, two descriptors each.
-	want := began.Descriptors + connectionDescriptors*began.Max + 2*pipes + redirect.KeptDescriptors
+	want := began.Descriptors + connectionDescriptors*began.Max + 2*pipes + plainhttp.KeptDescriptors
 	testkit.Eventually(t, "the descriptors should be as computed", func() error { return differs("descriptors are open", ask().Descriptors, want) })
 
 	_, _ = io.Copy(io.Discard, connect(t, began.HTTPS)) // it ends: there is no room
@@ -298,7 +298,7 @@ func streamBackend(t *testing.T) (count func() int, port int) {
 
 // keptHosts is how many backends there are, at addresses of their own, to keep
 // connections to.
-const keptHosts = redirect.KeptDescriptors / 16
+const keptHosts = plainhttp.KeptDescriptors / 16
 
 // keptBackend answers its first requests when each has come, so that each has
 // a connection of its own. count is how many connections are open.
@@ -306,7 +306,7 @@ func keptBackend(t *testing.T) (count func() int, port int) {
 	t.Helper()
 	listener, port := listenOn(t, "0.0.0.0:0")
 	var open sync.WaitGroup
-	open.Add(redirect.KeptDescriptors)
+	open.Add(plainhttp.KeptDescriptors)
 	var mu sync.Mutex
 	conns := 0
 	server := &http.Server{

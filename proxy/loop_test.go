@@ -6,6 +6,7 @@ import (
 
 	"github.com/jovalle/usher/proxy"
 	"github.com/jovalle/usher/proxy/routing"
+	"github.com/jovalle/usher/proxy/selfaddr"
 )
 
 // TestRoutesBackToUsher has routes name the proxy's own listeners, in each way that
@@ -14,7 +15,7 @@ func TestRoutesBackToUsher(t *testing.T) {
 	admin := netip.MustParseAddrPort("127.0.0.9:9")
 	e := start(t, nil, func(s *proxy.Server) {
 		s.HTTPSListen, s.HTTPListen = []string{":0"}, []string{"127.0.0.1:0"}
-		s.Reserved = []netip.AddrPort{admin}
+		s.Self = selfaddr.New(admin)
 	})
 	own := []struct {
 		address string
@@ -45,24 +46,20 @@ func TestRoutesBackToUsher(t *testing.T) {
 	}
 }
 
-// TestLeads asks a Server about addresses, as those do who report on routes.
-func TestLeads(t *testing.T) {
-	s := &proxy.Server{
-		HTTPSListen: []string{"127.0.0.1:0"}, HTTPListen: []string{"127.0.0.2:0"}, Table: &routing.Live{},
-		Reserved: []netip.AddrPort{netip.MustParseAddrPort("[::1]:8080")},
-	}
-	if s.Leads(s.Reserved[0]) {
-		t.Error("an address leads to a server that does not listen yet")
-	}
-	e := start(t, nil, func(started *proxy.Server) {
-		started.HTTPSListen, started.HTTPListen, started.Reserved = s.HTTPSListen, s.HTTPListen, s.Reserved
+// The set of the process that a Server is given knows the Server's addresses once it
+// listens, beside those that it had.
+func TestOwnAddresses(t *testing.T) {
+	admin := netip.MustParseAddrPort("[::1]:8080")
+	self := selfaddr.New(admin)
+	e := start(t, nil, func(s *proxy.Server) {
+		s.HTTPSListen, s.HTTPListen, s.Self = []string{"127.0.0.1:0"}, []string{"127.0.0.2:0"}, self
 	})
-	for _, addr := range []netip.AddrPort{e.https, e.http, s.Reserved[0]} {
-		if !e.Leads(addr) {
+	for _, addr := range []netip.AddrPort{e.https, e.http, admin} {
+		if !self.Leads(addr) {
 			t.Errorf("%v is said not to lead here", addr)
 		}
 	}
-	if other := netip.AddrPortFrom(e.http.Addr(), e.https.Port()); e.Leads(other) {
+	if other := netip.AddrPortFrom(e.http.Addr(), e.https.Port()); self.Leads(other) {
 		t.Errorf("%v is said to lead here", other)
 	}
 }

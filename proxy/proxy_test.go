@@ -23,6 +23,7 @@ import (
 
 	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy"
+	"github.com/jovalle/usher/proxy/limit"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -42,11 +43,11 @@ func start(t *testing.T, routes []routing.Route, options ...func(*proxy.Server))
 	var live routing.Live
 	live.Store(routing.NewTable(routes))
 	s := &proxy.Server{
-		HTTPSListen:  []string{"127.0.0.1:0"},
-		HTTPListen:   []string{"127.0.0.1:0"},
-		Table:        &live,
-		Log:          logr.Discard(),
-		DrainTimeout: 100 * time.Millisecond,
+		HTTPSListen: []string{"127.0.0.1:0"},
+		HTTPListen:  []string{"127.0.0.1:0"},
+		Table:       &live,
+		Log:         logr.Discard(),
+		Timeouts:    limit.Timeouts{Drain: 100 * time.Millisecond},
 	}
 	for _, option := range options {
 		option(s)

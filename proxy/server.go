@@ -9,31 +9,18 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/jovalle/usher/proxy/eventloop"
 	"github.com/jovalle/usher/proxy/limit"
+	"github.com/jovalle/usher/proxy/plainhttp"
 	"github.com/jovalle/usher/proxy/reach"
-	"github.com/jovalle/usher/proxy/redirect"
 	"github.com/jovalle/usher/proxy/routing"
 	"github.com/jovalle/usher/proxy/selfaddr"
 	"github.com/jovalle/usher/proxy/takeover"
-)
-
-// What the options of a Server are where they are zero.
-const (
-	DefaultHelloTimeout = 5 * time.Second
-	DefaultDialTimeout  = 5 * time.Second
-	// DefaultIdleTimeout is above the 900 s for which Cloudflare keeps idle
-	// connections to its origins.
-	DefaultIdleTimeout       = time.Hour
-	DefaultHalfClosedTimeout = 5 * time.Minute
-	// DefaultDrainTimeout leaves a pod some of its 30 s to stop.
-	DefaultDrainTimeout = 25 * time.Second
+	"github.com/jovalle/usher/proxy/trusted"
 )
 
 // Server is the data plane. Set its fields, call Listen, then Serve. The zero
@@ -47,9 +34,10 @@ type Server struct {
 	// by default they are shared with none.
 	Process *takeover.Process
 
-	// Reserved are further addresses of this process, such as the admin
-	// listener's, that no route may lead to.
-	Reserved []netip.AddrPort
+	// Self is the addresses of this process, which no route may lead to. Listen
+	// adds those that it binds; the caller runs the set. By default it is a new
+	// one, with the machine's addresses as they are when Listen is called.
+	Self *selfaddr.Set
 
 	// Table holds the routes. Required.
 	Table *routing.Live
@@ -64,20 +52,8 @@ type Server struct {
 	// port, at a bounded rate.
 	AccessLogRefused bool
 
-	// HelloTimeout is how long a client may take for its ClientHello, or for
-	// the header of an HTTP request.
-	HelloTimeout time.Duration
-
-	// DialTimeout is how long each address of a backend is tried.
-	DialTimeout time.Duration
-
-	// IdleTimeout ends a connection on which no byte has moved for so long,
-	// HalfClosedTimeout one of which one side has ended besides.
-	IdleTimeout, HalfClosedTimeout time.Duration
-
-	// DrainTimeout is how long connections may go on after Serve was told to
-	// stop.
-	DrainTimeout time.Duration
+	// Timeouts of each connection; by default limit.DefaultTimeouts.
+	Timeouts limit.Timeouts
 
 	// MaxConnections bounds the connections that are open at once; by default
 	// it is what the limit on descriptors allows.
@@ -89,7 +65,7 @@ type Server struct {
 
 	// ProxyProtocolFrom are the clients that must send a PROXY header, v1 or
 	// v2. From all others one is hostile bytes.
-	ProxyProtocolFrom []netip.Prefix
+	ProxyProtocolFrom trusted.Networks
 
 	// HelloMemory bounds the bytes that all TLS connections together hold until
 	// their backends have their hellos. Where they need more, those that have
@@ -106,8 +82,7 @@ type Server struct {
 
 	limits    limit.Connections
 	forwarder eventloop.Forwarder
-	self      atomic.Pointer[selfaddr.Set] // set by Listen
-	metrics   *redirect.Metrics
+	metrics   *plainhttp.Metrics
 	check     reach.Check
 	https     []*eventloop.Listener
 	http      []net.Listener
@@ -123,9 +98,7 @@ func (s *Server) Listen() error {
 		s.closeListeners()
 		return err
 	}
-	own := slices.Concat(s.HTTPSAddrs(), s.HTTPAddrs(), s.Reserved)
-	s.self.Store(selfaddr.New(own...))
-	s.forwarder.Self = s.self.Load()
+	s.Self.Add(slices.Concat(s.HTTPSAddrs(), s.HTTPAddrs())...)
 	s.check = reach.Check{
 		HTTPS:             s.HTTPSAddrs(),
 		HTTP:              s.HTTPAddrs(),
@@ -137,11 +110,6 @@ func (s *Server) Listen() error {
 	s.forwarder.Own = s.check.Seen
 	return nil
 }
-
-// Leads reports whether a connection to addr would reach this process, so that no
-// route may lead there. Any goroutine may ask, at any time; before Listen it is
-// false.
-func (s *Server) Leads(addr netip.AddrPort) bool { return s.self.Load().Leads(addr) }
 
 func (s *Server) bind() error {
 	ctx := context.Background()
@@ -190,7 +158,7 @@ func (s *Server) HTTPAddrs() []netip.AddrPort {
 }
 
 // Serve serves until ctx ends. It then stops accepting, lets connections end by
-// themselves for DrainTimeout at most, and returns when the last is gone. An
+// themselves for Timeouts.Drain at most, and returns when the last is gone. An
 // error of one half ends the other.
 func (s *Server) Serve(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
@@ -205,9 +173,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	})
 	halves.Go(func() {
 		defer stop()
-		s.redirector().Serve(ctx, s.http)
+		s.plainServer().Serve(ctx, s.http)
 	})
-	halves.Go(func() { s.self.Load().Run(ctx, s.Log) })
 	halves.Go(func() { s.check.Run(ctx) })
 	halves.Wait()
 	return err
@@ -220,28 +187,24 @@ func (s *Server) Reached() error { return s.check.Err() }
 // setDefaults fills in the options that are zero, and the parts that share
 // them.
 func (s *Server) setDefaults() {
-	setDefault(&s.HelloTimeout, DefaultHelloTimeout)
-	setDefault(&s.DialTimeout, DefaultDialTimeout)
-	setDefault(&s.IdleTimeout, DefaultIdleTimeout)
-	setDefault(&s.HalfClosedTimeout, DefaultHalfClosedTimeout)
-	setDefault(&s.DrainTimeout, DefaultDrainTimeout)
+	s.Timeouts = s.Timeouts.OrDefault()
+	if s.Self == nil {
+		s.Self = selfaddr.New()
+	}
 	setDefault(&s.Loops, runtime.GOMAXPROCS(0))
 	setDefault(&s.HelloMemory, eventloop.DefaultHelloMemory)
 	setDefault(&s.MaxConnections, affordableConnections(s.Loops))
 	s.limits.Max, s.limits.PerClient = s.MaxConnections, s.MaxConnectionsPerClient
-	s.metrics = redirect.NewMetrics()
+	s.metrics = plainhttp.NewMetrics()
 	s.forwarder = eventloop.Forwarder{
 		Table:             s.Table,
 		Limits:            &s.limits,
 		Log:               s.Log,
 		AccessLog:         s.AccessLog,
 		AccessLogRefused:  s.AccessLogRefused,
-		HelloTimeout:      s.HelloTimeout,
-		DialTimeout:       s.DialTimeout,
-		IdleTimeout:       s.IdleTimeout,
-		HalfClosedTimeout: s.HalfClosedTimeout,
-		DrainTimeout:      s.DrainTimeout,
+		Timeouts:          s.Timeouts,
 		ProxyProtocolFrom: s.ProxyProtocolFrom,
+		Self:              s.Self,
 		HelloMemory:       s.HelloMemory,
 		Loops:             s.Loops,
 	}
@@ -254,21 +217,18 @@ func setDefault[T comparable](option *T, value T) {
 	}
 }
 
-func (s *Server) redirector() *redirect.Server {
-	return &redirect.Server{
-		Handler: &redirect.Handler{
-			Table:       s.Table,
-			Log:         s.Log,
-			DialTimeout: s.DialTimeout,
-			IdleTimeout: s.IdleTimeout,
-			Metrics:     s.metrics,
-			Own:         s.check.Seen,
-			LeadsHere:   s.Leads,
-			Refused:     s.forwarder.LogRefused,
+func (s *Server) plainServer() *plainhttp.Server {
+	return &plainhttp.Server{
+		Handler: &plainhttp.Handler{
+			Table:     s.Table,
+			Log:       s.Log,
+			Timeouts:  s.Timeouts,
+			Metrics:   s.metrics,
+			Own:       s.check.Seen,
+			LeadsHere: s.Self.Leads,
+			Refused:   s.forwarder.LogRefused,
 		},
 		Limits:            &s.limits,
-		HeaderTimeout:     s.HelloTimeout,
-		DrainTimeout:      s.DrainTimeout,
 		ProxyProtocolFrom: s.ProxyProtocolFrom,
 	}
 }

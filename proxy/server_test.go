@@ -142,7 +142,7 @@ func TestHandOver(t *testing.T) {
 	hades := startCluster(t, "hades")
 	routes := []routing.Route{{Host: "a.techn.is", Backends: []routing.Backend{hades.backend()}}}
 	patient := func(s *proxy.Server) {
-		s.DrainTimeout = testkit.Timeout
+		s.Timeouts.Drain = testkit.Timeout
 		s.Process = announce(t, "usher")
 	}
 	first := start(t, routes, patient)
@@ -210,7 +210,7 @@ func announce(t *testing.T, service string) *takeover.Process {
 }
 
 func TestServeReturnsWhenNothingIsOpen(t *testing.T) {
-	e := start(t, nil, func(s *proxy.Server) { s.DrainTimeout = time.Hour })
+	e := start(t, nil, func(s *proxy.Server) { s.Timeouts.Drain = time.Hour })
 	e.end(t)
 }
 

@@ -1,153 +1,84 @@
 package main
 
 import (
-	"errors"
-	"net/netip"
-	"slices"
-	"strings"
+	"time"
 
-	"github.com/go-logr/logr"
-	"k8s.io/apimachinery/pkg/util/validation"
+	"github.com/spf13/pflag"
 
-	"github.com/jovalle/usher/proxy/reach"
-	"github.com/jovalle/usher/proxy/takeover"
+	"github.com/jovalle/usher/controllers/member"
+	"github.com/jovalle/usher/proxy/limit"
 )
 
-// validateEdge finds out how to reach the edge cluster.
-func (o *runOptions) validateEdge() error {
-	if o.manifests != "" {
-		return nil
-	}
-	if o.namespace == "" {
-		o.namespace = ownNamespace()
-	}
-	var wrong []error
-	for _, problem := range validation.IsDNS1123Label(o.namespace) {
-		wrong = append(wrong, badFlag("namespace", "%q: %s", o.namespace, problem))
-	}
-	var err error
-	if o.edge, err = edgeConfig(o.kubeconfig); err != nil {
-		wrong = append(wrong, err)
-	}
-	return errors.Join(wrong...)
+// runOptions are the flags of usher run, as they are given.
+type runOptions struct {
+	kubeconfig  string
+	namespace   string
+	controllers bool
+	proxy       bool
+	leaderElect bool
+	service     string
+	stateDir    string
+	manifests   string
+	logLevel    string
+
+	httpsListen []string
+	httpListen  []string
+	adminListen []string
+
+	proxyProtocolFrom       []string
+	selfCheck               []string
+	maxConnections          int
+	maxConnectionsPerClient int
+	timeouts                limit.Timeouts
+	accessLog               bool
+	accessLogRefused        bool
+	maxHelloMemory          string
+
+	limits member.Limits
 }
 
-// listening is an address of a flag.
-type listening struct {
-	flag, address string
-	parsed        netip.AddrPort
+// addTo defines the flags, in the order in which the help lists them.
+func (o *runOptions) addTo(flags *pflag.FlagSet) {
+	flags.SortFlags = false
+	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `FILE` of the edge cluster (default: in-cluster)")
+	flags.StringVar(&o.namespace, "namespace", "", "`NAME` of the namespace of the members' kubeconfig Secrets (default: the pod's own, else "+defaultNamespace+")")
+	flags.BoolVar(&o.controllers, "controllers", true, "run the control plane")
+	flags.BoolVar(&o.proxy, "proxy", true, "run the data plane")
+	flags.BoolVar(&o.leaderElect, "leader-elect", false, "elect one of several replicas to run the control plane")
+	flags.StringSliceVar(&o.httpsListen, "https-listen", []string{":443"}, "`ADDRESSES` for TLS connections")
+	flags.StringSliceVar(&o.httpListen, "http-listen", []string{":80"}, "`ADDRESSES` for plain HTTP")
+	flags.StringSliceVar(&o.adminListen, "admin-listen", []string{"127.0.0.1:8080"}, "`ADDRESSES` for health, readiness and metrics, which ask for no password")
+	flags.StringVar(&o.service, "service", "", "`NAME` of what this process serves: another of the same name and user takes its addresses over (default: what it follows, as the namespace or the manifests)")
+	flags.StringVar(&o.stateDir, "state-dir", "", "`DIR` of the routing table's snapshot, served from at a start without an API server; with --manifests, of the last good text of each file (default: none)")
+	flags.StringVar(&o.manifests, "manifests", "", "`DIR` of ExposedHosts and MemberClusters in YAML or JSON files, watched, instead of an API server; with --controllers=false")
+	flags.StringSliceVar(&o.proxyProtocolFrom, "proxy-protocol-from", nil, "`CIDRS` of clients that must send a PROXY header")
+	flags.StringSliceVar(&o.selfCheck, "self-check", []string{"auto"}, "`ADDRESSES` of this machine at which usher looks whether connections reach it; auto: those that it listens on; off: none")
+	flags.IntVar(&o.maxConnections, "max-connections", 0, "how many connections may be open; 0: what the descriptor limit allows")
+	flags.IntVar(&o.maxConnectionsPerClient, "max-connections-per-client", 0, "how many connections one client address may have; 0: any number")
+	o.timeouts = limit.DefaultTimeouts()
+	for _, t := range o.timeoutFlags() {
+		flags.DurationVar(t.value, t.name, *t.value, t.usage)
+	}
+	flags.BoolVar(&o.accessLog, "access-log", false, "log each TLS connection at its end")
+	flags.BoolVar(&o.accessLogRefused, "access-log-refused", false, "log each client that is refused, at most 200 a second")
+	flags.StringVar(&o.maxHelloMemory, "max-hello-memory", "16Mi", "`BYTES` that all TLS connections together may hold until their backends have their ClientHellos, such as 16Mi")
+	flags.IntVar(&o.limits.SourceHosts, "max-source-hosts", member.DefaultLimits.SourceHosts, "maximum number of hosts that one object publishes")
+	flags.IntVar(&o.limits.MemberHosts, "max-member-hosts", member.DefaultLimits.MemberHosts, "maximum number of hosts that all objects of one member cluster publish")
+	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
 }
 
-// validateListen refuses what is no address to listen on, and a port that is given
-// twice: the kernel would let the process have it twice, and choose one of the two.
-func (o *runOptions) validateListen() error {
-	var wrong []error
-	var taken []listening
-	for _, flag := range []struct {
-		name      string
-		addresses []string
-		used      bool
-	}{
-		{"https-listen", o.server.HTTPSListen, o.proxy},
-		{"http-listen", o.server.HTTPListen, o.proxy},
-		{"admin-listen", o.admin, true},
-	} {
-		for _, address := range flag.addresses {
-			parsed, err := takeover.ParseAddress(address)
-			if err != nil {
-				wrong = append(wrong, badFlag(flag.name, "%w", err))
-				continue
-			}
-			if !flag.used {
-				continue
-			}
-			wanted := listening{flag.name, address, parsed}
-			wrong = append(wrong, wanted.refuseTaken(taken))
-			taken = append(taken, wanted)
-		}
-	}
-	return errors.Join(wrong...)
+// A timeoutFlag sets one of the proxy's timeouts.
+type timeoutFlag struct {
+	name, usage string
+	value       *time.Duration
 }
 
-// refuseTaken refuses an address that overlaps with one before it.
-func (l listening) refuseTaken(taken []listening) error {
-	for _, other := range taken {
-		if takeover.Overlap(l.parsed, other.parsed) {
-			return badFlag(l.flag, "%s overlaps with %s of --%s: give each a port or an IP address of its own (an address without an IP, 0.0.0.0 and [::] cover all of IPv4 and IPv6)",
-				l.address, other.address, other.flag)
-		}
+func (o *runOptions) timeoutFlags() []timeoutFlag {
+	return []timeoutFlag{
+		{"drain-timeout", "how long open connections may go on after SIGTERM", &o.timeouts.Drain},
+		{"idle-timeout", "how long a connection may be silent", &o.timeouts.Idle},
+		{"half-closed-timeout", "idle timeout of half-closed connections", &o.timeouts.HalfClosed},
+		{"hello-timeout", "how long a client may take for its ClientHello or request header", &o.timeouts.Hello},
+		{"dial-timeout", "how long a backend address may take to answer", &o.timeouts.Dial},
 	}
-	return nil
-}
-
-// longestService bounds the name of a service, in bytes, so that a message with it is short.
-const longestService = 253
-
-func (o *runOptions) validateService() error {
-	unprintable := func(r rune) bool { return r <= ' ' || r > '~' }
-	if len(o.service) > longestService || strings.ContainsFunc(o.service, unprintable) {
-		return badFlag("service", "%q: a name is at most %d printable ASCII characters, without spaces", o.service, longestService)
-	}
-	return nil
-}
-
-// validateTrusted reads --proxy-protocol-from.
-func (o *runOptions) validateTrusted() error {
-	var wrong []error
-	for _, cidr := range o.trusted {
-		prefix, err := netip.ParsePrefix(cidr)
-		switch {
-		case err != nil:
-			wrong = append(wrong, badFlag("proxy-protocol-from", "%q is no network, such as 192.0.2.0/24 or 2001:db8::/32", cidr))
-		case prefix.Addr().Is4In6():
-			wrong = append(wrong, badFlag("proxy-protocol-from", "%q is IPv4 written as IPv6, which no client has: write %s", cidr, unmapped(prefix)))
-		default:
-			o.server.ProxyProtocolFrom = append(o.server.ProxyProtocolFrom, prefix.Masked())
-		}
-	}
-	return errors.Join(wrong...)
-}
-
-// validateSelfCheck reads --self-check. An address that nothing listens on would
-// look as if it were checked.
-func (o *runOptions) validateSelfCheck() error {
-	var err error
-	if o.server.SelfCheck, err = reach.ParseAddresses(o.selfCheck); err != nil {
-		return badFlag("self-check", "%w", err)
-	}
-	var bound []netip.AddrPort
-	for _, address := range slices.Concat(o.server.HTTPSListen, o.server.HTTPListen) {
-		parsed, err := takeover.ParseAddress(address)
-		if err != nil {
-			return nil // validateListen says so
-		}
-		bound = append(bound, parsed)
-	}
-	if err := o.server.SelfCheck.Validate(bound); err != nil && o.proxy {
-		return badFlag("self-check", "%w", err)
-	}
-	return nil
-}
-
-// unmapped writes an IPv4-mapped prefix as IPv4.
-func unmapped(prefix netip.Prefix) netip.Prefix {
-	const mapped = 96 // bits, RFC 4291, section 2.5.5.2
-	return netip.PrefixFrom(prefix.Addr().Unmap(), max(prefix.Bits()-mapped, 0)).Masked()
-}
-
-// warnOfTrusted logs whose word counts where it is everybody's: that is right only
-// where nobody but a load balancer reaches usher.
-func (o *runOptions) warnOfTrusted(log logr.Logger) {
-	for _, prefix := range o.server.ProxyProtocolFrom {
-		if prefix.Bits() == 0 {
-			log.Info("Every client must send a PROXY header, and is believed: any can say that it is another, and pass allowFrom", "proxyProtocolFrom", prefix)
-		}
-	}
-}
-
-func (o *runOptions) validateLogLevel() error {
-	if _, known := logLevels[o.logLevel]; !known {
-		return badFlag("log-level", "%q is none of debug, info, error", o.logLevel)
-	}
-	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/jovalle/usher/proxy/selfaddr"
 )
 
 func TestRunCommandLinesThatAreWrong(t *testing.T) {
@@ -72,7 +74,7 @@ func TestRunCommandLinesThatAreRight(t *testing.T) {
 		cmd, o := newRunCommand()
 		err := cmd.ParseFlags(append(strings.Fields(line), "--controllers=false", "--manifests", t.TempDir()))
 		if err == nil {
-			err = o.validate()
+			_, err = o.settings()
 		}
 		if err != nil {
 			t.Errorf("usher run %s: %v", line, err)
@@ -82,8 +84,8 @@ func TestRunCommandLinesThatAreRight(t *testing.T) {
 
 // All that is wrong is said at once.
 func TestAllMistakesAreSaidAtOnce(t *testing.T) {
-	err := execute(t, "run --manifests /nowhere --https-listen x --idle-timeout 0 --max-connections=-1 --log-level loud --proxy-protocol-from y")
-	for _, flag := range []string{"controllers", "https-listen", "idle-timeout", "max-connections", "log-level", "proxy-protocol-from"} {
+	err := execute(t, "run --manifests /nowhere --https-listen x --idle-timeout 0 --max-connections=-1 --max-hello-memory much --log-level loud --proxy-protocol-from y")
+	for _, flag := range []string{"controllers", "https-listen", "idle-timeout", "max-connections", "max-hello-memory", "log-level", "proxy-protocol-from"} {
 		if err == nil || !strings.Contains(err.Error(), "--"+flag) {
 			t.Errorf("%v; want something of --%s", err, flag)
 		}
@@ -110,19 +112,21 @@ func TestKubeconfigsThatAreWrong(t *testing.T) {
 
 // The controllers know where the proxy will listen before it does.
 func TestOwnAddressesAreThoseOfTheFlags(t *testing.T) {
-	own, err := ownAddresses([]string{":443", "192.0.2.1:8443"}, []string{"[::]:80"})
+	cmd, o := newRunCommand()
+	if err := cmd.ParseFlags([]string{"--https-listen=:443,192.0.2.1:8443", "--http-listen=[::]:80", "--controllers=false", "--manifests", t.TempDir()}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := o.settings()
 	if err != nil {
 		t.Fatal(err)
 	}
+	own := selfaddr.New(s.listen...)
 	for address, leads := range map[string]bool{
-		"127.0.0.1:443": true, "[::1]:443": true, "127.0.0.1:80": true, "192.0.2.1:8443": true,
+		"127.0.0.1:443": true, "[::1]:443": true, "127.0.0.1:80": true, "192.0.2.1:8443": true, "127.0.0.1:8080": true,
 		"127.0.0.1:8443": false, "192.0.2.1:443": false, "127.0.0.1:81": false,
 	} {
 		if got := own.Leads(netip.MustParseAddrPort(address)); got != leads {
 			t.Errorf("%s leads here: %v", address, got)
 		}
-	}
-	if _, err := ownAddresses([]string{"nonsense"}); err == nil {
-		t.Error("an address without a port is taken")
 	}
 }

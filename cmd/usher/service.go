@@ -17,14 +17,14 @@ import (
 
 // announce lets processes of the same service take over from one another. Where
 // that is impossible, it returns nil, and addresses are shared with none.
-func (o *runOptions) announce(ctx context.Context, log logr.Logger) *takeover.Process {
+func (s *settings) announce(ctx context.Context, log logr.Logger) *takeover.Process {
 	log = log.WithName("takeover")
-	process, err := takeover.Announce(context.WithoutCancel(ctx), o.serviceName(), version, log)
+	process, err := takeover.Announce(context.WithoutCancel(ctx), s.serviceName(), version, log)
 	if err != nil {
 		log.Info("No process can take over from this one, nor this one from another", "reason", err.Error())
 		return nil
 	}
-	if olderAnswers(ctx, o.admin) {
+	if olderAnswers(ctx, s.adminListen) {
 		process.TakeOverFromOlder()
 	}
 	return process
@@ -32,16 +32,16 @@ func (o *runOptions) announce(ctx context.Context, log logr.Logger) *takeover.Pr
 
 // serviceName is --service, or else what the process follows, and whether it
 // serves it: controllers alone have nothing that a proxy could take over.
-func (o *runOptions) serviceName() string {
+func (s *settings) serviceName() string {
 	switch {
-	case o.service != "":
-		return o.service
-	case o.manifests != "":
-		return "manifests " + absolute(o.manifests)
-	case !o.proxy:
-		return fmt.Sprintf("controllers %s %s", o.edge.Host, o.namespace)
+	case s.service != "":
+		return s.service
+	case s.manifests != "":
+		return "manifests " + absolute(s.manifests)
+	case !s.proxy:
+		return fmt.Sprintf("controllers %s %s", s.edge.Host, s.namespace)
 	}
-	return fmt.Sprintf("edge %s %s", o.edge.Host, o.namespace)
+	return fmt.Sprintf("edge %s %s", s.edge.Host, s.namespace)
 }
 
 // absolute returns the path that a relative one leads to.

@@ -9,16 +9,16 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// mindSignals keeps signals from ending usher without a drain, until stop is called.
+// handleSignals keeps signals from ending usher without a drain, until stop is called.
 // SIGTERM and SIGINT end the context of main, which begins the drain; here is what
 // others do, and those two when they come again. SIGUSR1 and SIGUSR2 do nothing in a
 // Go program; SIGQUIT ends it with all its stacks, for whoever looks for a fault.
-func mindSignals(log logr.Logger) (stop func()) {
+func handleSignals(log logr.Logger) (stop func()) {
 	signal.Ignore(syscall.SIGPIPE) // a reader of the log that ends would end usher
 	received := make(chan os.Signal, 8)
 	signal.Notify(received, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
-	var minding sync.WaitGroup
-	minding.Go(func() {
+	var handling sync.WaitGroup
+	handling.Go(func() {
 		draining := false
 		for s := range received {
 			switch {
@@ -38,6 +38,6 @@ func mindSignals(log logr.Logger) (stop func()) {
 	return func() {
 		signal.Stop(received)
 		close(received)
-		minding.Wait()
+		handling.Wait()
 	}
 }

@@ -59,7 +59,7 @@ func TestLateAnswers(t *testing.T) {
 			slow := named("slow.invalid")
 			slow.HTTPSPort = wrong.backend().HTTPSPort
 			backends := append([]routing.Backend{slow}, last(t, o)...)
-			e := start(t, []routing.Route{{Host: hostA, Backends: backends}}, names.use, func(f *Forwarder) { f.DialTimeout = timeout })
+			e := start(t, []routing.Route{{Host: hostA, Backends: backends}}, names.use, func(f *Forwarder) { f.Timeouts.Dial = timeout })
 			client := dial(t, e.addr)
 			hello := helloFor(t, hostA)
 			send(t, client, hello)
@@ -111,7 +111,7 @@ func converse(t *testing.T, client, backend io.ReadWriter) {
 func TestAnswersThatNeverCome(t *testing.T) {
 	o := listen(t)
 	e := start(t, []routing.Route{{Host: hostA, Backends: []routing.Backend{named("slow.invalid"), o.backend()}}},
-		func(f *Forwarder) { f.resolver, f.DialTimeout = neverResolves(), 50*time.Millisecond })
+		func(f *Forwarder) { f.resolver, f.Timeouts.Dial = neverResolves(), 50*time.Millisecond })
 	for range 5 {
 		client, backend := e.open(o)
 		converse(t, client, backend)

@@ -76,7 +76,7 @@ func (c *conn) start(fd int32, peer netip.AddrPort) {
 	c.began = l.now
 	c.opening = l.openings.get()
 	c.opening.received = l.buffers.get(smallBuffer)
-	c.opening.awaitHeader = l.speaksProxy(peer.Addr())
+	c.opening.awaitHeader = l.ProxyProtocolFrom.Contain(peer.Addr())
 	c.enter(hello)
 	if !c.hold(len(c.opening.received.data)) {
 		return

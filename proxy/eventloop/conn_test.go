@@ -253,7 +253,7 @@ func TestTimeouts(t *testing.T) {
 		reason string
 	}{
 		"hello": {
-			func(f *Forwarder) { f.HelloTimeout = short },
+			func(f *Forwarder) { f.Timeouts.Hello = short },
 			func(e *edge, _ origin) {
 				client := dial(e.t, e.addr)
 				send(e.t, client, helloFor(e.t, hostA)[:20])
@@ -262,12 +262,12 @@ func TestTimeouts(t *testing.T) {
 			"connections_refused_total", "hello_timeout",
 		},
 		"silent client": {
-			func(f *Forwarder) { f.HelloTimeout = short },
+			func(f *Forwarder) { f.Timeouts.Hello = short },
 			func(e *edge, _ origin) { _, _ = io.ReadAll(dial(e.t, e.addr)) },
 			"connections_refused_total", "hello_timeout",
 		},
 		"idle": {
-			func(f *Forwarder) { f.IdleTimeout = short },
+			func(f *Forwarder) { f.Timeouts.Idle = short },
 			func(e *edge, o origin) {
 				client, backend := e.open(o)
 				expectReset(e.t, client)
@@ -276,7 +276,7 @@ func TestTimeouts(t *testing.T) {
 			"connections_closed_total", "idle_timeout",
 		},
 		"half-closed": {
-			func(f *Forwarder) { f.HalfClosedTimeout = short },
+			func(f *Forwarder) { f.Timeouts.HalfClosed = short },
 			func(e *edge, o origin) {
 				client, backend := e.open(o)
 				_ = client.CloseWrite()
@@ -299,7 +299,7 @@ func TestTimeouts(t *testing.T) {
 func TestActivityKeepsAConnection(t *testing.T) {
 	o := listen(t)
 	const idle = 400 * time.Millisecond
-	e := start(t, routeA(o), func(f *Forwarder) { f.IdleTimeout = idle })
+	e := start(t, routeA(o), func(f *Forwarder) { f.Timeouts.Idle = idle })
 	client, backend := e.open(o)
 	for began := time.Now(); time.Since(began) < 3*idle; time.Sleep(idle / 10) {
 		send(t, backend, []byte("x"))
@@ -342,7 +342,7 @@ func TestFailOver(t *testing.T) {
 func TestDialTimeoutFailsOver(t *testing.T) {
 	o, full := listen(t), listenFull(t)
 	e := start(t, []routing.Route{{Host: hostA, Backends: []routing.Backend{full, o.backend()}}},
-		func(f *Forwarder) { f.DialTimeout = 100 * time.Millisecond })
+		func(f *Forwarder) { f.Timeouts.Dial = 100 * time.Millisecond })
 	client, backend := e.open(o)
 	send(t, client, []byte("x"))
 	expect(t, backend, []byte("x"))
@@ -352,7 +352,7 @@ func TestDialTimeoutFailsOver(t *testing.T) {
 func TestNoBackendAnswers(t *testing.T) {
 	full := listenFull(t)
 	e := start(t, []routing.Route{{Host: hostA, Backends: []routing.Backend{full}}},
-		func(f *Forwarder) { f.DialTimeout = 50 * time.Millisecond })
+		func(f *Forwarder) { f.Timeouts.Dial = 50 * time.Millisecond })
 	client := dial(t, e.addr)
 	send(t, client, helloFor(t, hostA))
 	expect(t, client, alertRecord(internalError))

@@ -41,8 +41,7 @@ func start(t testing.TB, routes []routing.Route, options ...func(*Forwarder)) *e
 	live.Store(routing.NewTable(routes))
 	f := &Forwarder{
 		Table: &live, Limits: &limit.Connections{}, Log: logr.Discard(),
-		HelloTimeout: testkit.Timeout, DialTimeout: testkit.Timeout, IdleTimeout: testkit.Timeout, HalfClosedTimeout: testkit.Timeout,
-		DrainTimeout: 50 * time.Millisecond,
+		Timeouts: limit.Timeouts{Hello: testkit.Timeout, Dial: testkit.Timeout, Idle: testkit.Timeout, HalfClosed: testkit.Timeout, Drain: 50 * time.Millisecond},
 	}
 	for _, option := range options {
 		option(f)

@@ -121,7 +121,7 @@ func TestFlushingEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := listen(t)
-			e := start(t, routeA(o), func(f *Forwarder) { f.HalfClosedTimeout, f.Loops = tt.timeout, 1 })
+			e := start(t, routeA(o), func(f *Forwarder) { f.Timeouts.HalfClosed, f.Loops = tt.timeout, 1 })
 			client, backend := e.open(o)
 			_ = client.SetReadBuffer(16 << 10)
 			go func() {

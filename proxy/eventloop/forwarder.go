@@ -15,11 +15,11 @@ import (
 	"github.com/jovalle/usher/proxy/limit"
 	"github.com/jovalle/usher/proxy/routing"
 	"github.com/jovalle/usher/proxy/selfaddr"
+	"github.com/jovalle/usher/proxy/trusted"
 )
 
 // Forwarder passes TLS connections through to the backends that their server
-// names lead to. Its fields are set before Serve and not changed after; all
-// timeouts must be positive.
+// names lead to. Its fields are set before Serve and not changed after.
 type Forwarder struct {
 	// Table is asked once for each connection.
 	Table *routing.Live
@@ -38,23 +38,12 @@ type Forwarder struct {
 	// rate.
 	AccessLogRefused bool
 
-	// HelloTimeout is how long a client may take for its ClientHello, and a
-	// PROXY header before it.
-	HelloTimeout time.Duration
-
-	// DialTimeout is how long each address of a backend is tried.
-	DialTimeout time.Duration
-
-	// IdleTimeout ends a connection on which no byte has moved for so long,
-	// HalfClosedTimeout one of which one side has ended besides.
-	IdleTimeout, HalfClosedTimeout time.Duration
-
-	// DrainTimeout is how long connections may go on when Serve is to end.
-	DrainTimeout time.Duration
+	// Timeouts of each connection. All must be positive.
+	Timeouts limit.Timeouts
 
 	// ProxyProtocolFrom are the clients that must send a PROXY header, v1 or
 	// v2. From all others one is no ClientHello, and refused.
-	ProxyProtocolFrom []netip.Prefix
+	ProxyProtocolFrom trusted.Networks
 
 	// Self is the addresses of this process, which no route may lead to; nil is
 	// none.
@@ -90,7 +79,7 @@ const lingerTimeout = 2 * time.Second
 
 // Serve serves the connections that come to listeners, which Listen returned,
 // until ctx ends. It then closes the listeners, lets connections end by
-// themselves for DrainTimeout at most, and returns when the last is gone. It
+// themselves for Timeouts.Drain at most, and returns when the last is gone. It
 // is called once.
 func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 	if f.kernel.read == nil {
@@ -161,7 +150,7 @@ func (f *Forwarder) makeLoops(ctx context.Context, listeners []*Listener) ([]*lo
 }
 
 // drain stops accepting and waits until the connections have ended, or
-// DrainTimeout is over and they are aborted.
+// Timeouts.Drain is over and they are aborted.
 func (f *Forwarder) drain(loops []*loop, listeners []*Listener, running *sync.WaitGroup) {
 	var stopped sync.WaitGroup
 	for _, l := range loops {
@@ -175,7 +164,7 @@ func (f *Forwarder) drain(loops []*loop, listeners []*Listener, running *sync.Wa
 	for _, listener := range listeners {
 		listener.Close()
 	}
-	timer := time.AfterFunc(f.DrainTimeout, func() {
+	timer := time.AfterFunc(f.Timeouts.Drain, func() {
 		for _, l := range loops {
 			l.post(l.abortAll)
 		}
@@ -193,27 +182,18 @@ func closeLoops(loops []*loop) {
 // clock returns the loops' time.
 func (f *Forwarder) clock() int64 { return int64(time.Since(f.began)) }
 
-// timeouts returns how long a connection may stay in each state, in
+// stateTimeouts returns how long a connection may stay in each state, in
 // nanoseconds.
-func (f *Forwarder) timeouts() [states]int64 {
+func (f *Forwarder) stateTimeouts() [states]int64 {
+	t := f.Timeouts
 	return [states]int64{
-		hello:      int64(f.HelloTimeout),
-		connecting: int64(f.DialTimeout),
-		forwarding: int64(f.IdleTimeout),
-		halfClosed: int64(min(f.HalfClosedTimeout, f.IdleTimeout)),
-		flushing:   int64(min(f.HalfClosedTimeout, f.IdleTimeout)),
+		hello:      int64(t.Hello),
+		connecting: int64(t.Dial),
+		forwarding: int64(t.Idle),
+		halfClosed: int64(min(t.HalfClosed, t.Idle)),
+		flushing:   int64(min(t.HalfClosed, t.Idle)),
 		refusing:   int64(lingerTimeout),
 	}
-}
-
-// speaksProxy reports whether a client must send a PROXY header.
-func (f *Forwarder) speaksProxy(client netip.Addr) bool {
-	for _, prefix := range f.ProxyProtocolFrom {
-		if prefix.Contains(client) {
-			return true
-		}
-	}
-	return false
 }
 
 var (

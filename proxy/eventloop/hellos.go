@@ -148,7 +148,7 @@ func (c *conn) holdBack(sum uint64) {
 	l := c.loop
 	c.watchClient()
 	a := c.asking()
-	time.AfterFunc(min(holdBackFor, l.DialTimeout/2), func() {
+	time.AfterFunc(min(holdBackFor, l.Timeouts.Dial/2), func() {
 		a.answer(func() {
 			if l.hellos.isAnswered(sum, l.now) {
 				c.dial()

@@ -61,7 +61,7 @@ func TestLogNamesWhatFailed(t *testing.T) {
 	var log testkit.Log
 	backend := routing.Backend{Cluster: "dead", Addresses: []string{"slow.invalid", "127.0.0.2", "none.invalid"}, HTTPSPort: 1}
 	e := start(t, []routing.Route{{Host: hostA, Backends: []routing.Backend{backend}}}, logTo(&log, 0), func(f *Forwarder) {
-		f.resolver, f.DialTimeout = neverResolves(), 50*time.Millisecond
+		f.resolver, f.Timeouts.Dial = neverResolves(), 50*time.Millisecond
 	})
 	client := dial(t, e.addr)
 	send(t, client, helloFor(t, hostA))

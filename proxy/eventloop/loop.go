@@ -82,7 +82,7 @@ func newLoop(ctx context.Context, f *Forwarder) (*loop, error) {
 		ctx:       ctx,
 		kernel:    f.kernel,
 		scratch:   make([]byte, readBytes),
-		timeouts:  f.timeouts(),
+		timeouts:  f.stateTimeouts(),
 	}
 	l.pipes.kernel = &l.kernel
 	var err error

@@ -14,9 +14,9 @@ type ending uint8
 const (
 	closed         ending = iota // both sides had said all they had to
 	reset                        // a side reset it, or is dead
-	idle                         // no byte moved for IdleTimeout
-	halfClosedIdle               // nor for HalfClosedTimeout after one side had ended
-	drained                      // DrainTimeout was over
+	idle                         // no byte moved for Timeouts.Idle
+	halfClosedIdle               // nor for Timeouts.HalfClosed after one side had ended
+	drained                      // Timeouts.Drain was over
 	endings                      // how many there are
 )
 

@@ -107,7 +107,7 @@ func TestAnswersOutliveTheNameServer(t *testing.T) {
 	const host = "home.test."
 	server.set(host, netip.MustParseAddr("127.0.0.1"))
 	route := routing.Route{Host: hostA, Backends: []routing.Backend{{Addresses: []string{host}, HTTPSPort: o.backend().HTTPSPort}}}
-	e := start(t, []routing.Route{route}, server.use, func(f *Forwarder) { f.DialTimeout = 30 * time.Millisecond })
+	e := start(t, []routing.Route{route}, server.use, func(f *Forwarder) { f.Timeouts.Dial = 30 * time.Millisecond })
 	stale := func() {
 		e.resolver.mu.Lock()
 		defer e.resolver.mu.Unlock()

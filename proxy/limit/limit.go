@@ -1,5 +1,6 @@
-// Package limit counts connections and says when there are enough: in all, and
-// of one client. Both listeners of the proxy share one count.
+// Package limit bounds connections: how many may be open, in all and of one
+// client, and how long each may take. Both listeners of the proxy share one count
+// and the same timeouts.
 //
 // It must not import Kubernetes, nor anything else of usher.
 package limit

@@ -89,3 +89,18 @@ func TestConcurrentClientsStayBelowTheLimit(t *testing.T) {
 		t.Errorf("Count() = %d after all have closed", c.Count())
 	}
 }
+
+func TestTimeoutsThatAreZero(t *testing.T) {
+	given := limit.Timeouts{Hello: 1, Dial: 2, Idle: 3, HalfClosed: 4, Drain: 5}
+	if got := given.OrDefault(); got != given {
+		t.Errorf("%+v became %+v", given, got)
+	}
+	if got := (limit.Timeouts{}).OrDefault(); got != limit.DefaultTimeouts() {
+		t.Errorf("none became %+v", got)
+	}
+	want := limit.DefaultTimeouts()
+	want.Idle = 3
+	if got := (limit.Timeouts{Idle: 3}).OrDefault(); got != want {
+		t.Errorf("one became %+v, want %+v", got, want)
+	}
+}

@@ -108,7 +108,7 @@ func (c *Check) limited() uint64 {
 func (c *Check) say(ctx context.Context, conn net.Conn, t target, e *expectation) (by string) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	defer stop()
-	if c.speaksProxy(conn.LocalAddr()) {
+	if own, ok := conn.LocalAddr().(*net.TCPAddr); ok && c.ProxyProtocolFrom.Contain(own.AddrPort().Addr()) {
 		// A connection of the sender's own: HAProxy's proxy-protocol.txt, section 2.1.
 		if _, err := conn.Write([]byte("PROXY UNKNOWN\r\n")); err != nil {
 			return ""
@@ -122,21 +122,6 @@ func (c *Check) say(ctx context.Context, conn net.Conn, t target, e *expectation
 	// No authority is trusted: whatever answers, the handshake goes no further.
 	config := &tls.Config{ServerName: e.name, RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
 	return certificateName(tls.Client(conn, config).HandshakeContext(ctx))
-}
-
-// speaksProxy reports whether the listener wants a PROXY header from here.
-func (c *Check) speaksProxy(own net.Addr) bool {
-	tcp, ok := own.(*net.TCPAddr)
-	if !ok {
-		return false
-	}
-	addr := tcp.AddrPort().Addr().Unmap()
-	for _, prefix := range c.ProxyProtocolFrom {
-		if prefix.Contains(addr) {
-			return true
-		}
-	}
-	return false
 }
 
 // certificateName returns whom the certificate names that a handshake failed of.

@@ -9,7 +9,7 @@
 // (PREROUTING) does so for those that begin on the machine (OUTPUT) as well.
 // What takes only packets that come by a network card cannot be seen from here.
 //
-// It must not import Kubernetes, nor anything else of usher.
+// It must not import Kubernetes, nor anything else of usher but proxy/trusted.
 package reach
 
 import (
@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+
+	"github.com/jovalle/usher/proxy/trusted"
 )
 
 // Check sees whether connections reach this process. Its fields are set before
@@ -38,7 +40,7 @@ type Check struct {
 
 	// ProxyProtocolFrom are the clients that must send a PROXY header. The
 	// check sends one where it is such a client.
-	ProxyProtocolFrom []netip.Prefix
+	ProxyProtocolFrom trusted.Networks
 
 	// Limited returns how many connections were refused so far because there
 	// were enough: the check's own may be one of them, and says nothing then.

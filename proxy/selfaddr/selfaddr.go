@@ -13,6 +13,8 @@ package selfaddr
 import (
 	"context"
 	"net/netip"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,21 +27,37 @@ const refreshEvery = 5 * time.Second
 // Set is the addresses that this process listens on. Its methods may be called
 // from any goroutine. A nil Set leads nowhere.
 type Set struct {
-	listeners []netip.AddrPort // unmapped, without zones
+	mu        sync.Mutex                       // held while listeners is replaced
+	listeners atomic.Pointer[[]netip.AddrPort] // unmapped, without zones
 	local     atomic.Pointer[addresses]
 }
 
-// New returns the set of a process that listens on the given addresses, as they
-// were bound: an unspecified one is every address of this machine. It reads the
+// New returns the set of a process that listens on the given addresses, or is
+// about to: an unspecified one is every address of this machine. It reads the
 // interfaces once; Run keeps up with them.
 func New(listeners ...netip.AddrPort) *Set {
 	s := &Set{}
-	for _, l := range listeners {
-		s.listeners = append(s.listeners, canonical(l))
-	}
+	s.Add(listeners...)
 	s.local.Store(&addresses{})
 	_ = s.refresh() // Run says so if it cannot be read
 	return s
+}
+
+// Add adds addresses that the process listens on, such as those whose ports the
+// kernel has chosen.
+func (s *Set) Add(listeners ...netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []netip.AddrPort
+	if known := s.listeners.Load(); known != nil {
+		all = slices.Clone(*known)
+	}
+	for _, l := range listeners {
+		if l = canonical(l); !slices.Contains(all, l) {
+			all = append(all, l)
+		}
+	}
+	s.listeners.Store(&all)
 }
 
 // Run reads the interfaces' addresses every few seconds until ctx ends. Where they
@@ -77,7 +95,7 @@ func (s *Set) Leads(addr netip.AddrPort) bool {
 		return false
 	}
 	addr = canonical(addr)
-	for _, l := range s.listeners {
+	for _, l := range *s.listeners.Load() {
 		if l.Port() == addr.Port() && s.reaches(l.Addr(), addr.Addr()) {
 			return true
 		}

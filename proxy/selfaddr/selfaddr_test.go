@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -57,6 +58,28 @@ func TestLeads(t *testing.T) {
 	var none *Set
 	if none.Leads(netip.MustParseAddrPort("127.0.0.1:443")) {
 		t.Error("a nil set leads somewhere")
+	}
+}
+
+func TestAdd(t *testing.T) {
+	first, second := netip.MustParseAddrPort("127.0.0.1:443"), netip.MustParseAddrPort("[::ffff:127.0.0.2]:80")
+	set := New(first)
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		for range 1000 {
+			set.Leads(second)
+		}
+	})
+	set.Add(second, second)
+	asking.Wait()
+	if !set.Leads(second) {
+		t.Errorf("%v is not known", second)
+	}
+	if !set.Leads(first) {
+		t.Errorf("%v is forgotten", first)
+	}
+	if listeners := *set.listeners.Load(); len(listeners) != 2 {
+		t.Errorf("the set is %v", listeners)
 	}
 }
 

@@ -17,6 +17,7 @@ var pure = []string{
 	"controllers/source",
 	"proxy/clienthello",
 	"proxy/routing",
+	"proxy/trusted",
 }
 
 // outside are packages through which a program touches the world. Pure packages

@@ -1,4 +1,4 @@
-package redirect
+package plainhttp
 
 import (
 	"context"
@@ -71,7 +71,7 @@ func (h *Handler) forward(w http.ResponseWriter, q *request, route *routing.Rout
 		out.Header.Set("Connection", "Upgrade")
 		out.Header.Set("Upgrade", "websocket")
 	}
-	w, out.Body = withIdleTimeout(w, q.body, h.IdleTimeout)
+	w, out.Body = withIdleTimeout(w, q.body, h.Timeouts.Idle)
 	out.ContentLength = q.length
 	h.forwarder.ServeHTTP(w, out)
 }

@@ -1,4 +1,4 @@
-package redirect_test
+package plainhttp_test
 
 import (
 	"bufio"
@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/jovalle/usher/hack/test/testkit"
-	"github.com/jovalle/usher/proxy/redirect"
+	"github.com/jovalle/usher/proxy/plainhttp"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -240,7 +240,7 @@ func FuzzRequest(f *testing.F) {
 		f.Add([]byte(request))
 	}
 	backend := newWitness(f)
-	addr := start(f, backend.routes(), func(s *redirect.Server) { s.HeaderTimeout = 200 * time.Millisecond })
+	addr := start(f, backend.routes(), func(s *plainhttp.Server) { s.Handler.Timeouts.Hello = 200 * time.Millisecond })
 	f.Fuzz(func(t *testing.T, request []byte) {
 		conn, err := net.DialTimeout("tcp", addr, testkit.Timeout)
 		if err != nil {
@@ -359,7 +359,7 @@ func TestRoutesThatLeadBack(t *testing.T) {
 				table := &routing.Live{}
 				accepted := &countingListener{Listener: listen(t)}
 				own = accepted.Addr().(*net.TCPAddr).AddrPort()
-				addr := startOn(t, accepted, nil, func(s *redirect.Server) {
+				addr := startOn(t, accepted, nil, func(s *plainhttp.Server) {
 					s.Handler.Table = table
 					s.Handler.LeadsHere = func(addr netip.AddrPort) bool { return addr == own }
 				})

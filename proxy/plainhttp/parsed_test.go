@@ -1,4 +1,4 @@
-package redirect_test
+package plainhttp_test
 
 import (
 	"go/ast"

@@ -1,4 +1,4 @@
-package redirect_test
+package plainhttp_test
 
 import (
 	"bufio"
@@ -10,7 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 
-	"github.com/jovalle/usher/proxy/redirect"
+	"github.com/jovalle/usher/proxy/plainhttp"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -24,7 +24,7 @@ func FuzzTarget(f *testing.F) {
 	}
 	var live routing.Live
 	live.Store(routing.NewTable([]routing.Route{{Host: "a.is"}}))
-	handler := &redirect.Handler{Table: &live, Log: logr.Discard(), Metrics: redirect.NewMetrics()}
+	handler := &plainhttp.Handler{Table: &live, Log: logr.Discard(), Metrics: plainhttp.NewMetrics()}
 	f.Fuzz(func(t *testing.T, target string) {
 		request, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET " + target + " HTTP/1.1\r\nHost: a.is\r\n\r\n")))
 		if err != nil {

@@ -1,4 +1,4 @@
-package redirect_test
+package plainhttp_test
 
 import (
 	"bufio"
@@ -19,12 +19,12 @@ import (
 
 	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/limit"
-	"github.com/jovalle/usher/proxy/redirect"
+	"github.com/jovalle/usher/proxy/plainhttp"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
 // start serves routes on loopback until the test ends.
-func start(t testing.TB, routes []routing.Route, options ...func(*redirect.Server)) string {
+func start(t testing.TB, routes []routing.Route, options ...func(*plainhttp.Server)) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -34,18 +34,17 @@ func start(t testing.TB, routes []routing.Route, options ...func(*redirect.Serve
 }
 
 // startOn is start on a listener, which it closes at the end.
-func startOn(t testing.TB, listener net.Listener, routes []routing.Route, options ...func(*redirect.Server)) string {
+func startOn(t testing.TB, listener net.Listener, routes []routing.Route, options ...func(*plainhttp.Server)) string {
 	t.Helper()
 	checkDescriptors(t)
 	var live routing.Live
 	live.Store(routing.NewTable(routes))
-	s := &redirect.Server{
-		Handler: &redirect.Handler{
-			Table: &live, Log: logr.Discard(), Metrics: redirect.NewMetrics(),
-			DialTimeout: time.Second, IdleTimeout: testkit.Timeout,
+	s := &plainhttp.Server{
+		Handler: &plainhttp.Handler{
+			Table: &live, Log: logr.Discard(), Metrics: plainhttp.NewMetrics(),
+			Timeouts: limit.Timeouts{Hello: testkit.Timeout, Dial: time.Second, Idle: testkit.Timeout},
 		},
-		Limits:        &limit.Connections{},
-		HeaderTimeout: testkit.Timeout,
+		Limits: &limit.Connections{},
 	}
 	for _, option := range options {
 		option(s)
@@ -304,7 +303,7 @@ func TestProxyProtocolOut(t *testing.T) {
 			})
 			backend.ProxyProtocol = version
 			addr := start(t, []routing.Route{{Host: "a.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{backend}}},
-				func(s *redirect.Server) {
+				func(s *plainhttp.Server) {
 					s.ProxyProtocolFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 				})
 			for _, client := range []string{"203.0.113.1", "203.0.113.2"} { // a connection speaks for one client
@@ -320,7 +319,7 @@ func TestProxyProtocolOut(t *testing.T) {
 func TestProxyProtocolIn(t *testing.T) {
 	inside := []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
 	routes := []routing.Route{{Host: "a.is", AllowFrom: inside}}
-	trusting := start(t, routes, func(s *redirect.Server) {
+	trusting := start(t, routes, func(s *plainhttp.Server) {
 		s.ProxyProtocolFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	})
 	const request = "GET / HTTP/1.1\r\nHost: a.is\r\n\r\n"
@@ -339,7 +338,7 @@ func TestProxyProtocolIn(t *testing.T) {
 // TestProxyHeadersThatAreRefused has a trusted proxy send headers that are not
 // whole.
 func TestProxyHeadersThatAreRefused(t *testing.T) {
-	addr := start(t, []routing.Route{{Host: "a.is"}}, func(s *redirect.Server) {
+	addr := start(t, []routing.Route{{Host: "a.is"}}, func(s *plainhttp.Server) {
 		s.ProxyProtocolFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	})
 	header := func(tlv string) string {
@@ -365,7 +364,7 @@ func askAnything(t *testing.T, addr, request string) string {
 }
 
 func TestSlowClientsAreLetGo(t *testing.T) {
-	addr := start(t, nil, func(s *redirect.Server) { s.HeaderTimeout = 50 * time.Millisecond })
+	addr := start(t, nil, func(s *plainhttp.Server) { s.Handler.Timeouts.Hello = 50 * time.Millisecond })
 	for name, request := range map[string]string{
 		"nothing":          "",
 		"half a header":    "GET / HTTP/1.1\r\nHost:",
@@ -390,7 +389,7 @@ func TestLimits(t *testing.T) {
 func limited(t *testing.T, limits *limit.Connections, reason string) {
 	t.Helper()
 	refused := make(chan string, 1)
-	addr := start(t, []routing.Route{{Host: "a.is"}}, func(s *redirect.Server) {
+	addr := start(t, []routing.Route{{Host: "a.is"}}, func(s *plainhttp.Server) {
 		s.Limits = limits
 		s.Handler.Refused = func(client netip.AddrPort, host, reason, _ string) {
 			refused <- fmt.Sprint(client.Addr(), host, " ", reason)
@@ -418,7 +417,7 @@ func limited(t *testing.T, limits *limit.Connections, reason string) {
 
 func TestIdleUpgradeEnds(t *testing.T) {
 	addr := start(t, []routing.Route{{Host: "ws.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{origin(t)}}},
-		func(s *redirect.Server) { s.Handler.IdleTimeout = 100 * time.Millisecond })
+		func(s *plainhttp.Server) { s.Handler.Timeouts.Idle = 100 * time.Millisecond })
 	answer := askAnything(t, addr, "GET / HTTP/1.1\r\nHost: ws.is\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
 	if !strings.HasPrefix(answer, "HTTP/1.1 101") {
 		t.Errorf("answered %q", answer)

@@ -1,4 +1,4 @@
-package redirect
+package plainhttp
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/time/rate"
 
+	"github.com/jovalle/usher/proxy/limit"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -23,12 +24,9 @@ type Handler struct {
 	// whose route leads back to this process, at a bounded rate.
 	Log logr.Logger
 
-	// DialTimeout is how long each address of a backend is tried.
-	DialTimeout time.Duration
-
-	// IdleTimeout ends a forwarded request or upgraded connection on which no
-	// byte has moved for so long.
-	IdleTimeout time.Duration
+	// Timeouts of each connection: Dial and Idle are the Handler's, Hello and Drain
+	// its Server's.
+	Timeouts limit.Timeouts
 
 	// Metrics counts the answers. Required: see NewMetrics.
 	Metrics *Metrics
@@ -64,7 +62,7 @@ const (
 
 func (h *Handler) init() {
 	h.via = newVia()
-	h.backends = newFailover(h.DialTimeout, h.LeadsHere)
+	h.backends = newFailover(h.Timeouts.Dial, h.LeadsHere)
 	h.forwarder = newForwarder(h)
 	h.loops = rate.NewLimiter(rate.Every(loopEvery), loopLines)
 }

@@ -1,4 +1,4 @@
-package redirect
+package plainhttp
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/jovalle/usher/proxy/accept"
 	"github.com/jovalle/usher/proxy/limit"
+	"github.com/jovalle/usher/proxy/trusted"
 )
 
 const (
@@ -35,23 +36,16 @@ var discardLog = log.New(io.Discard, "", 0)
 // Server serves a Handler. Its fields are set before Serve and not changed
 // after.
 type Server struct {
-	// Handler answers the requests.
+	// Handler answers the requests. Its timeouts are the Server's too.
 	Handler *Handler
 
 	// Limits are shared with the other listeners. The connections of
 	// ProxyProtocolFrom count in all, but not as one client's.
 	Limits *limit.Connections
 
-	// HeaderTimeout is how long a client may take for a request's header, and
-	// a PROXY header before it.
-	HeaderTimeout time.Duration
-
-	// DrainTimeout is how long requests may go on when Serve is to end.
-	DrainTimeout time.Duration
-
 	// ProxyProtocolFrom are the clients that must send a PROXY header, v1 or
 	// v2. From all others one is no HTTP, and refused.
-	ProxyProtocolFrom []netip.Prefix
+	ProxyProtocolFrom trusted.Networks
 
 	acceptLines *rate.Limiter // of log lines about accepting, set by Serve
 }
@@ -60,7 +54,7 @@ type Server struct {
 const acceptLine = 10 * time.Second
 
 // Serve answers the requests that come to listeners until ctx ends. It then
-// closes them, lets requests end by themselves for DrainTimeout at most, and
+// closes them, lets requests end by themselves for Timeouts.Drain at most, and
 // returns when the last is gone. No error of a listener ends it: see package
 // accept.
 func (s *Server) Serve(ctx context.Context, listeners []net.Listener) {
@@ -89,7 +83,7 @@ func (s *Server) server(base context.Context, requests *requestCount) *http.Serv
 			defer requests.end()
 			s.Handler.ServeHTTP(w, r)
 		}),
-		ReadHeaderTimeout: s.HeaderTimeout,
+		ReadHeaderTimeout: s.Handler.Timeouts.Hello,
 		ReadTimeout:       answerTimeout,
 		WriteTimeout:      answerTimeout,
 		IdleTimeout:       keepAliveTimeout,
@@ -106,7 +100,7 @@ func (s *Server) server(base context.Context, requests *requestCount) *http.Serv
 // drain waits for the requests under way, among them upgraded connections,
 // which http.Server.Shutdown does not know.
 func (s *Server) drain(server *http.Server, requests *requestCount, cancel func()) {
-	deadline, stop := context.WithTimeout(context.Background(), s.DrainTimeout)
+	deadline, stop := context.WithTimeout(context.Background(), s.Handler.Timeouts.Drain)
 	defer stop()
 	_ = server.Shutdown(deadline)
 	finished := make(chan struct{})
@@ -168,13 +162,13 @@ func (s *Server) wrap(listener net.Listener) net.Listener {
 	}
 	return headListener{&proxyproto.Listener{
 		Listener:          listener,
-		ReadHeaderTimeout: s.HeaderTimeout,
+		ReadHeaderTimeout: s.Handler.Timeouts.Hello,
 		ValidateHeader: func(header *proxyproto.Header) error {
 			_, err := header.TLVs() // one may be longer than the header that it is in
 			return err
 		},
 		ConnPolicy: func(options proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
-			if s.trusts(addrOf(options.Upstream)) {
+			if s.ProxyProtocolFrom.Contain(addrOf(options.Upstream)) {
 				return proxyproto.REQUIRE, nil
 			}
 			return proxyproto.SKIP, nil
@@ -188,16 +182,6 @@ func (s *Server) acceptFailed(err error) {
 	if s.acceptLines.Allow() {
 		s.Handler.Log.Error(err, "Cannot accept plain HTTP connections; they wait")
 	}
-}
-
-// trusts reports whether a client must send a PROXY header.
-func (s *Server) trusts(client netip.Addr) bool {
-	for _, prefix := range s.ProxyProtocolFrom {
-		if prefix.Contains(client) {
-			return true
-		}
-	}
-	return false
 }
 
 func addrPortOf(addr net.Addr) netip.AddrPort {
@@ -242,7 +226,7 @@ func (l *limitedListener) admit(conn net.Conn) (limited net.Conn, why refusal) {
 	if !limits.Open() {
 		return nil, tooManyConnections
 	}
-	if l.server.trusts(client) {
+	if l.server.ProxyProtocolFrom.Contain(client) {
 		return &limitedConn{Conn: conn, leave: sync.OnceFunc(limits.Close)}, 0
 	}
 	if !limits.Join(client) {

@@ -1,0 +1,99 @@
+package lifecycle_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// write puts a manifest into a directory.
+func write(t *testing.T, dir, name, text string) {
+	t.Helper()
+	must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+}
+
+func TestHostsFromManifests(t *testing.T) {
+	dir, backend := t.TempDir(), startBackend(t)
+	write(t, dir, "a.yaml", exposedHost("a.techn.is", backend))
+	p := fromFiles(t, dir).start(t).awaitReady(t)
+	must(t, p.serves(t, "a.techn.is"))
+	write(t, dir, "b.yaml", exposedHost("b.techn.is", backend))
+	must(t, os.Remove(filepath.Join(dir, "a.yaml")))
+	p.awaitServed(t, "b.techn.is")
+	p.awaitRefused(t, "a.techn.is")
+	p.end(t)
+}
+
+// The proxy serves what is good while a file that was never good keeps the process
+// from being ready.
+func TestNotReadyWhileAManifestIsBroken(t *testing.T) {
+	dir, backend := t.TempDir(), startBackend(t)
+	write(t, dir, "a.yaml", exposedHost("a.techn.is", backend))
+	write(t, dir, "b.yaml", "{")
+	p := fromFiles(t, dir).start(t)
+	eventually(t, "the proxy should listen", func() error {
+		if p.started.Load() != 1 {
+			return errors.New("it has not started")
+		}
+		return nil
+	})
+	must(t, p.serves(t, "a.techn.is"))
+	if err := p.Ready(); err == nil || !strings.Contains(err.Error(), "b.yaml") {
+		t.Errorf("Ready() = %v", err)
+	}
+	write(t, dir, "b.yaml", exposedHost("b.techn.is", backend))
+	p.awaitReady(t)
+}
+
+// What fails ends the process, whichever half it is of.
+func TestAHalfThatFails(t *testing.T) {
+	t.Run("the feed", func(t *testing.T) {
+		p := fromFiles(t, filepath.Join(t.TempDir(), "missing")).start(t)
+		if err := p.awaitEnd(t); err == nil || !strings.Contains(err.Error(), "missing") {
+			t.Errorf("Run: %v", err)
+		}
+		if p.started.Load() != 0 || p.stopping.Load() != 1 {
+			t.Errorf("it started %d times and stopped %d times", p.started.Load(), p.stopping.Load())
+		}
+	})
+	t.Run("the proxy", func(t *testing.T) {
+		p := fromFiles(t, t.TempDir())
+		p.proxy.HTTPSListen = []string{"192.0.2.1:0"}
+		if err := p.start(t).awaitEnd(t); err == nil || !strings.Contains(err.Error(), "listen for HTTPS") {
+			t.Errorf("Run: %v", err)
+		}
+		if p.started.Load() != 0 || p.stopping.Load() != 1 {
+			t.Errorf("it started %d times and stopped %d times", p.started.Load(), p.stopping.Load())
+		}
+		if err := p.Ready(); err == nil || err.Error() != "the proxy does not listen yet" {
+			t.Errorf("Ready() = %v", err)
+		}
+	})
+}
+
+// A process that is told to stop says so at once, and ends when the last connection
+// has ended.
+func TestStoppingIsSaidBeforeTheDrain(t *testing.T) {
+	dir, backend := t.TempDir(), startBackend(t)
+	write(t, dir, "a.yaml", exposedHost("a.techn.is", backend))
+	p := fromFiles(t, dir).start(t).awaitReady(t)
+	open, err := p.visit(t, "a.techn.is")
+	must(t, err)
+	p.cancel()
+	eventually(t, "that it stops should be said", func() error {
+		if p.stopping.Load() != 1 {
+			return errors.New("it is not")
+		}
+		return nil
+	})
+	must(t, echoes(open))
+	select {
+	case err := <-p.ended:
+		t.Fatalf("Run returns %v while a connection is open", err)
+	default:
+	}
+	must(t, open.Close())
+	p.end(t)
+}

@@ -1,0 +1,309 @@
+package lifecycle_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/jovalle/usher/controllers/lifecycle"
+	"github.com/jovalle/usher/controllers/manifest"
+	"github.com/jovalle/usher/hack/testbed"
+	"github.com/jovalle/usher/proxy"
+	"github.com/jovalle/usher/proxy/limit"
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+const namespace = "usher-system"
+
+// bed has the edge cluster. Tests stop it and start it again, one after another.
+var bed *testbed.Bed
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
+	os.Exit(testbed.Main(m, &bed, testbed.Options{Clusters: []string{"edge"}}))
+}
+
+// patience bounds every wait of these tests. It is only used up by a failure.
+const patience = 90 * time.Second
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually polls until check returns nil.
+func eventually(t *testing.T, what string, check func() error) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if err = check(); err == nil {
+			return
+		}
+	}
+	t.Fatalf("%s: %v", what, err)
+}
+
+// edge prepares the edge cluster.
+func edge(t *testing.T) *testbed.Cluster {
+	t.Helper()
+	c := bed.Cluster("edge")
+	must(t, c.ApplyFiles(t.Context(), "../../config/crd/*.yaml"))
+	must(t, c.Apply(t.Context(), "{apiVersion: v1, kind: Namespace, metadata: {name: "+namespace+"}}"))
+	return c
+}
+
+// outage stops a cluster's API server until the returned function is called, or
+// the test ends.
+func outage(t *testing.T, c *testbed.Cluster) (end func()) {
+	t.Helper()
+	c.Stop()
+	end = sync.OnceFunc(func() { must(t, c.Start(context.Background())) })
+	t.Cleanup(end)
+	return end
+}
+
+// exposedHost is a host that a person published on a backend of this machine.
+func exposedHost(host string, backend netip.AddrPort) string {
+	return fmt.Sprintf("---\napiVersion: usher.techn.is/v1alpha1\nkind: ExposedHost\nmetadata: {name: %[1]s}\nspec: {host: %[1]s, backends: [{address: %[2]s, httpsPort: %[3]d}]}\n",
+		host, backend.Addr(), backend.Port())
+}
+
+// expose publishes a host at the edge until the test ends.
+func expose(t *testing.T, c *testbed.Cluster, host string, backend netip.AddrPort) {
+	t.Helper()
+	must(t, c.Apply(t.Context(), exposedHost(host, backend)))
+	t.Cleanup(func() { withdraw(t, c, host) })
+}
+
+// withdraw deletes a host at the edge.
+func withdraw(t *testing.T, c *testbed.Cluster, host string) {
+	t.Helper()
+	_, err := c.Kubectl(context.Background(), "delete", "exposedhost", host, "--ignore-not-found")
+	must(t, err)
+}
+
+// A process is one under test, with a real proxy on loopback.
+type process struct {
+	*lifecycle.Process
+	proxy  *proxy.Server
+	log    lines
+	cancel context.CancelFunc
+	ended  chan error
+
+	started, stopping atomic.Int64 // how often it was said
+}
+
+// newProcess returns a process whose feed fills its proxy's table.
+func newProcess(feed func(table *routing.Live, log logr.Logger) lifecycle.Feed) *process {
+	p := &process{proxy: &proxy.Server{
+		HTTPSListen: []string{"127.0.0.1:0"},
+		Table:       &routing.Live{},
+		Log:         logr.Discard(),
+		Timeouts:    limit.Timeouts{Drain: patience},
+	}}
+	p.Process = &lifecycle.Process{
+		Feed:     feed(p.proxy.Table, funcr.New(p.log.add, funcr.Options{})),
+		Proxy:    p.proxy,
+		Started:  func() { p.started.Add(1) },
+		Stopping: func() { p.stopping.Add(1) },
+	}
+	return p
+}
+
+// fromEdge returns a process that is fed by the edge cluster, with the controllers.
+func fromEdge(t *testing.T, change func(*lifecycle.EdgeOptions)) *process {
+	t.Helper()
+	return newProcess(func(table *routing.Live, log logr.Logger) lifecycle.Feed {
+		config := bed.Cluster("edge").Config()
+		config.QPS = -1
+		options := lifecycle.EdgeOptions{Config: config, Namespace: namespace, Controllers: true, Table: table, Log: log}
+		if change != nil {
+			change(&options)
+		}
+		return lifecycle.NewEdgeFeed(options)
+	})
+}
+
+// fromFiles returns a process that is fed by a directory of manifests.
+func fromFiles(t *testing.T, dir string) *process {
+	t.Helper()
+	return newProcess(func(table *routing.Live, log logr.Logger) lifecycle.Feed {
+		watcher, err := manifest.NewWatcher(dir, "", log)
+		must(t, err)
+		return lifecycle.NewFileFeed(watcher, table, log)
+	})
+}
+
+// start runs the process, until the test ends at the latest.
+func (p *process) start(t *testing.T) *process {
+	t.Helper()
+	var ctx context.Context
+	ctx, p.cancel = context.WithCancel(context.Background())
+	p.ended = make(chan error, 1)
+	go func() { p.ended <- p.Run(ctx) }()
+	t.Cleanup(func() {
+		p.cancel()
+		p.awaitEnd(t)
+		if t.Failed() {
+			t.Logf("the process logged\n%s", p.log.text())
+		}
+	})
+	return p
+}
+
+// awaitEnd waits until the process has ended, and returns what Run did.
+func (p *process) awaitEnd(t *testing.T) error {
+	t.Helper()
+	select {
+	case err := <-p.ended:
+		p.ended <- err // for the next call
+		return err
+	case <-time.After(patience):
+		t.Fatalf("Run does not return; it logged\n%s", p.log.text())
+		return nil
+	}
+}
+
+// end stops the process, which must end well.
+func (p *process) end(t *testing.T) {
+	t.Helper()
+	p.cancel()
+	if err := p.awaitEnd(t); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+// awaitReady waits until the process is ready.
+func (p *process) awaitReady(t *testing.T) *process {
+	t.Helper()
+	eventually(t, "the process should be ready", p.Ready)
+	return p
+}
+
+// awaitLine waits until the log has a line with a text.
+func (p *process) awaitLine(t *testing.T, text string) {
+	t.Helper()
+	eventually(t, "a line should be logged", func() error {
+		if !strings.Contains(p.log.text(), text) {
+			return fmt.Errorf("nothing says %q", text)
+		}
+		return nil
+	})
+}
+
+// visit connects to a host through the proxy, to its backend.
+func (p *process) visit(t *testing.T, host string) (*tls.Conn, error) {
+	t.Helper()
+	dialer := &tls.Dialer{Config: &tls.Config{ServerName: host, InsecureSkipVerify: true}}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := dialer.DialContext(ctx, "tcp", p.proxy.HTTPSAddrs()[0].String())
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn.(*tls.Conn), nil
+}
+
+// awaitServed waits until a host's backend answers through the proxy.
+func (p *process) awaitServed(t *testing.T, host string) {
+	t.Helper()
+	eventually(t, host+" should be served", func() error { return p.serves(t, host) })
+}
+
+func (p *process) serves(t *testing.T, host string) error {
+	t.Helper()
+	conn, err := p.visit(t, host)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return echoes(conn)
+}
+
+// awaitRefused waits until the proxy serves a host no more.
+func (p *process) awaitRefused(t *testing.T, host string) {
+	t.Helper()
+	eventually(t, host+" should be refused", func() error {
+		if p.serves(t, host) == nil {
+			return fmt.Errorf("%s is served", host)
+		}
+		return nil
+	})
+}
+
+// startBackend starts a TLS server that echoes, until the test ends.
+func startBackend(t *testing.T) netip.AddrPort {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	must(t, err)
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: key}}})
+	must(t, err)
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				_, _ = io.Copy(conn, conn)
+			}()
+		}
+	}()
+	return listener.Addr().(*net.TCPAddr).AddrPort()
+}
+
+// echoes returns nil if a byte comes back.
+func echoes(conn net.Conn) error {
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	if _, err := conn.Write([]byte{1}); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(conn, make([]byte, 1))
+	return err
+}
+
+// lines are those of a log.
+type lines struct {
+	mu  sync.Mutex
+	all strings.Builder
+}
+
+func (l *lines) add(_, line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all.WriteString(line + "\n")
+}
+
+func (l *lines) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.String()
+}

@@ -1,0 +1,52 @@
+package lifecycle
+
+import (
+	"errors"
+	"sync"
+
+	"github.com/go-logr/logr"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/routetable"
+	"github.com/jovalle/usher/proxy/routing"
+)
+
+// tableGate is the routing table of a feed. It opens when the table is filled for
+// the first time, and stays open.
+type tableGate struct {
+	table *routing.Live
+	log   logr.Logger
+
+	filled chan struct{} // closed when the gate opens
+	once   sync.Once
+}
+
+func newTableGate(table *routing.Live, log logr.Logger) *tableGate {
+	return &tableGate{table: table, log: log, filled: make(chan struct{})}
+}
+
+// Filled implements Feed.
+func (g *tableGate) Filled() <-chan struct{} { return g.filled }
+
+// Ready returns an error until the gate is open.
+func (g *tableGate) Ready() error {
+	select {
+	case <-g.filled:
+		return nil
+	default:
+		return errors.New("the routing table has not been filled yet")
+	}
+}
+
+// fill builds the table from objects, swaps it in, and opens the gate.
+func (g *tableGate) fill(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) {
+	table, problems := routetable.Build(hosts, clusters)
+	for _, problem := range problems {
+		g.log.Error(problem, "Left a host out of the routing table")
+	}
+	g.table.Store(table)
+	g.open()
+}
+
+// open opens the gate, once the table has been filled.
+func (g *tableGate) open() { g.once.Do(func() { close(g.filled) }) }
