@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/admission"
 	"github.com/jovalle/usher/controllers/member"
 	"github.com/jovalle/usher/controllers/source"
@@ -166,7 +167,7 @@ func (r *ExposedHostReconciler) leaveTo(ctx context.Context, writer string, curr
 	if err := r.patch(ctx, current, after); err != nil {
 		return err
 	}
-	r.Events.Eventf(after, nil, corev1.EventTypeNormal, "TakenOver", "Decide",
+	r.Events.Eventf(after, nil, corev1.EventTypeNormal, reason.TakenOver, "Decide",
 		"%s wrote spec: this ExposedHost is kept by hand from now on; delete it to leave the host to its annotated sources", writer)
 	log.FromContext(ctx).Info("Left host to a person: somebody else wrote its spec", "writer", writer)
 	return nil

@@ -8,11 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/jovalle/usher/api/v1alpha1"
-)
-
-// reasonRefused is why a host is refused that only a refused file names.
-const (
-	reasonRefused = "ManifestRefused"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 )
 
 // hostOf returns the host that a document with mistakes names, as far as it can be
@@ -63,7 +59,7 @@ func refusals(hosts []string) []v1alpha1.ExposedHost {
 		}
 		refused[i].Spec.Host = host
 		refused[i].Status.Conditions = []metav1.Condition{{
-			Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionFalse, Reason: reasonRefused,
+			Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionFalse, Reason: reason.ManifestRefused,
 			Message: "its file is refused; usher check names the mistakes",
 		}}
 	}
