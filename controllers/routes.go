@@ -74,7 +74,7 @@ func (r *RouteReconciler) follow(ctx context.Context, table *routing.Table, name
 		if client.IgnoreNotFound(err) != nil {
 			return nil, nil, fmt.Errorf("get ExposedHost %s: %w", name, err)
 		}
-		return table.Without(hostOfName(name)), nil, nil
+		return table.Without(v1alpha1.HostOfName(name)), nil, nil
 	}
 	clusters, err := r.clusters(ctx)
 	if err != nil {

@@ -239,7 +239,7 @@ func namesOfCluster(ctx context.Context, reader client.Reader, cluster string) [
 func namesOfHosts(hosts []string) []string {
 	names := make([]string, len(hosts))
 	for i, host := range hosts {
-		names[i] = nameOfHost(host)
+		names[i] = v1alpha1.NameOfHost(host)
 	}
 	return names
 }

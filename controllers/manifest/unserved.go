@@ -53,11 +53,7 @@ func (d *directory) unserved() []string {
 func refusals(hosts []string) []v1alpha1.ExposedHost {
 	refused := make([]v1alpha1.ExposedHost, len(hosts))
 	for i, host := range hosts {
-		refused[i].Name = host
-		if parent, wildcard := strings.CutPrefix(host, "*."); wildcard {
-			refused[i].Name = "wildcard." + parent
-		}
-		refused[i].Spec.Host = host
+		refused[i].Name, refused[i].Spec.Host = v1alpha1.NameOfHost(host), host
 		refused[i].Status.Conditions = []metav1.Condition{{
 			Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionFalse, Reason: reason.ManifestRefused,
 			Message: "its file is refused; usher check names the mistakes",
