@@ -7,5 +7,5 @@
 //
 // The package is pure: no I/O, no goroutine, no clock, no client. What must be
 // looked up beyond the object itself comes as functions of a [Context]. It must
-// import no other package of controllers than its own parts and the reasons.
+// import no other package of controllers than its own parts and the messages.
 package source
