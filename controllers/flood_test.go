@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -75,4 +77,20 @@ func TestManyRivalsLeaveTheStatusWritable(t *testing.T) {
 		}
 		return ready("hades")(eh)
 	})
+}
+
+// While hosts come and go by hundreds, their number is written about once a second.
+func TestFloodOfHostsIsCountedOnceASecond(t *testing.T) {
+	const many = 300
+	c := edge(t)
+	startUsher(t)
+	addMember(t, c, "hades", nil)
+	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	w, began := countWrites(t), time.Now()
+	flood(t, "hades", "counted", many, func(i int) map[string]any { return routes(fmt.Sprintf("Host(`counted%d.techn.is`)", i)) })
+	awaitCount(t, c, "hades", many)
+	const besides = 2 // of what else may have changed
+	if seconds, told := int(time.Since(began)/time.Second), w.of("MemberCluster"); len(told) > seconds+besides {
+		t.Errorf("%d hosts cost %d writes in %d s: %q", many, len(told), seconds, told)
+	}
 }

@@ -37,7 +37,6 @@ type MemberClusterReconciler struct {
 	// of this process; nil: none does.
 	OwnAddress func(netip.AddrPort) bool
 
-	hosts *hostCount
 	edge  *edgeNetworks
 	names *pinnedNames
 }
@@ -135,9 +134,13 @@ func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.Mem
 
 // report writes the status where it differs.
 func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.MemberCluster, judge addressJudge, weaknesses []string, problem *kubeconfigError) error {
+	hosts, err := countHosts(ctx, r.Client, mc.Name)
+	if err != nil {
+		return err
+	}
 	state, _ := r.Members.State(mc.Name)
 	after := mc.DeepCopy()
-	after.Status.Hosts = r.hosts.of(mc.Name)
+	after.Status.Hosts = hosts
 	ingress := ingressOf(mc, state, judge)
 	after.Status.Ingress = ingress.resolved
 	after.Status.Refusals = state.Refusals
