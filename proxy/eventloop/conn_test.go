@@ -136,9 +136,9 @@ func TestLastWordsOfADeadPeer(t *testing.T) {
 }
 
 // hold keeps a loop from its events until release.
-func hold(l *loop) (release func()) {
+func hold(l *shared) (release func()) {
 	held, goOn := make(chan struct{}), make(chan struct{})
-	l.post(func() {
+	l.post(func(*loop) {
 		close(held)
 		<-goOn
 	})
@@ -481,7 +481,7 @@ func TestIdleConnectionsOwnNothing(t *testing.T) {
 	l := (*e.loops.Load())[0]
 	eventually(t, func() error {
 		owners := make(chan int, 1)
-		l.post(func() { owners <- countOwners(l) })
+		l.post(func(l *loop) { owners <- countOwners(l) })
 		if n := <-owners; n > 0 {
 			return fmt.Errorf("%d idle connections own a buffer or a pipe", n)
 		}

@@ -132,9 +132,9 @@ func TestFlushingEnds(t *testing.T) {
 }
 
 // inState reports whether a loop has a connection of which something is true.
-func (e *edge) inState(l *loop, is func(*conn) bool) bool {
+func (e *edge) inState(l *shared, is func(*conn) bool) bool {
 	found := make(chan bool, 1)
-	l.post(func() {
+	l.post(func(l *loop) {
 		for _, c := range l.conns {
 			if c.state != done && is(c) {
 				found <- true
@@ -146,7 +146,7 @@ func (e *edge) inState(l *loop, is func(*conn) bool) bool {
 	return <-found
 }
 
-func (e *edge) awaitState(l *loop, is func(*conn) bool) {
+func (e *edge) awaitState(l *shared, is func(*conn) bool) {
 	e.t.Helper()
 	eventually(e.t, func() error {
 		if !e.inState(l, is) {
