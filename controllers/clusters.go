@@ -9,17 +9,27 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 )
 
-// listClusters returns all MemberClusters: name → cluster. They are shared with
-// the cache: read only.
-func listClusters(ctx context.Context, reader client.Reader) (map[string]*v1alpha1.MemberCluster, error) {
+// allClusters returns all MemberClusters, those that are being deleted too. They
+// are shared with the cache: read only.
+func allClusters(ctx context.Context, reader client.Reader) ([]v1alpha1.MemberCluster, error) {
 	var list v1alpha1.MemberClusterList
 	if err := reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list MemberClusters: %w", err)
 	}
-	clusters := make(map[string]*v1alpha1.MemberCluster, len(list.Items))
-	for i := range list.Items {
-		if list.Items[i].DeletionTimestamp.IsZero() {
-			clusters[list.Items[i].Name] = &list.Items[i]
+	return list.Items, nil
+}
+
+// listClusters returns the MemberClusters that are not being deleted: name →
+// cluster. They are shared with the cache, too.
+func listClusters(ctx context.Context, reader client.Reader) (map[string]*v1alpha1.MemberCluster, error) {
+	all, err := allClusters(ctx, reader)
+	if err != nil {
+		return nil, err
+	}
+	clusters := make(map[string]*v1alpha1.MemberCluster, len(all))
+	for i := range all {
+		if all[i].DeletionTimestamp.IsZero() {
+			clusters[all[i].Name] = &all[i]
 		}
 	}
 	return clusters, nil

@@ -5,8 +5,8 @@ import (
 	"strings"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/admission"
-	"github.com/jovalle/usher/controllers/admission/reason"
 	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/routetable"
 	"github.com/jovalle/usher/controllers/source"

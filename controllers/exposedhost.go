@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -16,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/admission"
 	"github.com/jovalle/usher/controllers/member"
 	"github.com/jovalle/usher/controllers/source"
@@ -38,7 +38,7 @@ type ExposedHostReconciler struct {
 
 // Reconcile brings the ExposedHost of the named host in line with the claims on it.
 func (r *ExposedHostReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	host := hostOfName(req.Name)
+	host := v1alpha1.HostOfName(req.Name)
 	current, err := r.current(ctx, req.Name)
 	if err != nil {
 		return reconcile.Result{}, err
@@ -125,7 +125,7 @@ func (r *ExposedHostReconciler) withdraw(ctx context.Context, current *v1alpha1.
 func (r *ExposedHostReconciler) apply(ctx context.Context, host string, current *v1alpha1.ExposedHost, decision admission.Decision) (*v1alpha1.ExposedHost, error) {
 	spec := specOf(host, decision)
 	if current == nil {
-		return r.create(ctx, nameOfHost(host), spec)
+		return r.create(ctx, v1alpha1.NameOfHost(host), spec)
 	}
 	if equality.Semantic.DeepEqual(current.Spec, spec) {
 		return current, nil
@@ -166,7 +166,7 @@ func (r *ExposedHostReconciler) leaveTo(ctx context.Context, writer string, curr
 	if err := r.patch(ctx, current, after); err != nil {
 		return err
 	}
-	r.Events.Eventf(after, nil, corev1.EventTypeNormal, "TakenOver", "Decide",
+	r.Events.Eventf(after, nil, corev1.EventTypeNormal, reason.TakenOver, "Decide",
 		"%s wrote spec: this ExposedHost is kept by hand from now on; delete it to leave the host to its annotated sources", writer)
 	log.FromContext(ctx).Info("Left host to a person: somebody else wrote its spec", "writer", writer)
 	return nil
@@ -238,23 +238,4 @@ func holding(eh *v1alpha1.ExposedHost) *admission.Holding {
 // isManual reports whether a person wrote the object.
 func isManual(eh *v1alpha1.ExposedHost) bool {
 	return eh != nil && eh.Labels[v1alpha1.LabelManaged] != "true"
-}
-
-// wildcardName is how an object's name writes a host's leading "*.".
-const wildcardName = "wildcard."
-
-// nameOfHost returns the name of a host's ExposedHost.
-func nameOfHost(host string) string {
-	if parent, ok := strings.CutPrefix(host, "*."); ok {
-		return wildcardName + parent
-	}
-	return host
-}
-
-// hostOfName returns the host of an ExposedHost's name.
-func hostOfName(name string) string {
-	if parent, ok := strings.CutPrefix(name, wildcardName); ok {
-		return "*." + parent
-	}
-	return name
 }

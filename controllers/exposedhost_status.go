@@ -14,15 +14,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/admission"
 	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/routetable"
-)
-
-// reasonReady is that of an ExposedHost's Ready condition, which otherwise has one of
-// package routetable; where the host is refused, Ready has the reason of Accepted.
-const (
-	reasonReady = "Ready"
 )
 
 // statusOf is the status that a decision makes of an ExposedHost.
@@ -51,13 +46,14 @@ func total(n int) int32 {
 	return int32(min(n, math.MaxInt32)) //nolint:gosec // G115: it is in range
 }
 
+// readyCondition has, where the host is refused, the reason of accepted.
 func readyCondition(eh *v1alpha1.ExposedHost, accepted metav1.Condition, endpoints []string, clusters map[string]*v1alpha1.MemberCluster) metav1.Condition {
 	ready := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse}
 	switch {
 	case accepted.Status != metav1.ConditionTrue:
 		ready.Reason, ready.Message = accepted.Reason, accepted.Message
 	case len(endpoints) > 0:
-		ready.Status, ready.Reason = metav1.ConditionTrue, reasonReady
+		ready.Status, ready.Reason = metav1.ConditionTrue, reason.Ready
 		ready.Message = message.Format("connections go to %s", strings.Join(endpoints, ", "))
 	default:
 		ready.Reason, ready.Message = withoutEndpoint(eh, clusters)
@@ -66,19 +62,19 @@ func readyCondition(eh *v1alpha1.ExposedHost, accepted metav1.Condition, endpoin
 }
 
 // withoutEndpoint says why an accepted host has nowhere to go.
-func withoutEndpoint(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (reason, said string) {
-	reason = routetable.Unserved(eh.Spec.Backends, clusters)
-	if reason == routetable.ReasonNoBackend {
-		return reason, "spec.backends is empty; name a cluster or an address"
+func withoutEndpoint(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (why, said string) {
+	why = routetable.Unserved(eh.Spec.Backends, clusters)
+	if why == reason.NoBackend {
+		return why, "spec.backends is empty; name a cluster or an address"
 	}
 	name := eh.Spec.Backends[0].Cluster
-	if reason == routetable.ReasonUnknownCluster {
-		return reason, message.Format("spec.backends[0].cluster: there is no MemberCluster %s; make it, or correct the name", name)
+	if why == reason.UnknownCluster {
+		return why, message.Format("spec.backends[0].cluster: there is no MemberCluster %s; make it, or correct the name", name)
 	}
 	if refusal := addressRefusal(clusters[name]); refusal != "" {
-		return reason, message.Format("MemberCluster %s: %s", name, refusal)
+		return why, message.Format("MemberCluster %s: %s", name, refusal)
 	}
-	return reason, message.Format("MemberCluster %s has no ingress address; set its spec.ingress.addresses, or give its Service a load-balancer address", name)
+	return why, message.Format("MemberCluster %s has no ingress address; set its spec.ingress.addresses, or give its Service a load-balancer address", name)
 }
 
 // summary puts a status into a word each.
@@ -157,10 +153,10 @@ func (r *ExposedHostReconciler) tell(ctx context.Context, before, after *v1alpha
 		log.FromContext(ctx).Info("Decided about host", "accepted", decision.Accepted, "reason", is.Reason, "cluster", decision.Cluster)
 	}
 	if was != nil && was.Status == is.Status && decision.Accepted && before.Status.Summary.Cluster != after.Status.Summary.Cluster {
-		r.Events.Eventf(after, nil, corev1.EventTypeNormal, "HandedOver", "Decide", "the host went from cluster %s to %s", before.Status.Summary.Cluster, after.Status.Summary.Cluster)
+		r.Events.Eventf(after, nil, corev1.EventTypeNormal, reason.HandedOver, "Decide", "the host went from cluster %s to %s", before.Status.Summary.Cluster, after.Status.Summary.Cluster)
 	}
 	if len(decision.Differences) > 0 && (was == nil || was.Message != is.Message) {
-		r.Events.Eventf(after, nil, corev1.EventTypeWarning, "OptionsDiffer", "Decide", "%s", is.Message)
+		r.Events.Eventf(after, nil, corev1.EventTypeWarning, reason.OptionsDiffer, "Decide", "%s", is.Message)
 	}
 	for _, rival := range after.Status.Rivals {
 		if before == nil || !slices.Contains(before.Status.Rivals, rival) {

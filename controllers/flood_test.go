@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -204,5 +205,21 @@ func publishedQuickly(t *testing.T, table *routing.Live, n int) {
 	t.Logf("a new host of the other member took %v in the median, %v at most", took[len(took)/2], took[len(took)-1])
 	if last := took[len(took)-1]; last > bound {
 		t.Errorf("a new host of the other member took %v", last)
+	}
+}
+
+// While hosts come and go by hundreds, their number is written about once a second.
+func TestFloodOfHostsIsCountedOnceASecond(t *testing.T) {
+	const many = 300
+	c := edge(t)
+	startUsher(t)
+	addMember(t, c, "hades", nil)
+	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	w, began := countWrites(t), time.Now()
+	flood(t, "hades", "counted", many, func(i int) map[string]any { return routes(fmt.Sprintf("Host(`counted%d.techn.is`)", i)) })
+	awaitCount(t, c, "hades", many)
+	const besides = 2 // of what else may have changed
+	if seconds, told := int(time.Since(began)/time.Second), w.of("MemberCluster"); len(told) > seconds+besides {
+		t.Errorf("%d hosts cost %d writes in %d s: %q", many, len(told), seconds, told)
 	}
 }

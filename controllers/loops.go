@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/routetable"
 	"github.com/jovalle/usher/proxy/routing"
@@ -17,7 +18,7 @@ import (
 // where it has one, or has none at all.
 func addressRefusal(mc *v1alpha1.MemberCluster) string {
 	ready := meta.FindStatusCondition(mc.Status.Conditions, v1alpha1.ConditionReady)
-	if ready == nil || ready.Reason != reasonAddressRefused {
+	if ready == nil || ready.Reason != reason.AddressRefused {
 		return ""
 	}
 	return ready.Message
@@ -48,7 +49,7 @@ func withLoops(ready metav1.Condition, accepted metav1.ConditionStatus, loops []
 	if ready.Status == metav1.ConditionTrue {
 		ready.Message = message.Format("%s; %s", ready.Message, said)
 	} else {
-		ready.Reason, ready.Message = reasonAddressRefused, said
+		ready.Reason, ready.Message = reason.AddressRefused, said
 	}
 	return ready
 }

@@ -19,9 +19,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/member"
 	"github.com/jovalle/usher/controllers/message"
-	"github.com/jovalle/usher/controllers/routetable"
 )
 
 // MemberClusterReconciler keeps each MemberCluster connected as its spec says,
@@ -37,18 +37,9 @@ type MemberClusterReconciler struct {
 	// of this process; nil: none does.
 	OwnAddress func(netip.AddrPort) bool
 
-	hosts *hostCount
 	edge  *edgeNetworks
 	names *pinnedNames
 }
-
-// Reasons of a MemberCluster's conditions besides those of package member.
-const (
-	reasonSecretNotFound     = "SecretNotFound"
-	reasonKubeconfigInvalid  = "KubeconfigInvalid"
-	reasonKubeconfigInsecure = "KubeconfigInsecure"
-	reasonAddressRefused     = "AddressRefused"
-)
 
 // judgeEvery is how often a member's addresses are judged again though nothing
 // about it has changed: this machine's own addresses, and the edge cluster's
@@ -75,7 +66,7 @@ func (r *MemberClusterReconciler) Reconcile(ctx context.Context, req reconcile.R
 	case errors.As(err, &problem):
 		// The connection that there is goes on, unless it is by what is not allowed any
 		// more: nothing is withdrawn for a broken Secret.
-		if problem.reason == reasonKubeconfigInsecure {
+		if problem.why == reason.KubeconfigInsecure {
 			r.Members.EndInsecure(mc.Name)
 		}
 	case err != nil:
@@ -100,7 +91,10 @@ func isReported(mc *v1alpha1.MemberCluster) bool {
 }
 
 // kubeconfigError is a kubeconfig that is not there or cannot be used.
-type kubeconfigError struct{ reason, message string }
+type kubeconfigError struct {
+	why     string // of package reason
+	message string
+}
 
 func (e *kubeconfigError) Error() string { return e.message }
 
@@ -120,19 +114,19 @@ func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.Mem
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: ref.SecretName}, &secret)
 	switch {
 	case apierrors.IsNotFound(err):
-		return config, &kubeconfigError{reasonSecretNotFound, message.Format("spec.kubeconfig.secretName: there is no Secret %s in namespace %s; make it, or run usher cluster add %s", ref.SecretName, r.Namespace, mc.Name)}
+		return config, &kubeconfigError{reason.SecretNotFound, message.Format("spec.kubeconfig.secretName: there is no Secret %s in namespace %s; make it, or run usher cluster add %s", ref.SecretName, r.Namespace, mc.Name)}
 	case err != nil:
 		return config, fmt.Errorf("get Secret %s: %w", ref.SecretName, err)
 	case len(secret.Data[ref.Key]) == 0:
-		return config, &kubeconfigError{reasonKubeconfigInvalid, message.Format("spec.kubeconfig.key: Secret %s has no key %s, or it is empty", ref.SecretName, message.Quote(ref.Key))}
+		return config, &kubeconfigError{reason.KubeconfigInvalid, message.Format("spec.kubeconfig.key: Secret %s has no key %s, or it is empty", ref.SecretName, message.Quote(ref.Key))}
 	}
 	parsed, err := member.ParseKubeconfig(secret.Data[ref.Key], ref.Context, ref.Insecure)
 	if err != nil {
-		reason := reasonKubeconfigInvalid
+		why := reason.KubeconfigInvalid
 		if errors.Is(err, member.ErrInsecure) {
-			reason = reasonKubeconfigInsecure
+			why = reason.KubeconfigInsecure
 		}
-		return config, &kubeconfigError{reason, message.Format("Secret %s, key %s: %s", ref.SecretName, ref.Key, message.Of(err))}
+		return config, &kubeconfigError{why, message.Format("Secret %s, key %s: %s", ref.SecretName, ref.Key, message.Of(err))}
 	}
 	parsed.Name, parsed.Service = config.Name, config.Service
 	return parsed, nil
@@ -140,9 +134,13 @@ func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.Mem
 
 // report writes the status where it differs.
 func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.MemberCluster, judge addressJudge, weaknesses []string, problem *kubeconfigError) error {
+	hosts, err := countHosts(ctx, r.Client, mc.Name)
+	if err != nil {
+		return err
+	}
 	state, _ := r.Members.State(mc.Name)
 	after := mc.DeepCopy()
-	after.Status.Hosts = r.hosts.of(mc.Name)
+	after.Status.Hosts = hosts
 	ingress := ingressOf(mc, state, judge)
 	after.Status.Ingress = ingress.resolved
 	after.Status.Refusals = state.Refusals
@@ -167,20 +165,20 @@ func memberConditions(mc *v1alpha1.MemberCluster, state member.State, ingress me
 	connected := condition(v1alpha1.ConditionConnected, state.Connected, "the cluster is being connected")
 	synced := condition(v1alpha1.ConditionSynced, state.Synced, "the cluster's sources have not been read yet")
 	if problem != nil {
-		connected.Status, connected.Reason, connected.Message = metav1.ConditionFalse, problem.reason, problem.message
+		connected.Status, connected.Reason, connected.Message = metav1.ConditionFalse, problem.why, problem.message
 	}
-	ready := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: reasonReady, Message: "the cluster's annotated sources are published"}
+	ready := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: reason.Ready, Message: "the cluster's annotated sources are published"}
 	switch {
 	case connected.Status != metav1.ConditionTrue:
 		ready.Status, ready.Reason, ready.Message = connected.Status, connected.Reason, connected.Message
 	case synced.Status != metav1.ConditionTrue:
 		ready.Status, ready.Reason, ready.Message = synced.Status, synced.Reason, synced.Message
 	case ingress.resolved == nil && len(ingress.refused) > 0:
-		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, reasonAddressRefused, ingress.refusal(mc)
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, reason.AddressRefused, ingress.refusal(mc)
 	case len(ingress.refused) > 0:
 		ready.Message = message.Format("%s; %s", ready.Message, ingress.refusal(mc))
 	case ingress.resolved == nil:
-		ready.Status, ready.Reason = metav1.ConditionFalse, routetable.ReasonNoIngressAddress
+		ready.Status, ready.Reason = metav1.ConditionFalse, reason.NoIngressAddress
 		ready.Message = message.Format("Service %s/%s has no load-balancer address; give it one, or set spec.ingress.addresses", mc.Spec.Ingress.Service.Namespace, mc.Spec.Ingress.Service.Name)
 	}
 	return []metav1.Condition{connected, synced, ready}
@@ -192,7 +190,7 @@ func condition(kind string, c member.Condition, unknown string) metav1.Condition
 	case c.True:
 		return metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: c.Reason, Message: c.Message}
 	case c.Reason == "":
-		return metav1.Condition{Type: kind, Status: metav1.ConditionUnknown, Reason: member.ReasonConnecting, Message: unknown}
+		return metav1.Condition{Type: kind, Status: metav1.ConditionUnknown, Reason: reason.Connecting, Message: unknown}
 	}
 	return metav1.Condition{Type: kind, Status: metav1.ConditionFalse, Reason: c.Reason, Message: c.Message}
 }

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 )
 
 // collectTimeout bounds what a scrape may wait for the cache.
@@ -81,7 +82,7 @@ type hostState struct {
 // collectHosts counts the hosts by state. Those that are ready have a count even
 // where there is none: that it is missing tells that nobody decides.
 func collectHosts(out chan<- prometheus.Metric, hosts []v1alpha1.ExposedHost) {
-	counts := map[hostState]int{{true, true, reasonReady}: 0} // state → hosts
+	counts := map[hostState]int{{true, true, reason.Ready}: 0} // state → hosts
 	for i := range hosts {
 		conditions := hosts[i].Status.Conditions
 		ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)

@@ -74,9 +74,9 @@ func (r *RouteReconciler) follow(ctx context.Context, table *routing.Table, name
 		if client.IgnoreNotFound(err) != nil {
 			return nil, nil, fmt.Errorf("get ExposedHost %s: %w", name, err)
 		}
-		return table.Without(hostOfName(name)), nil, nil
+		return table.Without(v1alpha1.HostOfName(name)), nil, nil
 	}
-	clusters, err := r.clusters(ctx)
+	clusters, err := allClusters(ctx, r.Client)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -93,15 +93,6 @@ func (r *RouteReconciler) Served(ctx context.Context) ([]v1alpha1.ExposedHost, [
 	if err := r.Client.List(ctx, &hosts, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, nil, fmt.Errorf("list ExposedHosts: %w", err)
 	}
-	clusters, err := r.clusters(ctx)
+	clusters, err := allClusters(ctx, r.Client)
 	return hosts.Items, clusters, err
-}
-
-// clusters returns all MemberClusters, those that are being deleted too.
-func (r *RouteReconciler) clusters(ctx context.Context) ([]v1alpha1.MemberCluster, error) {
-	var list v1alpha1.MemberClusterList
-	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list MemberClusters: %w", err)
-	}
-	return list.Items, nil
 }

@@ -146,20 +146,19 @@ func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace strin
 }
 
 func (c *controlPlane) setupMemberClusters(mgr manager.Manager, members *member.Set, changed *trigger, namespace string) error {
-	hosts := newHostCount()
 	return builder.ControllerManagedBy(mgr).Named("membercluster").
 		For(&v1alpha1.MemberCluster{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
 			return clustersOfSecret(ctx, mgr.GetCache(), o.GetName())
 		})).
-		Watches(&v1alpha1.ExposedHost{}, hosts.handler()).
+		Watches(&v1alpha1.ExposedHost{}, recount()).
 		Watches(&v1alpha1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
 			return everyCluster(ctx, mgr.GetCache()) // an address that one has, no other may take
 		}), builder.WithPredicates(predicate.Funcs{UpdateFunc: servesOtherwise})).
 		WatchesRawSource(changed.source(func() map[string][]string { return nil })).
 		WithOptions(options()).
 		Complete(&MemberClusterReconciler{Client: mgr.GetClient(), Edge: mgr.GetConfig(), Namespace: namespace, Members: members,
-			OwnAddress: c.ownAddress, hosts: hosts, edge: &edgeNetworks{reader: mgr.GetAPIReader()}, names: &c.names})
+			OwnAddress: c.ownAddress, edge: &edgeNetworks{reader: mgr.GetAPIReader()}, names: &c.names})
 }
 
 func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Set, changed *trigger) error {
@@ -271,7 +270,7 @@ func namesOfCluster(ctx context.Context, reader client.Reader, cluster string) [
 func namesOfHosts(hosts []string) []string {
 	names := make([]string, len(hosts))
 	for i, host := range hosts {
-		names[i] = nameOfHost(host)
+		names[i] = v1alpha1.NameOfHost(host)
 	}
 	return names
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/jovalle/usher/api/v1alpha1"
-	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/message"
 )
 

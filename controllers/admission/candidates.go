@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"github.com/jovalle/usher/api/v1alpha1"
-	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/source"
 )
 

@@ -3,7 +3,7 @@ package admission
 import (
 	"strings"
 
-	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/source"
 )

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/admission"
-	"github.com/jovalle/usher/controllers/admission/reason"
 	"github.com/jovalle/usher/controllers/source"
 )
 

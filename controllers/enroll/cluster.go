@@ -19,6 +19,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/jovalle/usher/api/v1alpha1"
 )
 
 const (
@@ -90,6 +92,15 @@ func (c *Cluster) get(ctx context.Context, name, namespace string, o client.Obje
 		return c.failed("read "+name, err)
 	}
 	return nil
+}
+
+// members lists the MemberClusters of the edge.
+func (c *Cluster) members(ctx context.Context) ([]v1alpha1.MemberCluster, error) {
+	var list v1alpha1.MemberClusterList
+	if err := c.client.List(ctx, &list); err != nil {
+		return nil, c.failed("list MemberClusters", err)
+	}
+	return list.Items, nil
 }
 
 // failed says in which cluster what failed. An API server's own message names the permission

@@ -120,12 +120,12 @@ func (e *enrolment) findIngress(ctx context.Context, ingress *v1alpha1.IngressEn
 // pin writes down addresses that were found, so that nobody but a person changes
 // where the edge is led. It refuses those that usher would not take from the member.
 func (e *enrolment) pin(ctx context.Context, ingress *v1alpha1.IngressEndpoint, addresses []string) error {
-	var members v1alpha1.MemberClusterList
-	if err := e.edge.client.List(ctx, &members); err != nil {
-		return e.edge.failed("list MemberClusters", err)
+	members, err := e.edge.members(ctx)
+	if err != nil {
+		return err
 	}
 	for _, address := range addresses {
-		if why := whyNotPinned(e.Name, address, members.Items); why != "" {
+		if why := whyNotPinned(e.Name, address, members); why != "" {
 			return e.member.failed("find Traefik", fmt.Errorf("its Service says %q, which is %s: %w", address, why, ErrNoIngress))
 		}
 	}

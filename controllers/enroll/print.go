@@ -22,11 +22,7 @@ import (
 func List(ctx context.Context, edge *Cluster) ([]v1alpha1.MemberCluster, error) {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
-	var list v1alpha1.MemberClusterList
-	if err := edge.client.List(ctx, &list); err != nil {
-		return nil, edge.failed("list MemberClusters", err)
-	}
-	return list.Items, nil
+	return edge.members(ctx)
 }
 
 // Objects are MemberClusters as Print takes them, with their status.

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/source"
 )
 
 // usualServices are where K3s and Traefik's Helm chart put Traefik's Service.
@@ -38,7 +39,7 @@ func (c *Cluster) ingressOfService(ctx context.Context, key types.NamespacedName
 	if err := c.client.Get(ctx, key, &service); err != nil {
 		return v1alpha1.IngressEndpoint{}, nil, c.failed("read Service "+key.String(), err)
 	}
-	addresses := balancerAddresses(&service)
+	addresses := source.LoadBalancerAddresses(&service)
 	if len(addresses) == 0 {
 		err := fmt.Errorf("service %s has no load-balancer address: %w", key, ErrNoIngress)
 		return v1alpha1.IngressEndpoint{}, nil, c.failed("find Traefik", err)
@@ -62,7 +63,7 @@ func (c *Cluster) findIngress(ctx context.Context) (v1alpha1.IngressEndpoint, []
 	if err != nil {
 		return v1alpha1.IngressEndpoint{}, nil, c.failed("find Traefik", err)
 	}
-	return endpointOf(found), balancerAddresses(found), nil
+	return endpointOf(found), source.LoadBalancerAddresses(found), nil
 }
 
 // onlyBalancer returns the one Service that has a load-balancer address.
@@ -70,7 +71,7 @@ func onlyBalancer(services []corev1.Service) (*corev1.Service, error) {
 	var found []*corev1.Service
 	var names []string
 	for i := range services {
-		if len(balancerAddresses(&services[i])) > 0 {
+		if len(source.LoadBalancerAddresses(&services[i])) > 0 {
 			found = append(found, &services[i])
 			names = append(names, services[i].Namespace+"/"+services[i].Name)
 		}
@@ -82,19 +83,6 @@ func onlyBalancer(services []corev1.Service) (*corev1.Service, error) {
 		return found[0], nil
 	}
 	return nil, fmt.Errorf("several Services may be Traefik's, %s: %w", strings.Join(names, " and "), ErrNoIngress)
-}
-
-// balancerAddresses are the IP addresses and DNS names of a Service's load balancer.
-func balancerAddresses(service *corev1.Service) []string {
-	var addresses []string
-	for _, ingress := range service.Status.LoadBalancer.Ingress {
-		if ingress.IP != "" {
-			addresses = append(addresses, ingress.IP)
-		} else if ingress.Hostname != "" {
-			addresses = append(addresses, ingress.Hostname)
-		}
-	}
-	return addresses
 }
 
 // endpointOf has usher follow a Service, on the ports that it names as Traefik does.

@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 )
 
 // maxFile bounds a file, in bytes. A host takes a few hundred.
@@ -145,7 +146,7 @@ func accept(hosts []v1alpha1.ExposedHost, name string, modified time.Time) {
 		*conditions = append(*conditions, metav1.Condition{
 			Type:               v1alpha1.ConditionAccepted,
 			Status:             metav1.ConditionTrue,
-			Reason:             "Manifest",
+			Reason:             reason.Manifest,
 			Message:            "written in " + name,
 			LastTransitionTime: metav1.NewTime(modified.Truncate(time.Second)),
 		})

@@ -124,7 +124,7 @@ func specOf(t *testing.T, o objects) any {
 }
 
 // The schema takes no host that routing.ParseHost refuses, internationalized labels
-// aside, which only a decoder can judge.
+// aside, which only a decoder can judge; and each that it takes has a name of its own.
 func TestTheSchemaAgreesWithTheParserOfHosts(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
 	pieces := []string{"*", ".", ".", ".", "-", "a", "b2", "1", "23", "xn--", "xn--bcher-kva", "_", "A", "techn", "is", "wildcard", ":", strings.Repeat("c", 62)}
@@ -135,7 +135,7 @@ func TestTheSchemaAgreesWithTheParserOfHosts(t *testing.T) {
 			host.WriteString(pieces[random.IntN(len(pieces))])
 		}
 		h := host.String()
-		name := strings.Replace(h, "*.", "wildcard.", 1)
+		name := v1alpha1.NameOfHost(h)
 		err := validate(t.Context(), kindExposedHost, map[string]any{
 			"apiVersion": v1alpha1.GroupVersion.String(), "kind": kindExposedHost,
 			"metadata": map[string]any{"name": name}, "spec": map[string]any{"host": h},
@@ -144,6 +144,9 @@ func TestTheSchemaAgreesWithTheParserOfHosts(t *testing.T) {
 			continue
 		}
 		taken++
+		if v1alpha1.HostOfName(name) != h {
+			t.Errorf("the schema takes %q, whose name is another host's", h)
+		}
 		if canonical, err := routing.ParseHost(h); (err != nil || canonical != h) && !strings.Contains(h, "xn--") {
 			t.Errorf("the schema takes %q, and the parser makes %q of it: %v", h, canonical, err)
 		}

@@ -19,7 +19,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"github.com/jovalle/usher/api/v1alpha1"
-	"github.com/jovalle/usher/controllers/routetable"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 )
 
 // snapshotFormat is the version of the format below. It rises when an older
@@ -133,7 +133,7 @@ func acceptedOf(host *v1alpha1.ExposedHost) metav1.Condition {
 	}
 	return metav1.Condition{
 		Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionFalse,
-		Reason: routetable.ReasonNotDecided, LastTransitionTime: host.CreationTimestamp,
+		Reason: reason.NotDecided, LastTransitionTime: host.CreationTimestamp,
 	}
 }
 

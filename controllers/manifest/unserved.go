@@ -8,11 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/jovalle/usher/api/v1alpha1"
-)
-
-// reasonRefused is why a host is refused that only a refused file names.
-const (
-	reasonRefused = "ManifestRefused"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 )
 
 // hostOf returns the host that a document with mistakes names, as far as it can be
@@ -57,13 +53,9 @@ func (d *directory) unserved() []string {
 func refusals(hosts []string) []v1alpha1.ExposedHost {
 	refused := make([]v1alpha1.ExposedHost, len(hosts))
 	for i, host := range hosts {
-		refused[i].Name = host
-		if parent, wildcard := strings.CutPrefix(host, "*."); wildcard {
-			refused[i].Name = "wildcard." + parent
-		}
-		refused[i].Spec.Host = host
+		refused[i].Name, refused[i].Spec.Host = v1alpha1.NameOfHost(host), host
 		refused[i].Status.Conditions = []metav1.Condition{{
-			Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionFalse, Reason: reasonRefused,
+			Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionFalse, Reason: reason.ManifestRefused,
 			Message: "its file is refused; usher check names the mistakes",
 		}}
 	}

@@ -98,15 +98,7 @@ func (s *session) addresses() []string {
 	if !ok {
 		return nil
 	}
-	var addresses []string
-	for _, ingress := range service.Status.LoadBalancer.Ingress {
-		if ingress.IP != "" {
-			addresses = append(addresses, ingress.IP)
-		} else if ingress.Hostname != "" {
-			addresses = append(addresses, ingress.Hostname)
-		}
-	}
-	return addresses
+	return source.LoadBalancerAddresses(service)
 }
 
 // object returns what an informer's event carries.

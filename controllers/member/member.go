@@ -10,6 +10,8 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 )
 
 // How a member is watched over. An API server that stops answering is noticed
@@ -188,7 +190,7 @@ func (m *member) serve(s *session) {
 // connected notes that the API server answered.
 func (m *member) connected(version string) {
 	m.update(func(state *State) {
-		state.Connected = Condition{True: true, Reason: ReasonConnected, Message: "the API server answers"}
+		state.Connected = Condition{True: true, Reason: reason.Connected, Message: "the API server answers"}
 		state.Version = version
 	})
 }
@@ -211,7 +213,7 @@ func (m *member) syncing(problem error) {
 		case problem != nil:
 			state.Synced = failure(problem)
 		case !state.Synced.True:
-			state.Synced = Condition{Reason: ReasonSyncing, Message: "the cluster's sources are being read"}
+			state.Synced = Condition{Reason: reason.Syncing, Message: "the cluster's sources are being read"}
 		}
 	})
 }
@@ -232,9 +234,9 @@ func (m *member) away(err error) {
 		}
 		state.Connected = failure(err)
 		if m.serving != nil {
-			state.Synced = Condition{Reason: ReasonStale, Message: "the cluster is away; its hosts stay as they were"}
+			state.Synced = Condition{Reason: reason.Stale, Message: "the cluster is away; its hosts stay as they were"}
 		} else {
-			state.Synced = Condition{Reason: ReasonConnecting, Message: "the cluster has not been reached yet; no host of it is withdrawn"}
+			state.Synced = Condition{Reason: reason.Connecting, Message: "the cluster has not been reached yet; no host of it is withdrawn"}
 		}
 	})
 }

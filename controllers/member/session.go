@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/cluster"
 
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/source"
 )
@@ -343,7 +344,7 @@ func (s *session) inSync() Condition {
 	if len(missing) > 0 {
 		said += "; to publish any of these too, install its CRD in the cluster: " + strings.Join(missing, ", ")
 	}
-	return Condition{True: true, Reason: ReasonSynced, Message: message.Bound(said)}
+	return Condition{True: true, Reason: reason.Synced, Message: message.Bound(said)}
 }
 
 // wants reports whether a kind is of use, given the kinds served that stand before it.

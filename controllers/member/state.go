@@ -12,28 +12,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/message"
-)
-
-// Reasons of a member's conditions.
-const (
-	ReasonConnected          = "Connected"
-	ReasonConnecting         = "Connecting"
-	ReasonUnreachable        = "Unreachable"
-	ReasonCertificateInvalid = "CertificateInvalid"
-	ReasonUnauthorized       = "Unauthorized"
-	ReasonForbidden          = "Forbidden"
-	ReasonError              = "Error"
-	ReasonSynced             = "Synced"
-	ReasonSyncing            = "Syncing"
-	ReasonStale              = "Stale"
-	ReasonTooLarge           = "TooLarge"
 )
 
 // Condition is one aspect of a member's state.
 type Condition struct {
 	True    bool
-	Reason  string // CamelCase
+	Reason  string // of package reason
 	Message string
 }
 
@@ -66,11 +52,11 @@ const (
 
 // failure classifies an error of talking to an API server.
 func failure(err error) Condition {
-	reason, advice := classify(err)
-	return Condition{Reason: reason, Message: message.Format("%s: %s", advice, message.Of(err))}
+	why, advice := classify(err)
+	return Condition{Reason: why, Message: message.Format("%s: %s", advice, message.Of(err))}
 }
 
-func classify(err error) (reason, advice string) {
+func classify(err error) (why, advice string) {
 	var (
 		authority x509.UnknownAuthorityError
 		hostname  x509.HostnameError
@@ -80,17 +66,17 @@ func classify(err error) (reason, advice string) {
 	)
 	switch {
 	case errors.Is(err, errTooLarge):
-		return ReasonTooLarge, "the API server sends too much, and is asked again after a while; see what fills the cluster, or who answers in its place"
+		return reason.TooLarge, "the API server sends too much, and is asked again after a while; see what fills the cluster, or who answers in its place"
 	case errors.Is(err, errElsewhere):
-		return ReasonError, "the kubeconfig's server answers with a redirect, which is not followed; put the API server's own address into it"
+		return reason.Error, "the kubeconfig's server answers with a redirect, which is not followed; put the API server's own address into it"
 	case errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &invalid), errors.As(err, &record):
-		return ReasonCertificateInvalid, "the API server's certificate does not fit the kubeconfig; put its CA into certificate-authority-data, or add the cluster again"
+		return reason.CertificateInvalid, "the API server's certificate does not fit the kubeconfig; put its CA into certificate-authority-data, or add the cluster again"
 	case apierrors.IsUnauthorized(err):
-		return ReasonUnauthorized, "the API server does not accept the kubeconfig's credentials; they may have expired: add the cluster again to rotate them"
+		return reason.Unauthorized, "the API server does not accept the kubeconfig's credentials; they may have expired: add the cluster again to rotate them"
 	case apierrors.IsForbidden(err):
-		return ReasonForbidden, "the kubeconfig's user lacks a permission; add the cluster again to renew its role"
+		return reason.Forbidden, "the kubeconfig's user lacks a permission; add the cluster again to renew its role"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network):
-		return ReasonUnreachable, "the API server does not answer; see that it runs and that the edge can reach it"
+		return reason.Unreachable, "the API server does not answer; see that it runs and that the edge can reach it"
 	}
-	return ReasonError, "the API server answered with an error"
+	return reason.Error, "the API server answered with an error"
 }

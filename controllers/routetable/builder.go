@@ -8,16 +8,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/proxy/routing"
-)
-
-// Why a host is not served, where it is not its Accepted condition that says so.
-const (
-	ReasonNotDecided       = "NotDecided"       // nobody has decided about it yet
-	ReasonNoBackend        = "NoBackend"        // its spec names none
-	ReasonUnknownCluster   = "UnknownCluster"   // its first backend is a MemberCluster that does not exist
-	ReasonNoIngressAddress = "NoIngressAddress" // no backend of its has an address
-	reasonSpecInvalid      = "SpecInvalid"      // a field cannot be read
 )
 
 // Build returns the table of all hosts: a host that is accepted and has a backend
@@ -76,7 +68,7 @@ func read(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster)
 	}
 	route, wrong := routeOf(eh, clusters)
 	if wrong != nil {
-		return refusal(eh, reasonSpecInvalid), fmt.Errorf("ExposedHost %s: %w", eh.Name, wrong)
+		return refusal(eh, reason.SpecInvalid), fmt.Errorf("ExposedHost %s: %w", eh.Name, wrong)
 	}
 	if len(route.Backends) == 0 {
 		return refusal(eh, Unserved(eh.Spec.Backends, clusters)), nil
@@ -87,7 +79,7 @@ func read(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster)
 // whyNot returns the reason of an Accepted condition that is not True, or is missing.
 func whyNot(accepted *metav1.Condition) string {
 	if accepted == nil || accepted.Reason == "" {
-		return ReasonNotDecided
+		return reason.NotDecided
 	}
 	return accepted.Reason
 }
@@ -96,11 +88,11 @@ func whyNot(accepted *metav1.Condition) string {
 func Unserved(backends []v1alpha1.HostBackend, clusters map[string]*v1alpha1.MemberCluster) string {
 	switch {
 	case len(backends) == 0:
-		return ReasonNoBackend
+		return reason.NoBackend
 	case clusters[backends[0].Cluster] == nil:
-		return ReasonUnknownCluster
+		return reason.UnknownCluster
 	}
-	return ReasonNoIngressAddress
+	return reason.NoIngressAddress
 }
 
 func refusal(eh *v1alpha1.ExposedHost, why string) routing.Route {

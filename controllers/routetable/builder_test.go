@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/routetable"
 	"github.com/jovalle/usher/proxy/routing"
 )
@@ -69,4 +70,11 @@ func routesOf(table *routing.Table) map[string]string {
 		routes[r.Host] = fmt.Sprintf("%+v", *r)
 	}
 	return routes
+}
+
+// The data plane does not know the API, and so spells the reason that it gives itself.
+func TestExceptedIsOfTheTable(t *testing.T) {
+	if routing.ReasonExcepted != reason.Excepted {
+		t.Errorf("package routing says %q, and the table %q", routing.ReasonExcepted, reason.Excepted)
+	}
 }

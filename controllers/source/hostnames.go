@@ -5,6 +5,9 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/proxy/routing"
 )
@@ -87,16 +90,16 @@ func checkSpelling(s string) error {
 	return nil
 }
 
-// checkObjectName refuses hosts that no ExposedHost can be named after: a DNS
-// subdomain of RFC 1123, with "wildcard." for "*.".
+// checkObjectName refuses hosts that no ExposedHost can be named after: its name is a
+// DNS subdomain of RFC 1123.
 func checkObjectName(host string) error {
-	parent, wildcard := strings.CutPrefix(host, "*.")
+	name := v1alpha1.NameOfHost(host)
 	switch {
 	case strings.Contains(host, "_"):
 		return fmt.Errorf("host %s: has an underscore, which the name of a Kubernetes object cannot have", message.Quote(host))
-	case strings.HasPrefix(host, "wildcard."):
+	case v1alpha1.HostOfName(name) != host:
 		return fmt.Errorf("host %s: a first label 'wildcard' stands for '*' in the names of ExposedHosts", message.Quote(host))
-	case wildcard && len("wildcard.")+len(parent) > 253:
+	case len(name) > validation.DNS1123SubdomainMaxLength:
 		return fmt.Errorf("host %s: is too long for the name of its ExposedHost, with 'wildcard' for '*'", message.Quote(host))
 	}
 	return nil

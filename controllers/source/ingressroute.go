@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"fmt"
 
-	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/source/traefik"
 	"github.com/jovalle/usher/controllers/source/traefikrule"

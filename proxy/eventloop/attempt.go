@@ -7,7 +7,7 @@ package eventloop
 // It is a rule of the loop that every asynchronous answer carries the attempt that
 // it is for, and comes in by answer: what is late, or comes again, is void.
 type attempt struct {
-	loop       *loop
+	loop       *shared
 	conn       *conn
 	generation uint32
 	number     uint32
@@ -16,13 +16,13 @@ type attempt struct {
 // asking returns the attempt that is on now. It ends when a state is entered, be it
 // the same once more.
 func (c *conn) asking() attempt {
-	return attempt{c.loop, c, c.generation, c.attempt}
+	return attempt{&c.loop.shared, c, c.generation, c.attempt}
 }
 
 // answer has act run on the loop, unless the attempt is over by then. It ends the
 // attempt, and may be called from any goroutine.
 func (a attempt) answer(act func()) {
-	a.loop.post(func() {
+	a.loop.post(func(*loop) {
 		if a.over() {
 			return
 		}

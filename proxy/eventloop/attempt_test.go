@@ -131,7 +131,7 @@ func TestOneAnswerAnAttempt(t *testing.T) {
 	answer := func(a attempt) {
 		a.answer(func() { acted++ })
 		heard := make(chan struct{})
-		l.post(func() { close(heard) })
+		l.post(func(*loop) { close(heard) })
 		<-heard
 	}
 	answer(a)
@@ -161,8 +161,7 @@ func (e *edge) asking() attempt {
 			return errors.New("no connection is open")
 		}
 		found := make(chan bool, 1)
-		l := (*e.loops.Load())[0]
-		l.post(func() {
+		(*e.loops.Load())[0].post(func(l *loop) {
 			at := slices.IndexFunc(l.conns, func(c *conn) bool { return c.state == connecting })
 			if at >= 0 {
 				asking = l.conns[at].asking()

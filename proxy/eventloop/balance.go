@@ -1,7 +1,6 @@
 package eventloop
 
 import (
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,9 +33,9 @@ func joined(percents []int64, now int) int {
 
 // meter measures how busy a loop is.
 type meter struct {
-	thread   int          // that the loop ran on when it was last read
-	at, used int64        // loop time and the thread's processor time, in nanoseconds, then
-	percent  atomic.Int64 // of a processor, between the last two readings
+	thread   int   // that the loop ran on when it was last read
+	at, used int64 // loop time and the thread's processor time, in nanoseconds, then
+	percent  int64 // of a processor, between the last two readings
 }
 
 // read reads the meter, if that was long enough ago, and reports whether it
@@ -50,7 +49,7 @@ func (m *meter) read(now int64) bool {
 	}
 	thread, used := unix.Gettid(), threadTime()
 	if thread == m.thread {
-		m.percent.Store(100 * (used - m.used) / elapsed)
+		m.percent = 100 * (used - m.used) / elapsed
 	}
 	m.thread, m.at, m.used = thread, now, used
 	return true
@@ -72,17 +71,15 @@ func (f *Forwarder) balance() {
 	loops := *f.loops.Load()
 	percents := make([]int64, len(loops))
 	for i, l := range loops {
-		percents[i] = l.meter.percent.Load()
+		percents[i] = l.busy.Load()
 	}
 	accepting := int(f.accepting.Load())
 	want := joined(percents, accepting)
 	f.accepting.Store(int64(want))
 	for ; accepting < want; accepting++ {
-		l := loops[accepting]
-		l.post(func() { l.acceptor.start(l) })
+		loops[accepting].post(func(l *loop) { l.acceptor.start(l) })
 	}
 	for ; accepting > want; accepting-- {
-		l := loops[accepting-1]
-		l.post(func() { l.acceptor.leave(l) })
+		loops[accepting-1].post(func(l *loop) { l.acceptor.leave(l) })
 	}
 }

@@ -43,11 +43,11 @@ func TestMeter(t *testing.T) {
 	}
 	spin(50 * time.Millisecond)
 	m.read(int64(measureEvery + time.Second))
-	if got, want := m.percent.Load(), (threadTime()-began)/int64(time.Second/100); got < 5 || got > want {
+	if got, want := m.percent, (threadTime()-began)/int64(time.Second/100); got < 5 || got > want {
 		t.Errorf("read %d %%, want from 5 to %d", got, want)
 	}
 	m.read(int64(measureEvery + time.Hour))
-	if got := m.percent.Load(); got != 0 {
+	if got := m.percent; got != 0 {
 		t.Errorf("read %d %% after an hour of rest", got)
 	}
 }
@@ -83,10 +83,10 @@ func TestLoopsJoinAndLeave(t *testing.T) {
 }
 
 // measured has a loop's meter show percent from now on.
-func measured(e *edge, l *loop, percent int64) {
-	l.post(func() {
+func measured(e *edge, l *shared, percent int64) {
+	l.post(func(l *loop) {
 		l.meter.at = math.MaxInt64 / 2
-		l.meter.percent.Store(percent)
+		l.busy.Store(percent)
 		l.balance()
 	})
 	want := float64(1 + percent/busyPercent)

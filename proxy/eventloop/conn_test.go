@@ -135,14 +135,19 @@ func TestLastWordsOfADeadPeer(t *testing.T) {
 }
 
 // hold keeps a loop from its events until release.
-func hold(l *loop) (release func()) {
-	held, goOn := make(chan struct{}), make(chan struct{})
-	l.post(func() {
-		close(held)
+func hold(s *shared) (release func()) {
+	_, release = holdLoop(s)
+	return release
+}
+
+// holdLoop is hold, and returns the loop: while it is held, the test may look into it.
+func holdLoop(s *shared) (held *loop, release func()) {
+	holding, goOn := make(chan *loop), make(chan struct{})
+	s.post(func(l *loop) {
+		holding <- l
 		<-goOn
 	})
-	<-held
-	return func() { close(goOn) }
+	return <-holding, func() { close(goOn) }
 }
 
 func TestRefusals(t *testing.T) {
@@ -478,7 +483,7 @@ func TestIdleConnectionsOwnNothing(t *testing.T) {
 	l := (*e.loops.Load())[0]
 	testkit.Eventually(t, "idle connections should own nothing", func() error {
 		owners := make(chan int, 1)
-		l.post(func() { owners <- countOwners(l) })
+		l.post(func(l *loop) { owners <- countOwners(l) })
 		if n := <-owners; n > 0 {
 			return fmt.Errorf("%d own a buffer or a pipe", n)
 		}

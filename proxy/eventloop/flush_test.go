@@ -84,8 +84,7 @@ func TestAnAnswerCutOffStaysCutOff(t *testing.T) {
 	o := listen(t)
 	e := start(t, routeA(o), func(f *Forwarder) { f.Loops = 1 })
 	client, backend := e.open(o)
-	l := (*e.loops.Load())[0]
-	release := hold(l)
+	l, release := holdLoop((*e.loops.Load())[0])
 	c := l.conns[slices.IndexFunc(l.conns, func(c *conn) bool { return c.state == forwarding })]
 	send(t, client, []byte("more")) // the loop's first event: it writes, and has the error by that
 	awaitEvent(t, c.up.src, unix.POLLIN)
@@ -143,9 +142,9 @@ func TestFlushingEnds(t *testing.T) {
 }
 
 // inState reports whether a loop has a connection of which something is true.
-func (e *edge) inState(l *loop, is func(*conn) bool) bool {
+func (e *edge) inState(l *shared, is func(*conn) bool) bool {
 	found := make(chan bool, 1)
-	l.post(func() {
+	l.post(func(l *loop) {
 		for _, c := range l.conns {
 			if c.state != done && is(c) {
 				found <- true
@@ -157,7 +156,7 @@ func (e *edge) inState(l *loop, is func(*conn) bool) bool {
 	return <-found
 }
 
-func (e *edge) awaitState(l *loop, is func(*conn) bool) {
+func (e *edge) awaitState(l *shared, is func(*conn) bool) {
 	e.t.Helper()
 	testkit.WaitFor(e.t, "a connection in this state", func() bool { return e.inState(l, is) })
 }

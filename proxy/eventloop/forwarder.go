@@ -69,9 +69,9 @@ type Forwarder struct {
 	journal     *journal // by prepare
 	helloMemory *helloMemory
 	hellos      *hellos
-	loops       atomic.Pointer[[]*loop] // set by Serve
-	balancing   sync.Mutex              // held where accepting changes
-	accepting   atomic.Int64            // how many of the loops accept
+	loops       atomic.Pointer[[]*shared] // a loop each; set by Serve
+	balancing   sync.Mutex                // held where accepting changes
+	accepting   atomic.Int64              // how many of the loops accept
 }
 
 // lingerTimeout is how long a refused client may take to read its alert.
@@ -98,7 +98,11 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 	if err != nil {
 		return err
 	}
-	f.loops.Store(&loops)
+	parts := make([]*shared, len(loops))
+	for i, l := range loops {
+		parts[i] = &l.shared
+	}
+	f.loops.Store(&parts)
 
 	var writer, running sync.WaitGroup
 	writer.Go(func() { f.journal.run(work) })
@@ -107,7 +111,7 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 		running.Go(l.run)
 	}
 	<-ctx.Done()
-	f.drain(loops, listeners, &running)
+	f.drain(parts, listeners, &running)
 
 	stopWork()
 	f.resolver.wait()
@@ -151,11 +155,11 @@ func (f *Forwarder) makeLoops(ctx context.Context, listeners []*Listener) ([]*lo
 
 // drain stops accepting and waits until the connections have ended, or
 // Timeouts.Drain is over and they are aborted.
-func (f *Forwarder) drain(loops []*loop, listeners []*Listener, running *sync.WaitGroup) {
+func (f *Forwarder) drain(loops []*shared, listeners []*Listener, running *sync.WaitGroup) {
 	var stopped sync.WaitGroup
 	for _, l := range loops {
 		stopped.Add(1)
-		l.post(func() {
+		l.post(func(l *loop) {
 			l.drain()
 			stopped.Done()
 		})
@@ -166,7 +170,7 @@ func (f *Forwarder) drain(loops []*loop, listeners []*Listener, running *sync.Wa
 	}
 	timer := time.AfterFunc(f.Timeouts.Drain, func() {
 		for _, l := range loops {
-			l.post(l.abortAll)
+			l.post((*loop).abortAll)
 		}
 	})
 	running.Wait()

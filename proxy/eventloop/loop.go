@@ -3,8 +3,6 @@ package eventloop
 import (
 	"context"
 	"runtime"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,13 +36,12 @@ const (
 
 // loop is one thread that serves its connections by turns: it waits for
 // events, lets each connection act on its own, and never blocks on anything
-// else. Only the fields below the line are for other goroutines.
+// else. Other goroutines have its shared part, and nothing else of it.
 type loop struct {
 	*Forwarder
 	ctx      context.Context
 	kernel   kernel
 	epoll    int
-	wake     int // eventfd
 	alarm    alarm
 	timeouts [states]int64
 
@@ -65,15 +62,8 @@ type loop struct {
 
 	acceptor acceptor
 	meter    meter
-	counters counters
-	pending  atomic.Int64 // bytes of the buffers that flows hold; written by the loop alone
 
-	// ---
-	asked atomic.Bool // to refuse its oldest connections
-	inbox struct {
-		sync.Mutex
-		calls []func()
-	}
+	shared
 }
 
 func newLoop(ctx context.Context, f *Forwarder) (*loop, error) {
@@ -84,7 +74,7 @@ func newLoop(ctx context.Context, f *Forwarder) (*loop, error) {
 		scratch:   make([]byte, readBytes),
 		timeouts:  f.stateTimeouts(),
 	}
-	l.pipes.kernel = &l.kernel
+	l.pipes.kernel, l.unrouted.since = &l.kernel, &l.shared.oldest
 	var err error
 	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, err
@@ -144,6 +134,7 @@ func (l *loop) turn(events []unix.EpollEvent) {
 	l.wheel.expire(l.now, (*conn).expired)
 	l.acceptor.resume(l)
 	if l.meter.read(l.now) {
+		l.busy.Store(l.meter.percent)
 		l.balance()
 	}
 }
@@ -152,7 +143,9 @@ func (l *loop) turn(events []unix.EpollEvent) {
 func (l *loop) dispatch(e *unix.EpollEvent) {
 	switch {
 	case e.Fd == wakeUp:
-		l.runInbox()
+		for _, call := range l.posted() {
+			call(l)
+		}
 	case e.Fd == alarmRang:
 		l.alarm.rang()
 	case e.Fd <= firstListener:
@@ -275,28 +268,6 @@ func (l *loop) free(c *conn) {
 	l.open--
 	l.counters.open.Store(int64(l.open))
 	l.Limits.Close()
-}
-
-// post runs call on the loop, soon. It is the one way in for other goroutines: those
-// that bring a connection something use attempt.answer.
-func (l *loop) post(call func()) {
-	l.inbox.Lock()
-	l.inbox.calls = append(l.inbox.calls, call)
-	l.inbox.Unlock()
-	one := [8]byte{1}
-	_, _ = unix.Write(l.wake, one[:]) // EAGAIN: it is awake already
-}
-
-func (l *loop) runInbox() {
-	var count [8]byte
-	_, _ = unix.Read(l.wake, count[:])
-	l.inbox.Lock()
-	calls := l.inbox.calls
-	l.inbox.calls = nil
-	l.inbox.Unlock()
-	for _, call := range calls {
-		call()
-	}
 }
 
 // drain stops accepting; run returns when the last connection is gone.

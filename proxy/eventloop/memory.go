@@ -88,7 +88,7 @@ func (m *helloMemory) giveBack(ctx context.Context) {
 // in the order in which they began to wait.
 type unrouted struct {
 	oldest, newest *conn
-	since          atomic.Int64 // loop time at which oldest was accepted; 0: there is none
+	since          *atomic.Int64 // shared.oldest
 }
 
 // add puts c at the end.
@@ -158,7 +158,7 @@ func (l *loop) refuseOldest() {
 	}
 	for m.held.Load() > m.wanted() {
 		oldest := l.withOldest()
-		if oldest != l {
+		if oldest != &l.shared {
 			oldest.askToRefuse()
 			return
 		}
@@ -168,10 +168,10 @@ func (l *loop) refuseOldest() {
 
 // withOldest returns the loop on which a connection waits longest; nil where none
 // waits.
-func (l *loop) withOldest() (oldest *loop) {
+func (l *loop) withOldest() (oldest *shared) {
 	first := int64(math.MaxInt64)
 	for _, other := range *l.loops.Load() {
-		if since := other.unrouted.since.Load(); since != 0 && since < first {
+		if since := other.oldest.Load(); since != 0 && since < first {
 			oldest, first = other, since
 		}
 	}
@@ -180,11 +180,11 @@ func (l *loop) withOldest() (oldest *loop) {
 
 // askToRefuse has the loop refuse its oldest connections soon. Any loop may ask;
 // nil is asked for nothing.
-func (l *loop) askToRefuse() {
-	if l == nil || l.asked.Swap(true) {
+func (s *shared) askToRefuse() {
+	if s == nil || s.asked.Swap(true) {
 		return
 	}
-	l.post(func() {
+	s.post(func(l *loop) {
 		l.asked.Store(false)
 		l.refuseOldest()
 	})

@@ -127,7 +127,7 @@ func TestClientsThatDoNotReadHoldLittle(t *testing.T) {
 	client, backend := e.open(o)
 	l := (*e.loops.Load())[0]
 	const others = maxPending + 1
-	l.post(func() { l.addPending(others) })
+	l.post(func(l *loop) { l.addPending(others) })
 	if err := client.SetReadBuffer(4 << 10); err != nil {
 		t.Fatal(err)
 	}

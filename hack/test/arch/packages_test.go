@@ -6,8 +6,11 @@ package arch
 import (
 	"encoding/json"
 	"errors"
+	"go/parser"
+	"go/token"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -29,6 +32,20 @@ type goPackage struct {
 // in reports whether the package is the folder dir of the module, or below it.
 func (p goPackage) in(dir string) bool {
 	return within(p.ImportPath, module+"/"+dir)
+}
+
+// comment returns the package comment.
+func (p goPackage) comment(t *testing.T) string {
+	t.Helper()
+	var text strings.Builder
+	for _, name := range p.GoFiles {
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.PackageClauseOnly|parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text.WriteString(file.Doc.Text())
+	}
+	return text.String()
 }
 
 // within reports whether an import path is root or below it.

@@ -4,21 +4,40 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"testing"
 )
 
-// pure packages do no I/O, start no goroutine and read no clock, so that a table
-// of inputs and outputs says all there is to say of them. Folders, with those below.
-var pure = []string{
-	"controllers/admission",
-	"controllers/message",
-	"controllers/source",
-	"proxy/clienthello",
-	"proxy/routing",
-	"proxy/trusted",
+// layout is the document that says which packages are pure: they do no I/O, start no
+// goroutine and read no clock, so that a table of inputs and outputs says all there is
+// to say of them.
+const layout = "../../../docs/architecture.md"
+
+// pureFolder matches a row of the layout that calls a folder pure.
+var pureFolder = regexp.MustCompile("(?m)^\\| `([a-z0-9/]+)` \\|.*\\bpure\\b.*\\|$")
+
+// pureFolders returns the folders that the layout calls pure. Those below them are, too.
+func pureFolders(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile(layout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var folders []string
+	for _, row := range pureFolder.FindAllStringSubmatch(string(text), -1) {
+		folders = append(folders, row[1])
+	}
+	if len(folders) == 0 {
+		t.Fatalf("%s calls no folder pure: the pattern is wrong", layout)
+	}
+	return folders
 }
+
+// saysPure matches a package comment that calls the package pure.
+var saysPure = regexp.MustCompile(`\b(It|The package) is pure\b`)
 
 // outside are packages through which a program touches the world. Pure packages
 // import none of them directly; through others they may (fmt needs os).
@@ -33,19 +52,29 @@ var outside = []string{
 var arithmetic = []string{"net", "net/netip", "net/url"}
 
 // impure tells whether a function of package time reads or waits for the clock,
-// or one of package net does more than parse.
+// or one of package net does more than parse or join.
 var impure = map[string]func(name string) bool{
 	"time": func(name string) bool {
 		return slices.Contains([]string{"After", "AfterFunc", "NewTicker", "NewTimer", "Now", "Since", "Sleep", "Tick", "Until"}, name)
 	},
 	"net": func(name string) bool {
-		return !slices.Contains([]string{"ParseCIDR", "ParseIP"}, name)
+		return !slices.Contains([]string{"JoinHostPort", "ParseCIDR", "ParseIP"}, name)
 	},
 }
 
 func TestPurePackagesTouchNothing(t *testing.T) {
-	for _, p := range packages(t) {
+	all := packages(t)
+	pure := pureFolders(t)
+	for _, folder := range pure {
+		if !slices.ContainsFunc(all, func(p goPackage) bool { return p.in(folder) }) {
+			t.Errorf("%s calls %s pure, where no package is", layout, folder)
+		}
+	}
+	for _, p := range all {
 		if !slices.ContainsFunc(pure, p.in) {
+			if saysPure.MatchString(p.comment(t)) {
+				t.Errorf("%s says that it is pure, and %s does not", p.ImportPath, layout)
+			}
 			continue
 		}
 		t.Run(p.ImportPath, func(t *testing.T) {

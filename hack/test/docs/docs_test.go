@@ -1,5 +1,5 @@
-// Package docs holds docs/ against the code: each flag, annotation, metric,
-// alert and reason that the docs name is there, and each that is there is named.
+// Package docs holds docs/ against the code: each flag, annotation, metric and
+// alert that the docs name is there, and each that is there is named.
 // It has tests only, and nothing imports it.
 package docs
 
@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/jovalle/usher/controllers/admission/reason"
 )
 
 const docs = "../../../docs/"
@@ -96,21 +94,6 @@ func TestAlertsAreThoseOfTheChart(t *testing.T) {
 	documented := named(read(t, docs+"operations.md"), "`(Usher[A-Z]\\w+)`")
 	within(t, alerts, documented, "docs/operations.md does not name the alert")
 	within(t, documented, alerts, "is no alert")
-}
-
-func TestConditionReasonsAreToldWithTheirCure(t *testing.T) {
-	const constant = `(?m)^\s+[rR]eason\w+\s+= "(\w+)"`
-	conditions := append(named(read(t, "../../../controllers/*.go"), constant), named(read(t, "../../../controllers/member/state.go"), constant)...)
-	conditions = append(conditions, named(read(t, "../../../controllers/routetable/*.go"), constant)...)
-	conditions = append(conditions, named(read(t, "../../../controllers/manifest/*.go"), constant)...)
-	conditions = append(conditions, named(read(t, "../../../proxy/routing/route.go"), constant)...)
-	table := named(read(t, docs+"troubleshooting.md"), "(?m)(?:^\\||,) `([A-Z][A-Za-z]*[a-z])`")
-	told := slices.Clone(table)
-	for _, r := range reason.All() {
-		told = append(told, r.Name) // in docs/reasons.md
-	}
-	within(t, conditions, told, "docs/troubleshooting.md does not name the reason")
-	within(t, table, conditions, "is no reason")
 }
 
 func TestLinksLeadSomewhere(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jovalle/usher/controllers/admission/reason"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/source"
 	"github.com/jovalle/usher/hack/test/testkit"
 )
