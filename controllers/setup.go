@@ -92,16 +92,23 @@ func Lookup(lookup func(ctx context.Context, network, host string) ([]netip.Addr
 	return func(c *controlPlane) { c.names.lookup = lookup }
 }
 
+// HandoverGrace sets how long the holder of a host must have claimed it no more
+// before another cluster gets it; 0 is at once, and DefaultHandoverGrace the default.
+func HandoverGrace(grace time.Duration) Option {
+	return func(c *controlPlane) { c.handoverGrace = grace }
+}
+
 // controlPlane is what the options say.
 type controlPlane struct {
-	ownAddress func(netip.AddrPort) bool // nil: no address leads here
-	names      pinnedNames               // of no lookup: no name is resolved
+	ownAddress    func(netip.AddrPort) bool // nil: no address leads here
+	names         pinnedNames               // of no lookup: no name is resolved
+	handoverGrace time.Duration
 }
 
 // SetupControlPlane registers what the leader runs: the members' connections
 // and the reconcilers of MemberClusters and ExposedHosts.
 func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace string, told ...Option) error {
-	var plane controlPlane
+	plane := controlPlane{handoverGrace: DefaultHandoverGrace}
 	for _, tell := range told {
 		tell(&plane)
 	}
@@ -171,7 +178,8 @@ func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Se
 			return namesOfHosts(hosts)
 		})).
 		WithOptions(withWorkers).
-		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)}, OwnAddress: c.ownAddress})
+		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)},
+			OwnAddress: c.ownAddress, HandoverGrace: c.handoverGrace})
 }
 
 // SetupDataPlane registers what every replica runs: the reconciler that feeds the routing table.
@@ -208,6 +216,9 @@ func options() controller.Options {
 func clustersNamed(o client.Object) []string {
 	eh := o.(*v1alpha1.ExposedHost)
 	var names []string
+	if eh.Spec.Holder != "" {
+		names = append(names, eh.Spec.Holder)
+	}
 	for _, b := range eh.Spec.Backends {
 		if b.Cluster != "" {
 			names = append(names, b.Cluster)

@@ -117,7 +117,8 @@ func (c *control) manage(ctx context.Context) error {
 		return fmt.Errorf("make a manager: %w", err)
 	}
 	if c.options.controllers {
-		if err := controllers.SetupControlPlane(ctx, mgr, c.options.namespace, controllers.OwnAddress(c.own.Leads), controllers.Lookup(net.DefaultResolver.LookupNetIP)); err != nil {
+		told := []controllers.Option{controllers.OwnAddress(c.own.Leads), controllers.Lookup(net.DefaultResolver.LookupNetIP), controllers.HandoverGrace(c.options.handover)}
+		if err := controllers.SetupControlPlane(ctx, mgr, c.options.namespace, told...); err != nil {
 			return err
 		}
 	}

@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/jovalle/usher/cmd/usher/admin"
+	"github.com/jovalle/usher/controllers"
 	"github.com/jovalle/usher/controllers/manifest"
 	"github.com/jovalle/usher/proxy"
 	"github.com/jovalle/usher/proxy/routing"
@@ -54,6 +55,7 @@ type runOptions struct {
 	trusted     []string // --proxy-protocol-from
 	helloMemory string   // --max-hello-memory
 	selfCheck   []string
+	handover    time.Duration // --handover-grace
 	server      proxy.Server
 
 	edge    *rest.Config // of the edge cluster; nil with --manifests
@@ -84,6 +86,7 @@ func newRunCommand() (*cobra.Command, *runOptions) {
 	flags.StringSliceVar(&o.server.HTTPSListen, "https-listen", []string{":443"}, "`ADDRESSES` for TLS connections")
 	flags.StringSliceVar(&o.server.HTTPListen, "http-listen", []string{":80"}, "`ADDRESSES` for plain HTTP")
 	flags.StringSliceVar(&o.admin, "admin-listen", []string{"127.0.0.1:8080"}, "`ADDRESSES` for health, readiness and metrics, which ask for no password")
+	flags.DurationVar(&o.handover, "handover-grace", controllers.DefaultHandoverGrace, "how long the cluster that holds a host must have claimed it no more before another gets it; 0: at once")
 	flags.StringVar(&o.service, "service", "", "`NAME` of what this process serves: another of the same name and user takes its addresses over (default: what it follows, as the namespace or the manifests)")
 	flags.StringVar(&o.stateDir, "state-dir", "", "`DIR` of the routing table's snapshot, served from at a start without an API server; with --manifests, of the last good text of each file (default: none)")
 	flags.StringVar(&o.manifests, "manifests", "", "`DIR` of ExposedHosts and MemberClusters in YAML or JSON files, watched, instead of an API server; with --controllers=false")
@@ -151,6 +154,9 @@ func (o *runOptions) validateNumbers() error {
 		if d <= 0 {
 			wrong = append(wrong, badFlag(name, "%v is not a positive duration", d))
 		}
+	}
+	if o.handover < 0 {
+		wrong = append(wrong, badFlag("handover-grace", "%v is negative", o.handover))
 	}
 	memory, err := resource.ParseQuantity(o.helloMemory)
 	if err != nil || memory.Value() < leastHelloMemory {
