@@ -38,7 +38,7 @@ func share(eh *v1alpha1.ExposedHost) {
 	if maps.Equal(eh.Labels, managed) {
 		eh.Labels = managed
 	}
-	var alike []*string
+	alike := []*string{&eh.Spec.Holder}
 	for i := range eh.Spec.Backends {
 		alike = append(alike, &eh.Spec.Backends[i].Cluster)
 	}

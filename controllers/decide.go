@@ -20,21 +20,34 @@ func (r *ExposedHostReconciler) decide(host string, current *v1alpha1.ExposedHos
 	if isManual(current) {
 		return r.warned(current, checked(current, decision)), nil
 	}
+	for decision.Accepted {
+		bound, err := r.bound(decision, input, current, policy)
+		if err != nil || bound.Accepted {
+			return bound, err
+		}
+		next, passed := input.PassOver(bound)
+		if !passed {
+			return bound, nil
+		}
+		input, decision = next, admission.Decide(next, policy)
+	}
+	return decision, nil
+}
+
+// bound keeps an accepted host from opening what its cluster serves beside it.
+func (r *ExposedHostReconciler) bound(decision admission.Decision, input admission.Input, current *v1alpha1.ExposedHost, policy admission.Policy) (admission.Decision, error) {
 	cluster := policy.Clusters[decision.Cluster]
-	switch {
-	case !decision.Accepted:
-		return decision, nil
-	case !cluster.InSync: // what else it serves is not known: all stays as it is
+	if !cluster.InSync { // what else it serves is not known: all stays as it is
 		if current != nil {
 			decision.Except = current.Spec.Except
 		}
 		return decision, nil
 	}
-	beside, known := r.beside(decision.Cluster, host, input.Claims)
+	beside, known := r.beside(decision.Cluster, input.Host, input.Claims)
 	if !known {
-		return decision, fmt.Errorf("cluster %s left while it was decided about %s", decision.Cluster, host)
+		return decision, fmt.Errorf("cluster %s left while it was decided about %s", decision.Cluster, input.Host)
 	}
-	return admission.Bound(decision, host, cluster.RequireAll, beside), nil
+	return admission.Bound(decision, input.Host, cluster.RequireAll, beside), nil
 }
 
 // beside asks a cluster what it serves beside a host; false where it is not known.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -29,6 +30,11 @@ type ExposedHostReconciler struct {
 	Events  events.EventRecorder
 	// OwnAddress is as in MemberClusterReconciler.
 	OwnAddress func(netip.AddrPort) bool
+	// HandoverGrace is how long the holder of a host must have claimed it no more
+	// before another cluster gets it. 0 is at once.
+	HandoverGrace time.Duration
+
+	unclaimed unclaimedHosts
 }
 
 // +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts,verbs=get;list;watch;create;patch;delete
@@ -53,16 +59,16 @@ func (r *ExposedHostReconciler) Reconcile(ctx context.Context, req reconcile.Req
 	if wait := r.pending(current, clusters); wait > 0 {
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
-	again := reconcile.Result{RequeueAfter: r.unasked(current, clusters)}
 	decision, err := r.decide(host, current, clusters)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	again := reconcile.Result{RequeueAfter: soonest(r.unasked(current, clusters), r.noteUnclaimed(host, decision))}
 	switch {
 	case isManual(current):
 		return again, r.report(ctx, current, current, decision, clusters)
 	case decision.Withdraw:
-		return reconcile.Result{}, r.withdraw(ctx, current)
+		return again, r.withdraw(ctx, current)
 	}
 	applied, err := r.apply(ctx, host, current, decision)
 	if err != nil {
@@ -94,7 +100,7 @@ func (r *ExposedHostReconciler) input(host string, current *v1alpha1.ExposedHost
 	claims, known := r.Members.Claims(host)
 	// A cluster whose MemberCluster is deleted has no say, connected or not.
 	claims = slices.DeleteFunc(claims, func(c source.Claim) bool { return clusters[c.Source.Cluster] == nil })
-	policy := admission.Policy{Clusters: map[string]admission.Cluster{}}
+	policy := admission.Policy{Clusters: map[string]admission.Cluster{}, HandoverGrace: r.HandoverGrace}
 	for name, cluster := range clusters {
 		policy.Clusters[name] = admission.Cluster{
 			AllowedDomains: cluster.Spec.AllowedDomains,
@@ -102,7 +108,9 @@ func (r *ExposedHostReconciler) input(host string, current *v1alpha1.ExposedHost
 			InSync:         slices.Contains(known, name),
 		}
 	}
-	return admission.Input{Host: host, Claims: claims, Manual: isManual(current), Current: holding(current)}, policy
+	input := admission.Input{Host: host, Claims: claims, Manual: isManual(current), Current: holding(current)}
+	r.recallUnclaimed(&input, policy)
+	return input, policy
 }
 
 // withdraw deletes usher's own object, unless somebody has changed it meanwhile.
@@ -123,7 +131,7 @@ func (r *ExposedHostReconciler) withdraw(ctx context.Context, current *v1alpha1.
 // where there was none: never over one that a person has made, or made theirs,
 // meanwhile.
 func (r *ExposedHostReconciler) apply(ctx context.Context, host string, current *v1alpha1.ExposedHost, decision admission.Decision) (*v1alpha1.ExposedHost, error) {
-	spec := specOf(host, decision)
+	spec := admission.Spec(host, decision)
 	if current == nil {
 		return r.create(ctx, v1alpha1.NameOfHost(host), spec)
 	}
@@ -181,20 +189,6 @@ func notWritten(verb, name string, err error) error {
 	return wrapped
 }
 
-// specOf is what usher writes for a decision: a refused host has no backend.
-func specOf(host string, decision admission.Decision) v1alpha1.ExposedHostSpec {
-	spec := v1alpha1.ExposedHostSpec{Host: host, PlainHTTP: v1alpha1.PlainHTTPRedirect}
-	if decision.Accepted {
-		spec.Backends = []v1alpha1.HostBackend{{Cluster: decision.Cluster}}
-		spec.AllowFrom = decision.Options.AllowFrom
-		spec.Except = decision.Except
-		if decision.Options.PlainHTTP != "" {
-			spec.PlainHTTP = decision.Options.PlainHTTP
-		}
-	}
-	return spec
-}
-
 // report writes the object's status where it differs, with Events on what changed.
 func (r *ExposedHostReconciler) report(ctx context.Context, before, eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster) error {
 	after := eh.DeepCopy()
@@ -220,19 +214,7 @@ func holding(eh *v1alpha1.ExposedHost) *admission.Holding {
 	if eh == nil || isManual(eh) {
 		return nil
 	}
-	h := &admission.Holding{
-		Sources: eh.Status.Sources, SourcesTotal: int(eh.Status.SourcesTotal),
-		Options: source.Options{PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom},
-	}
-	if len(eh.Spec.Backends) > 0 {
-		h.Cluster = eh.Spec.Backends[0].Cluster
-	} else if len(eh.Status.Sources) > 0 {
-		h.Cluster = eh.Status.Sources[0].Cluster
-	}
-	if c := findCondition(eh, v1alpha1.ConditionAccepted); c != nil {
-		h.Accepted, h.Reason, h.Message = c.Status == "True", c.Reason, c.Message
-	}
-	return h
+	return admission.Recorded(eh)
 }
 
 // isManual reports whether a person wrote the object.

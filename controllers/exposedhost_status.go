@@ -152,8 +152,8 @@ func (r *ExposedHostReconciler) tell(ctx context.Context, before, after *v1alpha
 		r.Events.Eventf(after, nil, kind, is.Reason, "Decide", "%s", is.Message)
 		log.FromContext(ctx).Info("Decided about host", "accepted", decision.Accepted, "reason", is.Reason, "cluster", decision.Cluster)
 	}
-	if was != nil && was.Status == is.Status && decision.Accepted && before.Status.Summary.Cluster != after.Status.Summary.Cluster {
-		r.Events.Eventf(after, nil, corev1.EventTypeNormal, reason.HandedOver, "Decide", "the host went from cluster %s to %s", before.Status.Summary.Cluster, after.Status.Summary.Cluster)
+	if held := holding(before); held != nil && held.Holder != "" && decision.Accepted && held.Holder != decision.Cluster {
+		r.Events.Eventf(after, nil, corev1.EventTypeNormal, reason.HandedOver, "Decide", "the host went from cluster %s to %s", held.Holder, decision.Cluster)
 	}
 	if len(decision.Differences) > 0 && (was == nil || was.Message != is.Message) {
 		r.Events.Eventf(after, nil, corev1.EventTypeWarning, reason.OptionsDiffer, "Decide", "%s", is.Message)

@@ -187,55 +187,6 @@ func TestPersonsExposedHostIsNotRewrittenWhileTheCacheIsBehind(t *testing.T) {
 	}
 }
 
-// A host that two clusters claim is the older source's; when that goes, it is
-// handed over by one update, so that the table never lacks it.
-func TestConflictIsWonByTheOldestAndHandedOver(t *testing.T) {
-	c := edge(t)
-	table := startUsher(t)
-	addMember(t, c, "hades", nil)
-	addMember(t, c, "illmatic", nil)
-	older := ingressRoute("contested", "Host(`contested.techn.is`)", exposed)
-	apply(t, "illmatic", older)
-	awaitHost(t, c, "contested.techn.is", ready("illmatic"))
-	testkit.Eventually(t, "a later second", func() error { return laterThan(t, "illmatic", "contested") })
-	apply(t, "hades", older)
-	awaitHost(t, c, "contested.techn.is", func(eh *v1alpha1.ExposedHost) error {
-		if err := ready("illmatic")(eh); err != nil {
-			return err
-		}
-		if len(eh.Status.Rivals) != 1 || eh.Status.Rivals[0].Cluster != "hades" || eh.Status.Rivals[0].Reason != "HeldByAnother" {
-			return fmt.Errorf("rivals are %+v", eh.Status.Rivals)
-		}
-		return nil
-	})
-	awaitEvent(t, c, "contested.techn.is", "HeldByAnother")
-
-	stop := make(chan struct{})
-	gaps := make(chan int, 1)
-	go func() { // no look-up in between finds nothing
-		n := 0
-		for {
-			select {
-			case <-stop:
-				gaps <- n
-				return
-			default:
-				if table.Load().Lookup("contested.techn.is") == nil {
-					n++
-				}
-			}
-		}
-	}()
-	remove(t, "illmatic", older)
-	routed(t, table, "contested.techn.is", "hades")
-	close(stop)
-	if n := <-gaps; n > 0 {
-		t.Errorf("%d look-ups in between found no route", n)
-	}
-	awaitHost(t, c, "contested.techn.is", ready("hades"))
-	awaitEvent(t, c, "contested.techn.is", "HandedOver")
-}
-
 // laterThan fails until the clock's second is after the one in which a source was made.
 func laterThan(t *testing.T, cluster, name string) error {
 	t.Helper()

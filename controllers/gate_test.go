@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,6 +28,8 @@ type gate struct {
 
 	mu     sync.Mutex
 	frozen chan struct{} // closed when bytes flow
+	held   string        // what the paths end with whose requests wait; empty: none do
+	let    chan struct{} // closed when they go on
 }
 
 // openGate opens a gate before a cluster.
@@ -49,6 +52,7 @@ func openGate(t *testing.T, cluster *testbed.Cluster) *gate {
 			http.Error(w, "etcdserver: leader changed", http.StatusInternalServerError)
 			return
 		}
+		g.wait(r)
 		proxy.ServeHTTP(w, r)
 	}))
 	g.server.Listener = &freezingListener{g.server.Listener, g}
@@ -87,6 +91,29 @@ func (g *gate) fail(failing bool) {
 func (g *gate) reset(resets bool) {
 	g.resets.Store(resets)
 	g.cut()
+}
+
+// hold lets requests wait whose path ends so, until release is called; all others are
+// answered.
+func (g *gate) hold(path string) (release func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.held, g.let = path, make(chan struct{})
+	return sync.OnceFunc(func() { close(g.let) })
+}
+
+// wait returns when a request may go on.
+func (g *gate) wait(r *http.Request) {
+	g.mu.Lock()
+	held, let := g.held, g.let
+	g.mu.Unlock()
+	if held == "" || !strings.HasSuffix(r.URL.Path, held) {
+		return
+	}
+	select {
+	case <-let:
+	case <-r.Context().Done():
+	}
 }
 
 // freeze stops all bytes: connections stay open, and nobody hears of anything.

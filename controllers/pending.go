@@ -6,14 +6,29 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 )
 
-// pending returns how long a decision about a host may have to wait after a start:
-// the cluster that holds it has not been asked yet, so that what is decided is what
-// was decided before.
-func (r *ExposedHostReconciler) pending(current *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) time.Duration {
-	if holds := holding(current); holds != nil && holds.Reason != "" && clusters[holds.Cluster] != nil {
-		return r.Members.Pending(holds.Cluster)
+// pendingAgain is how often it is asked whether all members have been asked.
+const pendingAgain = time.Second
+
+// pending returns how long a decision about a host may have to wait after a start.
+// Where the cluster that holds it has not been asked yet, what is decided is what was
+// decided before. A host that nobody holds is given away for good: to the oldest claim
+// of all clusters, not to that of the cluster that answers first.
+func (r *ExposedHostReconciler) pending(current *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (wait time.Duration) {
+	if isManual(current) {
+		return 0
 	}
-	return 0
+	if is := holding(current); is != nil && clusters[is.Holder] != nil {
+		if is.Reason == "" {
+			return 0 // its status was never written
+		}
+		return r.Members.Pending(is.Holder)
+	}
+	for _, name := range r.Members.Names() {
+		if clusters[name] != nil {
+			wait = max(wait, r.Members.Pending(name))
+		}
+	}
+	return min(wait, pendingAgain)
 }
 
 // unasked returns how long a rival's cluster may still go without having been asked

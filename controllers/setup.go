@@ -97,17 +97,24 @@ func Limits(limits member.Limits) Option {
 	return func(c *controlPlane) { c.limits = limits }
 }
 
+// HandoverGrace sets how long the holder of a host must have claimed it no more
+// before another cluster gets it; 0 is at once, and DefaultHandoverGrace the default.
+func HandoverGrace(grace time.Duration) Option {
+	return func(c *controlPlane) { c.handoverGrace = grace }
+}
+
 // controlPlane is what the options say.
 type controlPlane struct {
-	limits     member.Limits
-	ownAddress func(netip.AddrPort) bool // nil: no address leads here
-	names      pinnedNames               // of no lookup: no name is resolved
+	limits        member.Limits
+	ownAddress    func(netip.AddrPort) bool // nil: no address leads here
+	names         pinnedNames               // of no lookup: no name is resolved
+	handoverGrace time.Duration
 }
 
 // SetupControlPlane registers what the leader runs: the members' connections
 // and the reconcilers of MemberClusters and ExposedHosts.
 func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace string, told ...Option) error {
-	plane := controlPlane{limits: member.DefaultLimits}
+	plane := controlPlane{limits: member.DefaultLimits, handoverGrace: DefaultHandoverGrace}
 	for _, tell := range told {
 		tell(&plane)
 	}
@@ -193,7 +200,8 @@ func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Se
 			return hosts
 		})).
 		WithOptions(withWorkers).
-		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)}, OwnAddress: c.ownAddress})
+		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)},
+			OwnAddress: c.ownAddress, HandoverGrace: c.handoverGrace})
 }
 
 // shareOf returns the share of the queue that an ExposedHost's own changes belong to:
@@ -239,6 +247,9 @@ func options() controller.Options {
 func clustersNamed(o client.Object) []string {
 	eh := o.(*v1alpha1.ExposedHost)
 	var names []string
+	if eh.Spec.Holder != "" {
+		names = append(names, eh.Spec.Holder)
+	}
 	for _, b := range eh.Spec.Backends {
 		if b.Cluster != "" {
 			names = append(names, b.Cluster)

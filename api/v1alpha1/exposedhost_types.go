@@ -52,6 +52,15 @@ type ExposedHostSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="host is immutable: delete this ExposedHost and make another"
 	Host string `json:"host"`
 
+	// Holder is the MemberCluster that holds the host. While that cluster claims the
+	// host, its sources alone decide whether the host is published, and no other
+	// cluster gets it. It is empty while no cluster has held the host yet, or none any
+	// more. usher writes it; in an ExposedHost by hand it has no effect.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Holder string `json:"holder,omitempty"`
+
 	// Backends are where connections go: the first that answers. A host without
 	// any is not served.
 	// +optional

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/jovalle/usher/controllers"
 	"github.com/jovalle/usher/controllers/member"
 	"github.com/jovalle/usher/proxy/limit"
 )
@@ -34,7 +35,8 @@ type runOptions struct {
 	accessLogRefused        bool
 	maxHelloMemory          string
 
-	limits member.Limits
+	limits        member.Limits
+	handoverGrace time.Duration
 }
 
 // addTo defines the flags, in the order in which the help lists them.
@@ -48,6 +50,7 @@ func (o *runOptions) addTo(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&o.httpsListen, "https-listen", []string{":443"}, "`ADDRESSES` for TLS connections")
 	flags.StringSliceVar(&o.httpListen, "http-listen", []string{":80"}, "`ADDRESSES` for plain HTTP")
 	flags.StringSliceVar(&o.adminListen, "admin-listen", []string{"127.0.0.1:8080"}, "`ADDRESSES` for health, readiness and metrics, which ask for no password")
+	flags.DurationVar(&o.handoverGrace, "handover-grace", controllers.DefaultHandoverGrace, "how long the cluster that holds a host must have claimed it no more before another gets it; 0: at once")
 	flags.StringVar(&o.service, "service", "", "`NAME` of what this process serves: another of the same name and user takes its addresses over (default: what it follows, as the namespace or the manifests)")
 	flags.StringVar(&o.stateDir, "state-dir", "", "`DIR` of the routing table's snapshot, served from at a start without an API server; with --manifests, of the last good text of each file (default: none)")
 	flags.StringVar(&o.manifests, "manifests", "", "`DIR` of ExposedHosts and MemberClusters in YAML or JSON files, watched, instead of an API server; with --controllers=false")

@@ -121,7 +121,7 @@ func (s *settings) feed(table *routing.Live, self *selfaddr.Set, log logr.Logger
 		Namespace:    s.namespace,
 		Controllers:  s.controllers,
 		LeaderElect:  s.leaderElect,
-		ControlPlane: []controllers.Option{controllers.Limits(s.limits), controllers.Lookup(net.DefaultResolver.LookupNetIP)},
+		ControlPlane: []controllers.Option{controllers.Limits(s.limits), controllers.HandoverGrace(s.handoverGrace), controllers.Lookup(net.DefaultResolver.LookupNetIP)},
 		Log:          log,
 	}
 	if s.proxy {

@@ -25,6 +25,8 @@ func TestRunCommandLinesThatAreWrong(t *testing.T) {
 		{"run --self-check 10.0.0.1 --https-listen 10.0.0.2:443 --http-listen 10.0.0.2:80", "--self-check: nothing listens on 10.0.0.1: give addresses of --https-listen or --http-listen"},
 		{"run --self-check auto,10.0.0.1", `--self-check: "auto" stands alone`},
 		{"run --idle-timeout 0", "--idle-timeout: 0s is not a positive duration"},
+		{"run --handover-grace=-1s", "--handover-grace: -1s is negative"},
+		{"run --handover-grace 10", `"10"`},
 		{"run --half-closed-timeout=-1s", "--half-closed-timeout: -1s is not a positive duration"},
 		{"run --hello-timeout 5", `"5"`},
 		{"run --max-connections=-1", "--max-connections: -1 is negative"},
@@ -69,6 +71,7 @@ func TestRunCommandLinesThatAreRight(t *testing.T) {
 		"--https-listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0",
 		"--https-listen 192.0.2.1:443,[2001:db8::1]:443 --http-listen 192.0.2.1:80 --admin-listen 127.0.0.1:443",
 		"--http-listen= --proxy-protocol-from 0.0.0.0/0,::/0",
+		"--handover-grace 0",
 		"--https-listen :1 --http-listen :2 --admin-listen :3 --service namespace/release",
 	} {
 		cmd, o := newRunCommand()

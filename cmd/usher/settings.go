@@ -45,7 +45,7 @@ type settings struct {
 func (o *runOptions) settings() (*settings, error) {
 	s := &settings{runOptions: o}
 	err := errors.Join(
-		o.checkHalves(), o.checkManifests(), o.checkService(), o.checkLimits(), o.checkLogLevel(),
+		o.checkHalves(), o.checkManifests(), o.checkService(), o.checkControllers(), o.checkLogLevel(),
 		s.readEdge(), s.readListen(), s.readServer())
 	if err != nil {
 		return nil, &usageError{err}
@@ -87,9 +87,12 @@ func (o *runOptions) checkService() error {
 	return nil
 }
 
-// checkLimits refuses limits that would publish nothing.
-func (o *runOptions) checkLimits() error {
+// checkControllers refuses limits that would publish nothing, and a grace that is none.
+func (o *runOptions) checkControllers() error {
 	var wrong []error
+	if o.handoverGrace < 0 {
+		wrong = append(wrong, badFlag("handover-grace", "%v is negative", o.handoverGrace))
+	}
 	for _, limit := range []struct {
 		flag  string
 		hosts int

@@ -1,14 +1,20 @@
 package admission
 
 import (
+	"time"
+
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/source"
 )
 
-// Policy is what the MemberClusters say. Clusters: name → cluster; one that is
-// not there is deleted, which is evidence that all it held is gone.
+// Policy is what the MemberClusters and the command line say.
 type Policy struct {
+	// Clusters: name → cluster; one that is not there is deleted, which is evidence
+	// that all it held is gone.
 	Clusters map[string]Cluster
+	// HandoverGrace is how long the holder of a host must have claimed it no more
+	// before another cluster gets it. 0 is at once.
+	HandoverGrace time.Duration
 }
 
 // Cluster is the policy of one member.
@@ -20,6 +26,9 @@ type Cluster struct {
 	RequireAll bool
 	// InSync says that its claims are known: what is not among them is gone.
 	InSync bool
+	// Stale says of a cluster that is InSync that its claims are those of a moment
+	// ago: it may have made others since.
+	Stale bool
 }
 
 // Input is all that is known of one host.
@@ -32,14 +41,21 @@ type Input struct {
 	Manual bool
 	// Current is usher's own ExposedHost as it stands; nil where there is none.
 	Current *Holding
+	// Unclaimed is for how long it has been known that the holder, in sync, claims
+	// the host no more; 0 where that was not known before.
+	Unclaimed time.Duration
 }
 
 // Holding is a decision as an ExposedHost records it.
 type Holding struct {
-	// Accepted, Reason and Message are its Accepted condition.
+	// Holder is the cluster that holds the host; empty where none does.
+	Holder string
+	// Accepted, Reason and Message are its Accepted condition, as far as that is
+	// about Cluster.
 	Accepted        bool
 	Reason, Message string
-	// Cluster, Sources and Options are what it rests on.
+	// Cluster, Sources and Options are what it rests on. Cluster is the holder, or
+	// where nobody holds the host, the first one that claims it in vain.
 	Cluster string
 	Sources []v1alpha1.SourceRef
 	Options source.Options
@@ -49,8 +65,14 @@ type Holding struct {
 
 // Decision is what becomes of the host.
 type Decision struct {
-	// Withdraw says that no claim is left: the object goes. Nothing else is set then.
+	// Withdraw says that no claim is left: the object goes. Nothing else is set then
+	// but Holder and Unclaimed.
 	Withdraw bool
+	// Holder is the cluster that holds the host from now on; empty where none does.
+	Holder string
+	// Unclaimed says that the holder, in sync, claims the host no more, and that no
+	// other cluster may have it yet.
+	Unclaimed bool
 	// Accepted, Reason and Message make the Accepted condition.
 	Accepted        bool
 	Reason, Message string

@@ -32,6 +32,9 @@ type Beside struct {
 // as a name can part it, and says what it opens all the same. The cluster is in
 // sync, and requireAll its MemberCluster's.
 //
+// A host whose holder claims it no more is refused as soon as something else of the
+// cluster names it: nobody annotated that.
+//
 // A wildcard's Except are all names that the cluster's objects have under it,
 // published ones too: those have an ExposedHost of their own, and are private again
 // the moment that they lose it.
@@ -40,7 +43,10 @@ func Bound(d Decision, host string, requireAll bool, beside Beside) Decision {
 		return d
 	}
 	if len(beside.Silent) > 0 {
-		if requireAll {
+		switch {
+		case d.Unclaimed: // what is annotated is gone, and these are not
+			return d.refused(reason.HeldByAnother, "%s; it is not served meanwhile, since these objects of cluster %s name it and are not annotated: %s", d.Message, d.Cluster, someOf(beside.Silent))
+		case requireAll:
 			return d.refused(reason.NotAllAnnotated, "cluster %s has spec.requireAll, and these of its objects name the host and are not annotated: %s; annotate each with %s, or take the host out of it",
 				d.Cluster, someOf(beside.Silent), v1alpha1.AnnotationExpose)
 		}

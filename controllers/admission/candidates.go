@@ -10,10 +10,10 @@ import (
 )
 
 // judge returns the claims that count, in the order in which they are preferred,
-// each with its refusal by the source or by the checks. What a cluster that is
-// not in sync holds comes first: its age is unknown, and nobody takes it away.
+// each with its refusal by the source or by the checks. What is recorded of a
+// cluster that is not in sync comes first: its age is unknown.
 func judge(in Input, policy Policy) []source.Claim {
-	held := holding(in, policy)
+	held := recorded(in, policy)
 	claims := slices.DeleteFunc(slices.Clone(in.Claims), func(c source.Claim) bool {
 		_, exists := policy.Clusters[c.Source.Cluster]
 		return !exists || len(held) > 0 && c.Source.Cluster == in.Current.Cluster
@@ -67,10 +67,10 @@ func optionsOf(claims []source.Claim) map[string]clusterOptions {
 	return options
 }
 
-// holding returns what a cluster that is there, but not in sync, holds by the
+// recorded returns what a cluster that is there, but not in sync, claims by the
 // ExposedHost as it stands: as it is not known to be gone, it stays. What its
 // MemberCluster says now is known, and counts.
-func holding(in Input, policy Policy) []source.Claim {
+func recorded(in Input, policy Policy) []source.Claim {
 	if in.Current == nil {
 		return nil
 	}
@@ -85,18 +85,18 @@ func holding(in Input, policy Policy) []source.Claim {
 	var held []source.Claim
 	for _, ref := range refs {
 		claim := source.Claim{Source: ref, Host: in.Host, Options: in.Current.Options}
-		claim.Refusal = heldRefusal(claim, *in.Current, court{policy: policy})
+		claim.Refusal = recordedRefusal(claim, *in.Current, court{policy: policy})
 		held = append(held, claim)
 	}
 	return held
 }
 
-// heldRefusal is why a cluster does not hold a host that it is recorded to claim.
-func heldRefusal(claim source.Claim, current Holding, in court) *source.Refusal {
+// recordedRefusal is why a host is refused to a cluster that is recorded to claim it.
+func recordedRefusal(claim source.Claim, current Holding, in court) *source.Refusal {
 	switch {
 	case current.Accepted:
 		return domainAllowed(claim, in)
-	case current.Reason == "":
+	case current.Reason == "", current.Reason == reason.HeldByAnother: // of a claim that was gone
 		return clusterInSync(claim, in)
 	default:
 		return &source.Refusal{Reason: current.Reason, Message: current.Message}

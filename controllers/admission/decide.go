@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/jovalle/usher/api/v1alpha1"
@@ -11,33 +12,42 @@ import (
 
 // Decide decides who holds the host.
 //
-// A person's ExposedHost wins over every claim. Then the oldest sound claim wins
-// for its cluster, and with it all other sound claims of that cluster; whoever is
-// left is a rival. Where no claim is sound, the host is refused for the first
-// one's reason. Where there is no claim, the host is withdrawn: on evidence only,
-// for what a cluster that is not in sync holds, it keeps.
+// A person's ExposedHost wins over every claim. Then the cluster that holds the
+// host keeps it while it claims it at all, sound or refused, and for the grace after
+// that. Where nobody holds it, the oldest sound claim wins for its cluster. With a
+// claim win all other sound claims of its cluster; whoever is left is a rival. Where
+// no claim that may win is sound, the host is refused for the first one's reason.
+// Where there is no claim, the host is withdrawn: on evidence only, for what a
+// cluster that is not in sync claimed, it claims still.
 func Decide(in Input, policy Policy) Decision {
 	candidates := judge(in, policy)
 	if in.Manual {
 		return manual(candidates)
 	}
-	if len(candidates) == 0 {
+	holder := holderOf(in, policy)
+	eligible := of(holder, candidates)
+	switch {
+	case holder != "" && len(eligible) == 0 && !gone(in, policy):
+		return unclaimed(in, candidates, policy)
+	case len(candidates) == 0:
 		return Decision{Withdraw: true}
+	case len(eligible) == 0:
+		holder, eligible = "", candidates
 	}
-	d := judged(candidates, policy)
+	d := award(eligible, candidates, policy)
+	d.Holder = cmp.Or(holder, d.Holder)
 	if current := in.Current; current != nil && d.Cluster == current.Cluster && !policy.Clusters[d.Cluster].InSync {
 		d.RecordedSources = current.SourcesTotal
 	}
 	return d
 }
 
-func judged(candidates []source.Claim, policy Policy) Decision {
-	for _, c := range candidates {
-		if c.Refusal == nil {
-			return admit(c, candidates, policy)
-		}
+// award gives the host to the first sound one of the claims that may have it.
+func award(eligible, candidates []source.Claim, policy Policy) Decision {
+	if winner := firstSound(eligible); winner != nil {
+		return admit(*winner, candidates, policy)
 	}
-	return refuse(candidates)
+	return refuse(eligible[0], candidates)
 }
 
 // manual leaves the host to a person.
@@ -51,7 +61,7 @@ func manual(candidates []source.Claim) Decision {
 
 // admit gives the host to the winner's cluster.
 func admit(winner source.Claim, candidates []source.Claim, policy Policy) Decision {
-	d := Decision{Accepted: true, Reason: reason.Admitted, Cluster: winner.Source.Cluster}
+	d := Decision{Accepted: true, Reason: reason.Admitted, Cluster: winner.Source.Cluster, Holder: winner.Source.Cluster}
 	var sources []source.Claim
 	for _, c := range candidates {
 		if c.Refusal != nil || c.Source.Cluster != d.Cluster {
@@ -85,9 +95,8 @@ func admitted(winner source.Claim, d Decision, policy Policy) string {
 	return message.Format("held by %s%s%s%s", describe(winner.Source), away, differs, more)
 }
 
-// refuse refuses the host for the reason of the first candidate.
-func refuse(candidates []source.Claim) Decision {
-	first := candidates[0]
+// refuse refuses the host for the reason of the first claim that may have it.
+func refuse(first source.Claim, candidates []source.Claim) Decision {
 	d := Decision{
 		Reason: first.Refusal.Reason, Message: first.Refusal.Message,
 		Cluster: first.Source.Cluster, Options: first.Options,
@@ -96,7 +105,7 @@ func refuse(candidates []source.Claim) Decision {
 		if c.Source.Cluster == d.Cluster {
 			d.Sources = append(d.Sources, c.Source)
 		} else {
-			d.Rivals = append(d.Rivals, rival(c, ""))
+			d.Rivals = append(d.Rivals, rival(c, reason.HeldByAnother))
 		}
 	}
 	return d

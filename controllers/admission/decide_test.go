@@ -63,23 +63,36 @@ func spoilt(why string) claimOption {
 func held(cluster, name string) *admission.Holding {
 	return &admission.Holding{
 		Accepted: true, Reason: reason.Admitted, Message: "held",
-		Cluster: cluster, Sources: []v1alpha1.SourceRef{ref(cluster, name)},
+		Holder: cluster, Cluster: cluster, Sources: []v1alpha1.SourceRef{ref(cluster, name)},
 		Options: source.Options{PlainHTTP: v1alpha1.PlainHTTPDeny},
 	}
 }
 
-// refusedHolding is an ExposedHost that was refused for a source's own reason.
-func refusedHolding(cluster, name string) *admission.Holding {
+// heldRefused is an ExposedHost that a cluster holds, refused for a source's own reason.
+func heldRefused(cluster, name string) *admission.Holding {
 	h := held(cluster, name)
 	h.Accepted, h.Reason, h.Message = false, reason.IngressClass, "class nginx"
 	return h
 }
 
-// summary is a decision in a line: "cluster: sources" or "no Reason: sources",
-// then the rivals.
+// refusedHolding is an ExposedHost that was never accepted.
+func refusedHolding(cluster, name string) *admission.Holding {
+	h := heldRefused(cluster, name)
+	h.Holder = ""
+	return h
+}
+
+// summary is a decision in a line: reason, cluster and sources, then the rivals, and
+// who holds the host.
 func summary(d admission.Decision) string {
+	var held string
+	if d.Unclaimed {
+		held = "; unclaimed by " + d.Holder
+	} else if !d.Accepted && d.Holder != "" {
+		held = "; held by " + d.Holder
+	}
 	if d.Withdraw {
-		return "withdrawn"
+		return "withdrawn" + held
 	}
 	head := d.Reason + " " + d.Cluster
 	if !d.Accepted {
@@ -92,7 +105,7 @@ func summary(d admission.Decision) string {
 	for _, r := range d.Rivals {
 		rivals = append(rivals, r.Name+"="+r.Reason)
 	}
-	return strings.TrimSpace(head+" ["+strings.Join(sources, " ")+"]") + " rivals [" + strings.Join(rivals, " ") + "]"
+	return strings.TrimSpace(head+" ["+strings.Join(sources, " ")+"]") + " rivals [" + strings.Join(rivals, " ") + "]" + held
 }
 
 func TestDecide(t *testing.T) {
@@ -239,17 +252,11 @@ func TestDecide(t *testing.T) {
 			want:    "Admitted hades [b] rivals []",
 		},
 		{
-			name:    "the holder's claim is gone: handed over at once",
-			current: held("hades", "a"),
-			claims:  []source.Claim{claim("illmatic", "b", 5)},
-			want:    "Admitted illmatic [b] rivals []",
-		},
-		{
 			name:    "a domain that is taken away is known also of a cluster that is not in sync",
 			current: held("lost", "a"),
 			claims:  []source.Claim{claim("hades", "b", 5)},
 			policy:  only("lost", "example.org"),
-			want:    "Admitted hades [b] rivals [a=AllowedDomains]",
+			want:    "refused AllowedDomains lost [a] rivals [b=HeldByAnother]; held by lost",
 		},
 		{
 			name:    "a refused host of a cluster that is not in sync stays refused",
@@ -257,15 +264,16 @@ func TestDecide(t *testing.T) {
 			want:    "refused IngressClass lost [a] rivals []",
 		},
 		{
-			name:    "and gives way to a sound claim",
+			name:    "and gives way to a sound claim, as nobody holds it",
 			current: refusedHolding("lost", "a"),
 			claims:  []source.Claim{claim("hades", "b", 5)},
 			want:    "Admitted hades [b] rivals [a=IngressClass]",
 		},
 		{
 			name:    "an object whose status was never written is not withdrawn either",
-			current: &admission.Holding{Cluster: "lost"},
-			want:    "refused ClusterNotReady lost [] rivals []",
+			current: &admission.Holding{Holder: "lost", Cluster: "lost"},
+			claims:  []source.Claim{claim("hades", "b", 5)},
+			want:    "refused ClusterNotReady lost [] rivals [b=HeldByAnother]; held by lost",
 		},
 		{
 			name:   "a claim of a cluster that is not in sync gains nothing new",

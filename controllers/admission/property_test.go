@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/admission"
@@ -15,15 +16,15 @@ import (
 // random is a random input on one host, and a random policy.
 func random(r *rand.Rand) (admission.Input, admission.Policy) {
 	clusters := []string{"hades", "illmatic", "lost", "deleted"}
-	policy := admission.Policy{Clusters: map[string]admission.Cluster{}}
+	policy := admission.Policy{Clusters: map[string]admission.Cluster{}, HandoverGrace: time.Duration(r.IntN(2)) * grace}
 	for _, name := range clusters[:3] {
-		c := admission.Cluster{InSync: r.IntN(4) > 0}
+		c := admission.Cluster{InSync: r.IntN(4) > 0, Stale: r.IntN(4) == 0}
 		if r.IntN(4) == 0 {
 			c.AllowedDomains = []string{"example.org"}
 		}
 		policy.Clusters[name] = c
 	}
-	in := admission.Input{Host: host, Manual: r.IntN(10) == 0}
+	in := admission.Input{Host: host, Manual: r.IntN(10) == 0, Unclaimed: time.Duration(r.IntN(3)) * grace / 2}
 	for i := range r.IntN(6) {
 		c := claim(clusters[r.IntN(4)], string(rune('a'+i)), 1+r.IntN(3))
 		switch r.IntN(6) {
@@ -38,10 +39,12 @@ func random(r *rand.Rand) (admission.Input, admission.Policy) {
 		}
 		in.Claims = append(in.Claims, c)
 	}
-	switch r.IntN(3) {
+	switch r.IntN(4) {
 	case 0:
 		in.Current = held(clusters[r.IntN(4)], "current")
 	case 1:
+		in.Current = heldRefused(clusters[r.IntN(4)], "current")
+	case 2:
 		in.Current = refusedHolding(clusters[r.IntN(4)], "current")
 	}
 	return in, policy

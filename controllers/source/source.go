@@ -25,7 +25,8 @@ const (
 type Claim struct {
 	// Source is the object that wishes it.
 	Source v1alpha1.SourceRef
-	// Created is the object's creationTimestamp: the older of two rivals wins.
+	// Created is the object's creationTimestamp: of a host that nobody holds, the
+	// oldest claim wins.
 	Created time.Time
 	// Host is in routing's canonical form; a leading "*." covers one label.
 	Host string

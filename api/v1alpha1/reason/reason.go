@@ -116,12 +116,12 @@ func Tables() []Table {
 // and of a MemberCluster's refusals.
 func accepted() []Reason {
 	return []Reason{
-		{Admitted, "The host's oldest sound claim, and the others of its cluster, hold it.", ""},
+		{Admitted, "The cluster that holds the host, or where none did the one of the oldest sound claim, has it.", ""},
 		{AllowFromDisjoint, "The allow-from annotations of the host's sources have no client in common.", "Let the CIDRs overlap, or publish the host from one source alone."},
 		{AllowedDomains, "The host is outside the domains that its cluster may publish.", "Add the domain to the MemberCluster's spec.allowedDomains, or choose another host."},
 		{AnnotationInvalid, "A usher.techn.is annotation of the source is malformed or unknown.", "Correct the annotation; the message quotes it."},
 		{ClusterNotReady, "The source's cluster is not in sync, so its claims are unknown.", "See the MemberCluster's conditions. A host that the cluster holds already stays its."},
-		{HeldByAnother, "A source of another cluster holds the host: the oldest wins.", "Choose another host, or remove the holder's claim."},
+		{HeldByAnother, "Another cluster holds the host, and keeps it while it claims it and for the hand-over grace.", "Choose another host, or remove the holder's claims; the message says what is waited for."},
 		{HeldByManual, "A person's ExposedHost holds the host.", "Delete that ExposedHost to leave the host to the annotated sources."},
 		{HostInvalid, "The source, or an ExposedHost by hand, names a host that cannot be published: an IP address, a port, a malformed name.", "Correct the name; the message says what is wrong with it."},
 		{HostNotCovered, "The annotation usher.techn.is/hosts names a host that the source's own rules do not match.", "Correct the annotation, or the rule."},

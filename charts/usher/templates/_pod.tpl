@@ -110,6 +110,9 @@ spec:
 {{- if and (ne .half "proxy") (gt (int $values.replicas) 1) }}
 - --leader-elect
 {{- end }}
+{{- if ne .half "proxy" }}
+- --handover-grace={{ $values.handoverGraceSeconds }}s
+{{- end }}
 - --admin-listen={{ include "usher.adminListen" . }}
 {{- if ne .half "controllers" }}
 {{- $ports := list (toString $values.proxy.httpsPort) (toString $values.proxy.httpPort) (include "usher.adminListen" . | splitList ":" | last) }}

@@ -23,6 +23,7 @@ func TestMistypedValuesAreRefused(t *testing.T) {
 		"an admin host's name":        {"adminListen=localhost:8080", []string{"/adminListen"}},
 		"an admin port of TLS":        {"adminListen=192.168.1.2:443", []string{"proxy.httpsPort, proxy.httpPort and adminListen need a port each, and are 443, 80, 443"}},
 		"one port for TLS and HTTP":   {"proxy.httpPort=443", []string{"need a port each, and are 443, 443, 8080"}},
+		"a grace that is negative":    {"handoverGraceSeconds=-1", []string{"/handoverGraceSeconds"}},
 		"no time to drain":            {"proxy.drainSeconds=0", []string{"/proxy/drainSeconds"}},
 		"IPv4 written as IPv6":        {"proxy.proxyProtocolFrom={::ffff:10.0.0.0/104}", []string{"/proxy/proxyProtocolFrom/0"}},
 		"a cluster's mistyped field":  {"clusters.hades.ingress.address=192.168.1.10", []string{"/clusters/hades/ingress", "address"}},

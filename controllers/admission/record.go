@@ -1,0 +1,61 @@
+package admission
+
+import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/source"
+)
+
+// Spec is how usher's own ExposedHost records a decision. A refused host has no
+// backend. The holder is in the spec, not in the status: a backup keeps it, and one
+// write changes it together with the backend.
+func Spec(host string, d Decision) v1alpha1.ExposedHostSpec {
+	spec := v1alpha1.ExposedHostSpec{Host: host, Holder: d.Holder, PlainHTTP: v1alpha1.PlainHTTPRedirect}
+	if d.Accepted {
+		spec.Backends = []v1alpha1.HostBackend{{Cluster: d.Cluster}}
+		spec.AllowFrom = d.Options.AllowFrom
+		spec.Except = d.Except
+		if d.Options.PlainHTTP != "" {
+			spec.PlainHTTP = d.Options.PlainHTTP
+		}
+	}
+	return spec
+}
+
+// Recorded is the decision that usher's own ExposedHost records.
+func Recorded(eh *v1alpha1.ExposedHost) *Holding {
+	h := &Holding{
+		Holder:  eh.Spec.Holder,
+		Options: source.Options{PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom},
+	}
+	var backend string
+	if len(eh.Spec.Backends) > 0 {
+		backend = eh.Spec.Backends[0].Cluster
+	}
+	if h.Holder == "" {
+		h.Holder = backend // an usher from before the field wrote it
+	}
+	if h.Cluster = h.Holder; h.Cluster == "" && len(eh.Status.Sources) > 0 {
+		h.Cluster = eh.Status.Sources[0].Cluster
+	}
+	// A status may be of the decision before, or about rivals of a holder that claims
+	// nothing any more.
+	others := func(ref v1alpha1.SourceRef) bool { return ref.Cluster != h.Cluster }
+	h.Sources = slices.DeleteFunc(slices.Clone(eh.Status.Sources), others)
+	if len(h.Sources) > 0 {
+		h.SourcesTotal = int(eh.Status.SourcesTotal)
+	}
+	accepted := meta.FindStatusCondition(eh.Status.Conditions, v1alpha1.ConditionAccepted)
+	if accepted == nil {
+		return h
+	}
+	is := accepted.Status == metav1.ConditionTrue
+	if is && backend == h.Cluster || !is && len(h.Sources) == len(eh.Status.Sources) {
+		h.Accepted, h.Reason, h.Message = is, accepted.Reason, accepted.Message
+	}
+	return h
+}
