@@ -20,9 +20,9 @@ func (r *ExposedHostReconciler) decide(host string, current *v1alpha1.ExposedHos
 	if isManual(current) {
 		return r.warned(current, checked(current, decision)), nil
 	}
-	for decision.Accepted {
+	for decision.Accepted || decision.Unclaimed && !decision.Withdraw {
 		bound, err := r.bound(decision, input, current, policy)
-		if err != nil || bound.Accepted {
+		if err != nil || bound.Accepted || bound.Unclaimed {
 			return bound, err
 		}
 		next, passed := input.PassOver(bound)

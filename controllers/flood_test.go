@@ -117,6 +117,7 @@ func TestLargeObjectDelaysNoOtherMember(t *testing.T) {
 	table := startUsher(t)
 	addMember(t, c, "hades", nil)
 	addMember(t, c, "illmatic", nil)
+	awaitMember(t, c, "illmatic", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
 	limit := member.DefaultLimits.SourceHosts
 	flood(t, "illmatic", "large", 1, func(int) map[string]any { return manyRoutes(2000, "large.techn.is") })
 	publishedQuickly(t, table, 20)
@@ -178,6 +179,7 @@ func TestManyChildrenDelayNoOtherMember(t *testing.T) {
 	table := startUsher(t)
 	addMember(t, c, "hades", nil)
 	addMember(t, c, "illmatic", nil)
+	awaitMember(t, c, "illmatic", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
 	create(t, clientOf(t, "illmatic"), ofSpec("parent", manyRoutes(4000, "children.techn.is")))
 	flood(t, "illmatic", "child", 150, func(i int) map[string]any {
 		spec := routes("PathPrefix(`/`)")

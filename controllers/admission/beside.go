@@ -39,7 +39,8 @@ type Beside struct {
 // published ones too: those have an ExposedHost of their own, and are private again
 // the moment that they lose it.
 func Bound(d Decision, host string, requireAll bool, beside Beside) Decision {
-	if !d.Accepted {
+	waits := d.Unclaimed && d.Reason == reason.HeldByAnother // and is refused already
+	if !d.Accepted && !waits {
 		return d
 	}
 	if len(beside.Silent) > 0 {
@@ -52,7 +53,7 @@ func Bound(d Decision, host string, requireAll bool, beside Beside) Decision {
 		}
 		d = d.with("; TLS does not part the objects of one host, so these, which are not annotated, are published with it: %s", someOf(beside.Silent))
 	}
-	if !strings.HasPrefix(host, "*.") {
+	if !d.Accepted || !strings.HasPrefix(host, "*.") {
 		return d
 	}
 	return d.boundWildcard(beside)

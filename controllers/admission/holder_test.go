@@ -305,3 +305,21 @@ func TestRecorded(t *testing.T) {
 		})
 	}
 }
+
+// A host that its holder claims no more, and that was refused for what is not
+// annotated beside it, is told with these objects as long as they are there.
+func TestRefusedWhileUnclaimedNamesWhatIsBeside(t *testing.T) {
+	waiting := admission.Decision{Unclaimed: true, Holder: "hades", Cluster: "hades", Reason: reason.HeldByAnother, Message: "held by cluster hades"}
+	silent := admission.Beside{Silent: []v1alpha1.SourceRef{{Cluster: "hades", Kind: "Ingress", Namespace: "default", Name: "left"}}}
+	if d := admission.Bound(waiting, "a.is", false, silent); d.Accepted || !strings.Contains(d.Message, "Ingress default/left") {
+		t.Errorf("it says %q", d.Message)
+	}
+	if d := admission.Bound(waiting, "a.is", false, admission.Beside{}); d.Accepted || d.Message != waiting.Message {
+		t.Errorf("without such objects it says %q", d.Message)
+	}
+	outside := waiting
+	outside.Reason = reason.AllowedDomains
+	if d := admission.Bound(outside, "a.is", false, silent); d.Reason != reason.AllowedDomains {
+		t.Errorf("a refusal of another reason becomes %+v", d)
+	}
+}
