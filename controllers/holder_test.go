@@ -151,12 +151,13 @@ func TestRefusedClaimHoldsNothing(t *testing.T) {
 	const host, rule = "vain.techn.is", "Host(`vain.techn.is`)"
 	apply(t, "illmatic", ingressRoute("vain", rule, exposed, "usher.techn.is/allow-from: me"))
 	awaitHost(t, c, host, refused("AnnotationInvalid"))
+	testkit.Eventually(t, "a later second", func() error { return laterThan(t, "illmatic", "vain") })
 	// Of what is beside it in the cluster a claim is refused too.
 	apply(t, "hades", ingressRoute("beside", rule+" && Path(`/x`)"))
 	apply(t, "hades", ingressRoute("vain", rule, exposed))
 	awaitHost(t, c, host, all(refused("AnnotationInvalid"), rivals("hades:NotAllAnnotated")))
 	apply(t, "illmatic", ingressRoute("vain", rule, exposed))
-	awaitHost(t, c, host, ready("illmatic")) // the rival's reason depends on which of the two objects is older
+	awaitHost(t, c, host, ready("illmatic"))
 	remove(t, "hades", ingressRoute("beside", rule))
 	awaitHost(t, c, host, all(ready("illmatic"), rivals("hades:HeldByAnother")))
 }
@@ -305,9 +306,9 @@ func TestTheGraceDelaysNothingElse(t *testing.T) {
 		awaitGone(t, c, host)
 		routed(t, table, host, "")
 		// Who claims it in that moment waits all the same.
-		apply(t, "illmatic", rival)
+		testkit.Must(t, bed.Cluster("illmatic").Apply(t.Context(), rival))
 		awaitHost(t, c, host, all(refused("HeldByAnother"), rivals("illmatic:HeldByAnother")))
-		apply(t, "hades", holder)
+		testkit.Must(t, bed.Cluster("hades").Apply(t.Context(), holder))
 		awaitHost(t, c, host, ready("hades"))
 	})
 	t.Run("a person", func(t *testing.T) {

@@ -23,10 +23,8 @@ func (r *ExposedHostReconciler) pending(current *v1alpha1.ExposedHost, clusters 
 		}
 		return r.Members.Pending(is.Holder)
 	}
-	for _, name := range r.Members.Names() {
-		if clusters[name] != nil {
-			wait = max(wait, r.Members.Pending(name))
-		}
+	for name := range clusters { // those that are not being connected yet, too
+		wait = max(wait, r.Members.Pending(name))
 	}
 	return min(wait, pendingAgain)
 }
