@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"os"
@@ -67,19 +68,27 @@ func (u *Usher) ready(ctx context.Context) error {
 	if err := u.readAddresses(); err != nil {
 		return err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/readyz", u.API), nil)
+	_, err := u.Get(ctx, "/readyz")
+	return err
+}
+
+// Get returns a page of usher's admin listener, /metrics say. A status other than 200 is
+// an error.
+func (u *Usher) Get(ctx context.Context, page string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s%s", u.API, page), nil)
 	if err != nil {
-		return err
+		return "", err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("usher is not ready: %s", response.Status)
+	body, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("usher answers %s with %s", page, response.Status)
 	}
-	return nil
+	return string(body), err
 }
 
 // started is the line that usher logs once it listens.

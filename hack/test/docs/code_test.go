@@ -1,8 +1,10 @@
 package docs
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,6 +40,21 @@ func TestMain(m *testing.M) {
 
 // TestSourcesAreRead makes go test run this package again after any change of usher.
 func TestSourcesAreRead(t *testing.T) { testkit.ReadSources(t) }
+
+// start starts usher and returns its log, which ends after testkit.Timeout at the latest.
+func start(t *testing.T, args ...string) (log io.Reader) {
+	t.Helper()
+	ctx, stop := context.WithTimeout(t.Context(), testkit.Timeout)
+	cmd := exec.CommandContext(ctx, usher, args...)
+	log, err := cmd.StderrPipe()
+	testkit.Must(t, err)
+	testkit.Must(t, cmd.Start())
+	t.Cleanup(func() {
+		stop()
+		_ = cmd.Wait()
+	})
+	return log
+}
 
 // flagsOf returns a command's flags, as --name.
 func flagsOf(t *testing.T, command string) []string {

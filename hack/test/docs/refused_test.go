@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -42,18 +41,8 @@ func TestRefusedClientsAreFoundByFail2ban(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "hosts.yaml"), []byte(block(t, "`/etc/usher/hosts.yaml`")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), usher, "run", "--controllers=false", "--manifests="+dir, "--access-log-refused",
+	log := start(t, "run", "--controllers=false", "--manifests="+dir, "--access-log-refused",
 		"--admin-listen=127.0.0.1:0", "--https-listen=127.0.0.1:0,[::1]:0", "--http-listen=127.0.0.1:0")
-	log, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = cmd.Wait() }()
-	defer func() { _ = cmd.Process.Kill() }()
-	time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() }) // no line comes any more
 	lines := bufio.NewScanner(log)
 	started := regexp.MustCompile(`"msg":"Started".*"https":\["([^"]+)","([^"]+)"\],"http":\["([^"]+)"\]`)
 	addresses := started.FindStringSubmatch(next(t, lines, `"msg":"Started"`))

@@ -57,16 +57,7 @@ func TestPlainVMServesItsFiles(t *testing.T) {
 		t.Fatal("the unit has no ExecStart")
 	}
 	args := strings.NewReplacer("/etc/usher", dir, "/var/lib/usher", t.TempDir(), "127.0.0.1:8080", "127.0.0.1:0").Replace(command[1])
-	cmd := exec.CommandContext(t.Context(), usher, append(strings.Fields(args), "--https-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0")...)
-	log, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = cmd.Wait() }()
-	defer func() { _ = cmd.Process.Kill() }()
+	log := start(t, append(strings.Fields(args), "--https-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0")...)
 	admin, err := adminAddress(log)
 	if err != nil {
 		t.Fatal(err)

@@ -3,8 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -152,17 +150,8 @@ func byRole(t *testing.T, replicas []*testenv.Usher) (leader, other *testenv.Ush
 
 // leads asks a replica for the metrics that only the leader has.
 func leads(ctx context.Context, u *testenv.Usher) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/metrics", u.API), nil)
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	metrics, err := io.ReadAll(response.Body)
-	if err == nil && !strings.Contains(string(metrics), "\nusher_member_condition{") {
+	metrics, err := u.Get(ctx, "/metrics")
+	if err == nil && !strings.Contains(metrics, "\nusher_member_condition{") {
 		return fmt.Errorf("%s stands by", u.API)
 	}
 	return err

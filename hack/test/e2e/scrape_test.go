@@ -2,8 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -53,7 +51,9 @@ func TestAlertsAndDashboardAskForWhatIsScraped(t *testing.T) {
 			continue
 		}
 		testkit.Eventually(t, file+" asks for "+s, func() error {
-			for line := range strings.Lines(scrape(t)) {
+			metrics, err := env.Get(t.Context(), "/metrics")
+			testkit.Must(t, err)
+			for line := range strings.Lines(metrics) {
 				if matches(line, s) {
 					return nil
 				}
@@ -94,14 +94,4 @@ func matches(line, of string) bool {
 		}
 	}
 	return true
-}
-
-func scrape(t *testing.T) string {
-	t.Helper()
-	response, err := http.Get(fmt.Sprintf("http://%s/metrics", env.API))
-	testkit.Must(t, err)
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	testkit.Must(t, err)
-	return string(body)
 }

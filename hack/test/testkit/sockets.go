@@ -29,7 +29,7 @@ func ListenReusePort(t testing.TB) net.Listener {
 // cannot say which port it chose. Another process may take the port first.
 func FreeAddress(t testing.TB, host string) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(host, "0"))
 	Must(t, err)
 	Must(t, listener.Close())
 	return listener.Addr().String()
