@@ -46,7 +46,8 @@ lint-go: $(TOOLS)/golangci-lint
 
 .PHONY: lint-generated
 lint-generated: $(TOOLS)/controller-gen $(TOOLS)/helm-docs
-	@hack/verify-generated
+	@$(TESTBED) build helm
+	@hack/verify-generated "$$($(TESTBED) path helm)"
 
 .PHONY: lint-chart
 lint-chart:
@@ -73,8 +74,9 @@ bench-peers: ## Install the proxies that bench compares, from Debian (needs root
 ##@ Make
 
 .PHONY: generate
-generate: $(TOOLS)/controller-gen $(TOOLS)/helm-docs ## Write deepcopy code, CRDs, RBAC and the chart's README
-	@hack/generate
+generate: $(TOOLS)/controller-gen $(TOOLS)/helm-docs ## Write deepcopy code, CRDs, RBAC, the chart's README and config/manager
+	@$(TESTBED) build helm
+	@hack/generate "$$($(TESTBED) path helm)"
 
 .PHONY: testbed
 testbed: ## Build the test bed's servers into the cache (half an hour or so from nothing)

@@ -163,7 +163,7 @@ func (p *process) start(t *testing.T) *process {
 	go func() { p.ended <- p.Run(ctx) }()
 	t.Cleanup(func() {
 		p.cancel()
-		p.awaitEnd(t)
+		_ = p.awaitEnd(t)
 		if t.Failed() {
 			t.Logf("the process logged\n%s", p.log.text())
 		}

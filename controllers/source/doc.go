@@ -1,7 +1,7 @@
 // Package source translates the ingress objects of a member cluster into claims:
 // one claim for each host that an annotated object wishes to publish, or the
-// refusal that stands in its way. Each kind of object has a file and a From
-// function; what they share is that deny is the default: an object without the
+// refusal that stands in its way. Each kind of object has a From function, and
+// what they share is that deny is the default: an object without the
 // annotation makes no claim, and one that cannot be read completely is refused,
 // never guessed. It also reads the addresses of the ingress from its Service.
 //

@@ -12,6 +12,39 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1/reason"
 )
 
+// FromHTTPRoute reads a Gateway API HTTPRoute. Without hostnames it has those of
+// the listeners that it is attached to.
+func FromHTTPRoute(route *gatewayv1.HTTPRoute, in Context) Result {
+	if silent(route) {
+		return Result{}
+	}
+	p := newPublication(KindHTTPRoute, route, "", in)
+	return p.publish(p.offers(gatewayRoute{
+		kind:      KindHTTPRoute,
+		namespace: route.Namespace,
+		hostnames: route.Spec.Hostnames,
+		parents:   route.Spec.ParentRefs,
+		status:    route.Status.Parents,
+		protocols: []gatewayv1.ProtocolType{gatewayv1.HTTPProtocolType, gatewayv1.HTTPSProtocolType},
+	}, in))
+}
+
+// FromTLSRoute reads a Gateway API TLSRoute.
+func FromTLSRoute(route *gatewayv1.TLSRoute, in Context) Result {
+	if silent(route) {
+		return Result{}
+	}
+	p := newPublication(KindTLSRoute, route, "", in)
+	return p.publish(p.offers(gatewayRoute{
+		kind:      KindTLSRoute,
+		namespace: route.Namespace,
+		hostnames: route.Spec.Hostnames,
+		parents:   route.Spec.ParentRefs,
+		status:    route.Status.Parents,
+		protocols: []gatewayv1.ProtocolType{gatewayv1.TLSProtocolType},
+	}, in))
+}
+
 // gatewayRoute is what the routes of the Gateway API have in common.
 type gatewayRoute struct {
 	kind      string

@@ -136,6 +136,18 @@ func silent(object metav1.Object) bool {
 	return !Exposed(object.GetAnnotations()) || Solver(object)
 }
 
+// classAnnotation named an object's ingress class before there was a field for it.
+const classAnnotation = "kubernetes.io/ingress.class"
+
+// classOf returns an object's ingress class: its field, or else the annotation,
+// or else "".
+func classOf(object metav1.Object, field *string) string {
+	if field != nil {
+		return *field
+	}
+	return object.GetAnnotations()[classAnnotation]
+}
+
 // publishes says whether sources of a class may be published; "" is no class.
 func (in Context) publishes(class string) bool {
 	return len(in.IngressClasses) == 0 || class == "" || slices.Contains(in.IngressClasses, class)

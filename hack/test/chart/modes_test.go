@@ -5,12 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"slices"
-	"strings"
 	"testing"
-
-	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed"
@@ -109,24 +104,4 @@ func cleanUp(t *testing.T) {
 // announcingClientTo makes the client of a load balancer that speaks PROXY.
 func announcingClientTo(address string) *http.Client {
 	return testbed.AnnouncingClientTo(address, netip.MustParseAddr("192.0.2.7"))
-}
-
-// config/ is the chart with its defaults, for an edge that is a member: the pod is the same, and so
-// is what it may do. The chart binds its copies of the roles under its release's name.
-func TestConfigIsTheChartByDefault(t *testing.T) {
-	config, chart := renderConfig(t), renderChart(t, "edgeIsMember=true")
-	if of, want := config.pods["usher"], chart.pods["usher"]; !equality.Semantic.DeepEqual(of, want) {
-		t.Errorf("config/ runs\n%+v\nand the chart\n%+v", of, want)
-	}
-	byName := func(a, b rbacv1.ClusterRole) int { return strings.Compare(nameOf(a), nameOf(b)) }
-	slices.SortFunc(config.roles, byName)
-	slices.SortFunc(chart.roles, byName)
-	if len(config.roles) != len(chart.roles) {
-		t.Fatalf("config/ has %d roles, the chart %d", len(config.roles), len(chart.roles))
-	}
-	for i, of := range config.roles {
-		if want := chart.roles[i]; nameOf(of) != nameOf(want) || !equality.Semantic.DeepEqual(of.Rules, want.Rules) {
-			t.Errorf("config/ has %s %v, the chart %s %v", nameOf(of), of.Rules, nameOf(want), want.Rules)
-		}
-	}
 }
