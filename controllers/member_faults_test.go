@@ -157,23 +157,19 @@ func TestReplacedKubeconfigLeavesNoGap(t *testing.T) {
 	kubeconfig, err := bed.Cluster("hades").KubeconfigFor(t.Context(), "default", "rotated")
 	testkit.Must(t, err)
 	for range 3 {
-		before := syncedAt(t, c, "hades")
-		awaitNextSecond(before) // the API keeps seconds
-		replaceKubeconfig(t, c, "hades", kubeconfig)
-		testkit.Eventually(t, "a sync by the new kubeconfig", func() error {
-			if after := syncedAt(t, c, "hades"); !after.After(before) {
-				return fmt.Errorf("was at %v, is at %v", before, after)
-			}
-			return nil
-		})
+		awaitInUse(t, c, replaceKubeconfig(t, c, "hades", kubeconfig))
 		kubeconfig = append(kubeconfig, '\n')
 	}
+	inUse := updateSecret(t, c, "hades", func(secret *corev1.Secret) { secret.Labels = map[string]string{"synced-by": "gitops"} })
+	awaitInUse(t, c, inUse) // the kubeconfig is the same
 	wrong, err := bed.Cluster("hades").KubeconfigWithToken("expired")
 	testkit.Must(t, err)
 	replaceKubeconfig(t, c, "hades", wrong)
 	awaitMember(t, c, "hades", v1alpha1.ConditionConnected, metav1.ConditionFalse, "Unauthorized")
-	replaceKubeconfig(t, c, "hades", kubeconfig)
+	awaitInUse(t, c, inUse) // nothing was read by the wrong one
+	inUse = replaceKubeconfig(t, c, "hades", kubeconfig)
 	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	awaitInUse(t, c, inUse)
 	p.change(t)
 	p.caughtUp(t, table)
 	if why := gap(); why != "" {
@@ -258,10 +254,35 @@ func addMemberBy(t *testing.T, c client.Client, name string, kubeconfig []byte) 
 	}})
 }
 
-func replaceKubeconfig(t *testing.T, c client.Client, name string, kubeconfig []byte) {
+// replaceKubeconfig writes another kubeconfig into a member's Secret, and returns the Secret's version.
+func replaceKubeconfig(t *testing.T, c client.Client, name string, kubeconfig []byte) v1alpha1.ObservedKubeconfig {
 	t.Helper()
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name + "-kubeconfig"}, Data: map[string][]byte{"kubeconfig": kubeconfig}}
-	testkit.Must(t, c.Update(t.Context(), secret))
+	return updateSecret(t, c, name, func(secret *corev1.Secret) { secret.Data["kubeconfig"] = kubeconfig })
+}
+
+// updateSecret changes a member's Secret, and returns its version.
+func updateSecret(t *testing.T, c client.Client, name string, change func(*corev1.Secret)) v1alpha1.ObservedKubeconfig {
+	t.Helper()
+	var secret corev1.Secret
+	testkit.Must(t, c.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name + "-kubeconfig"}, &secret))
+	change(&secret)
+	testkit.Must(t, c.Update(t.Context(), &secret))
+	return v1alpha1.ObservedKubeconfig{SecretUID: secret.UID, ResourceVersion: secret.ResourceVersion}
+}
+
+// awaitInUse waits until hades has come in sync by the kubeconfig in a version of its Secret.
+func awaitInUse(t *testing.T, c client.Client, want v1alpha1.ObservedKubeconfig) {
+	t.Helper()
+	testkit.Eventually(t, "a sync by the kubeconfig", func() error {
+		var mc v1alpha1.MemberCluster
+		if err := c.Get(t.Context(), client.ObjectKey{Name: "hades"}, &mc); err != nil {
+			return err
+		}
+		if is := mc.Status.Kubeconfig; is == nil || *is != want {
+			return fmt.Errorf("in use is %+v, and not %+v", is, want)
+		}
+		return nil
+	})
 }
 
 func syncedAt(t *testing.T, c client.Client, name string) time.Time {
@@ -269,10 +290,6 @@ func syncedAt(t *testing.T, c client.Client, name string) time.Time {
 	var mc v1alpha1.MemberCluster
 	testkit.Must(t, c.Get(t.Context(), client.ObjectKey{Name: name}, &mc))
 	return mc.Status.LastSyncTime.Time
-}
-
-func awaitNextSecond(after time.Time) {
-	time.Sleep(time.Until(after.Truncate(time.Second).Add(1100 * time.Millisecond)))
 }
 
 // watchForGap looks a host up again and again until the returned function is

@@ -60,7 +60,7 @@ func (r *MemberClusterReconciler) Reconcile(ctx context.Context, req reconcile.R
 		}
 		return reconcile.Result{}, err
 	}
-	config, err := r.configOf(ctx, &mc)
+	config, secret, err := r.configOf(ctx, &mc)
 	var problem *kubeconfigError
 	switch {
 	case errors.As(err, &problem):
@@ -81,7 +81,7 @@ func (r *MemberClusterReconciler) Reconcile(ctx context.Context, req reconcile.R
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{RequeueAfter: judgeEvery}, r.report(ctx, &mc, judge, config.Weaknesses, problem)
+	return reconcile.Result{RequeueAfter: judgeEvery}, r.report(ctx, &mc, judge, config, secret, problem)
 }
 
 // isReported reports whether a status tells anything, of the spec as it is.
@@ -98,9 +98,10 @@ type kubeconfigError struct {
 
 func (e *kubeconfigError) Error() string { return e.message }
 
-// configOf says how to connect to a member; the error is a *kubeconfigError
-// where a person must do something about it.
-func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.MemberCluster) (member.Config, error) {
+// configOf says how to connect to a member, and which version of its Secret says so;
+// nil where none does. The error is a *kubeconfigError where a person must do
+// something about it.
+func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.MemberCluster) (member.Config, *v1alpha1.ObservedKubeconfig, error) {
 	config := member.Config{Name: mc.Name}
 	if len(mc.Spec.Ingress.Addresses) == 0 {
 		config.Service = types.NamespacedName(mc.Spec.Ingress.Service)
@@ -108,17 +109,17 @@ func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.Mem
 	ref := mc.Spec.Kubeconfig
 	if ref == nil {
 		config.REST, config.Origin = r.Edge, member.OriginOf(r.Edge)
-		return config, nil
+		return config, nil, nil
 	}
 	var secret corev1.Secret
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: ref.SecretName}, &secret)
 	switch {
 	case apierrors.IsNotFound(err):
-		return config, &kubeconfigError{reason.SecretNotFound, message.Format("spec.kubeconfig.secretName: there is no Secret %s in namespace %s; make it, or run usher cluster add %s", ref.SecretName, r.Namespace, mc.Name)}
+		return config, nil, &kubeconfigError{reason.SecretNotFound, message.Format("spec.kubeconfig.secretName: there is no Secret %s in namespace %s; make it, or run usher cluster add %s", ref.SecretName, r.Namespace, mc.Name)}
 	case err != nil:
-		return config, fmt.Errorf("get Secret %s: %w", ref.SecretName, err)
+		return config, nil, fmt.Errorf("get Secret %s: %w", ref.SecretName, err)
 	case len(secret.Data[ref.Key]) == 0:
-		return config, &kubeconfigError{reason.KubeconfigInvalid, message.Format("spec.kubeconfig.key: Secret %s has no key %s, or it is empty", ref.SecretName, message.Quote(ref.Key))}
+		return config, nil, &kubeconfigError{reason.KubeconfigInvalid, message.Format("spec.kubeconfig.key: Secret %s has no key %s, or it is empty", ref.SecretName, message.Quote(ref.Key))}
 	}
 	parsed, err := member.ParseKubeconfig(secret.Data[ref.Key], ref.Context, ref.Insecure)
 	if err != nil {
@@ -126,14 +127,14 @@ func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.Mem
 		if errors.Is(err, member.ErrInsecure) {
 			why = reason.KubeconfigInsecure
 		}
-		return config, &kubeconfigError{why, message.Format("Secret %s, key %s: %s", ref.SecretName, ref.Key, message.Of(err))}
+		return config, nil, &kubeconfigError{why, message.Format("Secret %s, key %s: %s", ref.SecretName, ref.Key, message.Of(err))}
 	}
 	parsed.Name, parsed.Service = config.Name, config.Service
-	return parsed, nil
+	return parsed, &v1alpha1.ObservedKubeconfig{SecretUID: secret.UID, ResourceVersion: secret.ResourceVersion}, nil
 }
 
-// report writes the status where it differs.
-func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.MemberCluster, judge addressJudge, weaknesses []string, problem *kubeconfigError) error {
+// report writes the status where it differs. Config and secret are what configOf returned.
+func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.MemberCluster, judge addressJudge, config member.Config, secret *v1alpha1.ObservedKubeconfig, problem *kubeconfigError) error {
 	hosts, err := countHosts(ctx, r.Client, mc.Name)
 	if err != nil {
 		return err
@@ -150,8 +151,11 @@ func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.Membe
 	if !state.SyncedAt.IsZero() {
 		after.Status.LastSyncTime = &metav1.Time{Time: state.SyncedAt.Truncate(1e9)} // as the API keeps it: seconds
 	}
-	if len(weaknesses) > 0 && state.Connected.True {
-		state.Connected.Message = message.Format("%s; its kubeconfig is insecure, as spec.kubeconfig.insecure allows: %s", state.Connected.Message, strings.Join(weaknesses, ", "))
+	if mc.Spec.Kubeconfig == nil || secret != nil && state.Origin == config.Origin {
+		after.Status.Kubeconfig = secret
+	}
+	if len(config.Weaknesses) > 0 && state.Connected.True {
+		state.Connected.Message = message.Format("%s; its kubeconfig is insecure, as spec.kubeconfig.insecure allows: %s", state.Connected.Message, strings.Join(config.Weaknesses, ", "))
 	}
 	setConditions(&after.Status.Conditions, mc.Generation, memberConditions(after, state, ingress, problem)...)
 	if equality.Semantic.DeepEqual(mc.Status, after.Status) {

@@ -1,6 +1,9 @@
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
 
 // MemberCluster is a cluster whose ingress usher publishes.
 //
@@ -200,11 +203,25 @@ type MemberClusterStatus struct {
 	// LastSyncTime is when the member last came in sync.
 	// +optional
 	LastSyncTime *metav1.Time `json:"lastSyncTime,omitempty"`
+	// Kubeconfig is the version of the Secret in spec.kubeconfig whose kubeconfig is in
+	// use. A new kubeconfig is in use once usher has read the member with it; until
+	// then this field keeps the former version.
+	// +optional
+	Kubeconfig *ObservedKubeconfig `json:"kubeconfig,omitempty"`
 	// Refusals are annotated sources that name no host to hang the refusal on; the latest 10.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=10
 	Refusals []SourceRefusal `json:"refusals,omitempty"`
+}
+
+// ObservedKubeconfig identifies a version of a Secret. It tells nothing of its content.
+type ObservedKubeconfig struct {
+	// SecretUID is the Secret's metadata.uid.
+	SecretUID types.UID `json:"secretUID"`
+	// ResourceVersion is the Secret's metadata.resourceVersion. It follows changes of
+	// the Secret that leave the kubeconfig as it is.
+	ResourceVersion string `json:"resourceVersion"`
 }
 
 // ResolvedIngress is an ingress endpoint in use.

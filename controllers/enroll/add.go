@@ -25,11 +25,11 @@ func Add(ctx context.Context, edge, member *Cluster, o Options) error {
 	if isLoopback(e.server) {
 		o.say("warning: %s", e.loopbackAdvice())
 	}
-	replaced, err := e.enrol(ctx)
+	kubeconfig, replaced, err := e.enrol(ctx)
 	if err != nil {
 		return err
 	}
-	if err := e.awaitReady(ctx); err != nil {
+	if err := e.awaitReady(ctx, kubeconfig); err != nil {
 		return fmt.Errorf("%w\nwhat was made stays: run the same command again, or usher cluster remove %s", err, o.Name)
 	}
 	if err := e.tidy(ctx, replaced); err != nil {
@@ -51,32 +51,31 @@ func Plan(ctx context.Context, edge, member *Cluster, o Options) (inMember, atEd
 	return e.reader, []*unstructured.Unstructured{e.cluster}, nil
 }
 
-// enrol writes, in the member and then at the edge, and returns the tokens that a new one replaces.
-func (e *enrolment) enrol(ctx context.Context) (replaced []corev1.Secret, err error) {
+// enrol writes, in the member and then at the edge, and returns the kubeconfig that it has
+// written, and the tokens that the new one replaces.
+func (e *enrolment) enrol(ctx context.Context) (kubeconfig []byte, replaced []corev1.Secret, err error) {
 	for _, want := range e.reader {
 		if err := e.write(ctx, e.member, want); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if replaced, err = e.member.tokens(ctx, e.id); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	token, err := e.member.issueToken(ctx, e.id)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	e.say("Secret %s/%s created in context %s: the account's token", token.Namespace, token.Name, e.member.context)
-	kubeconfig, err := storedKubeconfig(e.Name, e.server, e.member.config, token)
-	if err != nil {
-		return nil, err
+	if kubeconfig, err = storedKubeconfig(e.Name, e.server, e.member.config, token); err != nil {
+		return nil, nil, err
 	}
-	e.passSecond(ctx)
 	for _, want := range []*unstructured.Unstructured{kubeconfigSecret(e.id, e.Namespace, kubeconfig), e.cluster} {
 		if err := e.write(ctx, e.edge, want); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return replaced, nil
+	return kubeconfig, replaced, nil
 }
 
 // write writes one object, and says so.

@@ -10,9 +10,11 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -51,12 +53,10 @@ func TestAddAgainRotatesTheTokenWithoutInterruption(t *testing.T) {
 	edge, hades := reach(t)
 	add(t, edge, hades)
 	publish(t, edge)
-	former, read := stored(t, edge), memberOf(t, edge).Status.LastSyncTime
+	former := stored(t, edge)
 	interrupted := watchForInterruption(t, edge)
 	out := add(t, edge, hades)
-	if now := memberOf(t, edge).Status.LastSyncTime; !read.Before(now) {
-		t.Errorf("the former token was revoked before usher read with the new one: %v, %v", read, now)
-	}
+	wantInUse(t, edge)
 	if why := interrupted(); why != "" {
 		t.Error(why)
 	}
@@ -74,6 +74,60 @@ func TestAddAgainRotatesTheTokenWithoutInterruption(t *testing.T) {
 	if secrets := slices.DeleteFunc(made(t, "hades"), func(o string) bool { return !strings.HasPrefix(o, "secret/") }); len(secrets) != 1 {
 		t.Errorf("the member has %v", secrets)
 	}
+}
+
+// wantInUse checks that usher has read hades with the kubeconfig in its Secret.
+func wantInUse(t *testing.T, edge *Cluster) {
+	t.Helper()
+	secret := storedSecret(t, edge)
+	want := v1alpha1.ObservedKubeconfig{SecretUID: secret.UID, ResourceVersion: secret.ResourceVersion}
+	if got := memberOf(t, edge).Status.Kubeconfig; got == nil || *got != want {
+		t.Errorf("the kubeconfig in use is %+v, and the Secret %+v", got, want)
+	}
+}
+
+// A Secret may have other writers, such as a GitOps controller. One that leaves the kubeconfig as it
+// is delays nobody; one that puts the former back keeps its token from being revoked.
+func TestAddAgainWhileAnotherWritesTheSecret(t *testing.T) {
+	startUsher(t)
+	edge, hades := reach(t)
+	add(t, edge, hades)
+	stop := onChange(t, edge, storedBytes(t, edge), func(secret *corev1.Secret) { secret.Labels["synced-by"] = "gitops" })
+	add(t, edge, hades)
+	stop()
+	wantInUse(t, edge)
+	if storedSecret(t, edge).Labels["synced-by"] != "gitops" {
+		t.Error("the other writer came too late for this test")
+	}
+
+	former, config := storedBytes(t, edge), stored(t, edge)
+	stop = onChange(t, edge, former, func(secret *corev1.Secret) { secret.Data["kubeconfig"] = former })
+	var out bytes.Buffer
+	err := Add(t.Context(), edge, hades, options(&out))
+	stop()
+	if !errors.Is(err, errReplaced) {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	wantText(t, err.Error(), "the kubeconfig in Secret usher-system/hades-kubeconfig was overwritten", "what was made stays")
+	must(t, listIngresses(config))
+}
+
+// onChange has another writer change the Secret once its kubeconfig is not the former one. The
+// function that it returns waits for that.
+func onChange(t *testing.T, edge *Cluster, former []byte, change func(*corev1.Secret)) (done func()) {
+	t.Helper()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- wait.PollUntilContextTimeout(t.Context(), time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+			var secret corev1.Secret
+			if err := edge.get(ctx, "hades-kubeconfig", namespace, &secret); err != nil || bytes.Equal(secret.Data["kubeconfig"], former) {
+				return false, err
+			}
+			change(&secret)
+			return true, edge.client.Update(ctx, &secret)
+		})
+	}()
+	return func() { must(t, <-ended) }
 }
 
 // publish exposes a host of hades, and waits until usher does.

@@ -6,12 +6,10 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -32,8 +30,6 @@ type enrolment struct {
 	service      types.NamespacedName         // that usher will follow; none where addresses are given
 	reader       []*unstructured.Unstructured // to be made in the member
 	cluster      *unstructured.Unstructured   // the MemberCluster
-	before       metav1.Time                  // when usher had last read the member; zero: never
-	seen         time.Time                    // when that was looked at
 }
 
 // prepare looks at both clusters, and finds what stands in the way.
@@ -80,10 +76,6 @@ func (e *enrolment) spec(ctx context.Context) (v1alpha1.MemberClusterSpec, error
 	case client.IgnoreNotFound(err) != nil:
 		return have.Spec, e.edge.failed("read MemberCluster "+e.Name, err)
 	}
-	if have.Status.LastSyncTime != nil {
-		e.before = *have.Status.LastSyncTime
-	}
-	e.seen = time.Now()
 	spec := have.Spec
 	switch {
 	case len(e.Addresses) > 0:

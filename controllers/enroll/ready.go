@@ -1,11 +1,13 @@
 package enroll
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -21,32 +23,35 @@ const (
 	quietAfter = 10 * time.Second
 )
 
-// errNotReady marks a member that was not read in time.
-var errNotReady = errors.New("is not ready")
+// errNotReady marks a member that was not read in time, errReplaced a Secret that does not hold
+// what was written.
+var (
+	errNotReady = errors.New("is not ready")
+	errReplaced = errors.New("was overwritten")
+)
 
-// passSecond waits until a reading of the member from now on will differ in its time, which
-// has whole seconds, from the one that the MemberCluster had.
-func (e *enrolment) passSecond(ctx context.Context) {
-	if e.before.IsZero() {
-		return
-	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(time.Until(e.seen.Add(time.Second))):
-	}
-}
-
-// awaitReady waits until usher has read the member by what was written, and tells what it waits for.
-func (e *enrolment) awaitReady(ctx context.Context) error {
+// awaitReady waits until usher has read the member with the kubeconfig that was written, and tells
+// what it waits for. It fails at once where the Secret holds another one.
+func (e *enrolment) awaitReady(ctx context.Context, kubeconfig []byte) error {
 	e.say("waiting for usher to read %s", e.Name)
 	started, told, hinted := time.Now(), "", false
 	var mc v1alpha1.MemberCluster
 	var failure error
 	err := wait.PollUntilContextCancel(ctx, readyInterval, true, func(ctx context.Context) (bool, error) {
-		if failure = e.edge.client.Get(ctx, client.ObjectKey{Name: e.Name}, &mc); failure != nil {
+		written, err := e.written(ctx, kubeconfig)
+		if errors.Is(err, errReplaced) {
+			return false, err
+		}
+		if err == nil {
+			err = e.edge.get(ctx, e.Name, "", &mc)
+		}
+		if ctx.Err() == nil || failure == nil && mc.Name == "" { // else the end of ctx would hide why
+			failure = err
+		}
+		if err != nil {
 			return false, nil
 		}
-		if e.isRead(&mc) {
+		if e.isRead(&mc, written) {
 			return true, nil
 		}
 		if now := e.waitingFor(&mc); now != told {
@@ -59,19 +64,37 @@ func (e *enrolment) awaitReady(ctx context.Context) error {
 		}
 		return false, nil
 	})
-	if err == nil {
+	switch {
+	case err == nil:
 		e.say("%s is ready: Kubernetes %s, ingress %v", e.Name, mc.Status.KubernetesVersion, mc.Status.Ingress.Addresses)
 		return nil
+	case errors.Is(err, errReplaced):
+		return err
 	}
 	return fmt.Errorf("%s %w after %v: %s", e.Name, errNotReady, e.Timeout, e.whyNot(&mc, failure))
 }
 
-// isRead reports whether usher has read the member since it was written: what Ready says may
-// still be of the connection before, the time of reading is not.
-func (e *enrolment) isRead(mc *v1alpha1.MemberCluster) bool {
+// written returns the version of the Secret that holds the kubeconfig now. Others may write the
+// Secret too, a label say; the error wraps errReplaced where they have written another kubeconfig.
+func (e *enrolment) written(ctx context.Context, kubeconfig []byte) (*v1alpha1.ObservedKubeconfig, error) {
+	var secret corev1.Secret
+	name := kubeconfigSecretName(e.Name)
+	err := e.edge.get(ctx, name, e.Namespace, &secret)
+	switch {
+	case client.IgnoreNotFound(err) != nil:
+		return nil, err
+	case err != nil || !bytes.Equal(secret.Data[kubeconfigKey], kubeconfig):
+		return nil, e.edge.failed("wait for usher", fmt.Errorf("the kubeconfig in Secret %s/%s %w; see who else writes it, such as a GitOps controller", e.Namespace, name, errReplaced))
+	}
+	return &v1alpha1.ObservedKubeconfig{SecretUID: secret.UID, ResourceVersion: secret.ResourceVersion}, nil
+}
+
+// isRead reports whether usher has read the member as it was written: what Ready says may still be
+// of the connection before, the kubeconfig in use is not.
+func (e *enrolment) isRead(mc *v1alpha1.MemberCluster, written *v1alpha1.ObservedKubeconfig) bool {
 	ready := readyOf(mc)
 	return ready != nil && ready.Status == metav1.ConditionTrue && e.isNoticed(mc) &&
-		mc.Status.LastSyncTime != nil && !mc.Status.LastSyncTime.Equal(&e.before)
+		mc.Status.Kubeconfig != nil && *mc.Status.Kubeconfig == *written
 }
 
 // isNoticed reports whether usher has seen the MemberCluster as it is.
@@ -96,7 +119,7 @@ func (e *enrolment) waitingFor(mc *v1alpha1.MemberCluster) string {
 func (e *enrolment) whyNot(mc *v1alpha1.MemberCluster, failure error) string {
 	switch ready := readyOf(mc); {
 	case failure != nil:
-		return e.edge.failed("read MemberCluster", failure).Error()
+		return failure.Error()
 	case !e.isNoticed(mc) || ready.Status == metav1.ConditionTrue:
 		return e.notRunning()
 	case isLoopback(e.server):

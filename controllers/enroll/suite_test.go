@@ -160,9 +160,14 @@ func stored(t *testing.T, edge *Cluster) *rest.Config {
 
 func storedBytes(t *testing.T, edge *Cluster) []byte {
 	t.Helper()
+	return storedSecret(t, edge).Data["kubeconfig"]
+}
+
+func storedSecret(t *testing.T, edge *Cluster) *corev1.Secret {
+	t.Helper()
 	var secret corev1.Secret
 	testkit.Must(t, edge.client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "hades-kubeconfig"}, &secret))
-	return secret.Data["kubeconfig"]
+	return &secret
 }
 
 func memberOf(t *testing.T, edge *Cluster) *v1alpha1.MemberCluster {

@@ -311,6 +311,7 @@ func (m *member) snapshot() State {
 	if s == nil {
 		return state
 	}
+	state.Origin = s.config.Origin
 	state.Service, state.ServiceRead = s.config.Service, s.reads(serviceKind)
 	state.Addresses, state.Refusals = s.addresses(), s.refusals()
 	return state

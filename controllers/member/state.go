@@ -31,6 +31,8 @@ type State struct {
 	Synced Condition
 	// Version of Kubernetes, empty until the member was first reached.
 	Version string
+	// Origin is that of the Config by which the member has come in sync; empty: of none.
+	Origin string
 	// SyncedAt is when the member last came in sync; zero: never.
 	SyncedAt time.Time
 	// Service whose load balancer Addresses are of; the zero value: of none.
