@@ -27,5 +27,5 @@ const (
 // and owns. One without it is a person's, and usher never rewrites it.
 const LabelManaged = "usher.techn.is/managed"
 
-// FieldManager is the name under which usher applies objects and statuses.
+// FieldManager is the name under which usher writes ExposedHosts and reports Events.
 const FieldManager = "usher"
