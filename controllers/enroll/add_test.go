@@ -109,7 +109,7 @@ func TestAddAgainWhileAnotherWritesTheSecret(t *testing.T) {
 		t.Fatalf("%v\n%s", err, &out)
 	}
 	wantText(t, err.Error(), "the kubeconfig in Secret usher-system/hades-kubeconfig was overwritten", "what was made stays")
-	must(t, listIngresses(config))
+	testkit.Must(t, listIngresses(config))
 }
 
 // onChange has another writer change the Secret once its kubeconfig is not the former one. The
@@ -127,7 +127,7 @@ func onChange(t *testing.T, edge *Cluster, former []byte, change func(*corev1.Se
 			return true, edge.client.Update(ctx, &secret)
 		})
 	}()
-	return func() { must(t, <-ended) }
+	return func() { testkit.Must(t, <-ended) }
 }
 
 // publish exposes a host of hades, and waits until usher does.
