@@ -2,6 +2,7 @@ package controllers_test
 
 import (
 	"encoding/pem"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -25,6 +26,7 @@ type gate struct {
 	server  *httptest.Server
 	failing atomic.Bool // lists and watches are answered 500
 	resets  atomic.Bool // new connections are reset
+	aged    atomic.Bool // all objects are said to be made in 2001
 
 	mu     sync.Mutex
 	frozen chan struct{} // closed when bytes flow
@@ -43,9 +45,16 @@ func openGate(t *testing.T, cluster *testbed.Cluster) *gate {
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "https", Host: cluster.Address().String()})
+			r.Out.Header.Del("Accept-Encoding") // what comes can be read, and aged
 		},
 		Transport:     transport,
 		FlushInterval: -1, // a watch's events pass one by one
+		ModifyResponse: func(r *http.Response) error {
+			if g.aged.Load() {
+				r.Body = &agedBody{ReadCloser: r.Body}
+			}
+			return nil
+		},
 	}
 	g.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if g.failing.Load() && r.URL.Path != "/version" {
@@ -140,6 +149,39 @@ func (g *gate) pass() {
 	frozen := g.frozen
 	g.mu.Unlock()
 	<-frozen
+}
+
+// agedBody is a body of JSON in which all objects were made in 2001.
+type agedBody struct {
+	io.ReadCloser
+	matched int // bytes of creation
+	year    int // bytes of the year that are still to come
+}
+
+const (
+	creation     = `"creationTimestamp":"`
+	creationYear = "2001"
+)
+
+func (b *agedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	for i := range p[:n] {
+		if b.year > 0 {
+			p[i] = creationYear[len(creationYear)-b.year]
+			b.year--
+			continue
+		}
+		if p[i] != creation[b.matched] {
+			b.matched = 0
+		}
+		if p[i] == creation[b.matched] {
+			b.matched++
+		}
+		if b.matched == len(creation) {
+			b.matched, b.year = 0, len(creationYear)
+		}
+	}
+	return n, err
 }
 
 // freezingListener accepts connections whose bytes a gate can stop.

@@ -67,18 +67,25 @@ func startUsher(t *testing.T) *routing.Live {
 // startControllers runs the reconcilers until stop is called.
 func startControllers(t *testing.T, table *routing.Live, told ...controllers.Option) (stop func()) {
 	t.Helper()
+	return runControllers(t, &controllers.RouteReconciler{Table: table}, testr.NewWithOptions(t, testr.Options{Verbosity: 0}), told...)
+}
+
+// runControllers is startControllers with a reconciler of routes, but for its client, and a log.
+func runControllers(t *testing.T, routes *controllers.RouteReconciler, log logr.Logger, told ...controllers.Option) (stop func()) {
+	t.Helper()
 	config := bed.Cluster("edge").Config()
 	config.QPS = -1
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:  controllers.Scheme(),
 		Cache:   controllers.CacheOptions(namespace),
 		Metrics: metricsserver.Options{BindAddress: "0"},
-		Logger:  testr.NewWithOptions(t, testr.Options{Verbosity: 0}),
+		Logger:  log,
 	})
 	testkit.Must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	testkit.Must(t, controllers.SetupControlPlane(ctx, mgr, namespace, told...))
-	testkit.Must(t, controllers.SetupDataPlane(mgr, &controllers.RouteReconciler{Client: mgr.GetClient(), Table: table}))
+	routes.Client = mgr.GetClient()
+	testkit.Must(t, controllers.SetupDataPlane(mgr, routes))
 	ended := make(chan error, 1)
 	go func() { ended <- mgr.Start(ctx) }()
 	return sync.OnceFunc(func() {

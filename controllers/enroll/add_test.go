@@ -118,7 +118,7 @@ func onChange(t *testing.T, edge *Cluster, former []byte, change func(*corev1.Se
 	t.Helper()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- wait.PollUntilContextTimeout(t.Context(), time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		ended <- wait.PollUntilContextTimeout(t.Context(), time.Millisecond, testkit.Timeout, true, func(ctx context.Context) (bool, error) {
 			var secret corev1.Secret
 			if err := edge.get(ctx, "hades-kubeconfig", namespace, &secret); err != nil || bytes.Equal(secret.Data["kubeconfig"], former) {
 				return false, err
