@@ -148,12 +148,13 @@ func TestRefusedClaimHoldsNothing(t *testing.T) {
 	addMember(t, c, "hades", func(mc *v1alpha1.MemberCluster) { mc.Spec.RequireAll = true })
 	addMember(t, c, "illmatic", nil)
 	const host, rule = "vain.techn.is", "Host(`vain.techn.is`)"
-	apply(t, "illmatic", ingressRoute("vain", rule, exposed, "usher.techn.is/allow-from: me"))
-	awaitHost(t, c, host, refused("AnnotationInvalid"))
-	// Of what is beside it in the cluster a claim is refused too.
+	// Of what is beside it in its cluster a claim is refused too.
 	apply(t, "hades", ingressRoute("beside", rule+" && Path(`/x`)"))
 	apply(t, "hades", ingressRoute("vain", rule, exposed))
-	awaitHost(t, c, host, all(refused("AnnotationInvalid"), rivals("hades:NotAllAnnotated")))
+	awaitHost(t, c, host, refused("NotAllAnnotated"))
+	eventually(t, "a later second", func() error { return laterThan(t, "hades", "vain") })
+	apply(t, "illmatic", ingressRoute("vain", rule, exposed, "usher.techn.is/allow-from: me"))
+	awaitHost(t, c, host, all(refused("NotAllAnnotated"), rivals("illmatic:AnnotationInvalid")))
 	apply(t, "illmatic", ingressRoute("vain", rule, exposed))
 	awaitHost(t, c, host, all(ready("illmatic"), rivals("hades:NotAllAnnotated")))
 	remove(t, "hades", ingressRoute("beside", rule))
@@ -279,7 +280,7 @@ func TestTheGraceDelaysNothingElse(t *testing.T) {
 
 	t.Run("made private", func(t *testing.T) {
 		must(t, bed.Cluster("hades").Apply(t.Context(), ingressRoute(name, rule)))
-		awaitHost(t, c, host, all(refused("HeldByAnother"), mentions("not annotated: IngressRoute default/"+name), rivals("illmatic:HeldByAnother")))
+		awaitHost(t, c, host, all(refused("HeldByAnother"), mentions("it is not served until then"), rivals("illmatic:HeldByAnother")))
 		refusedRoute(t, table, host, "HeldByAnother")
 		must(t, bed.Cluster("hades").Apply(t.Context(), holder))
 		awaitHost(t, c, host, ready("hades"))
@@ -304,16 +305,17 @@ func TestTheGraceDelaysNothingElse(t *testing.T) {
 		awaitGone(t, c, host)
 		routed(t, table, host, "")
 		// Who claims it in that moment waits all the same.
-		apply(t, "illmatic", rival)
+		must(t, bed.Cluster("illmatic").Apply(t.Context(), rival))
 		awaitHost(t, c, host, all(refused("HeldByAnother"), rivals("illmatic:HeldByAnother")))
-		apply(t, "hades", holder)
+		eventually(t, "a later second", func() error { return laterThan(t, "illmatic", name) })
+		must(t, bed.Cluster("hades").Apply(t.Context(), holder))
 		awaitHost(t, c, host, ready("hades"))
 	})
 	t.Run("a person", func(t *testing.T) {
 		_, err := bed.Cluster("edge").Kubectl(t.Context(), "patch", "exposedhost", host, "--type=merge", "-p", `{"spec":{"backends":[{"cluster":"illmatic"}]}}`)
 		must(t, err)
 		routed(t, table, host, "illmatic")
-		pinned := awaitHost(t, c, host, all(ready("illmatic"), rivals("hades:HeldByManual", "illmatic:HeldByManual")))
+		pinned := awaitHost(t, c, host, all(ready("illmatic"), rivals("illmatic:HeldByManual", "hades:HeldByManual")))
 		must(t, c.Delete(t.Context(), pinned)) // nobody holds it then: the oldest claim does
 		awaitHost(t, c, host, func(eh *v1alpha1.ExposedHost) error {
 			if eh.UID == pinned.UID {
@@ -334,27 +336,27 @@ func TestTheGraceDelaysNothingElse(t *testing.T) {
 func TestHolderThatIsAwayIsNotTakenFrom(t *testing.T) {
 	c := edge(t)
 	table := &routing.Live{}
-	startWithGrace(t, table, 2*time.Second)
+	startWithGrace(t, table, noticedWithin)
 	kubeconfig, err := bed.Cluster("hades").Kubeconfig()
 	must(t, err)
 	g := openGate(t, bed.Cluster("hades"))
 	addMemberBy(t, c, "hades", g.kubeconfig(t, kubeconfig))
+	addMember(t, c, "illmatic", nil)
 	const host = "away.techn.is"
 	route := ingressRoute("away", "Host(`"+host+"`)", exposed)
 	apply(t, "hades", route)
 	awaitHost(t, c, host, ready("hades"))
+	apply(t, "illmatic", route)
+	awaitHost(t, c, host, rivals("illmatic:HeldByAnother"))
 	unwatch := watchRoute(t, table, host, neverBy("illmatic"))
 
 	remove(t, "hades", route)
-	awaitGone(t, c, host)
-	// It claims the host again, which usher cannot see.
+	awaitHost(t, c, host, all(ready("hades"), mentions("which claims it no more")))
 	g.reset(true)
-	awaitMember(t, c, "hades", v1alpha1.ConditionConnected, metav1.ConditionFalse, "Unreachable")
-	apply(t, "hades", route)
+	apply(t, "hades", route) // which usher cannot see
+	awaitHost(t, c, host, all(refused("HeldByAnother"), mentions("is away now")))
+	refusedRoute(t, table, host, "HeldByAnother")
 	g.reset(false)
-	awaitHost(t, c, host, ready("hades"))
-	addMember(t, c, "illmatic", nil)
-	apply(t, "illmatic", route)
 	awaitHost(t, c, host, all(ready("hades"), rivals("illmatic:HeldByAnother")))
 	unwatch()
 }

@@ -40,7 +40,7 @@ func Bound(d Decision, host string, requireAll bool, beside Beside) Decision {
 	if len(beside.Silent) > 0 {
 		switch {
 		case d.Unclaimed: // what is annotated is gone, and these are not
-			return d.refused(reason.HeldByAnother, "%s; it is not served meanwhile, since these objects of cluster %s name it and are not annotated: %s", d.Message, d.Cluster, someOf(beside.Silent))
+			return d.withheld()
 		case requireAll:
 			return d.refused(reason.NotAllAnnotated, "cluster %s has spec.requireAll, and these of its objects name the host and are not annotated: %s; annotate each with %s, or take the host out of it",
 				d.Cluster, someOf(beside.Silent), v1alpha1.AnnotationExpose)

@@ -221,7 +221,12 @@ func TestAnUnclaimedHostOpensNothingPrivate(t *testing.T) {
 	if got, want := summary(bound), "refused HeldByAnother hades [a] rivals [b=HeldByAnother]; unclaimed by hades"; got != want {
 		t.Errorf("decided:\n%s, want\n%s", got, want)
 	}
-	if !strings.Contains(bound.Message, "not annotated: Ingress apps/a") || !strings.Contains(bound.Message, "within the hand-over grace") {
+	// It stays so, in the same words, when the object is gone as well.
+	in.Current = admission.Recorded(exposedHost(bound))
+	if again := admission.Decide(in, graced()); summary(again) != summary(bound) || again.Message != bound.Message {
+		t.Errorf("decided %q, and then %q", bound.Message, again.Message)
+	}
+	if !strings.Contains(bound.Message, "within the hand-over grace; it is not served until then") {
 		t.Errorf("the message is %q", bound.Message)
 	}
 }
