@@ -73,9 +73,9 @@ func onlyBy(cluster string) func(*routing.Route) bool {
 	return func(route *routing.Route) bool { return served(route) && route.Backends[0].Cluster == cluster }
 }
 
-// neverBy is a route to another cluster, or to none.
-func neverBy(cluster string) func(*routing.Route) bool {
-	return func(route *routing.Route) bool { return !served(route) || route.Backends[0].Cluster != cluster }
+// notIllmatic is a route to another cluster than illmatic, or to none.
+func notIllmatic(route *routing.Route) bool {
+	return !served(route) || route.Backends[0].Cluster != "illmatic"
 }
 
 func served(route *routing.Route) bool { return route != nil && route.Refusal == "" }
@@ -104,7 +104,7 @@ func TestOlderObjectAnnotatedLaterTakesNothing(t *testing.T) {
 	table := &routing.Live{}
 	stop := startWithGrace(t, table, never)
 	contested(t, c, "later.techn.is")
-	unwatch := watchRoute(t, table, "later.techn.is", neverBy("illmatic"))
+	unwatch := watchRoute(t, table, "later.techn.is", notIllmatic)
 	stop()
 	startWithGrace(t, table, never)
 	apply(t, "hades", ingressRoute("marker", "Host(`marker.techn.is`)", exposed))
@@ -123,7 +123,7 @@ func TestRefusedHolderKeepsTheHost(t *testing.T) {
 	stop := startWithGrace(t, table, 0)
 	const host = "refused.techn.is"
 	sound, _ := contested(t, c, host)
-	unwatch := watchRoute(t, table, host, neverBy("illmatic"))
+	unwatch := watchRoute(t, table, host, notIllmatic)
 	stays := all(refused("AnnotationInvalid"), rivals("illmatic:HeldByAnother"))
 	apply(t, "hades", ingressRoute("refused-techn-is", "Host(`"+host+"`)", exposed, "usher.techn.is/allow-from: me"))
 	awaitHost(t, c, host, stays)
@@ -311,7 +311,15 @@ func TestTheGraceDelaysNothingElse(t *testing.T) {
 		must(t, bed.Cluster("hades").Apply(t.Context(), holder))
 		awaitHost(t, c, host, ready("hades"))
 	})
-	t.Run("a person", func(t *testing.T) {
+	t.Run("a person who names the holder", func(t *testing.T) {
+		for _, cluster := range []string{"illmatic", "hades"} {
+			_, err := bed.Cluster("edge").Kubectl(t.Context(), "patch", "exposedhost", host, "--field-manager=usher", "--type=merge", "-p", `{"spec":{"holder":"`+cluster+`"}}`)
+			must(t, err)
+			routed(t, table, host, cluster)
+			awaitHost(t, c, host, ready(cluster))
+		}
+	})
+	t.Run("a person who pins the host", func(t *testing.T) {
 		_, err := bed.Cluster("edge").Kubectl(t.Context(), "patch", "exposedhost", host, "--type=merge", "-p", `{"spec":{"backends":[{"cluster":"illmatic"}]}}`)
 		must(t, err)
 		routed(t, table, host, "illmatic")
@@ -348,7 +356,7 @@ func TestHolderThatIsAwayIsNotTakenFrom(t *testing.T) {
 	awaitHost(t, c, host, ready("hades"))
 	apply(t, "illmatic", route)
 	awaitHost(t, c, host, rivals("illmatic:HeldByAnother"))
-	unwatch := watchRoute(t, table, host, neverBy("illmatic"))
+	unwatch := watchRoute(t, table, host, notIllmatic)
 
 	remove(t, "hades", route)
 	awaitHost(t, c, host, all(ready("hades"), mentions("which claims it no more")))
@@ -377,7 +385,7 @@ func TestStartWaitsForEveryMember(t *testing.T) {
 	addMember(t, c, "illmatic", nil)
 	release := g.hold("/ingressroutes")
 	table := startUsher(t)
-	unwatch := watchRoute(t, table, host, neverBy("illmatic"))
+	unwatch := watchRoute(t, table, host, notIllmatic)
 	awaitMember(t, c, "illmatic", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
 	release()
 	awaitHost(t, c, host, all(ready("hades"), rivals("illmatic:HeldByAnother")))
