@@ -20,9 +20,9 @@ func (r *ExposedHostReconciler) decide(host string, current *v1alpha1.ExposedHos
 	if isManual(current) {
 		return r.warned(current, checked(current, decision)), nil
 	}
-	for decision.Accepted || decision.Unclaimed && !decision.Withdraw {
+	for decision.Accepted {
 		bound, err := r.bound(decision, input, current, policy)
-		if err != nil || bound.Accepted || bound.Unclaimed {
+		if err != nil || bound.Accepted {
 			return bound, err
 		}
 		next, passed := input.PassOver(bound)

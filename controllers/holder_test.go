@@ -74,9 +74,9 @@ func onlyBy(cluster string) func(*routing.Route) bool {
 	return func(route *routing.Route) bool { return served(route) && route.Backends[0].Cluster == cluster }
 }
 
-// neverBy is a route to another cluster, or to none.
-func neverBy(cluster string) func(*routing.Route) bool {
-	return func(route *routing.Route) bool { return !served(route) || route.Backends[0].Cluster != cluster }
+// notIllmatic is a route to another cluster than illmatic, or to none.
+func notIllmatic(route *routing.Route) bool {
+	return !served(route) || route.Backends[0].Cluster != "illmatic"
 }
 
 func served(route *routing.Route) bool { return route != nil && route.Refusal == "" }
@@ -105,7 +105,7 @@ func TestOlderObjectAnnotatedLaterTakesNothing(t *testing.T) {
 	table := &routing.Live{}
 	stop := startWithGrace(t, table, never)
 	contested(t, c, "later.techn.is")
-	unwatch := watchRoute(t, table, "later.techn.is", neverBy("illmatic"))
+	unwatch := watchRoute(t, table, "later.techn.is", notIllmatic)
 	stop()
 	startWithGrace(t, table, never)
 	apply(t, "hades", ingressRoute("marker", "Host(`marker.techn.is`)", exposed))
@@ -124,7 +124,7 @@ func TestRefusedHolderKeepsTheHost(t *testing.T) {
 	stop := startWithGrace(t, table, 0)
 	const host = "refused.techn.is"
 	sound, _ := contested(t, c, host)
-	unwatch := watchRoute(t, table, host, neverBy("illmatic"))
+	unwatch := watchRoute(t, table, host, notIllmatic)
 	stays := all(refused("AnnotationInvalid"), rivals("illmatic:HeldByAnother"))
 	apply(t, "hades", ingressRoute("refused-techn-is", "Host(`"+host+"`)", exposed, "usher.techn.is/allow-from: me"))
 	awaitHost(t, c, host, stays)
@@ -149,13 +149,13 @@ func TestRefusedClaimHoldsNothing(t *testing.T) {
 	addMember(t, c, "hades", func(mc *v1alpha1.MemberCluster) { mc.Spec.RequireAll = true })
 	addMember(t, c, "illmatic", nil)
 	const host, rule = "vain.techn.is", "Host(`vain.techn.is`)"
-	apply(t, "illmatic", ingressRoute("vain", rule, exposed, "usher.techn.is/allow-from: me"))
-	awaitHost(t, c, host, refused("AnnotationInvalid"))
-	testkit.Eventually(t, "a later second", func() error { return laterThan(t, "illmatic", "vain") })
-	// Of what is beside it in the cluster a claim is refused too.
+	// Of what is beside it in its cluster a claim is refused too.
 	apply(t, "hades", ingressRoute("beside", rule+" && Path(`/x`)"))
 	apply(t, "hades", ingressRoute("vain", rule, exposed))
-	awaitHost(t, c, host, all(refused("AnnotationInvalid"), rivals("hades:NotAllAnnotated")))
+	awaitHost(t, c, host, refused("NotAllAnnotated"))
+	testkit.Eventually(t, "a later second", func() error { return laterThan(t, "hades", "vain") })
+	apply(t, "illmatic", ingressRoute("vain", rule, exposed, "usher.techn.is/allow-from: me"))
+	awaitHost(t, c, host, all(refused("NotAllAnnotated"), rivals("illmatic:AnnotationInvalid")))
 	apply(t, "illmatic", ingressRoute("vain", rule, exposed))
 	awaitHost(t, c, host, ready("illmatic"))
 	remove(t, "hades", ingressRoute("beside", rule))
@@ -281,7 +281,7 @@ func TestTheGraceDelaysNothingElse(t *testing.T) {
 
 	t.Run("made private", func(t *testing.T) {
 		testkit.Must(t, bed.Cluster("hades").Apply(t.Context(), ingressRoute(name, rule)))
-		awaitHost(t, c, host, all(refused("HeldByAnother"), mentions("not annotated: IngressRoute default/"+name), rivals("illmatic:HeldByAnother")))
+		awaitHost(t, c, host, all(refused("HeldByAnother"), mentions("it is not served until then"), rivals("illmatic:HeldByAnother")))
 		refusedRoute(t, table, host, "HeldByAnother")
 		testkit.Must(t, bed.Cluster("hades").Apply(t.Context(), holder))
 		awaitHost(t, c, host, ready("hades"))
@@ -308,14 +308,23 @@ func TestTheGraceDelaysNothingElse(t *testing.T) {
 		// Who claims it in that moment waits all the same.
 		testkit.Must(t, bed.Cluster("illmatic").Apply(t.Context(), rival))
 		awaitHost(t, c, host, all(refused("HeldByAnother"), rivals("illmatic:HeldByAnother")))
+		testkit.Eventually(t, "a later second", func() error { return laterThan(t, "illmatic", name) })
 		testkit.Must(t, bed.Cluster("hades").Apply(t.Context(), holder))
 		awaitHost(t, c, host, ready("hades"))
 	})
-	t.Run("a person", func(t *testing.T) {
+	t.Run("a person who names the holder", func(t *testing.T) {
+		for _, cluster := range []string{"illmatic", "hades"} {
+			_, err := bed.Cluster("edge").Kubectl(t.Context(), "patch", "exposedhost", host, "--field-manager=usher", "--type=merge", "-p", `{"spec":{"holder":"`+cluster+`"}}`)
+			testkit.Must(t, err)
+			routed(t, table, host, cluster)
+			awaitHost(t, c, host, ready(cluster))
+		}
+	})
+	t.Run("a person who pins the host", func(t *testing.T) {
 		_, err := bed.Cluster("edge").Kubectl(t.Context(), "patch", "exposedhost", host, "--type=merge", "-p", `{"spec":{"backends":[{"cluster":"illmatic"}]}}`)
 		testkit.Must(t, err)
 		routed(t, table, host, "illmatic")
-		pinned := awaitHost(t, c, host, all(ready("illmatic"), rivals("hades:HeldByManual", "illmatic:HeldByManual")))
+		pinned := awaitHost(t, c, host, all(ready("illmatic"), rivals("illmatic:HeldByManual", "hades:HeldByManual")))
 		testkit.Must(t, c.Delete(t.Context(), pinned)) // nobody holds it then: the oldest claim does
 		awaitHost(t, c, host, func(eh *v1alpha1.ExposedHost) error {
 			if eh.UID == pinned.UID {
@@ -336,27 +345,27 @@ func TestTheGraceDelaysNothingElse(t *testing.T) {
 func TestHolderThatIsAwayIsNotTakenFrom(t *testing.T) {
 	c := edge(t)
 	table := &routing.Live{}
-	startWithGrace(t, table, 2*time.Second)
+	startWithGrace(t, table, noticedWithin)
 	kubeconfig, err := bed.Cluster("hades").Kubeconfig()
 	testkit.Must(t, err)
 	g := openGate(t, bed.Cluster("hades"))
 	addMemberBy(t, c, "hades", g.kubeconfig(t, kubeconfig))
+	addMember(t, c, "illmatic", nil)
 	const host = "away.techn.is"
 	route := ingressRoute("away", "Host(`"+host+"`)", exposed)
 	apply(t, "hades", route)
 	awaitHost(t, c, host, ready("hades"))
-	unwatch := watchRoute(t, table, host, neverBy("illmatic"))
+	apply(t, "illmatic", route)
+	awaitHost(t, c, host, rivals("illmatic:HeldByAnother"))
+	unwatch := watchRoute(t, table, host, notIllmatic)
 
 	remove(t, "hades", route)
-	awaitGone(t, c, host)
-	// It claims the host again, which usher cannot see.
+	awaitHost(t, c, host, all(ready("hades"), mentions("which claims it no more")))
 	g.reset(true)
-	awaitMember(t, c, "hades", v1alpha1.ConditionConnected, metav1.ConditionFalse, "Unreachable")
-	apply(t, "hades", route)
+	apply(t, "hades", route) // which usher cannot see
+	awaitHost(t, c, host, all(refused("HeldByAnother"), mentions("is away now")))
+	refusedRoute(t, table, host, "HeldByAnother")
 	g.reset(false)
-	awaitHost(t, c, host, ready("hades"))
-	addMember(t, c, "illmatic", nil)
-	apply(t, "illmatic", route)
 	awaitHost(t, c, host, all(ready("hades"), rivals("illmatic:HeldByAnother")))
 	unwatch()
 }
@@ -377,7 +386,7 @@ func TestStartWaitsForEveryMember(t *testing.T) {
 	addMember(t, c, "illmatic", nil)
 	release := g.hold("/ingressroutes")
 	table := startUsher(t)
-	unwatch := watchRoute(t, table, host, neverBy("illmatic"))
+	unwatch := watchRoute(t, table, host, notIllmatic)
 	awaitMember(t, c, "illmatic", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
 	release()
 	awaitHost(t, c, host, all(ready("hades"), rivals("illmatic:HeldByAnother")))

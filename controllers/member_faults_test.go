@@ -147,6 +147,7 @@ func TestReplacedKubeconfigLeavesNoGap(t *testing.T) {
 	addMember(t, c, "hades", nil)
 	awaitMember(t, c, "illmatic", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
 	p := publish(t, table, "hades")
+	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
 	other := syncedAt(t, c, "illmatic")
 	gap := watchForGap(t, table, p.kept)
 

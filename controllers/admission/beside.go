@@ -39,21 +39,20 @@ type Beside struct {
 // published ones too: those have an ExposedHost of their own, and are private again
 // the moment that they lose it.
 func Bound(d Decision, host string, requireAll bool, beside Beside) Decision {
-	waits := d.Unclaimed && d.Reason == reason.HeldByAnother // and is refused already
-	if !d.Accepted && !waits {
+	if !d.Accepted {
 		return d
 	}
 	if len(beside.Silent) > 0 {
 		switch {
 		case d.Unclaimed: // what is annotated is gone, and these are not
-			return d.refused(reason.HeldByAnother, "%s; it is not served meanwhile, since these objects of cluster %s name it and are not annotated: %s", d.Message, d.Cluster, someOf(beside.Silent))
+			return d.withheld()
 		case requireAll:
 			return d.refused(reason.NotAllAnnotated, "cluster %s has spec.requireAll, and these of its objects name the host and are not annotated: %s; annotate each with %s, or take the host out of it",
 				d.Cluster, someOf(beside.Silent), v1alpha1.AnnotationExpose)
 		}
 		d = d.with("; TLS does not part the objects of one host, so these, which are not annotated, are published with it: %s", someOf(beside.Silent))
 	}
-	if !d.Accepted || !strings.HasPrefix(host, "*.") {
+	if !strings.HasPrefix(host, "*.") {
 		return d
 	}
 	return d.boundWildcard(beside)

@@ -93,7 +93,13 @@ func kept(in Input, next source.Claim, candidates []source.Claim, policy Policy)
 	case outside != nil:
 		return d.refused(outside.Reason, "%s", outside.Message)
 	case !current.Accepted:
-		return d.refused(reason.HeldByAnother, "%s", d.Message)
+		return d.withheld()
 	}
 	return d
+}
+
+// withheld refuses a host that is kept for its holder. Why is not said: the record of
+// the refusal is all that is left of it at the next decision.
+func (d Decision) withheld() Decision {
+	return d.refused(reason.HeldByAnother, "%s; it is not served until then", d.Message)
 }

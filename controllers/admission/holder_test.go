@@ -221,7 +221,12 @@ func TestAnUnclaimedHostOpensNothingPrivate(t *testing.T) {
 	if got, want := summary(bound), "refused HeldByAnother hades [a] rivals [b=HeldByAnother]; unclaimed by hades"; got != want {
 		t.Errorf("decided:\n%s, want\n%s", got, want)
 	}
-	if !strings.Contains(bound.Message, "not annotated: Ingress apps/a") || !strings.Contains(bound.Message, "within the hand-over grace") {
+	// It stays so, in the same words, when the object is gone as well.
+	in.Current = admission.Recorded(exposedHost(bound))
+	if again := admission.Decide(in, graced()); summary(again) != summary(bound) || again.Message != bound.Message {
+		t.Errorf("decided %q, and then %q", bound.Message, again.Message)
+	}
+	if !strings.Contains(bound.Message, "within the hand-over grace; it is not served until then") {
 		t.Errorf("the message is %q", bound.Message)
 	}
 }
@@ -303,23 +308,5 @@ func TestRecorded(t *testing.T) {
 				t.Errorf("it records %+v, want %+v", is, test.want)
 			}
 		})
-	}
-}
-
-// A host that its holder claims no more, and that was refused for what is not
-// annotated beside it, is told with these objects as long as they are there.
-func TestRefusedWhileUnclaimedNamesWhatIsBeside(t *testing.T) {
-	waiting := admission.Decision{Unclaimed: true, Holder: "hades", Cluster: "hades", Reason: reason.HeldByAnother, Message: "held by cluster hades"}
-	silent := admission.Beside{Silent: []v1alpha1.SourceRef{{Cluster: "hades", Kind: "Ingress", Namespace: "default", Name: "left"}}}
-	if d := admission.Bound(waiting, "a.is", false, silent); d.Accepted || !strings.Contains(d.Message, "Ingress default/left") {
-		t.Errorf("it says %q", d.Message)
-	}
-	if d := admission.Bound(waiting, "a.is", false, admission.Beside{}); d.Accepted || d.Message != waiting.Message {
-		t.Errorf("without such objects it says %q", d.Message)
-	}
-	outside := waiting
-	outside.Reason = reason.AllowedDomains
-	if d := admission.Bound(outside, "a.is", false, silent); d.Reason != reason.AllowedDomains {
-		t.Errorf("a refusal of another reason becomes %+v", d)
 	}
 }

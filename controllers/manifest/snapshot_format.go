@@ -121,6 +121,7 @@ func trimHost(host *v1alpha1.ExposedHost) *v1alpha1.ExposedHost {
 		ObjectMeta: metav1.ObjectMeta{Name: host.Name, Labels: host.Labels},
 		Spec:       host.Spec,
 	}
+	trimmed.Spec.Holder = "" // for who decides; an usher from before it would take no snapshot that has it
 	trimmed.Status.Conditions = []metav1.Condition{acceptedOf(host)}
 	return trimmed
 }

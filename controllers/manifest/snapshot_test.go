@@ -36,7 +36,7 @@ func served(hosts int) objects {
 		host := fmt.Sprintf("a%d.techn.is", i)
 		o.hosts = append(o.hosts, v1alpha1.ExposedHost{
 			ObjectMeta: metav1.ObjectMeta{Name: host, ResourceVersion: "8", ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "usher"}}},
-			Spec:       v1alpha1.ExposedHostSpec{Host: host, Backends: []v1alpha1.HostBackend{{Cluster: "hades"}}, PlainHTTP: v1alpha1.PlainHTTPRedirect},
+			Spec:       v1alpha1.ExposedHostSpec{Host: host, Holder: "hades", Backends: []v1alpha1.HostBackend{{Cluster: "hades"}}, PlainHTTP: v1alpha1.PlainHTTPRedirect},
 			Status: v1alpha1.ExposedHostStatus{Conditions: []metav1.Condition{
 				{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, Reason: "Accepted", LastTransitionTime: since},
 				{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Ready", LastTransitionTime: since},
@@ -121,6 +121,9 @@ func TestASnapshotServesTheSame(t *testing.T) {
 	data, _, err := readFile(path)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if bytes.Contains(data, []byte("holder")) {
+		t.Error("it has holders, which an older usher cannot read")
 	}
 	asManifest, err := readText(t, snapshotName, string(data))
 	if err != nil {
