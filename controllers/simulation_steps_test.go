@@ -277,7 +277,8 @@ func (s *simulation) governed() step {
 		if m.exists() {
 			return nil, nil
 		}
-		return nil, m.join()
+		m.join()
+		return nil, nil
 	})
 	return func() ([]string, error) {
 		if !m.exists() {

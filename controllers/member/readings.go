@@ -331,7 +331,7 @@ func hostsOf(claims []source.Claim) []string {
 func differing(before, after []source.Claim) []string {
 	var hosts []string
 	for len(before) > 0 || len(after) > 0 {
-		order := 0
+		var order int
 		switch {
 		case len(before) == 0:
 			order = 1
