@@ -64,22 +64,19 @@ func (p *persistent) watch(ctx context.Context, options metav1.ListOptions) (wat
 	return attend(w, p.silence), nil
 }
 
+// persist repeats try until it succeeds, ctx ends, or its error asks for another request.
 func persist[T any](ctx context.Context, asked func(error), try func() (T, error)) (T, error) {
+	var answer T
 	backoff := wait.Backoff{Duration: retryFirst, Factor: 2, Jitter: 0.5, Steps: 5, Cap: retryCap}
-	for {
-		answer, err := try()
+	err := backoff.DelayFunc().Until(ctx, true, true, func(context.Context) (done bool, err error) {
+		answer, err = try()
 		if ctx.Err() != nil || asksDifferently(err) {
-			return answer, err
+			return true, err
 		}
-		if asked(err); err == nil {
-			return answer, nil
-		}
-		select {
-		case <-ctx.Done():
-			return answer, ctx.Err()
-		case <-time.After(backoff.Step()):
-		}
-	}
+		asked(err)
+		return err == nil, nil
+	})
+	return answer, err
 }
 
 // asksDifferently reports whether the caller must change the request: list anew

@@ -57,7 +57,11 @@ func split(name string, data []byte) ([]document, []mistake) {
 	return splitYAML(data), nil
 }
 
-// splitYAML cuts a file into its documents, which may be JSON.
+// splitYAML cuts a file into its documents, which may be JSON. It does not use
+// the YAMLReader of k8s.io/apimachinery/pkg/util/yaml, which cuts at "---" after LF
+// only: what follows "...", or "---" after another line break, stays in the document
+// before it, and sigs.k8s.io/yaml reads the first document of a text and drops the
+// others without an error. Their hosts would be withdrawn.
 func splitYAML(data []byte) []document {
 	var documents []document
 	begin := 0

@@ -60,6 +60,7 @@ func TestReadGoodFiles(t *testing.T) {
 		"both kinds":                         {"x.yml", hades + "---\n" + exposedHost("a.techn.is"), []string{a, "MemberCluster hades"}},
 		"a wildcard":                         {"x.yaml", exposedHost("*.techn.is"), []string{"ExposedHost wildcard.techn.is"}},
 		"a comment after the marker":         {"x.yaml", "--- # first\n" + exposedHost("a.techn.is") + "--- # second\n" + exposedHost("b.techn.is"), []string{a, b}},
+		"documents on their markers' lines":  {"x.yaml", "--- " + asJSON + "\n--- " + strings.ReplaceAll(asJSON, "a.techn", "b.techn"), []string{a, b}},
 		"an end marker between":              {"x.yaml", exposedHost("a.techn.is") + "...\n" + exposedHost("b.techn.is") + "...\n", []string{a, b}},
 		"CR LF line ends":                    {"x.yaml", strings.ReplaceAll(exposedHost("a.techn.is")+"---\n"+exposedHost("b.techn.is"), "\n", "\r\n"), []string{a, b}},
 		"line breaks that only YAML knows":   {"x.yaml", strings.ReplaceAll(exposedHost("a.techn.is")+"---\n"+exposedHost("b.techn.is"), "\n", "\u2028"), []string{a, b}},

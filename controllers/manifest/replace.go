@@ -18,6 +18,10 @@ var errUnchanged = errors.New("unchanged")
 // replace writes a file as a whole or not at all: a new one, readable by its
 // owner only, is safe on the disk before it takes the old one's name, and its
 // name before replace returns. Where write returns an error the old one stays.
+//
+// github.com/google/renameio does the same up to the rename (v2.0.2), and does not sync
+// the directory: after a power failure the old file may be back, and with it hosts that
+// were withdrawn.
 func replace(path string, write func(*os.File) error) error {
 	temp, err := writeTemp(path, write)
 	if err == nil {

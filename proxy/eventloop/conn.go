@@ -173,7 +173,7 @@ func (c *conn) readHello() {
 // decide finds the route, and whether this client may take it.
 func (c *conn) decide() {
 	l, o := c.loop, c.opening
-	l.counters.hello.observe(l.now - c.since)
+	l.helloSeconds.Observe(seconds(l.now - c.since))
 	route := l.Table.Load().Lookup(o.host)
 	switch {
 	case route == nil && l.Own != nil && l.Own(o.host):
@@ -210,7 +210,7 @@ func (c *conn) whileConnecting(from side, events uint32) {
 
 // connected lets the bytes flow.
 func (c *conn) connected() {
-	c.loop.counters.dial.observe(c.loop.now - c.since)
+	c.loop.dialSeconds.Observe(seconds(c.loop.now - c.since))
 	first, err := c.firstBytes()
 	if err != nil {
 		c.refuse(noBackend)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/jovalle/usher/proxy/limit"
 	"github.com/jovalle/usher/proxy/routing"
@@ -62,16 +63,18 @@ type Forwarder struct {
 	// Loops is how many threads may serve connections; 0: one a processor.
 	Loops int
 
-	kernel      kernel    // realKernel, but for tests
-	resolver    *resolver // of the system's name servers, but for tests
-	began       time.Time
-	prepare     sync.Once
-	journal     *journal // by prepare
-	helloMemory *helloMemory
-	hellos      *hellos
-	loops       atomic.Pointer[[]*shared] // a loop each; set by Serve
-	balancing   sync.Mutex                // held where accepting changes
-	accepting   atomic.Int64              // how many of the loops accept
+	kernel       kernel    // realKernel, but for tests
+	resolver     *resolver // of the system's name servers, but for tests
+	began        time.Time
+	prepare      sync.Once
+	journal      *journal             // by prepare
+	helloSeconds prometheus.Histogram // by prepare
+	dialSeconds  prometheus.Histogram // by prepare
+	helloMemory  *helloMemory
+	hellos       *hellos
+	loops        atomic.Pointer[[]*shared] // a loop each; set by Serve
+	balancing    sync.Mutex                // held where accepting changes
+	accepting    atomic.Int64              // how many of the loops accept
 }
 
 // lingerTimeout is how long a refused client may take to read its alert.
@@ -89,7 +92,7 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 	if f.resolver == nil {
 		f.resolver = newResolver()
 	}
-	f.prepare.Do(f.makeJournal)
+	f.prepare.Do(f.init)
 	f.helloMemory = newHelloMemory(f.HelloMemory)
 	f.hellos = newHellos()
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
@@ -120,13 +123,18 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 	return nil
 }
 
-func (f *Forwarder) makeJournal() { f.journal = newJournal(f.Log, f.AccessLog, f.AccessLogRefused) }
+// init makes what may be used before Serve.
+func (f *Forwarder) init() {
+	f.journal = newJournal(f.Log, f.AccessLog, f.AccessLogRefused)
+	f.helloSeconds = histogram("hello_seconds", "Time from accepting a connection to its whole ClientHello.")
+	f.dialSeconds = histogram("dial_seconds", "Time that dialling a backend took, where it succeeded.")
+}
 
 // LogRefused adds a client to the log that another listener has refused, as the
 // forwarder adds its own; because is what the route of a refused host says, or empty.
 // It may be called by any goroutine, before Serve too.
 func (f *Forwarder) LogRefused(client netip.AddrPort, host, reason, because string) {
-	f.prepare.Do(f.makeJournal)
+	f.prepare.Do(f.init)
 	f.journal.logRefused(client, host, reason, because)
 }
 

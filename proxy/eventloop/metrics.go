@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -33,7 +34,6 @@ type counters struct {
 	open         atomic.Int64
 	refused      [refusals]atomic.Uint64
 	closed       [endings]atomic.Uint64
-	hello, dial  histogram
 
 	mu       sync.Mutex          // for writing clusters, and for reading it elsewhere
 	clusters map[string]*traffic // cluster → what moved to and from it
@@ -62,23 +62,16 @@ func (c *counters) traffic(cluster string) *traffic {
 	return t
 }
 
-// bounds of the histograms' buckets, in seconds.
-var bounds = [...]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
-
-// histogram counts durations, without the locks of prometheus.Histogram.
-type histogram struct {
-	buckets [len(bounds) + 1]atomic.Uint64
-	sum     atomic.Int64 // nanoseconds
+// histogram returns one of durations in seconds. All loops share it: two observations
+// a connection contend for less than can be measured.
+func histogram(name, help string) prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "usher_" + name, Help: help,
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	})
 }
 
-func (h *histogram) observe(nanoseconds int64) {
-	seconds, bucket := float64(nanoseconds)/1e9, 0
-	for bucket < len(bounds) && seconds > bounds[bucket] {
-		bucket++
-	}
-	h.buckets[bucket].Add(1)
-	h.sum.Add(nanoseconds)
-}
+func seconds(nanoseconds int64) float64 { return time.Duration(nanoseconds).Seconds() }
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("usher_"+name, help, labels, nil)
@@ -92,8 +85,6 @@ var (
 	closedDesc       = describe("connections_closed_total", "Forwarded TLS connections that ended.", "reason")
 	bytesDesc        = describe("bytes_total", "Bytes forwarded, by cluster; up is towards it.", "cluster", "direction")
 	dialFailuresDesc = describe("dial_failures_total", "Addresses of backends that could not be dialled.", "cluster")
-	helloDesc        = describe("hello_seconds", "Time from accepting a connection to its whole ClientHello.")
-	dialDesc         = describe("dial_seconds", "Time that dialling a backend took, where it succeeded.")
 	loopsDesc        = describe("loops_accepting", "Event loops that accept connections now.")
 	helloBytesDesc   = describe("hello_bytes", "Bytes that connections hold until their backends have their ClientHellos.")
 	pendingBytesDesc = describe("pending_bytes", "Bytes held for clients and backends that have no room for them, by event loop.", "loop")
@@ -104,10 +95,13 @@ var (
 func (f *Forwarder) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		acceptedDesc, acceptErrorsDesc, openDesc, refusedDesc, closedDesc, bytesDesc,
-		dialFailuresDesc, helloDesc, dialDesc, loopsDesc, droppedDesc, helloBytesDesc, pendingBytesDesc,
+		dialFailuresDesc, loopsDesc, droppedDesc, helloBytesDesc, pendingBytesDesc,
 	} {
 		out <- desc
 	}
+	f.prepare.Do(f.init)
+	f.helloSeconds.Describe(out)
+	f.dialSeconds.Describe(out)
 }
 
 // Collect implements prometheus.Collector.
@@ -123,6 +117,8 @@ func (f *Forwarder) Collect(out chan<- prometheus.Metric) {
 		gauge(out, pendingBytesDesc, float64(l.pending.Load()), strconv.Itoa(i))
 	}
 	t.collect(out)
+	f.helloSeconds.Collect(out)
+	f.dialSeconds.Collect(out)
 	gauge(out, loopsDesc, float64(f.accepting.Load()))
 	gauge(out, helloBytesDesc, float64(f.helloMemory.held.Load()))
 	counter(out, droppedDesc, f.journal.dropped.Load())
@@ -133,7 +129,6 @@ type totals struct {
 	accepted, acceptErrors uint64
 	refused                [refusals]uint64
 	closed                 [endings]uint64
-	hello, dial            histogramTotals
 	clusters               map[string]clusterTotals // cluster → sums
 }
 
@@ -150,8 +145,6 @@ func (t *totals) add(c *counters) {
 	for i := range t.closed {
 		t.closed[i] += c.closed[i].Load()
 	}
-	t.hello.add(&c.hello)
-	t.dial.add(&c.dial)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for name, traffic := range c.clusters {
@@ -177,32 +170,6 @@ func (t *totals) collect(out chan<- prometheus.Metric) {
 		counter(out, bytesDesc, sum.down, name, "down")
 		counter(out, dialFailuresDesc, sum.dialFailures, name)
 	}
-	t.hello.collect(out, helloDesc)
-	t.dial.collect(out, dialDesc)
-}
-
-type histogramTotals struct {
-	buckets [len(bounds) + 1]uint64
-	sum     int64
-}
-
-func (t *histogramTotals) add(h *histogram) {
-	for i := range t.buckets {
-		t.buckets[i] += h.buckets[i].Load()
-	}
-	t.sum += h.sum.Load()
-}
-
-func (t *histogramTotals) collect(out chan<- prometheus.Metric, desc *prometheus.Desc) {
-	var count uint64
-	below := make(map[float64]uint64, len(bounds)) // bound → how many are not above it
-	for i, n := range t.buckets {
-		count += n
-		if i < len(bounds) {
-			below[bounds[i]] = count
-		}
-	}
-	out <- prometheus.MustNewConstHistogram(desc, count, float64(t.sum)/1e9, below)
 }
 
 func counter(out chan<- prometheus.Metric, desc *prometheus.Desc, n uint64, labels ...string) {
