@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -265,11 +266,21 @@ func clustersNamed(o client.Object) []string {
 	return slices.Compact(names)
 }
 
+// logUnread logs that an event handler could not read the cache of the edge cluster.
+// Before the cache has started, and after it has ended, nothing is missed: every
+// object is reconciled when it starts. Any other error is a defect.
+func logUnread(ctx context.Context, err error) {
+	if _, notStarted := errors.AsType[*cache.ErrCacheNotStarted](err); !notStarted && ctx.Err() == nil {
+		ctrl.Log.WithName("edge").Error(err, "Cannot read the cache, so that a change may be missed")
+	}
+}
+
 // namesOfCluster returns the ExposedHosts that name a cluster.
 func namesOfCluster(ctx context.Context, reader client.Reader, cluster string) []string {
 	var list v1alpha1.ExposedHostList
-	if reader.List(ctx, &list, client.MatchingFields{indexCluster: cluster}, client.UnsafeDisableDeepCopy) != nil {
-		return nil // the cache has not started, or has ended: each object is read when it does
+	if err := reader.List(ctx, &list, client.MatchingFields{indexCluster: cluster}, client.UnsafeDisableDeepCopy); err != nil {
+		logUnread(ctx, err)
+		return nil
 	}
 	names := make([]string, len(list.Items))
 	for i := range list.Items {
@@ -298,7 +309,8 @@ func requestsFor(names []string) []reconcile.Request {
 func everyCluster(ctx context.Context, reader client.Reader) []reconcile.Request {
 	clusters, err := listClusters(ctx, reader)
 	if err != nil {
-		return nil // as above
+		logUnread(ctx, err)
+		return nil
 	}
 	return requestsFor(slices.Collect(maps.Keys(clusters)))
 }
@@ -307,7 +319,8 @@ func everyCluster(ctx context.Context, reader client.Reader) []reconcile.Request
 func clustersOfSecret(ctx context.Context, reader client.Reader, secret string) []reconcile.Request {
 	clusters, err := listClusters(ctx, reader)
 	if err != nil {
-		return nil // as above
+		logUnread(ctx, err)
+		return nil
 	}
 	var requests []reconcile.Request
 	for name, cluster := range clusters {
