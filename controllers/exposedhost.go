@@ -11,8 +11,13 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/jovalle/usher/api/v1alpha1"
@@ -35,6 +40,52 @@ type ExposedHostReconciler struct {
 	HandoverGrace time.Duration
 
 	unclaimed unclaimedHosts
+}
+
+// setupExposedHosts registers the reconciler of ExposedHosts.
+func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Set, changed *trigger) error {
+	withWorkers := options()
+	withWorkers.MaxConcurrentReconciles = hostWorkers
+	withWorkers.NewQueue = changed.fair.newQueue
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	host := func(o client.Object, q queue) { changed.fair.add(q, shareOf(o), requestFor(o.GetName())) }
+	member := func(ctx context.Context, name string, q queue) {
+		changed.fair.add(q, name, requestsFor(namesOfCluster(ctx, mgr.GetCache(), name))...)
+	}
+	return builder.ControllerManagedBy(mgr).Named("exposedhost").
+		Watches(&v1alpha1.ExposedHost{}, handler.Funcs{
+			CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { host(e.Object, q) },
+			UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { host(e.ObjectNew, q) },
+			DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { host(e.Object, q) },
+		}).
+		Watches(&v1alpha1.MemberCluster{}, handler.Funcs{
+			CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { member(ctx, e.Object.GetName(), q) },
+			UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+				if servesOtherwise(e) || refusedOtherwise(e) {
+					member(ctx, e.ObjectNew.GetName(), q)
+				}
+			},
+			DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { member(ctx, e.Object.GetName(), q) },
+		}).
+		WatchesRawSource(changed.source(func() map[string][]string {
+			hosts := map[string][]string{}
+			for _, name := range members.Names() {
+				hosts[name] = namesOfHosts(members.Hosts(name))
+			}
+			return hosts
+		})).
+		WithOptions(withWorkers).
+		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)},
+			OwnAddress: c.ownAddress, HandoverGrace: c.handoverGrace})
+}
+
+// shareOf returns the share of the queue that an ExposedHost's own changes belong to:
+// that of the cluster that holds it, or one for all hosts by hand.
+func shareOf(o client.Object) string {
+	if held := holding(o.(*v1alpha1.ExposedHost)); held != nil {
+		return held.Cluster
+	}
+	return ""
 }
 
 // +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts,verbs=get;list;watch;create;patch;delete

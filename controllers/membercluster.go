@@ -15,7 +15,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/jovalle/usher/api/v1alpha1"
@@ -39,6 +43,23 @@ type MemberClusterReconciler struct {
 
 	edge  *edgeNetworks
 	names *pinnedNames
+}
+
+// setupMemberClusters registers the reconciler of MemberClusters.
+func (c *controlPlane) setupMemberClusters(mgr manager.Manager, members *member.Set, changed *trigger, namespace string) error {
+	return builder.ControllerManagedBy(mgr).Named("membercluster").
+		For(&v1alpha1.MemberCluster{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+			return clustersOfSecret(ctx, mgr.GetCache(), o.GetName())
+		})).
+		Watches(&v1alpha1.ExposedHost{}, recount()).
+		Watches(&v1alpha1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
+			return everyCluster(ctx, mgr.GetCache()) // an address that one has, no other may take
+		}), builder.WithPredicates(predicate.Funcs{UpdateFunc: servesOtherwise})).
+		WatchesRawSource(changed.source(func() map[string][]string { return nil })).
+		WithOptions(options()).
+		Complete(&MemberClusterReconciler{Client: mgr.GetClient(), Edge: mgr.GetConfig(), Namespace: namespace, Members: members,
+			OwnAddress: c.ownAddress, edge: &edgeNetworks{reader: mgr.GetAPIReader()}, names: &c.names})
 }
 
 // judgeEvery is how often a member's addresses are judged again though nothing
@@ -197,4 +218,20 @@ func condition(kind string, c member.Condition, unknown string) metav1.Condition
 		return metav1.Condition{Type: kind, Status: metav1.ConditionUnknown, Reason: reason.Connecting, Message: unknown}
 	}
 	return metav1.Condition{Type: kind, Status: metav1.ConditionFalse, Reason: c.Reason, Message: c.Message}
+}
+
+// clustersOfSecret returns the MemberClusters whose kubeconfig is in a Secret.
+func clustersOfSecret(ctx context.Context, reader client.Reader, secret string) []reconcile.Request {
+	clusters, err := listClusters(ctx, reader)
+	if err != nil {
+		logUnread(ctx, err)
+		return nil
+	}
+	var requests []reconcile.Request
+	for name, cluster := range clusters {
+		if cluster.Spec.Kubeconfig != nil && cluster.Spec.Kubeconfig.SecretName == secret {
+			requests = append(requests, requestFor(name))
+		}
+	}
+	return requests
 }

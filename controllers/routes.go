@@ -4,8 +4,13 @@ import (
 	"context"
 	"fmt"
 
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/jovalle/usher/api/v1alpha1"
@@ -28,6 +33,35 @@ type RouteReconciler struct {
 	Stored func()
 
 	built bool // the table rests on all that the edge cluster holds
+}
+
+// SetupDataPlane registers what every replica runs: the reconciler that feeds the routing table.
+func SetupDataPlane(mgr manager.Manager, reconciler *RouteReconciler) error {
+	everything := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
+		return []reconcile.Request{requestFor(everyHost)}
+	})
+	everywhere := options()
+	everywhere.NeedLeaderElection = new(bool)
+	err := builder.ControllerManagedBy(mgr).Named("route").
+		For(&v1alpha1.ExposedHost{}, builder.WithPredicates(routesOtherwise)).
+		Watches(&v1alpha1.MemberCluster{}, everything, builder.WithPredicates(predicate.Funcs{UpdateFunc: servesOtherwise})).
+		WithOptions(everywhere).
+		WatchesRawSource((&trigger{}).source(func() map[string][]string { return map[string][]string{"": {everyHost}} })). // an empty cluster makes an empty table
+		Complete(reconciler)
+	if err != nil {
+		return fmt.Errorf("set up routes: %w", err)
+	}
+	return nil
+}
+
+// routesOtherwise passes the changes of ExposedHosts that touch the routing table:
+// one that is refused stands there too.
+var routesOtherwise = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, after := acceptedOf(e.ObjectOld), acceptedOf(e.ObjectNew)
+		return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
+			before.Status != after.Status || before.Reason != after.Reason
+	},
 }
 
 // +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts;memberclusters,verbs=get;list;watch,roleName=usher-proxy

@@ -17,14 +17,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/jovalle/usher/api/v1alpha1"
@@ -153,86 +150,6 @@ func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace strin
 	return nil
 }
 
-func (c *controlPlane) setupMemberClusters(mgr manager.Manager, members *member.Set, changed *trigger, namespace string) error {
-	return builder.ControllerManagedBy(mgr).Named("membercluster").
-		For(&v1alpha1.MemberCluster{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
-			return clustersOfSecret(ctx, mgr.GetCache(), o.GetName())
-		})).
-		Watches(&v1alpha1.ExposedHost{}, recount()).
-		Watches(&v1alpha1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
-			return everyCluster(ctx, mgr.GetCache()) // an address that one has, no other may take
-		}), builder.WithPredicates(predicate.Funcs{UpdateFunc: servesOtherwise})).
-		WatchesRawSource(changed.source(func() map[string][]string { return nil })).
-		WithOptions(options()).
-		Complete(&MemberClusterReconciler{Client: mgr.GetClient(), Edge: mgr.GetConfig(), Namespace: namespace, Members: members,
-			OwnAddress: c.ownAddress, edge: &edgeNetworks{reader: mgr.GetAPIReader()}, names: &c.names})
-}
-
-func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Set, changed *trigger) error {
-	withWorkers := options()
-	withWorkers.MaxConcurrentReconciles = hostWorkers
-	withWorkers.NewQueue = changed.fair.newQueue
-	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-	host := func(o client.Object, q queue) { changed.fair.add(q, shareOf(o), requestFor(o.GetName())) }
-	member := func(ctx context.Context, name string, q queue) {
-		changed.fair.add(q, name, requestsFor(namesOfCluster(ctx, mgr.GetCache(), name))...)
-	}
-	return builder.ControllerManagedBy(mgr).Named("exposedhost").
-		Watches(&v1alpha1.ExposedHost{}, handler.Funcs{
-			CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { host(e.Object, q) },
-			UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { host(e.ObjectNew, q) },
-			DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { host(e.Object, q) },
-		}).
-		Watches(&v1alpha1.MemberCluster{}, handler.Funcs{
-			CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { member(ctx, e.Object.GetName(), q) },
-			UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
-				if servesOtherwise(e) || refusedOtherwise(e) {
-					member(ctx, e.ObjectNew.GetName(), q)
-				}
-			},
-			DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { member(ctx, e.Object.GetName(), q) },
-		}).
-		WatchesRawSource(changed.source(func() map[string][]string {
-			hosts := map[string][]string{}
-			for _, name := range members.Names() {
-				hosts[name] = namesOfHosts(members.Hosts(name))
-			}
-			return hosts
-		})).
-		WithOptions(withWorkers).
-		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)},
-			OwnAddress: c.ownAddress, HandoverGrace: c.handoverGrace})
-}
-
-// shareOf returns the share of the queue that an ExposedHost's own changes belong to:
-// that of the cluster that holds it, or one for all hosts by hand.
-func shareOf(o client.Object) string {
-	if held := holding(o.(*v1alpha1.ExposedHost)); held != nil {
-		return held.Cluster
-	}
-	return ""
-}
-
-// SetupDataPlane registers what every replica runs: the reconciler that feeds the routing table.
-func SetupDataPlane(mgr manager.Manager, reconciler *RouteReconciler) error {
-	everything := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
-		return []reconcile.Request{requestFor(everyHost)}
-	})
-	everywhere := options()
-	everywhere.NeedLeaderElection = new(bool)
-	err := builder.ControllerManagedBy(mgr).Named("route").
-		For(&v1alpha1.ExposedHost{}, builder.WithPredicates(routesOtherwise)).
-		Watches(&v1alpha1.MemberCluster{}, everything, builder.WithPredicates(predicate.Funcs{UpdateFunc: servesOtherwise})).
-		WithOptions(everywhere).
-		WatchesRawSource((&trigger{}).source(func() map[string][]string { return map[string][]string{"": {everyHost}} })). // an empty cluster makes an empty table
-		Complete(reconciler)
-	if err != nil {
-		return fmt.Errorf("set up routes: %w", err)
-	}
-	return nil
-}
-
 // options are those of every controller. A process may run one manager after
 // another. What fails is tried again soon: after an outage of the edge cluster
 // nothing shall be left behind for long.
@@ -315,22 +232,6 @@ func everyCluster(ctx context.Context, reader client.Reader) []reconcile.Request
 	return requestsFor(slices.Collect(maps.Keys(clusters)))
 }
 
-// clustersOfSecret returns the MemberClusters whose kubeconfig is in a Secret.
-func clustersOfSecret(ctx context.Context, reader client.Reader, secret string) []reconcile.Request {
-	clusters, err := listClusters(ctx, reader)
-	if err != nil {
-		logUnread(ctx, err)
-		return nil
-	}
-	var requests []reconcile.Request
-	for name, cluster := range clusters {
-		if cluster.Spec.Kubeconfig != nil && cluster.Spec.Kubeconfig.SecretName == secret {
-			requests = append(requests, requestFor(name))
-		}
-	}
-	return requests
-}
-
 // servesOtherwise reports whether a MemberCluster's change touches the hosts that it serves.
 func servesOtherwise(e event.UpdateEvent) bool {
 	before, after := e.ObjectOld.(*v1alpha1.MemberCluster), e.ObjectNew.(*v1alpha1.MemberCluster)
@@ -340,16 +241,6 @@ func servesOtherwise(e event.UpdateEvent) bool {
 // refusedOtherwise reports whether other addresses of a MemberCluster are refused.
 func refusedOtherwise(e event.UpdateEvent) bool {
 	return addressRefusal(e.ObjectOld.(*v1alpha1.MemberCluster)) != addressRefusal(e.ObjectNew.(*v1alpha1.MemberCluster))
-}
-
-// routesOtherwise passes the changes of ExposedHosts that touch the routing table:
-// one that is refused stands there too.
-var routesOtherwise = predicate.Funcs{
-	UpdateFunc: func(e event.UpdateEvent) bool {
-		before, after := acceptedOf(e.ObjectOld), acceptedOf(e.ObjectNew)
-		return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
-			before.Status != after.Status || before.Reason != after.Reason
-	},
 }
 
 // acceptedOf returns an ExposedHost's Accepted condition; the zero value where it has none.
