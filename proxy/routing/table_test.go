@@ -160,7 +160,7 @@ func TestRefusalsStandBelowWildcards(t *testing.T) {
 	}
 }
 
-// Of so many routes each shard holds several, whose slots are in each other's way.
+// Of so many routes each shard holds several.
 func TestTablesHoldManyRoutes(t *testing.T) {
 	routes := manyRoutes(20_000)
 	table := routing.NewTable(routes)
