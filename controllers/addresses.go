@@ -45,13 +45,13 @@ func (i *memberIngress) refusal(mc *v1alpha1.MemberCluster) string {
 }
 
 // ingressOf is where a member's ingress answers: those of its addresses that may be used.
-func ingressOf(mc *v1alpha1.MemberCluster, state member.State, judge addressJudge) memberIngress {
+func ingressOf(mc *v1alpha1.MemberCluster, state member.State, checker addressChecker) memberIngress {
 	addresses, pinned := knownAddresses(mc, state)
 	ingress := routetable.Resolve(mc.Spec.Ingress, nil, pinned)
 	backend := routetable.Backend(mc.Name, mc.Spec.Ingress, ingress)
 	found := memberIngress{pinned: pinned}
 	for i, address := range addresses {
-		switch why := judge.refusal(&backend, address); {
+		switch why := checker.refusal(&backend, address); {
 		case i >= maxAddresses:
 			found.refused = append(found.refused, quoted(address)+fmt.Sprintf(", which is one of more than %d", maxAddresses))
 		case why != "":
@@ -94,37 +94,37 @@ func knownAddresses(mc *v1alpha1.MemberCluster, state member.State) (addresses [
 	return nil, false
 }
 
-// addressJudge tells which addresses a member's ingress must not have. It rests
+// addressChecker tells which addresses a member's ingress must not have. It rests
 // on what is known at the edge, and asks nobody.
-type addressJudge struct {
+type addressChecker struct {
 	own   func(netip.AddrPort) bool
 	edge  []network
 	taken map[netip.Addr]string // address → the member that has it before this one
 }
 
-// judgeOf gathers what is known of the addresses that a member must not have.
-func (r *MemberClusterReconciler) judgeOf(ctx context.Context, mc *v1alpha1.MemberCluster) (addressJudge, error) {
+// checkerOf gathers what is known of the addresses that a member must not have.
+func (r *MemberClusterReconciler) checkerOf(ctx context.Context, mc *v1alpha1.MemberCluster) (addressChecker, error) {
 	clusters, err := listClusters(ctx, r.Client)
 	if err != nil {
-		return addressJudge{}, err
+		return addressChecker{}, err
 	}
 	edge, err := r.edge.known(ctx)
 	if err != nil {
-		return addressJudge{}, err
+		return addressChecker{}, err
 	}
-	return addressJudge{own: r.OwnAddress, edge: edge, taken: takenBefore(mc, clusters, r.names.all())}, nil
+	return addressChecker{own: r.OwnAddress, edge: edge, taken: takenBefore(mc, clusters, r.names.all())}, nil
 }
 
 // refusal says, as the end of "which is …", why a backend must not have an
 // address; "" where it may. What a person gave is only refused where it leads
 // back to usher, or out of the networks that a person gave.
-func (j *addressJudge) refusal(backend *routing.Backend, address string) string {
+func (j *addressChecker) refusal(backend *routing.Backend, address string) string {
 	if why := routetable.Refusal(backend, address); why != "" {
 		return why
 	}
 	addr, err := netip.ParseAddr(address)
 	if err != nil {
-		return "" // a person's name: judged when it is dialled
+		return "" // a person's name: checked when it is dialled
 	}
 	addr = routing.Effective(addr)
 	if !backend.Discovered {
@@ -153,7 +153,7 @@ func leadsBack(own func(netip.AddrPort) bool, addr netip.Addr, backend *routing.
 // takenBefore returns the addresses that other members have before this one may:
 // those that a person gave them; and of those that their own objects name, those
 // in their status which are not in this one's, or are and their MemberCluster is
-// the older one. Whoever has an address keeps it: a member that names another's
+// the older one. The member that has an address keeps it: a member that names another's
 // must not get it by being older.
 //
 // Clusters: name → cluster. Names: what names resolve to that a person gave.

@@ -255,7 +255,7 @@ func TestAllowedNetworksAreCIDRs(t *testing.T) {
 	}
 }
 
-// Two members name one address: whoever has it keeps it, though the other is older;
+// Two members name one address: the one that has it keeps it, though the other is older;
 // a person's word comes before both.
 func TestAddressOfAnotherMemberIsNotTaken(t *testing.T) {
 	c := edge(t)

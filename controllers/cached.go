@@ -9,7 +9,7 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 )
 
-// cached prepares an object of the edge cluster for the cache, of which there may
+// cached prepares an object of the edge cluster for the cache; there may
 // be tens of thousands: it drops who manages which field, but for who besides usher
 // wrote an ExposedHost's spec, and keeps once what many ExposedHosts say alike.
 func cached(o any) (any, error) {

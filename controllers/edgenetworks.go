@@ -23,7 +23,7 @@ type network struct {
 
 // edgeNetworks knows the edge cluster's Service and Pod ranges, as far as its API
 // server tells. They are asked for when they are needed and no fresher than
-// judgeEvery: nothing is cached of the edge's Nodes.
+// recheckEvery: nothing is cached of the edge's Nodes.
 type edgeNetworks struct {
 	reader client.Reader // of the API server itself
 
@@ -47,7 +47,7 @@ const askTimeout = 5 * time.Second
 func (e *edgeNetworks) known(ctx context.Context) ([]network, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if time.Since(e.asked) < judgeEvery {
+	if time.Since(e.asked) < recheckEvery {
 		return e.found, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)

@@ -92,7 +92,7 @@ func (r *ExposedHostReconciler) noteUnclaimed(host string, decision admission.De
 	return staleAgain
 }
 
-// soonest returns the shorter of two times to wait, of which 0 is none.
+// soonest returns the shorter of two times to wait; 0 is none.
 func soonest(a, b time.Duration) time.Duration {
 	if a == 0 || b == 0 {
 		return max(a, b)

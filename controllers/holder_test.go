@@ -117,7 +117,7 @@ func TestOlderObjectAnnotatedLaterTakesNothing(t *testing.T) {
 }
 
 // A malformed annotation refuses the host to its holder, hands it to nobody, and is
-// mended as if there were no rival.
+// corrected as if there were no rival.
 func TestRefusedHolderKeepsTheHost(t *testing.T) {
 	c := edge(t)
 	table := &routing.Live{}
@@ -142,7 +142,7 @@ func TestRefusedHolderKeepsTheHost(t *testing.T) {
 }
 
 // A claim that was refused when it was made holds nothing, however long it waits: the
-// first that is sound gets the host, and keeps it when the other is mended.
+// first that is sound gets the host, and keeps it when the other is corrected.
 func TestRefusedClaimHoldsNothing(t *testing.T) {
 	c := edge(t)
 	startWithGrace(t, &routing.Live{}, never)
@@ -293,7 +293,7 @@ func TestTheGraceDelaysNothingElse(t *testing.T) {
 		remove(t, "hades", holder)
 		awaitHost(t, c, host, refused("AnnotationInvalid"))
 		refusedRoute(t, table, host, "AnnotationInvalid")
-		// It waited for that, and is mended: it gets nothing in the grace.
+		// It waited for that, and is corrected: it gets nothing in the grace.
 		testkit.Must(t, bed.Cluster("illmatic").Apply(t.Context(), rival))
 		awaitHost(t, c, host, all(refused("HeldByAnother"), rivals("illmatic:HeldByAnother")))
 		testkit.Must(t, bed.Cluster("hades").Apply(t.Context(), holder))
@@ -393,7 +393,7 @@ func TestStartWaitsForEveryMember(t *testing.T) {
 	unwatch()
 }
 
-// What docs/operations.md says of an edge that is made anew: with its ExposedHosts
+// What docs/operations.md says of an new edge cluster: with its ExposedHosts
 // restored the holders keep their hosts, those too that are refused; without, the
 // oldest claim wins.
 func TestRestoredEdgeKeepsTheHolders(t *testing.T) {

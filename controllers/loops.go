@@ -25,7 +25,7 @@ func addressRefusal(mc *v1alpha1.MemberCluster) string {
 }
 
 // endpointsOf returns the endpoints of backends, apart those that lead back to
-// usher, whoever gave them: the proxy does not dial them.
+// usher, even if a person gave them: the proxy does not dial them.
 func endpointsOf(backends []routing.Backend, own func(netip.AddrPort) bool) (endpoints, loops []string) {
 	for _, b := range backends {
 		for i, endpoint := range routetable.Endpoints(b.Addresses, int32(b.HTTPSPort)) {

@@ -63,7 +63,7 @@ func TestFaultyMemberKeepsItsHosts(t *testing.T) {
 
 // A member that is away is deleted: its hosts are withdrawn at once, whatever its
 // connections hang on, and no other member waits. Made again by the same name, it
-// is read anew.
+// is read again.
 func TestMemberDeletedWhileAway(t *testing.T) {
 	c := edge(t)
 	table := startUsher(t)
@@ -99,7 +99,7 @@ func TestMemberDeletedWhileAway(t *testing.T) {
 	awaitMember(t, c, "illmatic", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
 }
 
-// A killed API server: refused connections, and everything anew when it returns.
+// A killed API server: refused connections, and everything again when it returns.
 func TestKilledMemberKeepsItsHosts(t *testing.T) {
 	c := edge(t)
 	table := startUsher(t)
@@ -177,11 +177,11 @@ func TestReplacedKubeconfigLeavesNoGap(t *testing.T) {
 		t.Error(why)
 	}
 	if now := syncedAt(t, c, "illmatic"); !now.Equal(other) {
-		t.Errorf("the other member was connected anew: it synced at %v, and again at %v", other, now)
+		t.Errorf("the other member was reconnected: it synced at %v, and again at %v", other, now)
 	}
 }
 
-// published are the hosts of one member by which its faults are judged.
+// published are the hosts of one member by which its faults are measured.
 type published struct{ cluster, kept, withdrawn, added string }
 
 // publish exposes two hosts of a member.

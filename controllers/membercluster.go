@@ -62,10 +62,10 @@ func (c *controlPlane) setupMemberClusters(mgr manager.Manager, members *member.
 			OwnAddress: c.ownAddress, edge: &edgeNetworks{reader: mgr.GetAPIReader()}, names: &c.names})
 }
 
-// judgeEvery is how often a member's addresses are judged again though nothing
+// recheckEvery is how often a member's addresses are checked again though nothing
 // about it has changed: this machine's own addresses, and the edge cluster's
 // networks, may have.
-const judgeEvery = time.Minute
+const recheckEvery = time.Minute
 
 // +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters,verbs=get;list;watch
 // +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters/status,verbs=patch
@@ -98,11 +98,11 @@ func (r *MemberClusterReconciler) Reconcile(ctx context.Context, req reconcile.R
 	if wait := r.Members.Pending(mc.Name); wait > 0 && problem == nil && isReported(&mc) {
 		return reconcile.Result{RequeueAfter: wait}, nil // what was found before the start stays until more is known
 	}
-	judge, err := r.judgeOf(ctx, &mc)
+	checker, err := r.checkerOf(ctx, &mc)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{RequeueAfter: judgeEvery}, r.report(ctx, &mc, judge, config, secret, problem)
+	return reconcile.Result{RequeueAfter: recheckEvery}, r.report(ctx, &mc, checker, config, secret, problem)
 }
 
 // isReported reports whether a status tells anything, of the spec as it is.
@@ -155,7 +155,7 @@ func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.Mem
 }
 
 // report writes the status where it differs. Config and secret are what configOf returned.
-func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.MemberCluster, judge addressJudge, config member.Config, secret *v1alpha1.ObservedKubeconfig, problem *kubeconfigError) error {
+func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.MemberCluster, checker addressChecker, config member.Config, secret *v1alpha1.ObservedKubeconfig, problem *kubeconfigError) error {
 	hosts, err := countHosts(ctx, r.Client, mc.Name)
 	if err != nil {
 		return err
@@ -163,7 +163,7 @@ func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.Membe
 	state, _ := r.Members.State(mc.Name)
 	after := mc.DeepCopy()
 	after.Status.Hosts = hosts
-	ingress := ingressOf(mc, state, judge)
+	ingress := ingressOf(mc, state, checker)
 	after.Status.Ingress = ingress.resolved
 	after.Status.Refusals = state.Refusals
 	if state.Version != "" {

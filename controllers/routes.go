@@ -18,7 +18,7 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// everyHost is the key that has the whole table built anew. No object has such a name.
+// everyHost is the key that has the whole table rebuilt. No object has such a name.
 const everyHost = "*"
 
 // RouteReconciler keeps the routing table in line with the ExposedHosts, one by

@@ -185,7 +185,7 @@ func TestSignalsThatUsherSurvives(t *testing.T) {
 	u.ends(t, 0)
 }
 
-// Whoever reads the log may end: writing to it fails from then on.
+// The reader of the log may end: writing to it fails from then on.
 func TestTheLogsReaderEnds(t *testing.T) {
 	u := program(t, t.TempDir()).started(t)
 	_ = u.out.Close()
@@ -231,7 +231,7 @@ func hold(t *testing.T, flags ...string) (*running, net.Conn) {
 	return u, reached
 }
 
-// heldOpen is a connection of which a handshake that is given up leaves the socket
+// heldOpen is a connection whose socket is left by a handshake that is given up
 // and what comes on it alone.
 type heldOpen struct{ net.Conn }
 

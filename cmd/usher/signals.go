@@ -12,7 +12,7 @@ import (
 // handleSignals keeps signals from ending usher without a drain, until stop is called.
 // SIGTERM and SIGINT end the context of main, which begins the drain; here is what
 // others do, and those two when they come again. SIGUSR1 and SIGUSR2 do nothing in a
-// Go program; SIGQUIT ends it with all its stacks, for whoever looks for a fault.
+// Go program; SIGQUIT ends it with all its stacks, for debugging.
 func handleSignals(log logr.Logger) (stop func()) {
 	signal.Ignore(syscall.SIGPIPE) // a reader of the log that ends would end usher
 	received := make(chan os.Signal, 8)

@@ -105,7 +105,7 @@ func (e *enrolment) findIngress(ctx context.Context, ingress *v1alpha1.IngressEn
 	if e.Service.Name == "" {
 		return e.pin(ctx, ingress, addresses)
 	}
-	e.say("usher follows that Service: whoever may change it may lead usher to any address that is not refused; --address pins one")
+	e.say("usher follows that Service: anyone who may change it can lead usher to any address that is not refused; --address pins one")
 	return nil
 }
 

@@ -18,7 +18,7 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 )
 
-// List returns the edge's MemberClusters, whoever made them.
+// List returns the edge's MemberClusters, made by usher or not.
 func List(ctx context.Context, edge *Cluster) ([]v1alpha1.MemberCluster, error) {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()

@@ -16,7 +16,7 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 )
 
-// ErrUnknown marks a member of which there is nothing, neither at the edge nor in the cluster
+// ErrUnknown marks a member that does not exist, neither at the edge nor in the cluster
 // that was looked at.
 var ErrUnknown = errors.New("nothing was made for this member")
 

@@ -79,7 +79,7 @@ func persist[T any](ctx context.Context, asked func(error), try func() (T, error
 	return answer, err
 }
 
-// asksDifferently reports whether the caller must change the request: list anew
+// asksDifferently reports whether the caller must change the request: list again
 // instead of watching on, or list where the API server cannot stream a list.
 func asksDifferently(err error) bool {
 	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) ||

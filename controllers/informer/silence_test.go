@@ -165,7 +165,7 @@ func TestWatchThatSpeaksIsKept(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	if again := v.watches.Load() - watches; again != 0 {
-		t.Errorf("it was watched anew %d times", again)
+		t.Errorf("it was watched again %d times", again)
 	}
 }
 

@@ -21,7 +21,7 @@ func NewFileFeed(watcher *manifest.Watcher, table *routing.Live, log logr.Logger
 }
 
 // Ready implements Feed: it is an error until the table has been filled, and while
-// a file of which no good state is known keeps it from being all that is asked for.
+// a file without a known good state keeps it from being all that is asked for.
 func (f *FileFeed) Ready() error {
 	if err := f.tableGate.Ready(); err != nil {
 		return err

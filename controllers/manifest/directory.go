@@ -37,7 +37,7 @@ func (d *directory) scan(ctx context.Context) (changed bool, err error) {
 	}
 	first := d.files == nil
 	present := make(map[string]*file, len(names))
-	stale := first // what was judged last
+	stale := first // what was checked last
 	for _, name := range names {
 		f := d.files[name]
 		if f == nil {
@@ -68,7 +68,7 @@ func (d *directory) scan(ctx context.Context) (changed bool, err error) {
 	return changed, nil
 }
 
-// recall gives files their last good states from the disk, which are then judged as
+// recall gives files their last good states from the disk, which are then checked as
 // if usher had never ended: a file that has not changed keeps what it had, and a
 // state that does not go together with the other ones is not taken over.
 func (d *directory) recall(ctx context.Context) error {
@@ -105,7 +105,7 @@ func (d *directory) settle() (changed bool) {
 		f.turnedDown, f.together = false, nil
 	}
 	for {
-		found := d.judge()
+		found := d.check()
 		if len(found) == 0 {
 			break
 		}
@@ -123,16 +123,16 @@ func (d *directory) settle() (changed bool) {
 			changed = true
 		}
 	}
-	d.blame(d.judgeOthers())
+	d.blame(d.checkOthers())
 	return changed
 }
 
 // A verdict is what is wrong with files: file → its mistakes.
 type verdict map[*file][]mistake
 
-// judge returns what is wrong with the new states of files. Files that propose
+// check returns what is wrong with the new states of files. Files that propose
 // nothing keep what they have; of the others the first by name does.
-func (d *directory) judge() verdict {
+func (d *directory) check() verdict {
 	found := verdict{}
 	files := d.byName()
 	sort.SliceStable(files, func(i, j int) bool { return !files[i].proposes() && files[j].proposes() })
@@ -146,11 +146,11 @@ func (d *directory) judge() verdict {
 	return found
 }
 
-// judgeOthers returns what is wrong with the files that judge has no say in. The good
-// objects of a file with mistakes are judged only to tell all of those at once. A file
+// checkOthers returns what is wrong with the files that check does not cover. The good
+// objects of a file with mistakes are checked only to report all mistakes at once. A file
 // that was accepted, and names a cluster that has been taken away since, keeps its
 // state: its hosts are not served, as the person asked who took the cluster away.
-func (d *directory) judgeOthers() verdict {
+func (d *directory) checkOthers() verdict {
 	found := verdict{}
 	owners, clusters := map[key]place{}, d.clusters()
 	files := d.byName()

@@ -4,12 +4,12 @@
 // objects in the same words, so one reader serves both, and a snapshot can be
 // put into a --manifests directory as it is.
 //
-// A manifest is judged by the rules of the CustomResourceDefinitions, with the
+// A manifest is validated by the rules of the CustomResourceDefinitions, with the
 // API server's own code. What passes is accepted: there is nobody to decide. An
 // ExposedHost whose file says Accepted=False, as one that was copied from a
 // cluster may, stays refused.
 //
-// A snapshot is judged by its checksum alone, for the API server has judged its
+// A snapshot is validated by its checksum alone, since the API server has validated its
 // objects already, perhaps by the rules of an older usher.
 //
 // A file of the directory is taken or refused as a whole. What is refused keeps its

@@ -67,7 +67,7 @@ func refusedFiles(t *testing.T, w *watched) map[string]float64 {
 	return counts
 }
 
-// expectRefused expects numbers of files whose last good state is served, and of which nothing is.
+// expectRefused expects numbers of files whose last good state is served, and of files that serve nothing.
 func expectRefused(t *testing.T, w *watched, lastGood, nothing float64) {
 	t.Helper()
 	got := refusedFiles(t, w)

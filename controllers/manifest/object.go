@@ -74,15 +74,15 @@ func (o *objects) claim(taken map[key]bool) (k key, twice bool) {
 	return key{}, false
 }
 
-// A judge fills in an object's defaults and says what is wrong with it.
-type judge func(ctx context.Context, kind string, content map[string]any) field.ErrorList
+// A validator fills in an object's defaults and says what is wrong with it.
+type validator func(ctx context.Context, kind string, content map[string]any) field.ErrorList
 
-// trust is the judge of objects that were judged before.
-func trust(context.Context, string, map[string]any) field.ErrorList { return nil }
+// noValidation accepts objects that were validated before.
+func noValidation(context.Context, string, map[string]any) field.ErrorList { return nil }
 
 // object reads a document, which is JSON. The key is what the document says of
 // itself, whatever is wrong with it.
-func (d document) object(ctx context.Context, judge judge) (object, key, []mistake) {
+func (d document) object(ctx context.Context, validate validator) (object, key, []mistake) {
 	var content map[string]any
 	strict, err := kjson.UnmarshalStrict(d.text, &content)
 	if wrong := strictMistakes(d.position, strict, err); len(wrong) > 0 {
@@ -94,7 +94,7 @@ func (d document) object(ctx context.Context, judge judge) (object, key, []mista
 		return nil, name, []mistake{mistakeOf(d.position, wrong)}
 	}
 	var mistakes []mistake
-	for _, e := range judge(ctx, name.kind, content) {
+	for _, e := range validate(ctx, name.kind, content) {
 		mistakes = append(mistakes, mistakeOf(d.position, e))
 	}
 	if len(mistakes) > 0 {
@@ -140,7 +140,7 @@ func notReadHere(name string, content map[string]any) *field.Error {
 	return field.Invalid(path, content[name], detail)
 }
 
-// validate is the judge of what a person wrote.
+// validate is the validator of what a person wrote.
 func validate(ctx context.Context, kind string, content map[string]any) field.ErrorList {
 	compiled := exposedHostRules
 	if kind == kindMemberCluster {

@@ -40,14 +40,14 @@ func openAll(ctx context.Context, documents []document) (all []document, mistake
 }
 
 // decodeAll reads all objects. The same one twice is a mistake.
-func decodeAll(ctx context.Context, documents []document, judge judge) (all objects, mistakes []mistake) {
+func decodeAll(ctx context.Context, documents []document, validate validator) (all objects, mistakes []mistake) {
 	type result struct {
 		object object
 		key    key
 		wrong  []mistake
 	}
 	results := inParallel(ctx, documents, func(d document) (r result) {
-		r.object, r.key, r.wrong = d.object(ctx, judge)
+		r.object, r.key, r.wrong = d.object(ctx, validate)
 		return r
 	})
 	first := make(map[key]position, len(documents)) // key → where it was read first

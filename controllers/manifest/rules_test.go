@@ -124,7 +124,7 @@ func specOf(t *testing.T, o objects) any {
 }
 
 // The schema takes no host that routing.ParseHost refuses, internationalized labels
-// aside, which only a decoder can judge; and each that it takes has a name of its own.
+// aside, which only a decoder can check; and each that it takes has a name of its own.
 func TestTheSchemaAgreesWithTheParserOfHosts(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
 	pieces := []string{"*", ".", ".", ".", "-", "a", "b2", "1", "23", "xn--", "xn--bcher-kva", "_", "A", "techn", "is", "wildcard", ":", strings.Repeat("c", 62)}

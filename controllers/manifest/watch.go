@@ -84,7 +84,7 @@ func (w *Watcher) follow(ctx context.Context) {
 		case <-w.events.Events:
 			settled.Reset(quiet)
 		case err := <-w.events.Errors:
-			w.log.Error(err, "Lost events of the manifests' directory; it is read anew", "directory", w.path)
+			w.log.Error(err, "Lost events of the manifests' directory; it is read again", "directory", w.path)
 			settled.Reset(quiet)
 		case <-settled.C:
 			next.Reset(w.refresh(ctx))

@@ -1,5 +1,5 @@
 // Package member keeps a live connection to each member cluster: it connects,
-// reads what the cluster's sources claim, follows it, and connects anew when
+// reads what the cluster's sources claim, follows it, and reconnects when
 // the cluster was away or its kubeconfig has changed.
 //
 // Each member has a goroutine of its own, so that a dead cluster delays nobody.

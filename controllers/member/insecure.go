@@ -24,7 +24,7 @@ func weaknesses(raw *clientcmdapi.Config, context string) []weakness {
 		weakness
 	}{
 		{!strings.HasPrefix(strings.ToLower(cluster.Server), "https://"), weakness{"server", "it is no https:// URL, so that the credentials may travel in the clear", "write https:// before the address"}},
-		{cluster.InsecureSkipTLSVerify, weakness{"insecure-skip-tls-verify", "whoever is on the way may answer for the cluster and take the credentials", "put the cluster's CA into certificate-authority-data"}},
+		{cluster.InsecureSkipTLSVerify, weakness{"insecure-skip-tls-verify", "anyone on the way can answer for the cluster and take the credentials", "put the cluster's CA into certificate-authority-data"}},
 		{cluster.ProxyURL != "", weakness{"proxy-url", "the edge would connect to an address that the kubeconfig chooses", "leave it out"}},
 		{user.Impersonate != "" || user.ImpersonateUID != "" || len(user.ImpersonateGroups) > 0 || len(user.ImpersonateUserExtra) > 0,
 			weakness{"as", "an account that may act as others may do more than read", "use the token of an account that may only read, as usher cluster add makes"}},

@@ -279,6 +279,6 @@ func TestNamesUnderAWildcardAreBounded(t *testing.T) {
 		n.replace(k, nil, o)
 	}
 	if b := n.beside("hades", "*.x.is", nil, claimedAll); len(b.Names) != v1alpha1.MaxExcept+5 || b.Private != nil {
-		t.Errorf("there are %d names, of which %d are private", len(b.Names), len(b.Private))
+		t.Errorf("there are %d names, %d of them private", len(b.Names), len(b.Private))
 	}
 }

@@ -19,7 +19,7 @@ import (
 // more than maxAnswer.
 const firstPage = 500
 
-// newInformer makes the informer of a kind. It lists in pages, of which each is
+// newInformer makes the informer of a kind. It lists in pages, each of them
 // trimmed and counted before the next is asked for: an API server that does not
 // stream a list would send all of it in one answer.
 func (s *session) newInformer(source toolscache.ListerWatcher, kind runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
@@ -41,7 +41,7 @@ func (s *session) newInformer(source toolscache.ListerWatcher, kind runtime.Obje
 
 // listPages lists all objects of a kind, page by page. What is too much ends the session.
 func (s *session) listPages(ctx context.Context, source toolscache.ListerWatcherWithContext, options metav1.ListOptions) (runtime.Object, error) {
-	// Of any version that an API server has at hand it would send all at once.
+	// With a resource version it would send all objects at once, from its cache.
 	options.ResourceVersion, options.ResourceVersionMatch, options.Limit, options.Continue = "", "", firstPage, ""
 	var list runtime.Object // the first page, which all objects are put into
 	var all []runtime.Object

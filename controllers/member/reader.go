@@ -30,7 +30,7 @@ type reader struct {
 	again   []sourceID           // of stale, in the order in which they came
 	added   int                  // how many were ever added to again
 	reread  int                  // how many were ever taken from it
-	whole   map[int]bool         // kinds of which all annotated objects are to be read again → true
+	whole   map[int]bool         // kinds whose annotated objects are all to be read again → true
 	gone    map[int]bool         // kinds that the cluster serves no more → true
 	unread  map[int]int          // kind → changes told by its first list that have not been read
 }

@@ -57,7 +57,7 @@ func (s *Set) Start(ctx context.Context) error {
 	return nil
 }
 
-// Ensure connects a member, or connects it anew where config differs from what
+// Ensure connects a member, or reconnects it where config differs from what
 // it has. The ingress classes that may be published take effect at once. It
 // does not wait for the connection. Calls for one member must not overlap.
 func (s *Set) Ensure(config Config, ingressClasses []string) {
@@ -79,7 +79,7 @@ func (s *Set) Ensure(config Config, ingressClasses []string) {
 }
 
 // EndInsecure ends a member's connection if it is by a kubeconfig that has
-// Weaknesses. What was read by it stays, until Ensure has connected the member anew.
+// Weaknesses. What was read by it stays, until Ensure has reconnected the member.
 func (s *Set) EndInsecure(name string) {
 	if m := s.member(name); m != nil && m.endInsecure() {
 		m.log.Info("Ended the connection: its kubeconfig is insecure, and that is not allowed any more")

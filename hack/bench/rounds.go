@@ -37,7 +37,7 @@ func (b *bench) run(ctx context.Context, path string) error {
 }
 
 // round lets each proxy have its turn, in an order of chance: what one leaves in
-// the kernel's caches is not always the same one's gain. One that fails spoils
+// the kernel's caches is not always the same one's gain. A round that fails invalidates
 // no other.
 func (b *bench) round(ctx context.Context, t test, round int, series []results.Series) error {
 	for _, i := range rand.Perm(len(t.proxies)) {

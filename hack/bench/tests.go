@@ -144,7 +144,7 @@ func (o *options) oneThread() []peer.Peer {
 	}, o.ushers(", 1 thread", peer.UsherOptions{Env: []string{"GOMAXPROCS=1"}})...)
 }
 
-// features returns variants of usher, of which each does one thing more.
+// features returns variants of usher; each does one thing more.
 func (o *options) features() []peer.Peer {
 	return []peer.Peer{
 		{Name: peer.Direct, Descriptors: 1},

@@ -25,7 +25,7 @@ const (
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 // freePorts finds n ports of an address that nobody listens on at this moment. Somebody may
-// take one before its server does: whoever starts the server tries again with others.
+// take one before its server does: the caller tries again with others.
 func freePorts(ctx context.Context, at netip.Addr, n int) ([]netip.AddrPort, error) {
 	var config net.ListenConfig
 	held := make(map[netip.AddrPort]net.Listener, n) // held until all are found: no port is found twice

@@ -39,7 +39,7 @@ spec:
         {{- include "usher.args" . | nindent 8 }}
       {{- /*
       On the host's network no port is declared, since each one would be a host port: the scheduler would refuse the new
-      pod of an upgrade beside the old one. Whoever has the port besides is found out by usher itself: --self-check.
+      pod of an upgrade beside the old one. usher finds out itself who else has the port: --self-check.
       */}}
       {{- if not $hostNetwork }}
       ports:
@@ -123,7 +123,7 @@ spec:
 - --http-listen=:{{ $values.proxy.httpPort }}
 - --drain-timeout={{ $values.proxy.drainSeconds }}s
 - --state-dir=/var/lib/usher
-{{- /* In a network of its own a pod reaches itself, whoever has the node's port. */}}
+{{- /* In a network of its own a pod reaches itself, even if another process has the node's port. */}}
 {{- if ne $values.network "HostNetwork" }}
 - --self-check=off
 {{- end }}

@@ -40,7 +40,7 @@ func TestCell(t *testing.T) {
 		{"the median, its spread and the ratio", plain, []float64{1e-6, 2e-6, 9e-6}, []float64{2e-6, 4e-6, 18e-6}, nil, "2.00 ±100 % **×0.50**"},
 		{"a ratio is taken within rounds", plain, []float64{1e-6, 10e-6, 100e-6}, []float64{4e-6, 40e-6, 25e-6}, nil, "10.0 ±248 % **×0.25**"},
 		{"what is added is taken within rounds", added(plain), []float64{11e-6, 101e-6}, []float64{12e-6, 102e-6}, []float64{10e-6, 100e-6}, "1.00 **×0.50**"},
-		{"a round that failed spoils no other", plain, []float64{-1, 3e-6, 3e-6}, []float64{5e-6, -1, 6e-6}, nil, "3.00 **×0.50**"},
+		{"a round that failed invalidates no other", plain, []float64{-1, 3e-6, 3e-6}, []float64{5e-6, -1, 6e-6}, nil, "3.00 **×0.50**"},
 		{"nothing was measured", plain, []float64{-1, -1}, []float64{1e-6, 1e-6}, nil, "–"},
 		{"a column without ratios", Column{Key: workload.CPU, Scale: 1}, []float64{1234}, []float64{1}, nil, "1234"},
 	}

@@ -50,7 +50,7 @@ func TestLeaderChange(t *testing.T) {
 	testkit.Must(t, resume())
 	publish("later")
 	served(t, other, "later.techn.is")
-	t.Logf("it writes %v after the kill, %v of which its member was away", time.Since(killed), 3*time.Second)
+	t.Logf("it writes %v after the kill; for %v of that its member was away", time.Since(killed), 3*time.Second)
 	if took := time.Since(killed); took > writesWithin {
 		t.Errorf("the hand-over took %v", took)
 	}

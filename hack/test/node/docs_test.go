@@ -164,7 +164,7 @@ func (s *shell) prepare(t *testing.T, file, command string) {
 		annotate(t, "hades") // the docs have taken it back
 		answered(t, hostPort(t), "hades")
 	case strings.HasPrefix(command, "usher cluster remove"):
-		s.run(t, file, "usher cluster add hades --context hades --edge-context edge") // of which the docs tell to remove it once more
+		s.run(t, file, "usher cluster add hades --context hades --edge-context edge") // the docs remove it once more
 	case strings.Contains(command, "usher_dial_failures_total"):
 		apply(t, `{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: dead.techn.is},
 			spec: {host: dead.techn.is, backends: [{address: 127.0.0.1, httpsPort: 1}]}}`)

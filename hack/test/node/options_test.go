@@ -48,7 +48,7 @@ func TestAllOptions(t *testing.T) {
 	hades := members["hades"]
 	kubectl(t, "label", "node", "edge", "usher.techn.is/edge=true")
 	kubectl(t, "create", "namespace", namespace)
-	kubectl(t, "label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted") // Kubernetes itself judges the pods
+	kubectl(t, "label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted") // Kubernetes itself checks the pods
 	kubectl(t, "create", "secret", "generic", "hades-kubeconfig", "--namespace", namespace, "--from-file=kubeconfig="+hades.KubeconfigFile())
 	values := filepath.Join(t.TempDir(), "values.yaml")
 	testkit.Must(t, os.WriteFile(values, fmt.Appendf(nil, allOptions, hades.Traefik.HTTPS.Addr(), hades.Traefik.HTTPS.Port(), hades.Traefik.HTTP.Port()), 0o600))

@@ -68,7 +68,7 @@ func TestHostPortBesideTheHostsNetwork(t *testing.T) {
 		return err
 	})
 	if n := listeners(t, 443); n != 1 {
-		t.Errorf("%d sockets listen on :443, of which one should be usher's", n)
+		t.Errorf("%d sockets listen on :443; one should be usher's", n)
 	}
 	if got := certificateAt(t); got != "TRAEFIK DEFAULT CERT" {
 		t.Errorf("a stranger is shown the certificate %q", got)

@@ -3,7 +3,7 @@
 //
 // All of it lives in namespaces of its own (network, mount, PID, IPC, UTS, cgroup), so that the
 // machine is left as it was: the node's end takes every process, mount and interface with it. It
-// has a loopback of its own, and no way out. Whoever wants to reach it joins its network: see
+// has a loopback of its own, and no way out. To reach it, a process joins its network: see
 // Node.Enter.
 //
 // It needs root, cgroup v1, some Debian packages and the servers of `make node-tools`; Missing

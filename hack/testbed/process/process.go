@@ -38,7 +38,7 @@ func Start(c Command) (*Process, error) {
 		return nil, fmt.Errorf("opening the log of %s: %w", c.Path, err)
 	}
 	defer log.Close()
-	//nolint:noctx // a server outlives the call that started it; whoever started it ends it
+	//nolint:noctx // a server outlives the call that started it; its caller ends it
 	cmd := exec.Command(c.Path, c.Args...)
 	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.Stdout, cmd.Stderr = log, log

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lock takes the advisory lock of a file (flock(2)), waiting for whoever has it. The kernel
+// lock takes the advisory lock of a file (flock(2)), waiting for the process that has it. The kernel
 // gives it back when its process ends, however it ends.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
