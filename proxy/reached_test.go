@@ -45,9 +45,11 @@ func (e *edge) awaitReached(t *testing.T) {
 
 func TestSelfCheckIsNoStranger(t *testing.T) {
 	for name, option := range map[string]func(*proxy.Server){
-		"as it is":                                 func(*proxy.Server) {},
-		"from where a PROXY header must come":      func(s *proxy.Server) { s.ProxyProtocolFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} },
-		"as the only connection that a client may": func(s *proxy.Server) { s.MaxConnectionsPerClient = 1 },
+		"as it is":                            func(*proxy.Server) {},
+		"from where a PROXY header must come": func(s *proxy.Server) { s.ProxyProtocolFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} },
+		// One listener each: a connection to the other could come before the first is counted out.
+		"as the only TLS connection that a client may":  func(s *proxy.Server) { s.MaxConnectionsPerClient, s.HTTPListen = 1, nil },
+		"as the only HTTP connection that a client may": func(s *proxy.Server) { s.MaxConnectionsPerClient, s.HTTPSListen = 1, nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			start(t, nil, checking(t, "127.0.0.1"), option).awaitReached(t)

@@ -1,7 +1,6 @@
 package lifecycle_test
 
 import (
-	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/jovalle/usher/controllers/lifecycle"
 	"github.com/jovalle/usher/controllers/manifest"
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // A manager that fails is replaced, and the proxy beside it hears nothing of that: a
@@ -22,26 +22,26 @@ func TestManagerIsReplaced(t *testing.T) {
 	p.awaitServed(t, "stays.techn.is")
 	p.awaitServed(t, "goes.techn.is")
 	open, err := p.visit(t, "stays.techn.is")
-	must(t, err)
+	testkit.Must(t, err)
 
 	endOutage := outage(t, c)
-	p.awaitLine(t, "The controllers stopped and start again; the proxy serves on")
+	p.log.Await(t, "The controllers stopped and start again; the proxy serves on")
 	if err := p.Ready(); err != nil {
 		t.Errorf("without a manager: %v", err)
 	}
-	must(t, p.serves(t, "stays.techn.is"))
-	must(t, echoes(open))
+	testkit.Must(t, p.serves(t, "stays.techn.is"))
+	testkit.Must(t, echoes(open))
 
 	endOutage()
 	expose(t, c, "comes.techn.is", backend)
 	withdraw(t, c, "goes.techn.is")
 	p.awaitServed(t, "comes.techn.is") // it is accepted by the controllers, and served by the routes
 	p.awaitRefused(t, "goes.techn.is")
-	must(t, echoes(open))
+	testkit.Must(t, echoes(open))
 	if n := p.started.Load(); n != 1 {
 		t.Errorf("the process started %d times", n)
 	}
-	must(t, open.Close())
+	testkit.Must(t, open.Close())
 	p.end(t)
 }
 
@@ -50,7 +50,7 @@ func TestNothingIsServedBeforeTheTableIsFilled(t *testing.T) {
 	c := edge(t)
 	endOutage := outage(t, c)
 	p := fromEdge(t, nil).start(t)
-	p.awaitLine(t, "The controllers stopped and start again")
+	p.log.Await(t, "The controllers stopped and start again")
 	if err := p.Ready(); err == nil || err.Error() != "the routing table has not been filled yet" {
 		t.Errorf("without an API server: %v", err)
 	}
@@ -75,12 +75,7 @@ func TestControllersAlone(t *testing.T) {
 		return p.start(t)
 	}
 	p := alone()
-	eventually(t, "the process should start", func() error {
-		if p.started.Load() != 1 {
-			return errors.New("it has not started")
-		}
-		return nil
-	})
+	testkit.WaitFor(t, "the process to start", func() bool { return p.started.Load() == 1 })
 	if err := p.Ready(); err == nil || err.Error() != "the edge cluster has not been read yet" {
 		t.Errorf("without an API server: %v", err)
 	}
@@ -89,7 +84,7 @@ func TestControllersAlone(t *testing.T) {
 	standby := alone().awaitReady(t)
 	expose(t, c, "alone.techn.is", backend)
 	_, err := c.Kubectl(t.Context(), "wait", "--for=condition=Accepted", "--timeout=90s", "exposedhost/alone.techn.is")
-	must(t, err)
+	testkit.Must(t, err)
 	standby.end(t)
 	p.end(t)
 }
@@ -116,7 +111,7 @@ func TestSnapshot(t *testing.T) {
 	kept := func(o *lifecycle.EdgeOptions) {
 		var err error
 		o.Snapshot, err = manifest.NewSnapshot(dir, o.Log)
-		must(t, err)
+		testkit.Must(t, err)
 	}
 	expose(t, c, "kept.techn.is", backend)
 	p := fromEdge(t, kept).start(t).awaitReady(t)
@@ -125,17 +120,17 @@ func TestSnapshot(t *testing.T) {
 
 	endOutage := outage(t, c)
 	p = fromEdge(t, kept).start(t).awaitReady(t)
-	must(t, p.serves(t, "kept.techn.is"))
-	p.awaitLine(t, "Serving from the snapshot until the edge cluster has been read")
-	p.awaitLine(t, "The controllers stopped and start again")
-	must(t, p.serves(t, "kept.techn.is"))
+	testkit.Must(t, p.serves(t, "kept.techn.is"))
+	p.log.Await(t, "Serving from the snapshot until the edge cluster has been read")
+	p.log.Await(t, "The controllers stopped and start again")
+	testkit.Must(t, p.serves(t, "kept.techn.is"))
 
 	endOutage()
 	withdraw(t, c, "kept.techn.is")
 	p.awaitRefused(t, "kept.techn.is")
 	p.end(t)
 	snapshot, err := manifest.NewSnapshot(dir, logr.Discard())
-	must(t, err)
+	testkit.Must(t, err)
 	if hosts, _, ok := snapshot.Load(); !ok || len(hosts) != 0 {
 		t.Errorf("the snapshot has %v, %v", hosts, ok)
 	}
@@ -148,14 +143,14 @@ func TestSnapshotThatCannotBeWritten(t *testing.T) {
 	p := fromEdge(t, func(o *lifecycle.EdgeOptions) {
 		var err error
 		o.Snapshot, err = manifest.NewSnapshot(dir, o.Log)
-		must(t, err)
+		testkit.Must(t, err)
 	})
-	must(t, os.RemoveAll(dir))
+	testkit.Must(t, os.RemoveAll(dir))
 	p.start(t).awaitReady(t)
 	expose(t, c, "unkept.techn.is", backend)
 	p.awaitServed(t, "unkept.techn.is")
-	p.awaitLine(t, "Could not write the snapshot")
-	must(t, p.serves(t, "unkept.techn.is"))
+	p.log.Await(t, "Could not write the snapshot")
+	testkit.Must(t, p.serves(t, "unkept.techn.is"))
 	p.cancel()
 	if err := p.awaitEnd(t); err == nil || !strings.Contains(err.Error(), "write the snapshot") {
 		t.Errorf("Run: %v", err)

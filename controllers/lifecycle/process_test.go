@@ -1,26 +1,27 @@
 package lifecycle_test
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // write puts a manifest into a directory.
 func write(t *testing.T, dir, name, text string) {
 	t.Helper()
-	must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	testkit.Must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 }
 
 func TestHostsFromManifests(t *testing.T) {
 	dir, backend := t.TempDir(), startBackend(t)
 	write(t, dir, "a.yaml", exposedHost("a.techn.is", backend))
 	p := fromFiles(t, dir).start(t).awaitReady(t)
-	must(t, p.serves(t, "a.techn.is"))
+	testkit.Must(t, p.serves(t, "a.techn.is"))
 	write(t, dir, "b.yaml", exposedHost("b.techn.is", backend))
-	must(t, os.Remove(filepath.Join(dir, "a.yaml")))
+	testkit.Must(t, os.Remove(filepath.Join(dir, "a.yaml")))
 	p.awaitServed(t, "b.techn.is")
 	p.awaitRefused(t, "a.techn.is")
 	p.end(t)
@@ -33,13 +34,8 @@ func TestNotReadyWhileAManifestIsBroken(t *testing.T) {
 	write(t, dir, "a.yaml", exposedHost("a.techn.is", backend))
 	write(t, dir, "b.yaml", "{")
 	p := fromFiles(t, dir).start(t)
-	eventually(t, "the proxy should listen", func() error {
-		if p.started.Load() != 1 {
-			return errors.New("it has not started")
-		}
-		return nil
-	})
-	must(t, p.serves(t, "a.techn.is"))
+	testkit.WaitFor(t, "the proxy to listen", func() bool { return p.started.Load() == 1 })
+	testkit.Must(t, p.serves(t, "a.techn.is"))
 	if err := p.Ready(); err == nil || !strings.Contains(err.Error(), "b.yaml") {
 		t.Errorf("Ready() = %v", err)
 	}
@@ -80,20 +76,15 @@ func TestStoppingIsSaidBeforeTheDrain(t *testing.T) {
 	write(t, dir, "a.yaml", exposedHost("a.techn.is", backend))
 	p := fromFiles(t, dir).start(t).awaitReady(t)
 	open, err := p.visit(t, "a.techn.is")
-	must(t, err)
+	testkit.Must(t, err)
 	p.cancel()
-	eventually(t, "that it stops should be said", func() error {
-		if p.stopping.Load() != 1 {
-			return errors.New("it is not")
-		}
-		return nil
-	})
-	must(t, echoes(open))
+	testkit.WaitFor(t, "the call of Stopping", func() bool { return p.stopping.Load() == 1 })
+	testkit.Must(t, echoes(open))
 	select {
 	case err := <-p.ended:
 		t.Fatalf("Run returns %v while a connection is open", err)
 	default:
 	}
-	must(t, open.Close())
+	testkit.Must(t, open.Close())
 	p.end(t)
 }

@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,6 +24,7 @@ import (
 
 	"github.com/jovalle/usher/controllers/lifecycle"
 	"github.com/jovalle/usher/controllers/manifest"
+	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed"
 	"github.com/jovalle/usher/proxy"
 	"github.com/jovalle/usher/proxy/limit"
@@ -41,34 +41,12 @@ func TestMain(m *testing.M) {
 	os.Exit(testbed.Main(m, &bed, testbed.Options{Clusters: []string{"edge"}}))
 }
 
-// patience bounds every wait of these tests. It is only used up by a failure.
-const patience = 90 * time.Second
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// eventually polls until check returns nil.
-func eventually(t *testing.T, what string, check func() error) {
-	t.Helper()
-	var err error
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if err = check(); err == nil {
-			return
-		}
-	}
-	t.Fatalf("%s: %v", what, err)
-}
-
 // edge prepares the edge cluster.
 func edge(t *testing.T) *testbed.Cluster {
 	t.Helper()
 	c := bed.Cluster("edge")
-	must(t, c.ApplyFiles(t.Context(), "../../config/crd/*.yaml"))
-	must(t, c.Apply(t.Context(), "{apiVersion: v1, kind: Namespace, metadata: {name: "+namespace+"}}"))
+	testkit.Must(t, c.ApplyFiles(t.Context(), "../../config/crd/*.yaml"))
+	testkit.Must(t, c.Apply(t.Context(), "{apiVersion: v1, kind: Namespace, metadata: {name: "+namespace+"}}"))
 	return c
 }
 
@@ -77,7 +55,7 @@ func edge(t *testing.T) *testbed.Cluster {
 func outage(t *testing.T, c *testbed.Cluster) (end func()) {
 	t.Helper()
 	c.Stop()
-	end = sync.OnceFunc(func() { must(t, c.Start(context.Background())) })
+	end = sync.OnceFunc(func() { testkit.Must(t, c.Start(context.Background())) })
 	t.Cleanup(end)
 	return end
 }
@@ -91,7 +69,7 @@ func exposedHost(host string, backend netip.AddrPort) string {
 // expose publishes a host at the edge until the test ends.
 func expose(t *testing.T, c *testbed.Cluster, host string, backend netip.AddrPort) {
 	t.Helper()
-	must(t, c.Apply(t.Context(), exposedHost(host, backend)))
+	testkit.Must(t, c.Apply(t.Context(), exposedHost(host, backend)))
 	t.Cleanup(func() { withdraw(t, c, host) })
 }
 
@@ -99,14 +77,14 @@ func expose(t *testing.T, c *testbed.Cluster, host string, backend netip.AddrPor
 func withdraw(t *testing.T, c *testbed.Cluster, host string) {
 	t.Helper()
 	_, err := c.Kubectl(context.Background(), "delete", "exposedhost", host, "--ignore-not-found")
-	must(t, err)
+	testkit.Must(t, err)
 }
 
 // A process is one under test, with a real proxy on loopback.
 type process struct {
 	*lifecycle.Process
 	proxy  *proxy.Server
-	log    lines
+	log    testkit.Log
 	cancel context.CancelFunc
 	ended  chan error
 
@@ -119,10 +97,10 @@ func newProcess(feed func(table *routing.Live, log logr.Logger) lifecycle.Feed) 
 		HTTPSListen: []string{"127.0.0.1:0"},
 		Table:       &routing.Live{},
 		Log:         logr.Discard(),
-		Timeouts:    limit.Timeouts{Drain: patience},
+		Timeouts:    limit.Timeouts{Drain: testkit.Timeout},
 	}}
 	p.Process = &lifecycle.Process{
-		Feed:     feed(p.proxy.Table, funcr.New(p.log.add, funcr.Options{})),
+		Feed:     feed(p.proxy.Table, funcr.New(p.log.Add, funcr.Options{})),
 		Proxy:    p.proxy,
 		Started:  func() { p.started.Add(1) },
 		Stopping: func() { p.stopping.Add(1) },
@@ -149,7 +127,7 @@ func fromFiles(t *testing.T, dir string) *process {
 	t.Helper()
 	return newProcess(func(table *routing.Live, log logr.Logger) lifecycle.Feed {
 		watcher, err := manifest.NewWatcher(dir, "", log)
-		must(t, err)
+		testkit.Must(t, err)
 		return lifecycle.NewFileFeed(watcher, table, log)
 	})
 }
@@ -165,7 +143,7 @@ func (p *process) start(t *testing.T) *process {
 		p.cancel()
 		_ = p.awaitEnd(t)
 		if t.Failed() {
-			t.Logf("the process logged\n%s", p.log.text())
+			t.Logf("the process logged %q", p.log.With())
 		}
 	})
 	return p
@@ -178,8 +156,8 @@ func (p *process) awaitEnd(t *testing.T) error {
 	case err := <-p.ended:
 		p.ended <- err // for the next call
 		return err
-	case <-time.After(patience):
-		t.Fatalf("Run does not return; it logged\n%s", p.log.text())
+	case <-time.After(testkit.Timeout):
+		t.Fatalf("Run does not return; it logged %q", p.log.With())
 		return nil
 	}
 }
@@ -196,26 +174,15 @@ func (p *process) end(t *testing.T) {
 // awaitReady waits until the process is ready.
 func (p *process) awaitReady(t *testing.T) *process {
 	t.Helper()
-	eventually(t, "the process should be ready", p.Ready)
+	testkit.Eventually(t, "the process should be ready", p.Ready)
 	return p
-}
-
-// awaitLine waits until the log has a line with a text.
-func (p *process) awaitLine(t *testing.T, text string) {
-	t.Helper()
-	eventually(t, "a line should be logged", func() error {
-		if !strings.Contains(p.log.text(), text) {
-			return fmt.Errorf("nothing says %q", text)
-		}
-		return nil
-	})
 }
 
 // visit connects to a host through the proxy, to its backend.
 func (p *process) visit(t *testing.T, host string) (*tls.Conn, error) {
 	t.Helper()
 	dialer := &tls.Dialer{Config: &tls.Config{ServerName: host, InsecureSkipVerify: true}}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Timeout)
 	defer cancel()
 	conn, err := dialer.DialContext(ctx, "tcp", p.proxy.HTTPSAddrs()[0].String())
 	if err != nil {
@@ -228,7 +195,7 @@ func (p *process) visit(t *testing.T, host string) (*tls.Conn, error) {
 // awaitServed waits until a host's backend answers through the proxy.
 func (p *process) awaitServed(t *testing.T, host string) {
 	t.Helper()
-	eventually(t, host+" should be served", func() error { return p.serves(t, host) })
+	testkit.Eventually(t, host+" should be served", func() error { return p.serves(t, host) })
 }
 
 func (p *process) serves(t *testing.T, host string) error {
@@ -244,7 +211,7 @@ func (p *process) serves(t *testing.T, host string) error {
 // awaitRefused waits until the proxy serves a host no more.
 func (p *process) awaitRefused(t *testing.T, host string) {
 	t.Helper()
-	eventually(t, host+" should be refused", func() error {
+	testkit.Eventually(t, host+" should be refused", func() error {
 		if p.serves(t, host) == nil {
 			return fmt.Errorf("%s is served", host)
 		}
@@ -256,12 +223,12 @@ func (p *process) awaitRefused(t *testing.T, host string) {
 func startBackend(t *testing.T) netip.AddrPort {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
+	testkit.Must(t, err)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
 	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	must(t, err)
+	testkit.Must(t, err)
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: key}}})
-	must(t, err)
+	testkit.Must(t, err)
 	t.Cleanup(func() { listener.Close() })
 	go func() {
 		for {
@@ -280,7 +247,7 @@ func startBackend(t *testing.T) netip.AddrPort {
 
 // echoes returns nil if a byte comes back.
 func echoes(conn net.Conn) error {
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(testkit.Timeout)); err != nil {
 		return err
 	}
 	if _, err := conn.Write([]byte{1}); err != nil {
@@ -288,22 +255,4 @@ func echoes(conn net.Conn) error {
 	}
 	_, err := io.ReadFull(conn, make([]byte, 1))
 	return err
-}
-
-// lines are those of a log.
-type lines struct {
-	mu  sync.Mutex
-	all strings.Builder
-}
-
-func (l *lines) add(_, line string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.all.WriteString(line + "\n")
-}
-
-func (l *lines) text() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.all.String()
 }
