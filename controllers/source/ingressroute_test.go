@@ -169,7 +169,7 @@ func TestLargeFamiliesAreRefused(t *testing.T) {
 			child := decode[traefik.IngressRoute](t, "metadata: {namespace: apps, name: child, annotations: {usher.techn.is/expose: 'true', usher.techn.is/hosts: h1.techn.is}}\nspec: {parentRefs: ["+test.refs+"], "+routes(many(200, test.rule)...)+"}")
 			began := time.Now()
 			result := source.FromIngressRoute(child, in)
-			if took := time.Since(began); took > 3*time.Second { // the race detector's share is nine tenths
+			if took := time.Since(began); took > 20*time.Second { // a tenth of a second of work; without the bound it is minutes
 				t.Errorf("took %v", took)
 			}
 			if len(result.Claims) != 1 || result.Claims[0].Refusal == nil || result.Claims[0].Refusal.Reason != reason.ParentNotAccepted {
