@@ -10,6 +10,7 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -31,10 +32,10 @@ const (
 )
 
 // restarts are the pauses before a manager that has failed is replaced. They begin
-// again from the first after one that ran for soundAfter.
+// again from the first every restartsReset.
 var restarts = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 5, Cap: 15 * time.Second}
 
-const soundAfter = time.Minute
+const restartsReset = time.Minute
 
 // EdgeOptions say what an EdgeFeed runs.
 type EdgeOptions struct {
@@ -109,23 +110,13 @@ func (f *EdgeFeed) Run(ctx context.Context) error {
 
 // keepManager replaces each manager that fails, until ctx ends.
 func (f *EdgeFeed) keepManager(ctx context.Context) {
-	pauses := restarts
-	for {
-		began := time.Now()
-		err := f.manage(ctx)
-		if ctx.Err() != nil {
-			return
+	pauses := restarts.DelayWithReset(clock.RealClock{}, restartsReset)
+	_ = pauses.Until(ctx, true, true, func(ctx context.Context) (done bool, _ error) {
+		if err := f.manage(ctx); ctx.Err() == nil {
+			f.log.Error(err, "The controllers stopped and start again; the proxy serves on")
 		}
-		if time.Since(began) > soundAfter {
-			pauses = restarts
-		}
-		f.log.Error(err, "The controllers stopped and start again; the proxy serves on")
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pauses.Step()):
-		}
-	}
+		return false, nil
+	}) // the only error is that of ctx
 }
 
 // manage runs one manager until it fails or ctx ends.
