@@ -58,5 +58,5 @@ func (s *Set) named() (names []string, all bool) {
 			names = append(names, "*."+parent)
 		}
 	}
-	return names, s.elsewhere() == no
+	return names, s.unmentioned() == no
 }
