@@ -24,7 +24,7 @@ type Cluster struct {
 	AllowedDomains []string
 	// RequireAll refuses a host while an object names it that is not annotated.
 	RequireAll bool
-	// InSync says that its claims are known: what is not among them is gone.
+	// InSync means that its claims are known: what is not among them is gone.
 	InSync bool
 	// Stale says of a cluster that is InSync that its claims are those of a moment
 	// ago: it may have made others since.
@@ -37,7 +37,7 @@ type Input struct {
 	Host string
 	// Claims on it, in any order.
 	Claims []source.Claim
-	// Manual says that a person's ExposedHost holds the host.
+	// Manual means that a person's ExposedHost holds the host.
 	Manual bool
 	// Current is usher's own ExposedHost as it stands; nil where there is none.
 	Current *Holding
@@ -65,12 +65,12 @@ type Holding struct {
 
 // Decision is what becomes of the host.
 type Decision struct {
-	// Withdraw says that no claim is left: the object goes. Nothing else is set then
+	// Withdraw means that no claim is left: the object goes. Nothing else is set then
 	// but Holder and Unclaimed.
 	Withdraw bool
 	// Holder is the cluster that holds the host from now on; empty where none does.
 	Holder string
-	// Unclaimed says that the holder, in sync, claims the host no more, and that no
+	// Unclaimed means that the holder, in sync, claims the host no more, and that no
 	// other cluster may have it yet.
 	Unclaimed bool
 	// Accepted, Reason and Message make the Accepted condition.

@@ -22,7 +22,7 @@ type Beside struct {
 	// Unclaimed are those of Names that annotated objects publish, but cannot claim;
 	// sorted.
 	Unclaimed []string
-	// Capped says that some object of the cluster asks for more hosts than are published.
+	// Capped means that some object of the cluster asks for more hosts than are published.
 	Capped bool
 	// Open are the objects under the wildcard whose hosts cannot be listed; sorted.
 	Open []v1alpha1.SourceRef
@@ -45,12 +45,12 @@ func Bound(d Decision, host string, requireAll bool, beside Beside) Decision {
 	if len(beside.Silent) > 0 {
 		switch {
 		case d.Unclaimed: // what is annotated is gone, and these are not
-			return d.withheld()
+			return d.refusedUntilHandover()
 		case requireAll:
 			return d.refused(reason.NotAllAnnotated, "cluster %s has spec.requireAll, and these of its objects name the host and are not annotated: %s; annotate each with %s, or take the host out of it",
-				d.Cluster, someOf(beside.Silent), v1alpha1.AnnotationExpose)
+				d.Cluster, firstFewObjects(beside.Silent), v1alpha1.AnnotationExpose)
 		}
-		d = d.with("; TLS does not part the objects of one host, so these, which are not annotated, are published with it: %s", someOf(beside.Silent))
+		d = d.with("; TLS does not part the objects of one host, so these, which are not annotated, are published with it: %s", firstFewObjects(beside.Silent))
 	}
 	if !strings.HasPrefix(host, "*.") {
 		return d
@@ -66,10 +66,10 @@ func (d Decision) boundWildcard(beside Beside) Decision {
 		d.Except = beside.Unclaimed
 		d = d.with("; its sources say %s: all, and so it opens every name under it that cluster %s serves", v1alpha1.AnnotationWildcard, d.Cluster)
 		if len(beside.Private) > 0 {
-			d = d.with(", these among them that nobody annotated: %s", some(beside.Private))
+			d = d.with(", these among them that nobody annotated: %s", firstFew(beside.Private))
 		}
 		if len(beside.Unclaimed) > 0 {
-			d = d.with("; not these, whose annotated objects are refused: %s", some(beside.Unclaimed))
+			d = d.with("; not these, whose annotated objects are refused: %s", firstFew(beside.Unclaimed))
 		}
 	case n > v1alpha1.MaxExcept:
 		return d.refused(reason.TooManyNames, "the objects of cluster %s have %d names under it, and at most %d can be kept out of a wildcard; publish the names themselves, or all of them with %s: all",
@@ -77,11 +77,11 @@ func (d Decision) boundWildcard(beside Beside) Decision {
 	default:
 		d.Except = beside.Names
 		if len(beside.Private) > 0 {
-			d = d.with("; names under it that cluster %s serves and nobody annotated are refused: %s", d.Cluster, some(beside.Private))
+			d = d.with("; names under it that cluster %s serves and nobody annotated are refused: %s", d.Cluster, firstFew(beside.Private))
 		}
 	}
 	if len(beside.Open) > 0 {
-		d = d.with("; the hosts of these objects cannot be listed, so what they serve under it is open: %s", someOf(beside.Open))
+		d = d.with("; the hosts of these objects cannot be listed, so what they serve under it is open: %s", firstFewObjects(beside.Open))
 	}
 	return d
 }
@@ -91,7 +91,7 @@ func (d Decision) boundWildcard(beside Beside) Decision {
 func Warned(d Decision, cluster string, except []string, beside Beside) Decision {
 	private := slices.DeleteFunc(slices.Clone(beside.Private), func(label string) bool { return slices.Contains(except, label) })
 	if d.Accepted && len(private) > 0 {
-		d = d.with("; it opens names that cluster %s serves and nobody annotated; put them into spec.except to refuse them: %s", cluster, some(private))
+		d = d.with("; it opens names that cluster %s serves and nobody annotated; put them into spec.except to refuse them: %s", cluster, firstFew(private))
 	}
 	return d
 }
@@ -108,22 +108,22 @@ func (d Decision) refused(why, format string, args ...any) Decision {
 	return d
 }
 
-// mostNamed is how many of several names a message gives.
-const mostNamed = 5
+// maxListed is how many of several names a message gives.
+const maxListed = 5
 
-// some joins the first few names, and counts the others.
-func some(names []string) string {
-	if more := len(names) - mostNamed; more > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:mostNamed], ", "), more)
+// firstFew joins the first few names, and counts the others.
+func firstFew(names []string) string {
+	if more := len(names) - maxListed; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:maxListed], ", "), more)
 	}
 	return strings.Join(names, ", ")
 }
 
-// someOf is some for objects of a cluster that is known.
-func someOf(refs []v1alpha1.SourceRef) string {
+// firstFewObjects is firstFew for objects of a cluster that is known.
+func firstFewObjects(refs []v1alpha1.SourceRef) string {
 	names := make([]string, len(refs))
 	for i, ref := range refs {
 		names[i] = fmt.Sprintf("%s %s/%s", ref.Kind, ref.Namespace, ref.Name)
 	}
-	return some(names)
+	return firstFew(names)
 }

@@ -20,9 +20,9 @@ func holderOf(in Input, policy Policy) string {
 	return in.Current.Holder
 }
 
-// gone reports whether the holder is known to have claimed the host no more for the
+// graceExpired reports whether the holder is known to have claimed the host no more for the
 // whole grace. It must be known still: a cluster that is away may claim it again.
-func gone(in Input, policy Policy) bool {
+func graceExpired(in Input, policy Policy) bool {
 	return in.Unclaimed >= policy.HandoverGrace && !policy.Clusters[in.Current.Holder].Stale
 }
 
@@ -42,8 +42,8 @@ func (in Input) PassOver(refused Decision) (Input, bool) {
 	return in, true
 }
 
-// of returns a cluster's claims.
-func of(cluster string, claims []source.Claim) []source.Claim {
+// claimsOf returns a cluster's claims.
+func claimsOf(cluster string, claims []source.Claim) []source.Claim {
 	others := func(c source.Claim) bool { return c.Source.Cluster != cluster }
 	return slices.DeleteFunc(slices.Clone(claims), others)
 }
@@ -69,14 +69,14 @@ func unclaimed(in Input, candidates []source.Claim, policy Policy) Decision {
 	case next == nil:
 		d = refuse(candidates[0], candidates)
 	default:
-		d = kept(in, *next, candidates, policy)
+		d = keepForHolder(in, *next, candidates, policy)
 	}
 	d.Holder, d.Unclaimed = in.Current.Holder, true
 	return d
 }
 
-// kept leaves the host as it is recorded, until the next claim's cluster gets it.
-func kept(in Input, next source.Claim, candidates []source.Claim, policy Policy) Decision {
+// keepForHolder leaves the host as it is recorded, until the next claim's cluster gets it.
+func keepForHolder(in Input, next source.Claim, candidates []source.Claim, policy Policy) Decision {
 	current, holder := in.Current, in.Current.Holder
 	d := Decision{
 		Accepted: true, Reason: reason.Admitted, Cluster: holder,
@@ -86,20 +86,20 @@ func kept(in Input, next source.Claim, candidates []source.Claim, policy Policy)
 	for _, c := range candidates {
 		d.Rivals = append(d.Rivals, rival(c, reason.HeldByAnother))
 	}
-	outside := domainAllowed(source.Claim{Source: v1alpha1.SourceRef{Cluster: holder}, Host: in.Host}, court{policy: policy})
+	outside := domainAllowed(source.Claim{Source: v1alpha1.SourceRef{Cluster: holder}, Host: in.Host}, checkContext{policy: policy})
 	switch {
 	case policy.Clusters[holder].Stale:
 		return d.refused(reason.HeldByAnother, "held by cluster %s, which claimed it no more when it was last in sync, and is away now; %s gets it when cluster %s is in sync and claims it no more, or its MemberCluster is deleted", holder, describe(next.Source), holder)
 	case outside != nil:
 		return d.refused(outside.Reason, "%s", outside.Message)
 	case !current.Accepted:
-		return d.withheld()
+		return d.refusedUntilHandover()
 	}
 	return d
 }
 
-// withheld refuses a host that is kept for its holder. Why is not said: the record of
+// refusedUntilHandover refuses a host that is kept for its holder. Why is not said: the record of
 // the refusal is all that is left of it at the next decision.
-func (d Decision) withheld() Decision {
+func (d Decision) refusedUntilHandover() Decision {
 	return d.refused(reason.HeldByAnother, "%s; it is not served until then", d.Message)
 }

@@ -178,9 +178,9 @@ func Resolve(spec v1alpha1.IngressEndpoint, addresses []string, pinned bool) v1a
 }
 
 // port returns the given port, or the default where it is not set or no port.
-func port(given int32, otherwise uint16) uint16 {
+func port(given int32, defaultPort uint16) uint16 {
 	if given < 1 || given > 65535 {
-		return otherwise
+		return defaultPort
 	}
 	return uint16(given)
 }
