@@ -10,8 +10,8 @@ import (
 	"github.com/jovalle/usher/controllers/message"
 )
 
-// Beside is what the cluster that holds a host serves on the same Traefik, and
-// nobody asked to publish.
+// Beside is what the cluster that holds a host serves next to it: the objects and
+// names that a client of the host could also reach.
 type Beside struct {
 	// Silent are the objects that name the host, or a wildcard over it, and are not
 	// annotated; sorted.
@@ -28,16 +28,17 @@ type Beside struct {
 	Open []v1alpha1.SourceRef
 }
 
-// Bound keeps a host that was accepted from opening what nobody annotated, as far
-// as a name can part it, and says what it opens all the same. The cluster is in
-// sync, and requireAll its MemberCluster's.
+// Bound restricts an accepted host so that it does not publish objects without the
+// annotation, as far as host names distinguish them. The message lists the objects
+// that the host publishes nevertheless. The cluster must be in sync; requireAll is
+// its MemberCluster's spec.requireAll.
 //
-// A host whose holder claims it no more is refused as soon as something else of the
-// cluster names it: nobody annotated that.
+// A host that its holder no longer claims is refused if another object of the
+// cluster names it, since that object is not annotated.
 //
-// A wildcard's Except are all names that the cluster's objects have under it,
-// published ones too: those have an ExposedHost of their own, and are private again
-// the moment that they lose it.
+// A wildcard's Except lists all names of the cluster's objects under it, including
+// published names: those have their own ExposedHost, and become private as soon as
+// it is deleted.
 func Bound(d Decision, host string, requireAll bool, beside Beside) Decision {
 	if !d.Accepted {
 		return d
@@ -86,8 +87,8 @@ func (d Decision) boundWildcard(beside Beside) Decision {
 	return d
 }
 
-// Warned adds to a person's decision what their wildcard opens of a cluster: usher
-// does not write in it what it is to except.
+// Warned adds to the decision about a manually written wildcard the private names of
+// a cluster that it publishes. usher does not write spec.except of such a wildcard.
 func Warned(d Decision, cluster string, except []string, beside Beside) Decision {
 	private := slices.DeleteFunc(slices.Clone(beside.Private), func(label string) bool { return slices.Contains(except, label) })
 	if d.Accepted && len(private) > 0 {
@@ -96,19 +97,19 @@ func Warned(d Decision, cluster string, except []string, beside Beside) Decision
 	return d
 }
 
-// with returns the decision with more at the end of its message.
+// with returns the decision with text appended to its message.
 func (d Decision) with(format string, args ...any) Decision {
 	d.Message = message.Bound(d.Message + message.Format(format, args...))
 	return d
 }
 
-// refused makes of an accepted decision a refusal of the same sources.
+// refused turns an accepted decision into a refusal of the same sources.
 func (d Decision) refused(why, format string, args ...any) Decision {
 	d.Accepted, d.Reason, d.Message = false, why, message.Format(format, args...)
 	return d
 }
 
-// maxListed is how many of several names a message gives.
+// maxListed is the maximum number of names that a message lists.
 const maxListed = 5
 
 // firstFew joins the first few names, and counts the others.
@@ -119,7 +120,7 @@ func firstFew(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// firstFewObjects is firstFew for objects of a cluster that is known.
+// firstFewObjects is firstFew for objects, without their cluster's name.
 func firstFewObjects(refs []v1alpha1.SourceRef) string {
 	names := make([]string, len(refs))
 	for i, ref := range refs {

@@ -20,15 +20,15 @@ func holderOf(in Input, policy Policy) string {
 	return in.Current.Holder
 }
 
-// graceExpired reports whether the holder is known to have claimed the host no more for the
-// whole grace. It must be known still: a cluster that is away may claim it again.
+// graceExpired reports whether the holder has not claimed the host for the whole
+// grace. A stale holder may claim it again meanwhile, so its grace does not expire.
 func graceExpired(in Input, policy Policy) bool {
 	return in.Unclaimed >= policy.HandoverGrace && !policy.Clusters[in.Current.Holder].Stale
 }
 
-// PassOver returns the input with all claims of a cluster refused as its host was,
-// by Bound, after one of them had won. It reports false where the cluster holds the
-// host, and is not passed over.
+// PassOver returns the input with all sound claims of a cluster refused, for the
+// reason for which Bound refused the host after one of these claims had won. It
+// reports false, and changes nothing, if the cluster holds the host.
 func (in Input) PassOver(refused Decision) (Input, bool) {
 	if in.Current != nil && in.Current.Holder == refused.Cluster {
 		return in, false
@@ -56,9 +56,8 @@ func firstSound(claims []source.Claim) *source.Claim {
 	return nil
 }
 
-// unclaimed decides while the holder claims the host no more, and no other cluster
-// may have it yet. Where nobody else claims it soundly, there is nothing to wait for
-// with the withdrawal.
+// unclaimed decides while the holder no longer claims the host and no other cluster
+// may get it yet. If no cluster claims the host, it is withdrawn immediately.
 func unclaimed(in Input, candidates []source.Claim, policy Policy) Decision {
 	var d Decision
 	switch next := firstSound(candidates); {
@@ -75,7 +74,8 @@ func unclaimed(in Input, candidates []source.Claim, policy Policy) Decision {
 	return d
 }
 
-// keepForHolder leaves the host as it is recorded, until the next claim's cluster gets it.
+// keepForHolder keeps the recorded decision until the cluster of the next claim gets
+// the host.
 func keepForHolder(in Input, next source.Claim, candidates []source.Claim, policy Policy) Decision {
 	current, holder := in.Current, in.Current.Holder
 	d := Decision{
@@ -98,8 +98,9 @@ func keepForHolder(in Input, next source.Claim, candidates []source.Claim, polic
 	return d
 }
 
-// refusedUntilHandover refuses a host that is kept for its holder. Why is not said: the record of
-// the refusal is all that is left of it at the next decision.
+// refusedUntilHandover refuses a host that is kept for its holder. The message does
+// not give the cause: the next decision knows only that the host was refused, and
+// must produce the same message.
 func (d Decision) refusedUntilHandover() Decision {
 	return d.refused(reason.HeldByAnother, "%s; it is not served until then", d.Message)
 }

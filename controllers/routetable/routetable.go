@@ -93,8 +93,8 @@ func Backends(backends []v1alpha1.HostBackend, clusters map[string]*v1alpha1.Mem
 }
 
 // clusterBackend returns the endpoint of a cluster, with those of its addresses
-// that may be dialled; none for a nil cluster. Whoever wrote the status, what the
-// data plane must not dial is no part of it.
+// that may be dialled; none for a nil cluster. It checks the addresses of the status
+// again, since a status may have been written by others.
 func clusterBackend(c *v1alpha1.MemberCluster) routing.Backend {
 	ingress := Ingress(c)
 	if len(ingress.Addresses) == 0 {
