@@ -85,7 +85,7 @@ func (p *publication) routeHosts(route gatewayRoute, in Context) []routeHosts {
 	return []routeHosts{{field: field, hosts: hosts}}
 }
 
-// refuseDetached says why a route is on no listener that counts.
+// refuseDetached refuses a route that no TLS listener of an allowed Gateway accepts.
 func (p *publication) refuseDetached(route gatewayRoute, attached attachment) {
 	const field = "spec.parentRefs"
 	switch {

@@ -10,8 +10,8 @@ import (
 )
 
 // FromIngress reads an Ingress. A rule without a host, and a default backend
-// without rules, serve every host. Of a rule without paths it is not known who
-// serves it: Traefik does not.
+// without rules, serve every host. A rule without paths is refused, since Traefik
+// does not serve it.
 func FromIngress(ingress *networkingv1.Ingress, in Context) Result {
 	if makesNoClaim(ingress) {
 		return Result{}

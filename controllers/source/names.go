@@ -13,16 +13,16 @@ import (
 	"github.com/jovalle/usher/controllers/source/traefikrule"
 )
 
-// Names is what an object names, annotated or not: what its cluster serves beside
-// that which is published.
+// Names are the hosts that an object names, annotated or not. usher compares them
+// with the published hosts of the same cluster.
 type Names struct {
 	// Hosts are those that it names, each once, sorted, in lower case; a leading
 	// "*." covers one label at least.
 	Hosts []string
-	// Open means that it may serve hosts which it does not name: any, or where it is
-	// within others, any of theirs.
+	// Open means that it may serve hosts that it does not name: any host, or if it has
+	// parents, any host of theirs.
 	Open bool
-	// Within are its parents, IngressRoutes: it serves no host that they do not.
+	// Within are its parent IngressRoutes: it serves only hosts that they serve.
 	Within []types.NamespacedName
 }
 
