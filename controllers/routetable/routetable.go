@@ -123,9 +123,9 @@ func Backend(cluster string, spec v1alpha1.IngressEndpoint, ingress v1alpha1.Res
 }
 
 // Refusal says, as the end of "it is …", why an address of a cluster's ingress is
-// not used, as far as the address itself tells; "" where it is. A name is used
+// not used, as far as the address itself shows; "" where it is. A name is used
 // only where a person gave it: an object's may lead anywhere at any time. What a
-// person's name resolves to is judged when it is dialled.
+// person's name resolves to is checked when it is dialled.
 func Refusal(backend *routing.Backend, address string) string {
 	addr, err := netip.ParseAddr(address)
 	switch {
