@@ -1,30 +1,31 @@
 package v1alpha1
 
-// Annotations that a source in a member cluster carries.
+// The annotations of a source in a member cluster.
 const (
 	// AnnotationExpose publishes the object's hosts when its value is exactly
-	// "true". Anything else, and its absence, is no.
+	// "true". Any other value, and no annotation, does not publish them.
 	AnnotationExpose = "usher.techn.is/expose"
 
-	// AnnotationHosts is a comma-separated list of hosts: publish only these. It
-	// is needed where the object's rule does not name its hosts.
+	// AnnotationHosts is a comma-separated list of hosts: only these are published.
+	// An object whose rules do not name their hosts needs it.
 	AnnotationHosts = "usher.techn.is/hosts"
 
-	// AnnotationPlainHTTP says what port 80 does for the object's hosts:
+	// AnnotationPlainHTTP is what port 80 does for the object's hosts:
 	// "redirect", "forward" or "deny".
 	AnnotationPlainHTTP = "usher.techn.is/plain-http"
 
-	// AnnotationAllowFrom is a comma-separated list of CIDRs: who may connect.
+	// AnnotationAllowFrom is a comma-separated list of CIDRs: the clients that may connect.
 	AnnotationAllowFrom = "usher.techn.is/allow-from"
 
-	// AnnotationWildcard says, with the value "all", that a wildcard of the object
-	// publishes every name under it, those too that other objects of its cluster
-	// name and that nobody annotated. Without it, those are refused.
+	// AnnotationWildcard, with the value "all", makes a wildcard of the object publish
+	// every name under it, including names of other objects of its cluster that are
+	// not annotated. Without it, those names are refused.
 	AnnotationWildcard = "usher.techn.is/wildcard"
 )
 
-// LabelManaged marks, with the value "true", the ExposedHosts that usher makes
-// and owns. One without it is a person's, and usher never rewrites it.
+// LabelManaged marks, with the value "true", the ExposedHosts that usher creates
+// and manages. An ExposedHost without it is manually written, and usher never
+// changes its spec.
 const LabelManaged = "usher.techn.is/managed"
 
 // FieldManager is the name under which usher writes ExposedHosts and reports Events.

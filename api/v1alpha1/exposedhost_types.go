@@ -2,7 +2,7 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// ExposedHost is a host with its decision: whether it is published, and where its connections go.
+// ExposedHost is a host name and the decision about it: whether it is published, and where its connections go.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -53,23 +53,23 @@ type ExposedHostSpec struct {
 	Host string `json:"host"`
 
 	// Holder is the MemberCluster that holds the host. While that cluster claims the
-	// host, its sources alone decide whether the host is published, and no other
-	// cluster gets it. It is empty while no cluster has held the host yet, or none any
-	// more. usher writes it; in an ExposedHost by hand it has no effect.
+	// host, only its sources decide whether the host is published, and no other
+	// cluster gets it. It is empty if no cluster holds the host. usher writes this
+	// field; in a manually written ExposedHost it has no effect.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	Holder string `json:"holder,omitempty"`
 
 	// Backends are where connections go: the first that answers. A host without
-	// any is not served.
+	// backends is not served.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	Backends []HostBackend `json:"backends,omitempty"`
 
-	// PlainHTTP says what port 80 does for the host. ACME challenges are
-	// forwarded whatever it says.
+	// PlainHTTP is what port 80 does for the host. ACME challenges are always
+	// forwarded.
 	// +optional
 	// +kubebuilder:default=Redirect
 	PlainHTTP PlainHTTP `json:"plainHTTP,omitempty"`
@@ -83,10 +83,10 @@ type ExposedHostSpec struct {
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="not a CIDR: write an address and a prefix length, such as 192.168.0.0/16"
 	AllowFrom []string `json:"allowFrom,omitempty"`
 
-	// Except are the first labels of names under a wildcard that it does not cover:
-	// with 'vault', *.techn.is does not cover vault.techn.is, which is refused unless
-	// it has an ExposedHost of its own. In a wildcard of an annotated source they are
-	// the names that the source's cluster serves otherwise.
+	// Except are the first labels of names that the wildcard does not cover: with
+	// 'vault', *.techn.is does not cover vault.techn.is. That name is refused unless
+	// it has its own ExposedHost. If the wildcard comes from an annotated source,
+	// usher lists all names under it that objects of the source's cluster use.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1024
@@ -95,7 +95,7 @@ type ExposedHostSpec struct {
 	Except []string `json:"except,omitempty"`
 }
 
-// MaxExcept is how many labels ExposedHostSpec.Except holds.
+// MaxExcept is the maximum number of labels in ExposedHostSpec.Except.
 const MaxExcept = 1024
 
 // HostBackend is a member cluster, or any other endpoint on the network.
@@ -114,12 +114,12 @@ type HostBackend struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="isIP(self) || self.matches('^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?[.])*[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$')",message="an address is an IP address or a DNS name, without a port"
 	Address string `json:"address,omitempty"`
-	// HTTPSPort of Address; 443 where it is not given.
+	// HTTPSPort of Address; 443 if not set.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	HTTPSPort int32 `json:"httpsPort,omitempty"`
-	// HTTPPort of Address; 80 where it is not given.
+	// HTTPPort of Address; 80 if not set.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
@@ -143,50 +143,53 @@ const (
 // ConditionAccepted of an ExposedHost: the host may be published.
 const ConditionAccepted = "Accepted"
 
-// ExposedHostStatus is the decision and what it rests on.
+// ExposedHostStatus is the decision about the host, and the sources behind it.
 type ExposedHostStatus struct {
 	// Conditions: Accepted, Ready.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
-	// Sources are the objects that requested this host. What all of them allow
-	// counts: the clients that each lets in, and the strictest mode of plain HTTP.
+	// Sources are the objects that requested this host. The host allows what all of
+	// them allow: the clients that every source allows, and the strictest plain-HTTP
+	// mode.
 	// +optional
 	// +listType=atomic
 	Sources []SourceRef `json:"sources,omitempty"`
-	// SourcesTotal is how many sources there are; Sources holds the first 10.
+	// SourcesTotal is the number of sources; Sources lists the first 10.
 	// +optional
 	SourcesTotal int32 `json:"sourcesTotal,omitempty"`
-	// Rivals are the objects that wish to publish the host too and may not.
+	// Rivals are conflicting sources: objects that also requested this host and were
+	// refused.
 	// +optional
 	// +listType=atomic
 	Rivals []Rival `json:"rivals,omitempty"`
-	// RivalsTotal is how many rivals there are; Rivals holds the first 10, and the
-	// first of each cluster.
+	// RivalsTotal is the number of rivals; Rivals lists the first 10, and the first
+	// of each cluster.
 	// +optional
 	RivalsTotal int32 `json:"rivalsTotal,omitempty"`
-	// Backends are the addresses that connections go to, with their HTTPS port.
+	// Backends are the addresses that connections go to, as address:port with the
+	// HTTPS port.
 	// +optional
 	// +listType=atomic
 	Backends []string `json:"backends,omitempty"`
-	// Summary is the above in a word each, for kubectl's columns.
+	// Summary is a short form of the fields above, for kubectl's columns.
 	// +optional
 	Summary Summary `json:"summary,omitempty"`
 }
 
-// Summary is an ExposedHost's status in a word each.
+// Summary is a short form of an ExposedHost's status, for kubectl's columns.
 type Summary struct {
 	// Cluster that serves the host.
 	// +optional
 	Cluster string `json:"cluster,omitempty"`
-	// Source is the first source, as Kind/namespace/name, and how many more there are.
+	// Source is the first source, as Kind/namespace/name, and the number of further sources.
 	// +optional
 	Source string `json:"source,omitempty"`
 	// Backend is the first resolved address.
 	// +optional
 	Backend string `json:"backend,omitempty"`
-	// Rivals names the clusters of the rivals.
+	// Rivals are the names of the rivals' clusters.
 	// +optional
 	Rivals string `json:"rivals,omitempty"`
 }
@@ -203,7 +206,8 @@ type SourceRef struct {
 	Name string `json:"name"`
 }
 
-// Rival is a source that may not publish the host, with the reason.
+// Rival is a conflicting source: an object that also requested the host and was
+// refused, with the reason.
 type Rival struct {
 	SourceRef `json:",inline"`
 	// Reason in CamelCase.

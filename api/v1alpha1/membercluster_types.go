@@ -5,7 +5,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// MemberCluster is a cluster whose ingress usher publishes.
+// MemberCluster is a cluster whose ingress objects usher publishes.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -21,7 +21,7 @@ type MemberCluster struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says how to reach the cluster and its ingress, and what it may publish.
+	// Spec is how to reach the cluster and its ingress, and what it may publish.
 	// +optional
 	// +kubebuilder:default={}
 	Spec MemberClusterSpec `json:"spec,omitempty"`
@@ -39,20 +39,20 @@ type MemberClusterList struct {
 	Items           []MemberCluster `json:"items"`
 }
 
-// MemberClusterSpec says how to reach a cluster and its ingress, and what it may publish.
+// MemberClusterSpec is how to reach a cluster and its ingress, and what it may publish.
 type MemberClusterSpec struct {
-	// Kubeconfig names the Secret by which usher watches the cluster. Without it
-	// the member is the edge cluster itself.
+	// Kubeconfig names the Secret with the kubeconfig that usher uses to watch the
+	// cluster. Without it, the member is the edge cluster itself.
 	// +optional
 	Kubeconfig *KubeconfigRef `json:"kubeconfig,omitempty"`
 
-	// Ingress is where the cluster's Traefik answers, as seen from the edge.
+	// Ingress is the endpoint of the cluster's Traefik, as reached from the edge.
 	// +optional
 	// +kubebuilder:default={}
 	Ingress IngressEndpoint `json:"ingress,omitempty"`
 
 	// IngressClasses are the ingress classes that may be published. A source of
-	// another class is refused; one that names no class is not. Empty allows all.
+	// another class is refused; a source without a class is not. Empty allows all.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=32
@@ -61,8 +61,8 @@ type MemberClusterSpec struct {
 	IngressClasses []string `json:"ingressClasses,omitempty"`
 
 	// AllowedDomains are the domains under which the cluster may publish: each
-	// covers itself and every name below it. A claim outside is refused. Empty
-	// allows all.
+	// covers itself and every name below it. A claim on a host outside them is
+	// refused. Empty allows all.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
@@ -70,9 +70,9 @@ type MemberClusterSpec struct {
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\\\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$')",message="a domain is lower-case labels joined by dots, without '*.' and without a trailing dot, such as techn.is"
 	AllowedDomains []string `json:"allowedDomains,omitempty"`
 
-	// RequireAll refuses a host as long as an object of the cluster names it, or a
-	// wildcard over it, and is not annotated. TLS does not part the objects of one
-	// host: whoever may connect to it reaches all of them.
+	// RequireAll refuses a host while an object of the cluster that is not annotated
+	// names the host or a wildcard over it. A TLS connection is routed by host name
+	// only, so a client of a published host reaches all objects that name it.
 	// +optional
 	RequireAll bool `json:"requireAll,omitempty"`
 }
@@ -89,22 +89,22 @@ type KubeconfigRef struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Key string `json:"key,omitempty"`
-	// Context is the kubeconfig's context to use; empty: its current one.
+	// Context is the kubeconfig's context to use; empty uses its current context.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Context string `json:"context,omitempty"`
-	// Insecure allows what is refused otherwise: a kubeconfig with
-	// insecure-skip-tls-verify, proxy-url or as, or whose server is no https:// URL.
-	// Exec plugins, auth-providers and paths of files are never allowed.
+	// Insecure allows a kubeconfig that has insecure-skip-tls-verify, proxy-url or
+	// as, or whose server is not an https:// URL. By default such a kubeconfig is
+	// refused. Exec plugins, auth-providers and file paths are never allowed.
 	// +optional
 	Insecure bool `json:"insecure,omitempty"`
 }
 
-// IngressEndpoint is where a member's Traefik answers, as seen from the edge.
+// IngressEndpoint is the endpoint of a member's Traefik, as reached from the edge.
 type IngressEndpoint struct {
-	// Addresses are IP addresses or DNS names, tried in order. Without any, the
+	// Addresses are IP addresses or DNS names, tried in order. If empty, the
 	// load-balancer addresses of Service are used: only IP addresses, and none that
-	// leads to the edge itself or to what another member has.
+	// belongs to the edge itself or to another member.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=16
@@ -112,16 +112,17 @@ type IngressEndpoint struct {
 	// +kubebuilder:validation:items:MaxLength=253
 	// +kubebuilder:validation:items:XValidation:rule="isIP(self) || self.matches('^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\\\\.)*[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$')",message="an address is an IP address or a DNS name, without a port"
 	Addresses []string `json:"addresses,omitempty"`
-	// AllowedNetworks are CIDRs that every address of the ingress must be in,
-	// those of Addresses too, and what a DNS name resolves to. Others are refused.
-	// Empty allows all that are not refused anyway.
+	// AllowedNetworks are CIDRs that must contain every address of the ingress:
+	// entries of Addresses, load-balancer addresses, and addresses that a DNS name
+	// resolves to. Other addresses are refused. If empty, only the built-in checks
+	// of addresses apply.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=49
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="not a CIDR: write an address and a prefix length, such as 192.168.0.0/16"
 	AllowedNetworks []string `json:"allowedNetworks,omitempty"`
-	// Service is the member's Service whose load-balancer addresses are used where Addresses is empty.
+	// Service is the member's Service whose load-balancer addresses are used if Addresses is empty.
 	// +optional
 	// +kubebuilder:default={}
 	Service ServiceRef `json:"service,omitempty"`
@@ -131,15 +132,15 @@ type IngressEndpoint struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	HTTPSPort int32 `json:"httpsPort,omitempty"`
-	// HTTPPort is where forwarded plain HTTP goes: ACME challenges, and hosts that say so.
+	// HTTPPort is where forwarded plain HTTP goes: ACME challenges, and hosts with plain-HTTP mode Forward.
 	// +optional
 	// +kubebuilder:default=80
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	HTTPPort int32 `json:"httpPort,omitempty"`
-	// ProxyProtocol is the PROXY protocol header that each connection to this
-	// ingress starts with, to carry the client's address. Traefik must be told to
-	// trust it first.
+	// ProxyProtocol is the version of the PROXY protocol header that usher sends at
+	// the start of each connection to this ingress, with the client's address.
+	// Configure Traefik to trust the header first.
 	// +optional
 	// +kubebuilder:default=None
 	ProxyProtocol ProxyProtocol `json:"proxyProtocol,omitempty"`
@@ -172,55 +173,55 @@ const (
 
 // The condition types of a MemberCluster.
 const (
-	// ConditionConnected: the cluster's API server answers.
+	// ConditionConnected is True while the cluster's API server answers.
 	ConditionConnected = "Connected"
-	// ConditionSynced: all that usher watches in the cluster has been read.
+	// ConditionSynced is True once usher has read all objects that it watches in the cluster.
 	ConditionSynced = "Synced"
 )
 
-// ConditionReady sums up both kinds: a MemberCluster is Ready when it is
-// connected, synced and has an ingress address; an ExposedHost when it is
-// accepted and one of its backends has an address.
+// ConditionReady is the summary condition of both kinds. A MemberCluster is Ready
+// when it is connected and synced and has an ingress address; an ExposedHost when
+// it is accepted and one of its backends has an address.
 const ConditionReady = "Ready"
 
-// MemberClusterStatus is what usher found.
+// MemberClusterStatus is the observed state of a MemberCluster.
 type MemberClusterStatus struct {
 	// Conditions: Connected, Synced, Ready.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
-	// Ingress is the endpoint in use. The last known one stays while the member is away.
+	// Ingress is the endpoint in use. The last known endpoint stays while the member is unreachable.
 	// +optional
 	Ingress *ResolvedIngress `json:"ingress,omitempty"`
-	// KubernetesVersion is the version that the member's API server last told.
+	// KubernetesVersion is the version that the member's API server last reported.
 	// +optional
 	KubernetesVersion string `json:"kubernetesVersion,omitempty"`
 	// Hosts is the number of accepted ExposedHosts that this member holds.
 	// +optional
 	// +kubebuilder:default=0
 	Hosts int32 `json:"hosts"`
-	// LastSyncTime is when the member last came in sync.
+	// LastSyncTime is when the member last became in sync.
 	// +optional
 	LastSyncTime *metav1.Time `json:"lastSyncTime,omitempty"`
-	// Kubeconfig is the version of the Secret in spec.kubeconfig whose kubeconfig is in
-	// use. A new kubeconfig is in use once usher has read the member with it; until
-	// then this field keeps the former version.
+	// Kubeconfig is the version of the Secret in spec.kubeconfig that is in use. A new
+	// version is in use once usher has read the member with it; until then this field
+	// keeps the previous version.
 	// +optional
 	Kubeconfig *ObservedKubeconfig `json:"kubeconfig,omitempty"`
-	// Refusals are annotated sources that name no host to hang the refusal on; the latest 10.
+	// Refusals are rejected sources without a usable host, and so without an ExposedHost; the latest 10.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=10
 	Refusals []SourceRefusal `json:"refusals,omitempty"`
 }
 
-// ObservedKubeconfig identifies a version of a Secret. It tells nothing of its content.
+// ObservedKubeconfig identifies a version of a Secret. It reveals nothing of the Secret's content.
 type ObservedKubeconfig struct {
 	// SecretUID is the Secret's metadata.uid.
 	SecretUID types.UID `json:"secretUID"`
-	// ResourceVersion is the Secret's metadata.resourceVersion. It follows changes of
-	// the Secret that leave the kubeconfig as it is.
+	// ResourceVersion is the Secret's metadata.resourceVersion. It also changes when
+	// the Secret changes and its kubeconfig does not.
 	ResourceVersion string `json:"resourceVersion"`
 }
 
@@ -230,23 +231,23 @@ type ResolvedIngress struct {
 	// +optional
 	// +listType=atomic
 	Addresses []string `json:"addresses,omitempty"`
-	// Pinned: the addresses are those of spec.ingress.addresses, or were until
-	// that was emptied, and not what an object of the member says.
+	// Pinned means that the addresses come from spec.ingress.addresses, also after
+	// that field was emptied, and not from the member's Service.
 	// +optional
 	Pinned bool `json:"pinned,omitempty"`
 	// HTTPSPort is where TLS connections go.
 	HTTPSPort int32 `json:"httpsPort"`
 	// HTTPPort is where forwarded plain HTTP goes.
 	HTTPPort int32 `json:"httpPort"`
-	// ProxyProtocol is the header that each connection starts with.
+	// ProxyProtocol is the version of the PROXY protocol header at the start of each connection.
 	// +optional
 	ProxyProtocol ProxyProtocol `json:"proxyProtocol,omitempty"`
-	// Summary is the first address and the HTTPS port, and how many more addresses there are, for kubectl's columns.
+	// Summary is the first address with the HTTPS port, and the number of further addresses, for kubectl's columns.
 	// +optional
 	Summary string `json:"summary,omitempty"`
 }
 
-// SourceRefusal is a refused source that names no host.
+// SourceRefusal is a rejected source without a usable host.
 type SourceRefusal struct {
 	// Kind of the source, such as IngressRoute.
 	Kind string `json:"kind"`
@@ -256,6 +257,6 @@ type SourceRefusal struct {
 	Name string `json:"name"`
 	// Reason in CamelCase.
 	Reason string `json:"reason"`
-	// Message says what is wrong and what to do.
+	// Message says what is wrong and how to fix it.
 	Message string `json:"message"`
 }

@@ -2,8 +2,8 @@ package v1alpha1
 
 import "strings"
 
-// wildcardName is how an ExposedHost's name writes a host's leading "*.": the name of
-// an object has no asterisk. The schema of ExposedHost holds names and hosts to it.
+// wildcardName replaces a host's leading "*." in the name of its ExposedHost, since
+// an object's name cannot contain an asterisk. The schema of ExposedHost requires it.
 const wildcardName = "wildcard."
 
 // NameOfHost returns the metadata.name of a host's ExposedHost.
@@ -14,7 +14,7 @@ func NameOfHost(host string) string {
 	return host
 }
 
-// HostOfName returns the host of the ExposedHost that has a metadata.name.
+// HostOfName returns the host of the ExposedHost with the given metadata.name.
 func HostOfName(name string) string {
 	if parent, ok := strings.CutPrefix(name, wildcardName); ok {
 		return "*." + parent

@@ -7,13 +7,13 @@ import (
 	"github.com/jovalle/usher/controllers/source"
 )
 
-// Policy is what the MemberClusters and the command line say.
+// Policy is the configuration from the MemberClusters and the command line.
 type Policy struct {
-	// Clusters: name → cluster; one that is not there is deleted, which is evidence
-	// that all it held is gone.
+	// Clusters: name → cluster. A cluster that is missing here is deleted, which is
+	// evidence that its claims are gone.
 	Clusters map[string]Cluster
-	// HandoverGrace is how long the holder of a host must have claimed it no more
-	// before another cluster gets it. 0 is at once.
+	// HandoverGrace is the time from the end of the holder's claims until another
+	// cluster gets the host. 0 hands it over immediately.
 	HandoverGrace time.Duration
 }
 
@@ -24,25 +24,25 @@ type Cluster struct {
 	AllowedDomains []string
 	// RequireAll refuses a host while an object names it that is not annotated.
 	RequireAll bool
-	// InSync says that its claims are known: what is not among them is gone.
+	// InSync means that all its claims are known: a claim that is missing is gone.
 	InSync bool
-	// Stale says of a cluster that is InSync that its claims are those of a moment
-	// ago: it may have made others since.
+	// Stale means that the claims of a cluster that is InSync may be out of date,
+	// since the cluster is unreachable now.
 	Stale bool
 }
 
-// Input is all that is known of one host.
+// Input is the observed state of one host.
 type Input struct {
 	// Host in routing's canonical form.
 	Host string
 	// Claims on it, in any order.
 	Claims []source.Claim
-	// Manual says that a person's ExposedHost holds the host.
+	// Manual means that a manually written ExposedHost holds the host.
 	Manual bool
 	// Current is usher's own ExposedHost as it stands; nil where there is none.
 	Current *Holding
-	// Unclaimed is for how long it has been known that the holder, in sync, claims
-	// the host no more; 0 where that was not known before.
+	// Unclaimed is the time since usher first observed that the holder, in sync, no
+	// longer claims the host; 0 if this is the first observation.
 	Unclaimed time.Duration
 }
 
@@ -54,26 +54,26 @@ type Holding struct {
 	// about Cluster.
 	Accepted        bool
 	Reason, Message string
-	// Cluster, Sources and Options are what it rests on. Cluster is the holder, or
-	// where nobody holds the host, the first one that claims it in vain.
+	// Cluster, Sources and Options are the basis of the decision. Cluster is the
+	// holder, or without a holder, the cluster of the first refused claim.
 	Cluster string
 	Sources []v1alpha1.SourceRef
 	Options source.Options
 	// Rivals are claims of other clusters, at least one of each that made any.
 	Rivals []v1alpha1.Rival
-	// SourcesTotal is how many sources there were, of which it names the first.
+	// SourcesTotal is the number of sources; Sources lists the first of them.
 	SourcesTotal int
 }
 
-// Decision is what becomes of the host.
+// Decision is the outcome for one host.
 type Decision struct {
-	// Withdraw says that no claim is left: the object goes. Nothing else is set then
-	// but Holder and Unclaimed.
+	// Withdraw means that no claim is left and the ExposedHost is deleted. Only Holder
+	// and Unclaimed may be set besides.
 	Withdraw bool
 	// Holder is the cluster that holds the host from now on; empty where none does.
 	Holder string
-	// Unclaimed says that the holder, in sync, claims the host no more, and that no
-	// other cluster may have it yet.
+	// Unclaimed means that the holder, in sync, no longer claims the host, and that no
+	// other cluster may get it yet.
 	Unclaimed bool
 	// Accepted, Reason and Message make the Accepted condition.
 	Accepted        bool
@@ -87,18 +87,18 @@ type Decision struct {
 	Except []string
 	// Sources are the cluster's claims on the host, the oldest first.
 	Sources []v1alpha1.SourceRef
-	// RecordedSources is how many sources there were when the cluster was last in
-	// sync, where Sources are those that are recorded; else 0.
+	// RecordedSources is the number of sources when the cluster was last in sync, if
+	// Sources come from the record; otherwise 0.
 	RecordedSources int
 	// Rivals are all other claims, in the same order, with their reasons.
 	Rivals []v1alpha1.Rival
-	// Differences are sources that ask for other options than those that count.
+	// Differences are sources that request other options than Options.
 	Differences []Difference
 }
 
-// Difference is a source that asks for more than counts.
+// Difference is a source that requests other options than its host gets.
 type Difference struct {
 	Source v1alpha1.SourceRef
-	// Message is a sentence that says what it asks for, and what it gets.
+	// Message is a sentence with the requested options and the effective ones.
 	Message string
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/jovalle/usher/controllers/message"
 )
 
-// Beside is what the cluster that holds a host serves on the same Traefik, and
-// nobody asked to publish.
+// Beside is what the cluster that holds a host serves next to it: the objects and
+// names that a client of the host could also reach.
 type Beside struct {
 	// Silent are the objects that name the host, or a wildcard over it, and are not
 	// annotated; sorted.
@@ -22,22 +22,23 @@ type Beside struct {
 	// Unclaimed are those of Names that annotated objects publish, but cannot claim;
 	// sorted.
 	Unclaimed []string
-	// Capped says that some object of the cluster asks for more hosts than are published.
+	// Capped means that some object of the cluster asks for more hosts than are published.
 	Capped bool
 	// Open are the objects under the wildcard whose hosts cannot be listed; sorted.
 	Open []v1alpha1.SourceRef
 }
 
-// Bound keeps a host that was accepted from opening what nobody annotated, as far
-// as a name can part it, and says what it opens all the same. The cluster is in
-// sync, and requireAll its MemberCluster's.
+// Bound restricts an accepted host so that it does not publish objects without the
+// annotation, as far as host names distinguish them. The message lists the objects
+// that the host publishes nevertheless. The cluster must be in sync; requireAll is
+// its MemberCluster's spec.requireAll.
 //
-// A host whose holder claims it no more is refused as soon as something else of the
-// cluster names it: nobody annotated that.
+// A host that its holder no longer claims is refused if another object of the
+// cluster names it, since that object is not annotated.
 //
-// A wildcard's Except are all names that the cluster's objects have under it,
-// published ones too: those have an ExposedHost of their own, and are private again
-// the moment that they lose it.
+// A wildcard's Except lists all names of the cluster's objects under it, including
+// published names: those have their own ExposedHost, and become private as soon as
+// it is deleted.
 func Bound(d Decision, host string, requireAll bool, beside Beside) Decision {
 	if !d.Accepted {
 		return d
@@ -45,12 +46,12 @@ func Bound(d Decision, host string, requireAll bool, beside Beside) Decision {
 	if len(beside.Silent) > 0 {
 		switch {
 		case d.Unclaimed: // what is annotated is gone, and these are not
-			return d.withheld()
+			return d.refusedUntilHandover()
 		case requireAll:
 			return d.refused(reason.NotAllAnnotated, "cluster %s has spec.requireAll, and these of its objects name the host and are not annotated: %s; annotate each with %s, or take the host out of it",
-				d.Cluster, someOf(beside.Silent), v1alpha1.AnnotationExpose)
+				d.Cluster, firstFewObjects(beside.Silent), v1alpha1.AnnotationExpose)
 		}
-		d = d.with("; TLS does not part the objects of one host, so these, which are not annotated, are published with it: %s", someOf(beside.Silent))
+		d = d.with("; TLS does not part the objects of one host, so these, which are not annotated, are published with it: %s", firstFewObjects(beside.Silent))
 	}
 	if !strings.HasPrefix(host, "*.") {
 		return d
@@ -66,10 +67,10 @@ func (d Decision) boundWildcard(beside Beside) Decision {
 		d.Except = beside.Unclaimed
 		d = d.with("; its sources say %s: all, and so it opens every name under it that cluster %s serves", v1alpha1.AnnotationWildcard, d.Cluster)
 		if len(beside.Private) > 0 {
-			d = d.with(", these among them that nobody annotated: %s", some(beside.Private))
+			d = d.with(", these among them that nobody annotated: %s", firstFew(beside.Private))
 		}
 		if len(beside.Unclaimed) > 0 {
-			d = d.with("; not these, whose annotated objects are refused: %s", some(beside.Unclaimed))
+			d = d.with("; not these, whose annotated objects are refused: %s", firstFew(beside.Unclaimed))
 		}
 	case n > v1alpha1.MaxExcept:
 		return d.refused(reason.TooManyNames, "the objects of cluster %s have %d names under it, and at most %d can be kept out of a wildcard; publish the names themselves, or all of them with %s: all",
@@ -77,53 +78,53 @@ func (d Decision) boundWildcard(beside Beside) Decision {
 	default:
 		d.Except = beside.Names
 		if len(beside.Private) > 0 {
-			d = d.with("; names under it that cluster %s serves and nobody annotated are refused: %s", d.Cluster, some(beside.Private))
+			d = d.with("; names under it that cluster %s serves and nobody annotated are refused: %s", d.Cluster, firstFew(beside.Private))
 		}
 	}
 	if len(beside.Open) > 0 {
-		d = d.with("; the hosts of these objects cannot be listed, so what they serve under it is open: %s", someOf(beside.Open))
+		d = d.with("; the hosts of these objects cannot be listed, so what they serve under it is open: %s", firstFewObjects(beside.Open))
 	}
 	return d
 }
 
-// Warned adds to a person's decision what their wildcard opens of a cluster: usher
-// does not write in it what it is to except.
+// Warned adds to the decision about a manually written wildcard the private names of
+// a cluster that it publishes. usher does not write spec.except of such a wildcard.
 func Warned(d Decision, cluster string, except []string, beside Beside) Decision {
 	private := slices.DeleteFunc(slices.Clone(beside.Private), func(label string) bool { return slices.Contains(except, label) })
 	if d.Accepted && len(private) > 0 {
-		d = d.with("; it opens names that cluster %s serves and nobody annotated; put them into spec.except to refuse them: %s", cluster, some(private))
+		d = d.with("; it opens names that cluster %s serves and nobody annotated; put them into spec.except to refuse them: %s", cluster, firstFew(private))
 	}
 	return d
 }
 
-// with returns the decision with more at the end of its message.
+// with returns the decision with text appended to its message.
 func (d Decision) with(format string, args ...any) Decision {
 	d.Message = message.Bound(d.Message + message.Format(format, args...))
 	return d
 }
 
-// refused makes of an accepted decision a refusal of the same sources.
+// refused turns an accepted decision into a refusal of the same sources.
 func (d Decision) refused(why, format string, args ...any) Decision {
 	d.Accepted, d.Reason, d.Message = false, why, message.Format(format, args...)
 	return d
 }
 
-// mostNamed is how many of several names a message gives.
-const mostNamed = 5
+// maxListed is the maximum number of names that a message lists.
+const maxListed = 5
 
-// some joins the first few names, and counts the others.
-func some(names []string) string {
-	if more := len(names) - mostNamed; more > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:mostNamed], ", "), more)
+// firstFew joins the first few names, and counts the others.
+func firstFew(names []string) string {
+	if more := len(names) - maxListed; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:maxListed], ", "), more)
 	}
 	return strings.Join(names, ", ")
 }
 
-// someOf is some for objects of a cluster that is known.
-func someOf(refs []v1alpha1.SourceRef) string {
+// firstFewObjects is firstFew for objects, without their cluster's name.
+func firstFewObjects(refs []v1alpha1.SourceRef) string {
 	names := make([]string, len(refs))
 	for i, ref := range refs {
 		names[i] = fmt.Sprintf("%s %s/%s", ref.Kind, ref.Namespace, ref.Name)
 	}
-	return some(names)
+	return firstFew(names)
 }

@@ -9,19 +9,19 @@ import (
 	"github.com/jovalle/usher/controllers/source"
 )
 
-// judge returns the claims that count, in the order in which they are preferred,
-// each with its refusal by the source or by the checks. What is recorded of a
-// cluster that is not in sync comes first: its age is unknown.
-func judge(in Input, policy Policy) []source.Claim {
+// checkedClaims returns the claims of existing clusters in order of preference, each
+// with its refusal by the source or by the checks. The recorded claims of a cluster
+// that is not in sync come first, since their age is unknown.
+func checkedClaims(in Input, policy Policy) []source.Claim {
 	held := recorded(in, policy)
 	claims := slices.DeleteFunc(slices.Clone(in.Claims), func(c source.Claim) bool {
 		_, exists := policy.Clusters[c.Source.Cluster]
 		return !exists || len(held) > 0 && c.Source.Cluster == in.Current.Cluster
 	})
 	slices.SortFunc(claims, preference)
-	court := court{policy: policy, options: optionsOf(claims)}
+	context := checkContext{policy: policy, options: optionsOf(claims)}
 	for i, claim := range claims {
-		claims[i].Refusal = court.judge(claim)
+		claims[i].Refusal = context.firstRefusal(claim)
 	}
 	return slices.Concat(held, claims, unknownRivals(in, policy))
 }
@@ -40,7 +40,7 @@ func unknownRivals(in Input, policy Policy) []source.Claim {
 			continue
 		}
 		claim := source.Claim{Source: rival.SourceRef, Host: in.Host}
-		claim.Refusal = clusterInSync(claim, court{policy: policy})
+		claim.Refusal = clusterInSync(claim, checkContext{policy: policy})
 		claims = append(claims, claim)
 	}
 	return claims
@@ -87,9 +87,9 @@ func optionsOf(claims []source.Claim) map[string]clusterOptions {
 	return options
 }
 
-// recorded returns what a cluster that is there, but not in sync, claims by the
-// ExposedHost as it stands: as it is not known to be gone, it stays. What its
-// MemberCluster says now is known, and counts.
+// recorded returns the claims that the ExposedHost records of an existing cluster
+// that is not in sync: without evidence, which is confirmed absence, they stay. The
+// current MemberCluster still applies to them.
 func recorded(in Input, policy Policy) []source.Claim {
 	if in.Current == nil {
 		return nil
@@ -105,14 +105,14 @@ func recorded(in Input, policy Policy) []source.Claim {
 	var held []source.Claim
 	for _, ref := range refs {
 		claim := source.Claim{Source: ref, Host: in.Host, Options: in.Current.Options}
-		claim.Refusal = recordedRefusal(claim, *in.Current, court{policy: policy})
+		claim.Refusal = recordedRefusal(claim, *in.Current, checkContext{policy: policy})
 		held = append(held, claim)
 	}
 	return held
 }
 
 // recordedRefusal is why a host is refused to a cluster that is recorded to claim it.
-func recordedRefusal(claim source.Claim, current Holding, in court) *source.Refusal {
+func recordedRefusal(claim source.Claim, current Holding, in checkContext) *source.Refusal {
 	switch {
 	case current.Accepted:
 		return domainAllowed(claim, in)

@@ -9,7 +9,7 @@ import (
 )
 
 // check is one test that a claim must pass: it returns why it does not, or nil.
-type check func(claim source.Claim, in court) *source.Refusal
+type check func(claim source.Claim, in checkContext) *source.Refusal
 
 // checks are made in this order; the first refusal counts.
 var checks = []check{
@@ -20,14 +20,14 @@ var checks = []check{
 	clientsLeft,
 }
 
-// court is what the checks look at besides the claim.
-type court struct {
+// checkContext is the input of the checks besides the claim.
+type checkContext struct {
 	policy Policy
 	// options: cluster → what its claims on the host ask for together
 	options map[string]clusterOptions
 }
 
-func (c court) judge(claim source.Claim) *source.Refusal {
+func (c checkContext) firstRefusal(claim source.Claim) *source.Refusal {
 	for _, check := range checks {
 		if refusal := check(claim, c); refusal != nil {
 			return refusal
@@ -37,7 +37,7 @@ func (c court) judge(claim source.Claim) *source.Refusal {
 }
 
 // clusterInSync refuses claims that may be out of date.
-func clusterInSync(claim source.Claim, in court) *source.Refusal {
+func clusterInSync(claim source.Claim, in checkContext) *source.Refusal {
 	cluster := claim.Source.Cluster
 	if in.policy.Clusters[cluster].InSync {
 		return nil
@@ -45,11 +45,11 @@ func clusterInSync(claim source.Claim, in court) *source.Refusal {
 	return refusal(reason.ClusterNotReady, "cluster %s is not in sync, so that its claims are unknown; see the conditions of its MemberCluster", cluster)
 }
 
-// claimSound refuses what the source itself spoils.
-func claimSound(claim source.Claim, _ court) *source.Refusal { return claim.Refusal }
+// claimSound refuses a claim that the source's own content refuses.
+func claimSound(claim source.Claim, _ checkContext) *source.Refusal { return claim.Refusal }
 
 // domainAllowed refuses hosts outside the domains that the cluster may publish.
-func domainAllowed(claim source.Claim, in court) *source.Refusal {
+func domainAllowed(claim source.Claim, in checkContext) *source.Refusal {
 	cluster := claim.Source.Cluster
 	domains := in.policy.Clusters[cluster].AllowedDomains
 	if len(domains) == 0 {
@@ -63,17 +63,16 @@ func domainAllowed(claim source.Claim, in court) *source.Refusal {
 	return refusal(reason.AllowedDomains, "cluster %s may publish only under %s; add a domain to its MemberCluster's spec.allowedDomains, or choose another host", cluster, strings.Join(domains, ", "))
 }
 
-// inside says whether a host, or all that a wildcard covers, is the domain or
+// inside reports whether a host, or all that a wildcard covers, is the domain or
 // below it.
 func inside(host, domain string) bool {
 	host = strings.TrimPrefix(host, "*.")
 	return host == domain || strings.HasSuffix(host, "."+domain)
 }
 
-// optionsCertain refuses a sound claim where another source of the host in its
-// cluster has options that cannot be read. That one may have meant to keep out
-// clients whom the claim's own options let in.
-func optionsCertain(claim source.Claim, in court) *source.Refusal {
+// optionsCertain refuses a sound claim if another source of the host in its cluster
+// has malformed options: these may exclude clients that the claim's own options allow.
+func optionsCertain(claim source.Claim, in checkContext) *source.Refusal {
 	other := in.options[claim.Source.Cluster].unreadable
 	if other == nil {
 		return nil
@@ -82,7 +81,7 @@ func optionsCertain(claim source.Claim, in court) *source.Refusal {
 }
 
 // clientsLeft refuses a host whose sources agree on no client.
-func clientsLeft(claim source.Claim, in court) *source.Refusal {
+func clientsLeft(claim source.Claim, in checkContext) *source.Refusal {
 	problem := in.options[claim.Source.Cluster].problem
 	if problem == "" {
 		return nil

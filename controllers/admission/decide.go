@@ -12,29 +12,29 @@ import (
 
 // Decide decides who holds the host.
 //
-// A person's ExposedHost wins over every claim. Then the cluster that holds the
-// host keeps it while it claims it at all, sound or refused, and for the grace after
-// that. Where nobody holds it, the oldest sound claim wins for its cluster. With a
-// claim win all other sound claims of its cluster; whoever is left is a rival. Where
-// no claim that may win is sound, the host is refused for the first one's reason.
-// Where there is no claim, the host is withdrawn: on evidence only, for what a
-// cluster that is not in sync claimed, it claims still.
+// A manually written ExposedHost wins over every claim. Otherwise the holder keeps
+// the host while it claims it, sound or refused, and for the grace after that. A
+// host without a holder goes to the cluster of the oldest sound claim. All sound
+// claims of that cluster become sources; all other claims are rivals. If no eligible
+// claim is sound, the host is refused with the first claim's reason. If there is no
+// claim, the host is withdrawn. Withdrawal needs evidence, which is confirmed
+// absence: a cluster that is not in sync keeps its recorded claims.
 func Decide(in Input, policy Policy) Decision {
-	candidates := judge(in, policy)
+	candidates := checkedClaims(in, policy)
 	if in.Manual {
 		return manual(candidates)
 	}
 	holder := holderOf(in, policy)
-	eligible := of(holder, candidates)
+	eligible := claimsOf(holder, candidates)
 	switch {
-	case holder != "" && len(eligible) == 0 && !gone(in, policy):
+	case holder != "" && len(eligible) == 0 && !graceExpired(in, policy):
 		return unclaimed(in, candidates, policy)
 	case len(candidates) == 0:
 		return Decision{Withdraw: true}
 	case len(eligible) == 0:
 		holder, eligible = "", candidates
 	}
-	d := award(eligible, candidates, policy)
+	d := decideAmong(eligible, candidates, policy)
 	d.Holder = cmp.Or(holder, d.Holder)
 	if current := in.Current; current != nil && d.Cluster == current.Cluster && !policy.Clusters[d.Cluster].InSync {
 		d.RecordedSources = current.SourcesTotal
@@ -42,8 +42,8 @@ func Decide(in Input, policy Policy) Decision {
 	return d
 }
 
-// award gives the host to the first sound one of the claims that may have it.
-func award(eligible, candidates []source.Claim, policy Policy) Decision {
+// decideAmong gives the host to the first sound one of the claims that may have it.
+func decideAmong(eligible, candidates []source.Claim, policy Policy) Decision {
 	if winner := firstSound(eligible); winner != nil {
 		return admit(*winner, candidates, policy)
 	}

@@ -50,7 +50,7 @@ func from(cidrs ...string) claimOption {
 	return func(c *source.Claim) { c.Options.AllowFrom = cidrs }
 }
 
-func spoilt(why string) claimOption {
+func refusedFor(why string) claimOption {
 	return func(c *source.Claim) {
 		c.Refusal = &source.Refusal{Reason: why, Message: "because of " + c.Source.Name}
 		if why == reason.AnnotationInvalid {
@@ -160,33 +160,33 @@ func TestDecide(t *testing.T) {
 			want:   "Admitted hades [first third] rivals [second=HeldByAnother]",
 		},
 		{
-			name:   "a spoilt claim does not win, however old",
-			claims: []source.Claim{claim("hades", "old", 1, spoilt(reason.IngressClass)), claim("illmatic", "young", 2)},
+			name:   "a refused claim does not win, however old",
+			claims: []source.Claim{claim("hades", "old", 1, refusedFor(reason.IngressClass)), claim("illmatic", "young", 2)},
 			want:   "Admitted illmatic [young] rivals [old=IngressClass]",
 		},
 		{
 			name:   "nor does it keep a sound one of its own cluster from the host",
-			claims: []source.Claim{claim("hades", "old", 1, spoilt(reason.IngressClass)), claim("hades", "young", 2)},
+			claims: []source.Claim{claim("hades", "old", 1, refusedFor(reason.IngressClass)), claim("hades", "young", 2)},
 			want:   "Admitted hades [young] rivals [old=IngressClass]",
 		},
 		{
-			name:   "only spoilt claims: refused for the first one's reason",
-			claims: []source.Claim{claim("illmatic", "b", 2, spoilt(reason.HostNotCovered)), claim("hades", "a", 1, spoilt(reason.IngressClass)), claim("hades", "c", 3, spoilt(reason.TLSMissing))},
+			name:   "only refused claims: refused for the first one's reason",
+			claims: []source.Claim{claim("illmatic", "b", 2, refusedFor(reason.HostNotCovered)), claim("hades", "a", 1, refusedFor(reason.IngressClass)), claim("hades", "c", 3, refusedFor(reason.TLSMissing))},
 			want:   "refused IngressClass hades [a c] rivals [b=HostNotCovered]",
 		},
 		{
 			name:   "malformed annotations of an older source: not even a sound one is admitted",
-			claims: []source.Claim{claim("hades", "old", 1, spoilt(reason.AnnotationInvalid)), claim("hades", "young", 2)},
+			claims: []source.Claim{claim("hades", "old", 1, refusedFor(reason.AnnotationInvalid)), claim("hades", "young", 2)},
 			want:   "refused AnnotationInvalid hades [old young] rivals []",
 		},
 		{
 			name:   "malformed annotations of a younger source: it may have meant to keep clients out",
-			claims: []source.Claim{claim("hades", "old", 1), claim("hades", "young", 2, spoilt(reason.AnnotationInvalid))},
+			claims: []source.Claim{claim("hades", "old", 1), claim("hades", "young", 2, refusedFor(reason.AnnotationInvalid))},
 			want:   "refused OptionsUncertain hades [old young] rivals []",
 		},
 		{
 			name:   "sources that agree on no client: refused",
-			claims: []source.Claim{claim("hades", "a", 1, from("10.0.0.0/8")), claim("hades", "b", 2, from("192.168.0.0/16")), claim("illmatic", "c", 3, spoilt(reason.TLSMissing))},
+			claims: []source.Claim{claim("hades", "a", 1, from("10.0.0.0/8")), claim("hades", "b", 2, from("192.168.0.0/16")), claim("illmatic", "c", 3, refusedFor(reason.TLSMissing))},
 			want:   "refused AllowFromDisjoint hades [a b] rivals [c=TLSMissing]",
 		},
 		{
@@ -196,13 +196,13 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			name:   "malformed annotations in one cluster do not bother another",
-			claims: []source.Claim{claim("hades", "old", 1, spoilt(reason.AnnotationInvalid)), claim("hades", "young", 2), claim("illmatic", "other", 3)},
+			claims: []source.Claim{claim("hades", "old", 1, refusedFor(reason.AnnotationInvalid)), claim("hades", "young", 2), claim("illmatic", "other", 3)},
 			want:   "Admitted illmatic [other] rivals [old=AnnotationInvalid young=OptionsUncertain]",
 		},
 
 		{
 			name:   "a person's ExposedHost wins over every claim",
-			claims: []source.Claim{claim("hades", "a", 1), claim("illmatic", "b", 2, spoilt(reason.IngressClass))},
+			claims: []source.Claim{claim("hades", "a", 1), claim("illmatic", "b", 2, refusedFor(reason.IngressClass))},
 			manual: true,
 			want:   "Manual  [] rivals [a=HeldByManual b=IngressClass]",
 		},
@@ -396,7 +396,7 @@ func TestWhatAllSourcesAllowCounts(t *testing.T) {
 		},
 		{
 			"a source that is refused for its class has no say",
-			[]source.Claim{claim("hades", "a", 1), claim("hades", "b", 2, from("10.0.0.0/8"), spoilt(reason.IngressClass))},
+			[]source.Claim{claim("hades", "a", 1), claim("hades", "b", 2, from("10.0.0.0/8"), refusedFor(reason.IngressClass))},
 			source.Options{PlainHTTP: v1alpha1.PlainHTTPRedirect},
 		},
 	}
@@ -471,7 +471,7 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 			"cluster lost is not in sync, so that its claims are unknown; see the conditions of its MemberCluster",
 		},
 		{
-			"the source's own", []source.Claim{claim("hades", "a", 1, spoilt(reason.RuleInvalid))}, everywhere,
+			"the source's own", []source.Claim{claim("hades", "a", 1, refusedFor(reason.RuleInvalid))}, everywhere,
 			"because of a",
 		},
 	}

@@ -20,15 +20,15 @@ func holderOf(in Input, policy Policy) string {
 	return in.Current.Holder
 }
 
-// gone reports whether the holder is known to have claimed the host no more for the
-// whole grace. It must be known still: a cluster that is away may claim it again.
-func gone(in Input, policy Policy) bool {
+// graceExpired reports whether the holder has not claimed the host for the whole
+// grace. A stale holder may claim it again meanwhile, so its grace does not expire.
+func graceExpired(in Input, policy Policy) bool {
 	return in.Unclaimed >= policy.HandoverGrace && !policy.Clusters[in.Current.Holder].Stale
 }
 
-// PassOver returns the input with all claims of a cluster refused as its host was,
-// by Bound, after one of them had won. It reports false where the cluster holds the
-// host, and is not passed over.
+// PassOver returns the input with all sound claims of a cluster refused, for the
+// reason for which Bound refused the host after one of these claims had won. It
+// reports false, and changes nothing, if the cluster holds the host.
 func (in Input) PassOver(refused Decision) (Input, bool) {
 	if in.Current != nil && in.Current.Holder == refused.Cluster {
 		return in, false
@@ -42,8 +42,8 @@ func (in Input) PassOver(refused Decision) (Input, bool) {
 	return in, true
 }
 
-// of returns a cluster's claims.
-func of(cluster string, claims []source.Claim) []source.Claim {
+// claimsOf returns a cluster's claims.
+func claimsOf(cluster string, claims []source.Claim) []source.Claim {
 	others := func(c source.Claim) bool { return c.Source.Cluster != cluster }
 	return slices.DeleteFunc(slices.Clone(claims), others)
 }
@@ -56,9 +56,8 @@ func firstSound(claims []source.Claim) *source.Claim {
 	return nil
 }
 
-// unclaimed decides while the holder claims the host no more, and no other cluster
-// may have it yet. Where nobody else claims it soundly, there is nothing to wait for
-// with the withdrawal.
+// unclaimed decides while the holder no longer claims the host and no other cluster
+// may get it yet. If no cluster claims the host, it is withdrawn immediately.
 func unclaimed(in Input, candidates []source.Claim, policy Policy) Decision {
 	var d Decision
 	switch next := firstSound(candidates); {
@@ -69,14 +68,15 @@ func unclaimed(in Input, candidates []source.Claim, policy Policy) Decision {
 	case next == nil:
 		d = refuse(candidates[0], candidates)
 	default:
-		d = kept(in, *next, candidates, policy)
+		d = keepForHolder(in, *next, candidates, policy)
 	}
 	d.Holder, d.Unclaimed = in.Current.Holder, true
 	return d
 }
 
-// kept leaves the host as it is recorded, until the next claim's cluster gets it.
-func kept(in Input, next source.Claim, candidates []source.Claim, policy Policy) Decision {
+// keepForHolder keeps the recorded decision until the cluster of the next claim gets
+// the host.
+func keepForHolder(in Input, next source.Claim, candidates []source.Claim, policy Policy) Decision {
 	current, holder := in.Current, in.Current.Holder
 	d := Decision{
 		Accepted: true, Reason: reason.Admitted, Cluster: holder,
@@ -86,20 +86,21 @@ func kept(in Input, next source.Claim, candidates []source.Claim, policy Policy)
 	for _, c := range candidates {
 		d.Rivals = append(d.Rivals, rival(c, reason.HeldByAnother))
 	}
-	outside := domainAllowed(source.Claim{Source: v1alpha1.SourceRef{Cluster: holder}, Host: in.Host}, court{policy: policy})
+	outside := domainAllowed(source.Claim{Source: v1alpha1.SourceRef{Cluster: holder}, Host: in.Host}, checkContext{policy: policy})
 	switch {
 	case policy.Clusters[holder].Stale:
 		return d.refused(reason.HeldByAnother, "held by cluster %s, which claimed it no more when it was last in sync, and is away now; %s gets it when cluster %s is in sync and claims it no more, or its MemberCluster is deleted", holder, describe(next.Source), holder)
 	case outside != nil:
 		return d.refused(outside.Reason, "%s", outside.Message)
 	case !current.Accepted:
-		return d.withheld()
+		return d.refusedUntilHandover()
 	}
 	return d
 }
 
-// withheld refuses a host that is kept for its holder. Why is not said: the record of
-// the refusal is all that is left of it at the next decision.
-func (d Decision) withheld() Decision {
+// refusedUntilHandover refuses a host that is kept for its holder. The message does
+// not give the cause: the next decision knows only that the host was refused, and
+// must produce the same message.
+func (d Decision) refusedUntilHandover() Decision {
 	return d.refused(reason.HeldByAnother, "%s; it is not served until then", d.Message)
 }

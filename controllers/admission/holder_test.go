@@ -55,13 +55,13 @@ func TestTheHolderKeepsTheHost(t *testing.T) {
 		{
 			name:    "though its annotation is malformed: the host is refused, and served nowhere",
 			current: held("hades", "a"),
-			claims:  []source.Claim{claim("hades", "a", 5, spoilt(reason.AnnotationInvalid)), claim("illmatic", "b", 6)},
+			claims:  []source.Claim{claim("hades", "a", 5, refusedFor(reason.AnnotationInvalid)), claim("illmatic", "b", 6)},
 			want:    "refused AnnotationInvalid hades [a] rivals [b=HeldByAnother]; held by hades",
 		},
 		{
 			name:    "while it stays refused",
 			current: heldRefused("hades", "a"),
-			claims:  []source.Claim{claim("hades", "a", 5, spoilt(reason.IngressClass)), claim("illmatic", "b", 1)},
+			claims:  []source.Claim{claim("hades", "a", 5, refusedFor(reason.IngressClass)), claim("illmatic", "b", 1)},
 			want:    "refused IngressClass hades [a] rivals [b=HeldByAnother]; held by hades",
 		},
 		{
@@ -79,13 +79,13 @@ func TestTheHolderKeepsTheHost(t *testing.T) {
 		{
 			name:    "by a sound claim beside a refused one",
 			current: held("hades", "a"),
-			claims:  []source.Claim{claim("hades", "a", 5, spoilt(reason.IngressClass)), claim("hades", "c", 6), claim("illmatic", "b", 1)},
+			claims:  []source.Claim{claim("hades", "a", 5, refusedFor(reason.IngressClass)), claim("hades", "c", 6), claim("illmatic", "b", 1)},
 			want:    "Admitted hades [c] rivals [b=HeldByAnother a=IngressClass]",
 		},
 		{
 			name:    "but nobody holds a host that was never accepted",
 			current: refusedHolding("hades", "a"),
-			claims:  []source.Claim{claim("hades", "a", 1, spoilt(reason.IngressClass)), claim("illmatic", "b", 5)},
+			claims:  []source.Claim{claim("hades", "a", 1, refusedFor(reason.IngressClass)), claim("illmatic", "b", 5)},
 			want:    "Admitted illmatic [b] rivals [a=IngressClass]",
 		},
 	}
@@ -123,7 +123,7 @@ func TestHandOver(t *testing.T) {
 		},
 		{
 			name: "the oldest of several", current: held("hades", "a"), unclaimed: grace,
-			claims: []source.Claim{claim("illmatic", "young", 5), claim("illmatic", "old", 1, spoilt(reason.TLSMissing)), claim("illmatic", "older", 2)},
+			claims: []source.Claim{claim("illmatic", "young", 5), claim("illmatic", "old", 1, refusedFor(reason.TLSMissing)), claim("illmatic", "older", 2)},
 			want:   "Admitted illmatic [older young] rivals [old=TLSMissing]",
 		},
 		{
@@ -159,11 +159,11 @@ func TestHandOver(t *testing.T) {
 			want: "refused HeldByAnother hades [] rivals [b=HeldByAnother]; unclaimed by hades",
 		},
 		{
-			name: "a refused rival delays no withdrawal", current: held("hades", "a"), claims: []source.Claim{claim("illmatic", "b", 5, spoilt(reason.TLSMissing))},
+			name: "a refused rival delays no withdrawal", current: held("hades", "a"), claims: []source.Claim{claim("illmatic", "b", 5, refusedFor(reason.TLSMissing))},
 			want: "refused TLSMissing illmatic [b] rivals []; unclaimed by hades",
 		},
 		{
-			name: "and holds nothing after the grace", current: held("hades", "a"), unclaimed: grace, claims: []source.Claim{claim("illmatic", "b", 5, spoilt(reason.TLSMissing))},
+			name: "and holds nothing after the grace", current: held("hades", "a"), unclaimed: grace, claims: []source.Claim{claim("illmatic", "b", 5, refusedFor(reason.TLSMissing))},
 			want: "refused TLSMissing illmatic [b] rivals []",
 		},
 		{
@@ -276,9 +276,9 @@ func status(d admission.Decision) v1alpha1.ExposedHostStatus {
 func TestRecorded(t *testing.T) {
 	accepted := admission.Decide(admission.Input{Host: host, Claims: []source.Claim{claim("hades", "a", 1)}}, everywhere)
 	other := admission.Decide(admission.Input{Host: host, Claims: []source.Claim{claim("illmatic", "b", 1)}}, everywhere)
-	vain := admission.Decide(admission.Input{Host: host, Claims: []source.Claim{claim("hades", "a", 1, spoilt(reason.TLSMissing))}}, everywhere)
-	refused := admission.Decide(admission.Input{Host: host, Current: held("hades", "a"), Claims: []source.Claim{claim("hades", "a", 1, spoilt(reason.TLSMissing))}}, everywhere)
-	left := admission.Decide(admission.Input{Host: host, Current: held("illmatic", "b"), Claims: []source.Claim{claim("hades", "a", 1, spoilt(reason.TLSMissing))}}, graced())
+	vain := admission.Decide(admission.Input{Host: host, Claims: []source.Claim{claim("hades", "a", 1, refusedFor(reason.TLSMissing))}}, everywhere)
+	refused := admission.Decide(admission.Input{Host: host, Current: held("hades", "a"), Claims: []source.Claim{claim("hades", "a", 1, refusedFor(reason.TLSMissing))}}, everywhere)
+	left := admission.Decide(admission.Input{Host: host, Current: held("illmatic", "b"), Claims: []source.Claim{claim("hades", "a", 1, refusedFor(reason.TLSMissing))}}, graced())
 	for _, test := range []struct {
 		name   string
 		object *v1alpha1.ExposedHost

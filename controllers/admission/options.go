@@ -13,8 +13,8 @@ import (
 // maxAllowFrom bounds a combined list as the ExposedHost's schema does.
 const maxAllowFrom = 256
 
-// strictness orders the modes of plain HTTP; the strictest that a source of the
-// host asks for counts.
+// strictness orders the plain-HTTP modes from the most open to the strictest. A host
+// has the strictest mode that one of its sources requests.
 var strictness = []v1alpha1.PlainHTTP{v1alpha1.PlainHTTPForward, v1alpha1.PlainHTTPRedirect, v1alpha1.PlainHTTPDeny}
 
 func stricter(a, b v1alpha1.PlainHTTP) v1alpha1.PlainHTTP {
@@ -25,10 +25,9 @@ func stricter(a, b v1alpha1.PlainHTTP) v1alpha1.PlainHTTP {
 }
 
 // combine returns the options of a host with several sources: the clients that
-// all of them allow, the strictest mode of plain HTTP, and of a wildcard the whole
-// only where all of them say so. Its bytes cannot be
-// told apart by the path that they are for, so that an older or younger source
-// must not open what another keeps closed. problem says why there are none.
+// all of them allow, the strictest plain-HTTP mode, and WholeWildcard only if all of
+// them request it. The proxy does not see the path of a TLS request, so no source may
+// allow what another source of the host denies. problem says why no client is left.
 func combine(claims []source.Claim) (options source.Options, problem string) {
 	if len(claims) == 0 {
 		return source.Options{}, ""

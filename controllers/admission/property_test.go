@@ -29,9 +29,9 @@ func random(r *rand.Rand) (admission.Input, admission.Policy) {
 		c := claim(clusters[r.IntN(4)], string(rune('a'+i)), 1+r.IntN(3))
 		switch r.IntN(6) {
 		case 0:
-			spoilt(reason.IngressClass)(&c)
+			refusedFor(reason.IngressClass)(&c)
 		case 1:
-			spoilt(reason.AnnotationInvalid)(&c)
+			refusedFor(reason.AnnotationInvalid)(&c)
 		case 2:
 			from("10.0.0.0/8")(&c)
 		case 3:

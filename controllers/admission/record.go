@@ -43,8 +43,8 @@ func Recorded(eh *v1alpha1.ExposedHost) *Holding {
 	if h.Cluster = h.Holder; h.Cluster == "" && len(eh.Status.Sources) > 0 {
 		h.Cluster = eh.Status.Sources[0].Cluster
 	}
-	// A status may be of the decision before, or about rivals of a holder that claims
-	// nothing any more.
+	// The status may come from the previous decision, or describe rivals of a holder
+	// that no longer claims the host.
 	others := func(ref v1alpha1.SourceRef) bool { return ref.Cluster != h.Cluster }
 	h.Sources = slices.DeleteFunc(slices.Clone(eh.Status.Sources), others)
 	if len(h.Sources) > 0 {

@@ -88,7 +88,7 @@ func (c *cluster) change(r *rand.Rand, name string) string {
 			c.claims = slices.Delete(c.claims, i, i+1)
 			return "claims less"
 		case 1:
-			spoilt([]string{reason.AnnotationInvalid, reason.IngressClass, reason.RuleInvalid}[r.IntN(3)])(&c.claims[i])
+			refusedFor([]string{reason.AnnotationInvalid, reason.IngressClass, reason.RuleInvalid}[r.IntN(3)])(&c.claims[i])
 			return "has a malformed claim"
 		case 2:
 			c.claims[i] = claim(name, c.claims[i].Source.Name, 1+r.IntN(28))

@@ -1,7 +1,7 @@
-// Package message makes the sentences that usher writes for people: into
-// conditions, refusals and Events. What stands in them comes from objects and API
-// servers of the members, and so may be of any size, hold any character, and differ
-// at each attempt. Here it is bounded, made printable and made stable.
+// Package message formats the sentences of conditions, refusals and Events. They
+// contain text from objects and API servers of the members, which may have any size
+// and any characters, and may differ at each attempt. The package limits its size,
+// makes it printable, and removes what differs.
 //
 // The package is pure and must not import anything of usher.
 package message
@@ -39,12 +39,12 @@ func Format(format string, args ...any) string {
 // bytes long.
 func Bound(text string) string { return cut(printable(text), Max) }
 
-// Of returns the message of an error, without what differs from one attempt to the
-// next while its meaning is the same.
+// Of returns the message of an error, without the parts that differ between
+// attempts although the cause is the same.
 func Of(err error) string { return Bound(stable(err.Error())) }
 
 // Quote quotes a value that somebody else wrote. One that is longer than MaxQuoted
-// bytes is cut, and its length is told.
+// bytes is cut, and its length is appended.
 func Quote(value string) string {
 	if len(value) <= MaxQuoted {
 		return strconv.Quote(value)
@@ -65,7 +65,7 @@ func part(arg any) any {
 	return arg
 }
 
-// cut shortens a text to at most so many bytes, and tells how long it was.
+// cut shortens a text to at most so many bytes, and appends the original length.
 func cut(text string, most int) string {
 	if len(text) <= most {
 		return text
@@ -82,7 +82,7 @@ func head(text string, most int) string {
 	return text[:most]
 }
 
-// printable replaces what a terminal might take for an instruction.
+// printable replaces control characters, which a terminal could interpret.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -43,7 +43,7 @@ func FuzzFormat(f *testing.F) {
 	})
 }
 
-// Two attempts that fail alike are told alike.
+// Two attempts that fail alike have the same message.
 func TestOfIsStable(t *testing.T) {
 	for _, test := range []struct{ first, second, want string }{
 		{

@@ -14,16 +14,16 @@ var changing = []struct {
 	{regexp.MustCompile(`\?[^\s"']*=[^\s"']*`), ""},
 	// The clock (x509.CertificateInvalidError).
 	{regexp.MustCompile(`current time \S+ is`), "now is"},
-	// HTTP/2's numbers of streams, and what a server says when it goes.
+	// The numbers of HTTP/2 streams and of resource versions.
 	{regexp.MustCompile(`(stream ID |LastStreamID=|resource ?[vV]ersion:? )\d+`), "$1…"},
 	{regexp.MustCompile(`\b(request|audit|trace)([ -]?[iI][dD])?[ :=]+[0-9a-f]{8}-[0-9a-f-]{27}`), "$1 …"},
 	// Addresses of memory.
 	{regexp.MustCompile(`\b0x[0-9a-f]{6,16}\b`), "…"},
-	// How long an attempt took, or is to wait.
+	// Durations of an attempt or of a backoff.
 	{regexp.MustCompile(`\b\d+(\.\d+)?(µs|ms|ns)\b|\b\d+\.\d+s\b`), "…"},
 }
 
-// stable drops from an error's text what differs at each attempt.
+// stable removes the parts of an error's text that differ at each attempt.
 func stable(text string) string {
 	text = head(text, min(len(text), most))
 	for _, c := range changing {

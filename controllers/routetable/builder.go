@@ -64,7 +64,7 @@ func byName(clusters []v1alpha1.MemberCluster) map[string]*v1alpha1.MemberCluste
 func read(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (routing.Route, error) {
 	accepted := meta.FindStatusCondition(eh.Status.Conditions, v1alpha1.ConditionAccepted)
 	if accepted == nil || accepted.Status != metav1.ConditionTrue {
-		return refusal(eh, whyNot(accepted)), nil
+		return refusal(eh, refusalReason(accepted)), nil
 	}
 	route, wrong := routeOf(eh, clusters)
 	if wrong != nil {
@@ -76,8 +76,8 @@ func read(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster)
 	return route, nil
 }
 
-// whyNot returns the reason of an Accepted condition that is not True, or is missing.
-func whyNot(accepted *metav1.Condition) string {
+// refusalReason returns the reason of an Accepted condition that is not True, or is missing.
+func refusalReason(accepted *metav1.Condition) string {
 	if accepted == nil || accepted.Reason == "" {
 		return reason.NotDecided
 	}

@@ -22,7 +22,7 @@ func TestFollowComesToWhatBuildDoes(t *testing.T) {
 	objects := map[string]v1alpha1.ExposedHost{} // host → object
 	table, _ := routetable.Build(nil, clusters)
 	for i := range 3000 {
-		var told []error
+		var reported []error
 		name := []string{"a.is", "b.is", "*.a.is", "c.b.is"}[random.IntN(4)]
 		if random.IntN(4) == 0 {
 			delete(objects, name)
@@ -34,14 +34,14 @@ func TestFollowComesToWhatBuildDoes(t *testing.T) {
 				t.Fatalf("step %d: to follow %s once more makes another table", i, name)
 			}
 			if table = next; problem != nil {
-				told = append(told, problem)
+				reported = append(reported, problem)
 			}
 		}
 		want, problems := routetable.Build(slices.Collect(maps.Values(objects)), clusters)
 		if g, w := routesOf(table), routesOf(want); !maps.Equal(g, w) || table.Len() != want.Len() || table.Refused() != want.Refused() {
 			t.Fatalf("step %d: after a change of %s the table holds %v, want %v", i, name, g, w)
 		}
-		for _, problem := range told {
+		for _, problem := range reported {
 			if !slices.ContainsFunc(problems, func(p error) bool { return p.Error() == problem.Error() }) {
 				t.Fatalf("step %d: Follow says %q, and Build %q", i, problem, problems)
 			}

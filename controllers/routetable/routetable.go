@@ -93,8 +93,8 @@ func Backends(backends []v1alpha1.HostBackend, clusters map[string]*v1alpha1.Mem
 }
 
 // clusterBackend returns the endpoint of a cluster, with those of its addresses
-// that may be dialled; none for a nil cluster. Whoever wrote the status, what the
-// data plane must not dial is no part of it.
+// that may be dialled; none for a nil cluster. It checks the addresses of the status
+// again, since a status may have been written by others.
 func clusterBackend(c *v1alpha1.MemberCluster) routing.Backend {
 	ingress := Ingress(c)
 	if len(ingress.Addresses) == 0 {
@@ -123,9 +123,9 @@ func Backend(cluster string, spec v1alpha1.IngressEndpoint, ingress v1alpha1.Res
 }
 
 // Refusal says, as the end of "it is …", why an address of a cluster's ingress is
-// not used, as far as the address itself tells; "" where it is. A name is used
+// not used, as far as the address itself shows; "" where it is. A name is used
 // only where a person gave it: an object's may lead anywhere at any time. What a
-// person's name resolves to is judged when it is dialled.
+// person's name resolves to is checked when it is dialled.
 func Refusal(backend *routing.Backend, address string) string {
 	addr, err := netip.ParseAddr(address)
 	switch {
@@ -178,9 +178,9 @@ func Resolve(spec v1alpha1.IngressEndpoint, addresses []string, pinned bool) v1a
 }
 
 // port returns the given port, or the default where it is not set or no port.
-func port(given int32, otherwise uint16) uint16 {
+func port(given int32, defaultPort uint16) uint16 {
 	if given < 1 || given > 65535 {
-		return otherwise
+		return defaultPort
 	}
 	return uint16(given)
 }

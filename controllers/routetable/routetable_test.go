@@ -146,7 +146,7 @@ func TestNoWildcardServesWhatIsNotServed(t *testing.T) {
 	}
 }
 
-// Whoever wrote a status: what a member's object must not name is no backend.
+// Regardless of who wrote a status: what a member's object must not name is no backend.
 func TestBuildServesNoAddressThatMustNotBeDialled(t *testing.T) {
 	for _, test := range []struct {
 		name          string

@@ -12,8 +12,8 @@ import (
 	"github.com/jovalle/usher/controllers/message"
 )
 
-// wish is what an object's annotations ask for.
-type wish struct {
+// request is what an object's annotations ask for.
+type request struct {
 	options Options
 	hosts   []string // of AnnotationHosts, as they are written
 	named   bool     // whether AnnotationHosts is there
@@ -35,10 +35,10 @@ type malformed struct {
 	err        error
 }
 
-// readWish reads an object's annotations. Where one is malformed, the options are
-// zero, but not the hosts: they are what the refusal hangs on.
-func readWish(annotations map[string]string) (wish, *malformed) {
-	var w wish
+// readAnnotations reads an object's annotations. If one is malformed, the options
+// are zero but the hosts are set, so that each of them gets the refusal.
+func readAnnotations(annotations map[string]string) (request, *malformed) {
+	var w request
 	list, named := annotations[v1alpha1.AnnotationHosts]
 	if w.named = named; named {
 		w.hosts = splitList(list)
@@ -128,8 +128,8 @@ func parseCIDR(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// splitList splits a comma-separated list. Empty items are kept: each is a
-// mistake for whoever reads the items.
+// splitList splits a comma-separated list. It keeps empty items, so that the caller
+// reports them as mistakes.
 func splitList(s string) []string {
 	items := strings.Split(s, ",")
 	for i := range items {

@@ -15,11 +15,11 @@ import (
 // FromHTTPRoute reads a Gateway API HTTPRoute. Without hostnames it has those of
 // the listeners that it is attached to.
 func FromHTTPRoute(route *gatewayv1.HTTPRoute, in Context) Result {
-	if silent(route) {
+	if makesNoClaim(route) {
 		return Result{}
 	}
 	p := newPublication(KindHTTPRoute, route, "", in)
-	return p.publish(p.offers(gatewayRoute{
+	return p.publish(p.routeHosts(gatewayRoute{
 		kind:      KindHTTPRoute,
 		namespace: route.Namespace,
 		hostnames: route.Spec.Hostnames,
@@ -31,11 +31,11 @@ func FromHTTPRoute(route *gatewayv1.HTTPRoute, in Context) Result {
 
 // FromTLSRoute reads a Gateway API TLSRoute.
 func FromTLSRoute(route *gatewayv1.TLSRoute, in Context) Result {
-	if silent(route) {
+	if makesNoClaim(route) {
 		return Result{}
 	}
 	p := newPublication(KindTLSRoute, route, "", in)
-	return p.publish(p.offers(gatewayRoute{
+	return p.publish(p.routeHosts(gatewayRoute{
 		kind:      KindTLSRoute,
 		namespace: route.Namespace,
 		hostnames: route.Spec.Hostnames,
@@ -56,49 +56,49 @@ type gatewayRoute struct {
 	protocols []gatewayv1.ProtocolType
 }
 
-// offers are a route's hostnames, so far as listeners of the Gateways that have
+// routeHosts are a route's hostnames, so far as listeners of the Gateways that have
 // accepted it serve them.
 //
 // A wildcard of the Gateway API covers any number of labels, one of usher's
 // covers one: of "*.example.org" the first label is published, and what is
 // deeper only if the hosts annotation names it.
-func (p *publication) offers(route gatewayRoute, in Context) []offer {
+func (p *publication) routeHosts(route gatewayRoute, in Context) []routeHosts {
 	const field = "spec.hostnames"
-	own := hostnames{list: spelled(route.hostnames), deep: true}
+	own := hostnames{list: hostnameStrings(route.hostnames), deep: true}
 	attached := route.listeners(in)
 	if len(attached.tls) == 0 {
-		p.spoilDetached(route, attached)
-		return []offer{{field: field, hosts: own}}
+		p.refuseDetached(route, attached)
+		return []routeHosts{{field: field, hosts: own}}
 	}
 	hosts := hostnames{deep: true}
 	for _, listener := range attached.tls {
 		common, ok := intersect(own.list, listener.Hostname)
 		if ok && len(common) == 0 {
-			return []offer{{field: field, hosts: hostnames{}}}
+			return []routeHosts{{field: field, hosts: hostnames{}}}
 		}
 		hosts.list = append(hosts.list, common...)
 	}
 	if len(hosts.list) == 0 {
-		p.spoil(reason.ParentNotAccepted, field, "no listener of the Gateways has a hostname in common with %s; correct the hostnames", own)
-		return []offer{{field: field, hosts: own}}
+		p.refuseObject(reason.ParentNotAccepted, field, "no listener of the Gateways has a hostname in common with %s; correct the hostnames", own)
+		return []routeHosts{{field: field, hosts: own}}
 	}
-	return []offer{{field: field, hosts: hosts}}
+	return []routeHosts{{field: field, hosts: hosts}}
 }
 
-// spoilDetached says why a route is on no listener that counts.
-func (p *publication) spoilDetached(route gatewayRoute, attached attachment) {
+// refuseDetached refuses a route that no TLS listener of an allowed Gateway accepts.
+func (p *publication) refuseDetached(route gatewayRoute, attached attachment) {
 	const field = "spec.parentRefs"
 	switch {
 	case attached.plain:
-		p.spoil(reason.TLSMissing, field, "the listeners that take the %s have no TLS; attach it to one of protocol HTTPS", route.kind)
+		p.refuseObject(reason.TLSMissing, field, "the listeners that take the %s have no TLS; attach it to one of protocol HTTPS", route.kind)
 	case attached.otherClass != "":
-		p.spoil(reason.IngressClass, field, "its Gateway has class %s; add it to the MemberCluster's spec.ingressClasses, or use another Gateway", attached.otherClass)
+		p.refuseObject(reason.IngressClass, field, "its Gateway has class %s; add it to the MemberCluster's spec.ingressClasses, or use another Gateway", attached.otherClass)
 	default:
-		p.spoil(reason.ParentNotAccepted, field, "no listener of a Gateway has accepted the %s; see its status.parents", route.kind)
+		p.refuseObject(reason.ParentNotAccepted, field, "no listener of a Gateway has accepted the %s; see its status.parents", route.kind)
 	}
 }
 
-func spelled(names []gatewayv1.Hostname) []string {
+func hostnameStrings(names []gatewayv1.Hostname) []string {
 	list := make([]string, len(names))
 	for i, name := range names {
 		list[i] = string(name)
@@ -176,7 +176,7 @@ func isGateway(ref gatewayv1.ParentReference) bool {
 	return ptr.Deref(ref.Group, gatewayv1.GroupName) == gatewayv1.GroupName && ptr.Deref(ref.Kind, "Gateway") == "Gateway"
 }
 
-// acceptedBy says whether a controller has accepted the route for that parent.
+// acceptedBy reports whether a controller has accepted the route for that parent.
 // The status may be of an earlier generation: a change must not withdraw a host
 // until the controller has seen it.
 func (r gatewayRoute) acceptedBy(ref gatewayv1.ParentReference) bool {
@@ -191,7 +191,7 @@ func (r gatewayRoute) sameParent(a, b gatewayv1.ParentReference) bool {
 		ptr.Equal(a.SectionName, b.SectionName) && ptr.Equal(a.Port, b.Port)
 }
 
-// fits says whether a reference means a listener, and the listener has a protocol
+// fits reports whether a reference means a listener, and the listener has a protocol
 // for the route.
 func (r gatewayRoute) fits(ref gatewayv1.ParentReference, listener gatewayv1.Listener) bool {
 	return (ref.SectionName == nil || *ref.SectionName == listener.Name) &&
@@ -199,7 +199,7 @@ func (r gatewayRoute) fits(ref gatewayv1.ParentReference, listener gatewayv1.Lis
 		slices.Contains(r.protocols, listener.Protocol)
 }
 
-// allowed says whether a listener takes routes of this kind and namespace. That
+// allowed reports whether a listener takes routes of this kind and namespace. That
 // one listener of a Gateway does is enough for the Gateway to accept the route,
 // so that each must be asked.
 func (r gatewayRoute) allowed(gateway string, rule *gatewayv1.AllowedRoutes, in Context) bool {
@@ -225,7 +225,7 @@ func (r gatewayRoute) allowed(gateway string, rule *gatewayv1.AllowedRoutes, in 
 	}
 }
 
-// selects says whether a selector matches a namespace's labels. A missing or
+// selects reports whether a selector matches a namespace's labels. A missing or
 // malformed selector, and a namespace that is not known, are no.
 func selects(selector *metav1.LabelSelector, of map[string]string) bool {
 	s, err := metav1.LabelSelectorAsSelector(selector)

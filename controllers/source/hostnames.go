@@ -17,7 +17,7 @@ import (
 type hostSet interface {
 	// List returns the hosts, or false where they cannot be listed.
 	List() ([]string, bool)
-	// Covers says whether the set holds a host, or all that a wildcard covers.
+	// Covers reports whether the set holds a host, or all that a wildcard covers.
 	Covers(host string) bool
 	// String describes the set for a person.
 	String() string
@@ -41,7 +41,7 @@ func (h hostnames) Covers(host string) bool {
 	})
 }
 
-// covers says whether all that the host stands for is covered by the pattern. A
+// covers reports whether all that the host stands for is covered by the pattern. A
 // deep wildcard covers any number of labels, another one.
 func covers(pattern, host string, deep bool) bool {
 	suffix, wildcard := strings.CutPrefix(pattern, "*")

@@ -10,31 +10,31 @@ import (
 )
 
 // FromIngress reads an Ingress. A rule without a host, and a default backend
-// without rules, serve every host. Of a rule without paths it is not known who
-// serves it: Traefik does not.
+// without rules, serve every host. A rule without paths is refused, since Traefik
+// does not serve it.
 func FromIngress(ingress *networkingv1.Ingress, in Context) Result {
-	if silent(ingress) {
+	if makesNoClaim(ingress) {
 		return Result{}
 	}
 	class := cmp.Or(classOf(ingress, ingress.Spec.IngressClassName), in.DefaultIngressClass)
 	p := newPublication(KindIngress, ingress, class, in)
 	if len(ingress.Spec.Rules) == 0 {
-		return p.publish([]offer{{field: "spec.rules", hosts: hostnames{}}})
+		return p.publish([]routeHosts{{field: "spec.rules", hosts: hostnames{}}})
 	}
-	var offers []offer
+	var routes []routeHosts
 	for i, rule := range ingress.Spec.Rules {
-		offers = append(offers, p.ingressRule(fmt.Sprintf("spec.rules[%d]", i), rule))
+		routes = append(routes, p.ingressRule(fmt.Sprintf("spec.rules[%d]", i), rule))
 	}
-	return p.publish(offers)
+	return p.publish(routes)
 }
 
-func (p *publication) ingressRule(field string, rule networkingv1.IngressRule) offer {
+func (p *publication) ingressRule(field string, rule networkingv1.IngressRule) routeHosts {
 	switch {
 	case rule.HTTP == nil || len(rule.HTTP.Paths) == 0:
-		return offer{refusal: p.refuse(reason.RuleInvalid, field+".http", "it has no paths, so nothing serves %s; add a path", cmp.Or(rule.Host, "it"))}
+		return routeHosts{refusal: p.refuse(reason.RuleInvalid, field+".http", "it has no paths, so nothing serves %s; add a path", cmp.Or(rule.Host, "it"))}
 	case rule.Host == "":
-		return offer{field: field + ".host", hosts: hostnames{}}
+		return routeHosts{field: field + ".host", hosts: hostnames{}}
 	default:
-		return offer{field: field + ".host", hosts: hostnames{list: []string{rule.Host}}}
+		return routeHosts{field: field + ".host", hosts: hostnames{list: []string{rule.Host}}}
 	}
 }

@@ -13,31 +13,31 @@ import (
 // FromIngressRoute reads a Traefik IngressRoute of either API group. One with
 // parents serves only the hosts that a parent's rule and its own both match.
 func FromIngressRoute(route *traefik.IngressRoute, in Context) Result {
-	if silent(route) {
+	if makesNoClaim(route) {
 		return Result{}
 	}
 	p := newPublication(KindIngressRoute, route, classOf(route, route.Spec.IngressClassName), in)
-	family := family{in: in}
-	above, err := family.rulesAbove(route, 0)
+	parents := parentReader{in: in}
+	above, err := parents.rulesAbove(route, 0)
 	if err != nil {
-		p.spoil(reason.ParentNotAccepted, "spec.parentRefs", "%v", err)
+		p.refuseObject(reason.ParentNotAccepted, "spec.parentRefs", "%v", err)
 	}
-	var offers []offer
+	var routes []routeHosts
 	for i, r := range route.Spec.Routes {
 		field := fmt.Sprintf("spec.routes[%d].match", i)
 		rule, err := httpRule(r, in)
 		if err != nil {
-			offers = append(offers, p.invalidRule(field, err))
+			routes = append(routes, p.invalidRule(field, err))
 			continue
 		}
-		hosts, err := family.within(above, rule)
+		hosts, err := parents.within(above, rule)
 		if err != nil {
-			p.spoil(reason.ParentNotAccepted, "spec.parentRefs", "%v", err)
+			p.refuseObject(reason.ParentNotAccepted, "spec.parentRefs", "%v", err)
 			above, hosts = nil, union{rule} // so that the hosts that are refused have names
 		}
-		offers = append(offers, offer{field: field, hosts: hosts})
+		routes = append(routes, routeHosts{field: field, hosts: hosts})
 	}
-	return p.publish(offers)
+	return p.publish(routes)
 }
 
 func httpRule(r traefik.Route, in Context) (*traefikrule.Set, error) {
@@ -51,6 +51,6 @@ func httpRule(r traefik.Route, in Context) (*traefikrule.Set, error) {
 	return traefikrule.ParseHTTP(r.Match, cmp.Or(syntax, in.RuleSyntax))
 }
 
-func (p *publication) invalidRule(field string, err error) offer {
-	return offer{refusal: p.refuse(reason.RuleInvalid, field, "%v; correct the rule", err)}
+func (p *publication) invalidRule(field string, err error) routeHosts {
+	return routeHosts{refusal: p.refuse(reason.RuleInvalid, field, "%v; correct the rule", err)}
 }

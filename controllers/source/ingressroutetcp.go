@@ -13,24 +13,24 @@ import (
 // ends TLS, Traefik or the service, makes no difference; but without TLS there
 // are no server names.
 func FromIngressRouteTCP(route *traefik.IngressRouteTCP, in Context) Result {
-	if silent(route) {
+	if makesNoClaim(route) {
 		return Result{}
 	}
 	p := newPublication(KindIngressRouteTCP, route, classOf(route, route.Spec.IngressClassName), in)
 	if route.Spec.TLS == nil {
-		p.spoil(reason.TLSMissing, "spec.tls", "it is not set, so the routes take no TLS connections; set it, with passthrough: true where the service ends TLS itself")
+		p.refuseObject(reason.TLSMissing, "spec.tls", "it is not set, so the routes take no TLS connections; set it, with passthrough: true where the service ends TLS itself")
 	}
-	var offers []offer
+	var routes []routeHosts
 	for i, r := range route.Spec.Routes {
 		field := fmt.Sprintf("spec.routes[%d].match", i)
 		rule, err := tcpRule(r, in)
 		if err != nil {
-			offers = append(offers, p.invalidRule(field, err))
+			routes = append(routes, p.invalidRule(field, err))
 			continue
 		}
-		offers = append(offers, offer{field: field, hosts: rule})
+		routes = append(routes, routeHosts{field: field, hosts: rule})
 	}
-	return p.publish(offers)
+	return p.publish(routes)
 }
 
 func tcpRule(r traefik.RouteTCP, in Context) (*traefikrule.Set, error) {

@@ -13,16 +13,16 @@ import (
 	"github.com/jovalle/usher/controllers/source/traefikrule"
 )
 
-// Names is what an object names, annotated or not: what its cluster serves beside
-// that which is published.
+// Names are the hosts that an object names, annotated or not. usher compares them
+// with the published hosts of the same cluster.
 type Names struct {
 	// Hosts are those that it names, each once, sorted, in lower case; a leading
 	// "*." covers one label at least.
 	Hosts []string
-	// Open says that it may serve hosts which it does not name: any, or where it is
-	// within others, any of theirs.
+	// Open means that it may serve hosts that it does not name: any host, or if it has
+	// parents, any host of theirs.
 	Open bool
-	// Within are its parents, IngressRoutes: it serves no host that they do not.
+	// Within are its parent IngressRoutes: it serves only hosts that they serve.
 	Within []types.NamespacedName
 }
 
@@ -32,7 +32,7 @@ func NamesOfIngress(ingress *networkingv1.Ingress) Names {
 	for _, rule := range ingress.Spec.Rules {
 		n.add(rule.Host)
 	}
-	return n.tidy()
+	return n.sorted()
 }
 
 // NamesOfIngressRoute returns what a Traefik IngressRoute names.
@@ -44,7 +44,7 @@ func NamesOfIngressRoute(route *traefik.IngressRoute) Names {
 	for _, ref := range route.Spec.ParentRefs {
 		n.Within = append(n.Within, types.NamespacedName{Namespace: cmp.Or(ref.Namespace, route.Namespace), Name: ref.Name})
 	}
-	return n.tidy()
+	return n.sorted()
 }
 
 // NamesOfIngressRouteTCP returns what a Traefik IngressRouteTCP names: nothing
@@ -57,7 +57,7 @@ func NamesOfIngressRouteTCP(route *traefik.IngressRouteTCP) Names {
 	for _, r := range route.Spec.Routes {
 		n.addRule(r.Match, r.Syntax, traefikrule.NamesTCP)
 	}
-	return n.tidy()
+	return n.sorted()
 }
 
 // NamesOfHTTPRoute returns what an HTTPRoute names; without hostnames it serves
@@ -74,7 +74,7 @@ func namesOfHostnames(hostnames []gatewayv1.Hostname) Names {
 	for _, host := range hostnames {
 		n.add(string(host))
 	}
-	return n.tidy()
+	return n.sorted()
 }
 
 // add adds a host as an object spells it; an empty one is every host.
@@ -99,10 +99,10 @@ func (n *Names) addRule(rule, syntax string, names func(string, traefikrule.Synt
 	n.Open = n.Open || !all || err != nil
 }
 
-// Anywhere says that the object may serve hosts which neither it nor a parent names.
+// Anywhere means that the object may serve hosts which neither it nor a parent names.
 func (n *Names) Anywhere() bool { return n.Open && len(n.Within) == 0 }
 
-func (n *Names) tidy() Names {
+func (n *Names) sorted() Names {
 	slices.Sort(n.Hosts)
 	n.Hosts = slices.Compact(n.Hosts)
 	return *n

@@ -24,25 +24,25 @@ const (
 
 var errParentWork = errors.New("the parents' rules, and the object's own within them, are too many and too large; name fewer hosts in them, or split the object")
 
-// family reads an IngressRoute's parents, and its rules within theirs.
-type family struct {
+// parentReader reads an IngressRoute's parents, and its rules within theirs.
+type parentReader struct {
 	in    Context
 	steps int // that were spent
 }
 
-// spend fails once an object takes too much work: whoever may write in a member
-// must not keep usher busy.
-func (f *family) spend(steps int) error {
+// spend returns an error once an object takes too much work, so that users of a
+// member cluster cannot overload usher.
+func (f *parentReader) spend(steps int) error {
 	if f.steps += steps; f.steps > maxParentWork {
 		return errParentWork
 	}
 	return nil
 }
 
-// rulesAbove returns the rules of an IngressRoute's parents, of which a request
-// must match one before the object's own are asked; nil where it has no parents.
+// rulesAbove returns the rules of an IngressRoute's parents; nil without parents. A
+// request must match one of them before Traefik evaluates the object's own rules.
 // As in Traefik, a parent that is not there disables the object.
-func (f *family) rulesAbove(route *traefik.IngressRoute, depth int) ([]*traefikrule.Set, error) {
+func (f *parentReader) rulesAbove(route *traefik.IngressRoute, depth int) ([]*traefikrule.Set, error) {
 	if depth == maxParentDepth {
 		return nil, fmt.Errorf("the parents go more than %d deep, or in a circle", maxParentDepth)
 	}
@@ -69,7 +69,7 @@ func (f *family) rulesAbove(route *traefik.IngressRoute, depth int) ([]*traefikr
 
 // rulesOf returns the rules of a parent's routes, within its own parents. A route
 // that cannot be read serves nothing, and so no child.
-func (f *family) rulesOf(parent *traefik.IngressRoute, depth int) ([]*traefikrule.Set, error) {
+func (f *parentReader) rulesOf(parent *traefik.IngressRoute, depth int) ([]*traefikrule.Set, error) {
 	if err := f.spend(parentSteps * (1 + len(parent.Spec.ParentRefs) + len(parent.Spec.Routes))); err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ type union []*traefikrule.Set
 
 // within returns what a rule has in common with each of the rules above it, if
 // there are any.
-func (f *family) within(above []*traefikrule.Set, rule *traefikrule.Set) (union, error) {
+func (f *parentReader) within(above []*traefikrule.Set, rule *traefikrule.Set) (union, error) {
 	if len(above) == 0 {
 		return union{rule}, nil
 	}
@@ -131,7 +131,7 @@ func (u union) List() ([]string, bool) {
 	return slices.Compact(hosts), true
 }
 
-// Covers says whether one of the sets covers the host.
+// Covers reports whether one of the sets covers the host.
 func (u union) Covers(host string) bool {
 	return slices.ContainsFunc(u, func(set *traefikrule.Set) bool { return set.Covers(host) })
 }

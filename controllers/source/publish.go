@@ -12,28 +12,28 @@ import (
 	"github.com/jovalle/usher/controllers/message"
 )
 
-// offer is what one route of an object can publish.
-type offer struct {
-	// field is where the object says so.
+// routeHosts are the hosts that one route of an object can publish.
+type routeHosts struct {
+	// field is the path of the object's field that names the hosts.
 	field string
 	// hosts are nil where the route is refused.
 	hosts   hostSet
 	refusal *Refusal
 }
 
-// publication gathers what one object wishes.
+// publication collects the claims and refusals of one object.
 type publication struct {
-	source v1alpha1.SourceRef
-	object metav1.Object
-	in     Context
-	wish   wish
-	spoilt *Refusal         // what refuses every host of the object
-	claims map[string]Claim // host → claim
-	result Result
+	source        v1alpha1.SourceRef
+	object        metav1.Object
+	in            Context
+	request       request
+	objectRefusal *Refusal         // refuses every host of the object; nil if nothing does
+	claims        map[string]Claim // host → claim
+	result        Result
 }
 
-// newPublication begins with what refuses an object as a whole: its class first,
-// for what is not the cluster's to publish need not be well written.
+// newPublication first checks what refuses the whole object. The class comes before
+// the annotations: an object of another class may have malformed ones.
 func newPublication(kind string, object metav1.Object, class string, in Context) *publication {
 	p := &publication{
 		source: v1alpha1.SourceRef{Cluster: in.Cluster, Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName()},
@@ -41,13 +41,13 @@ func newPublication(kind string, object metav1.Object, class string, in Context)
 		in:     in,
 		claims: map[string]Claim{},
 	}
-	w, bad := readWish(object.GetAnnotations())
-	p.wish = w
+	w, bad := readAnnotations(object.GetAnnotations())
+	p.request = w
 	if !in.publishes(class) {
-		p.spoil(reason.IngressClass, "ingress class", "%s is not among the classes that cluster %s publishes (%s); add it to the MemberCluster's spec.ingressClasses, or change the class", message.Quote(class), in.Cluster, strings.Join(in.IngressClasses, ", "))
+		p.refuseObject(reason.IngressClass, "ingress class", "%s is not among the classes that cluster %s publishes (%s); add it to the MemberCluster's spec.ingressClasses, or change the class", message.Quote(class), in.Cluster, strings.Join(in.IngressClasses, ", "))
 	}
 	if bad != nil {
-		p.spoil(reason.AnnotationInvalid, annotationField(bad.annotation), "%v; correct it", bad.err)
+		p.refuseObject(reason.AnnotationInvalid, annotationField(bad.annotation), "%v; correct it", bad.err)
 	}
 	return p
 }
@@ -59,27 +59,27 @@ func (p *publication) refuse(why, field, format string, args ...any) *Refusal {
 	return &Refusal{Reason: why, Message: message.Format("%s %s/%s, %s: %s", p.source.Kind, p.source.Namespace, p.source.Name, field, message.Format(format, args...))}
 }
 
-// spoil refuses every host of the object; the first reason counts.
-func (p *publication) spoil(why, field, format string, args ...any) {
-	if p.spoilt == nil {
-		p.spoilt = p.refuse(why, field, format, args...)
+// refuseObject refuses every host of the object; the first reason counts.
+func (p *publication) refuseObject(why, field, format string, args ...any) {
+	if p.objectRefusal == nil {
+		p.objectRefusal = p.refuse(why, field, format, args...)
 	}
 }
 
 // publish turns the object's routes into claims.
-func (p *publication) publish(offers []offer) Result {
-	for _, o := range offers {
+func (p *publication) publish(routes []routeHosts) Result {
+	for _, o := range routes {
 		if o.refusal != nil {
 			p.report(o.refusal)
 		}
 	}
-	if p.wish.named {
-		p.publishNamed(offers)
+	if p.request.named {
+		p.publishNamed(routes)
 	} else {
-		p.publishListed(offers)
+		p.publishListed(routes)
 	}
-	if len(p.claims) == 0 && p.spoilt != nil {
-		p.report(p.spoilt)
+	if len(p.claims) == 0 && p.objectRefusal != nil {
+		p.report(p.objectRefusal)
 	}
 	for _, claim := range p.claims {
 		p.result.Claims = append(p.result.Claims, claim)
@@ -104,16 +104,16 @@ func (p *publication) limit() {
 
 // publishNamed publishes the hosts of the hosts annotation that a route covers.
 // The others are refused one by one.
-func (p *publication) publishNamed(offers []offer) {
+func (p *publication) publishNamed(routes []routeHosts) {
 	field := annotationField(v1alpha1.AnnotationHosts)
-	for _, written := range p.wish.hosts {
+	for _, written := range p.request.hosts {
 		host, err := parseHost(written)
 		_, claimed := p.claims[host]
 		switch {
 		case err != nil:
 			p.report(p.refuse(reason.AnnotationInvalid, field, "%v; correct it", err))
 		case claimed: // to ask whether large rules cover it takes time
-		case slices.ContainsFunc(offers, func(o offer) bool { return o.hosts != nil && o.hosts.Covers(host) }):
+		case slices.ContainsFunc(routes, func(o routeHosts) bool { return o.hosts != nil && o.hosts.Covers(host) }):
 			p.claim(host, nil)
 		default:
 			p.claim(host, p.refuse(reason.HostNotCovered, field, "none of the object's rules matches %s, or not surely; correct the annotation, or the rule", host))
@@ -122,11 +122,11 @@ func (p *publication) publishNamed(offers []offer) {
 }
 
 // publishListed publishes the hosts that the routes name.
-func (p *publication) publishListed(offers []offer) {
-	if len(offers) == 0 {
+func (p *publication) publishListed(routes []routeHosts) {
+	if len(routes) == 0 {
 		p.report(p.refuse(reason.UnknownHosts, "spec", "it has no routes; add one, or remove the annotation %s", v1alpha1.AnnotationExpose))
 	}
-	for _, o := range offers {
+	for _, o := range routes {
 		if o.hosts == nil {
 			continue
 		}
@@ -157,18 +157,18 @@ func (p *publication) claim(host string, refusal *Refusal) {
 		return
 	}
 	if refusal == nil {
-		refusal = p.spoilt
+		refusal = p.objectRefusal
 	}
 	p.claims[host] = Claim{
 		Source:  p.source,
 		Created: p.object.GetCreationTimestamp().Time,
 		Host:    host,
-		Options: p.wish.options,
+		Options: p.request.options,
 		Refusal: refusal,
 	}
 }
 
-// report adds a refusal that has no host to hang it on.
+// report adds a refusal without a usable host.
 func (p *publication) report(refusal *Refusal) {
 	p.result.Refusals = append(p.result.Refusals, *refusal)
 }

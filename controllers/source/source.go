@@ -21,9 +21,9 @@ const (
 	KindTLSRoute        = "TLSRoute"
 )
 
-// Claim is one source's wish to publish one host.
+// Claim is one source's request to publish one host.
 type Claim struct {
-	// Source is the object that wishes it.
+	// Source is the object that makes the claim.
 	Source v1alpha1.SourceRef
 	// Created is the object's creationTimestamp: of a host that nobody holds, the
 	// oldest claim wins.
@@ -32,11 +32,11 @@ type Claim struct {
 	Host string
 	// Options are the zero value where the annotations cannot be read.
 	Options Options
-	// Refusal is why the source itself spoils the claim; nil where it is sound.
+	// Refusal is why the source's own content refuses the claim; nil if it is sound.
 	Refusal *Refusal
 }
 
-// Equal says whether two claims are the same in all that a decision rests on.
+// Equal reports whether two claims are the same in all that a decision rests on.
 func (c Claim) Equal(o Claim) bool {
 	sameRefusal := c.Refusal == o.Refusal || c.Refusal != nil && o.Refusal != nil && *c.Refusal == *o.Refusal
 	return c.Source == o.Source && c.Created.Equal(o.Created) && c.Host == o.Host && sameRefusal &&
@@ -50,12 +50,12 @@ type Options struct {
 	// AllowFrom are the clients' CIDRs, masked, sorted, each once; empty allows
 	// everyone.
 	AllowFrom []string
-	// WholeWildcard says that a wildcard publishes the names under it too that
+	// WholeWildcard means that a wildcard publishes the names under it too that
 	// nobody annotated.
 	WholeWildcard bool
 }
 
-// Equal says whether two sources ask for the same of a host's clients.
+// Equal reports whether two sources ask for the same of a host's clients.
 func (o Options) Equal(other Options) bool {
 	return o.PlainHTTP == other.PlainHTTP && slices.Equal(o.AllowFrom, other.AllowFrom)
 }
@@ -68,11 +68,11 @@ type Refusal struct {
 	Message string
 }
 
-// Result is all that one object wishes.
+// Result holds all claims and refusals of one object.
 type Result struct {
 	// Claims are sorted by host and have one entry a host.
 	Claims []Claim
-	// Refusals are those that have no host to hang them on.
+	// Refusals are those without a usable host.
 	Refusals []Refusal
 	// More is how many hosts the object asks for beyond Context.MaxHosts. There is a
 	// refusal that says so.
@@ -104,13 +104,13 @@ type Context struct {
 	NamespaceLabels func(namespace string) map[string]string
 }
 
-// Exposed says whether an object with these annotations asks to be published:
+// Exposed reports whether an object with these annotations asks to be published:
 // the value must be exactly "true".
 func Exposed(annotations map[string]string) bool {
 	return annotations[v1alpha1.AnnotationExpose] == "true"
 }
 
-// Publishes says whether an object with these annotations asks to publish a host
+// Publishes reports whether an object with these annotations asks to publish a host
 // that it names.
 func Publishes(annotations map[string]string, host string) bool {
 	if !Exposed(annotations) {
@@ -127,12 +127,12 @@ func Publishes(annotations map[string]string, host string) bool {
 // challenge: it carries its owner's annotations, and must never claim.
 const solverLabel = "acme.cert-manager.io/http01-solver"
 
-// Solver says whether an object is one that cert-manager makes for the moment of a
+// Solver reports whether an object is one that cert-manager makes for the moment of a
 // challenge.
 func Solver(object metav1.Object) bool { return object.GetLabels()[solverLabel] == "true" }
 
-// silent says whether an object makes no claim at all, not even a refused one.
-func silent(object metav1.Object) bool {
+// makesNoClaim reports whether an object makes no claim at all, not even a refused one.
+func makesNoClaim(object metav1.Object) bool {
 	return !Exposed(object.GetAnnotations()) || Solver(object)
 }
 
@@ -148,7 +148,7 @@ func classOf(object metav1.Object, field *string) string {
 	return object.GetAnnotations()[classAnnotation]
 }
 
-// publishes says whether sources of a class may be published; "" is no class.
+// publishes reports whether sources of a class may be published; "" is no class.
 func (in Context) publishes(class string) bool {
 	return len(in.IngressClasses) == 0 || class == "" || slices.Contains(in.IngressClasses, class)
 }

@@ -76,7 +76,7 @@ const (
 	Unreachable        = "Unreachable"
 )
 
-// What Events tell besides the reasons above.
+// The reasons of Events besides those above.
 const (
 	HandedOver    = "HandedOver"
 	OptionsDiffer = "OptionsDiffer"

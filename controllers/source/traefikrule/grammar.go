@@ -77,11 +77,11 @@ func (g grammar) parse(rule string, tokens int) (*Set, error) {
 	}
 	parsed, err := parser.Parse(rule)
 	if err != nil {
-		return nil, g.located(rule, err)
+		return nil, g.withPosition(rule, err)
 	}
 	e, ok := parsed.(expr)
 	if !ok {
-		return nil, g.located(rule, errors.New("a rule is an expression of matchers"))
+		return nil, g.withPosition(rule, errors.New("a rule is an expression of matchers"))
 	}
 	return &Set{rule: e, names: r.names, parents: r.parents, bytes: r.bytes, tokens: tokens, program: r.program}, r.bounded()
 }

@@ -16,7 +16,7 @@ func hostless(check func(r *reading, values []string) error) func(*reading, []st
 	}
 }
 
-func anything(*reading, []string) error { return nil }
+func anyValues(*reading, []string) error { return nil }
 
 func addresses(_ *reading, values []string) error {
 	for _, value := range values {
@@ -30,7 +30,7 @@ func addresses(_ *reading, values []string) error {
 	return nil
 }
 
-func rooted(_ *reading, values []string) error {
+func absolutePaths(_ *reading, values []string) error {
 	for _, value := range values {
 		if !strings.HasPrefix(value, "/") {
 			return fmt.Errorf("path %s does not start with a '/'", message.Quote(value))

@@ -8,7 +8,7 @@ var httpV2 = grammar{
 	"Host":          {build: hostV2},
 	"HostHeader":    {build: hostV2},
 	"HostRegexp":    {build: hostRegexpV2},
-	"Method":        {build: hostless(anything)},
+	"Method":        {build: hostless(anyValues)},
 	"Path":          {build: hostless(pathTemplates)},
 	"PathPrefix":    {build: hostless(pathTemplates)},
 	"Query":         {build: hostless(queryTemplates)},
@@ -17,15 +17,15 @@ var httpV2 = grammar{
 // httpV3 is Traefik 3's grammar of HTTP routers.
 var httpV3 = grammar{
 	"ClientIP":     {arity: []int{1}, build: hostless(addresses)},
-	"Header":       {arity: []int{2}, build: hostless(anything)},
+	"Header":       {arity: []int{2}, build: hostless(anyValues)},
 	"HeaderRegexp": {arity: []int{2}, build: hostless(secondIsPattern)},
 	"Host":         {arity: []int{1}, build: hostV3},
 	"HostRegexp":   {arity: []int{1}, build: hostRegexpV3},
-	"Method":       {arity: []int{1}, build: hostless(anything)},
-	"Path":         {arity: []int{1}, build: hostless(rooted)},
-	"PathPrefix":   {arity: []int{1}, build: hostless(rooted)},
+	"Method":       {arity: []int{1}, build: hostless(anyValues)},
+	"Path":         {arity: []int{1}, build: hostless(absolutePaths)},
+	"PathPrefix":   {arity: []int{1}, build: hostless(absolutePaths)},
 	"PathRegexp":   {arity: []int{1}, build: hostless(firstIsPattern)},
-	"Query":        {arity: []int{1, 2}, build: hostless(anything)},
+	"Query":        {arity: []int{1, 2}, build: hostless(anyValues)},
 	"QueryRegexp":  {arity: []int{1, 2}, build: hostless(secondIsPattern)},
 }
 

@@ -3,8 +3,8 @@ package traefikrule
 import "errors"
 
 // NamesHTTP returns the hosts and one-label wildcards that the rule of an HTTP
-// router names and may serve, and whether it serves no others. A rule of both
-// grammars serves what either says: which one Traefik reads it by is not known.
+// router names and may serve, and whether it serves no others. If both grammars
+// accept the rule, the names of both count, since Traefik's choice is not known.
 // Names are as List spells them. A rule that neither grammar reads, or that is
 // beyond the bounds, is an error.
 func NamesHTTP(rule string, syntax Syntax) (names []string, all bool, err error) {
@@ -58,5 +58,5 @@ func (s *Set) named() (names []string, all bool) {
 			names = append(names, "*."+parent)
 		}
 	}
-	return names, s.elsewhere() == no
+	return names, s.unmentioned() == no
 }

@@ -66,12 +66,12 @@ func parseEither(rule string, tokens int, v2, v3 grammar) (*Set, error) {
 	case err3 != nil:
 		return two, nil
 	}
-	return agreed(two, three)
+	return agreement(two, three)
 }
 
-// agreed is what two readings of one rule have in common, where they do not name
+// agreement is what two readings of one rule have in common, where they do not name
 // different hosts.
-func agreed(two, three *Set) (*Set, error) {
+func agreement(two, three *Set) (*Set, error) {
 	hosts2, finite2 := two.List()
 	hosts3, finite3 := three.List()
 	switch {

@@ -10,10 +10,10 @@ import (
 	"strconv"
 )
 
-// located gives the error of a refused rule the position, as "line:column: ",
+// withPosition gives the error of a refused rule the position, as "line:column: ",
 // where it has none of its own. The rule is read again for it: predicate's
 // errors say what was refused, but not where.
-func (g grammar) located(rule string, err error) error {
+func (g grammar) withPosition(rule string, err error) error {
 	if _, placed := errors.AsType[scanner.ErrorList](err); placed {
 		return err
 	}
@@ -22,13 +22,13 @@ func (g grammar) located(rule string, err error) error {
 	if parseErr != nil {
 		return err
 	}
-	at := g.offence(tree)
+	at := g.refusedPart(tree)
 	return fmt.Errorf("%s: %w", files.Position(at), err)
 }
 
-// offence returns the position of the first part of a rule that the grammar
+// refusedPart returns the position of the first part of a rule that the grammar
 // refuses by itself, or else that of the whole.
-func (g grammar) offence(tree ast.Expr) token.Pos {
+func (g grammar) refusedPart(tree ast.Expr) token.Pos {
 	at := token.NoPos
 	matchers := g.functions(newReading())
 	ast.Inspect(tree, func(node ast.Node) bool {
@@ -45,7 +45,7 @@ func (g grammar) offence(tree ast.Expr) token.Pos {
 	return at
 }
 
-// examine says whether a part of a rule consists of parts to examine, and where
+// examine reports whether a part of a rule consists of parts to examine, and where
 // it is itself refused.
 func examine(matchers map[string]any, node ast.Node) (deeper bool, refused token.Pos) {
 	switch n := node.(type) {
@@ -69,7 +69,7 @@ func unless(fine bool, at token.Pos) token.Pos {
 	return at
 }
 
-// allows says whether there is a matcher of that name and these values.
+// allows reports whether there is a matcher of that name and these values.
 func allows(matchers map[string]any, call *ast.CallExpr) bool {
 	name, ok := call.Fun.(*ast.Ident)
 	if !ok {

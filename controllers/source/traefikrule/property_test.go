@@ -31,7 +31,7 @@ type generator struct {
 }
 
 // population are the hosts that requests go to: some that the rules mention, and
-// strangers under each wildcard and elsewhere.
+// strangers under each wildcard and unmentioned.
 var population = strings.Fields(`
 	a.x.io b.x.io stranger.x.io
 	x.io a.y.io stranger.y.io y.io

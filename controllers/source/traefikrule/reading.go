@@ -17,7 +17,7 @@ const (
 	maxName    = 253      // bytes of a host name: RFC 1035, section 2.3.4
 )
 
-// reading is what is gathered while a rule is read.
+// reading collects the names of a rule and their cost while the rule is parsed.
 type reading struct {
 	names    map[string]bool // hosts that the rule mentions → true
 	parents  map[string]bool // what the wildcards that it mentions are over → true
@@ -60,8 +60,8 @@ func (r *reading) compile(pattern string) (*regexp.Regexp, error) {
 	return regexp.Compile(pattern)
 }
 
-// instructions estimates the size of a compiled regular expression. Repetitions
-// are the reason to: x{1000} is seven bytes.
+// instructions estimates the size of a compiled regular expression. The length of
+// the pattern is no measure: x{1000} is seven bytes.
 func instructions(re *syntax.Regexp) int {
 	n := 1 + len(re.Rune)
 	for _, sub := range re.Sub {

@@ -30,7 +30,7 @@ func (s *Set) Work() int {
 // without a trailing dot, but otherwise as the rule spells them: what a rule
 // matches need not be a host name.
 func (s *Set) List() ([]string, bool) {
-	if s.elsewhere() != no {
+	if s.unmentioned() != no {
 		return nil, false
 	}
 	var hosts []string
@@ -54,7 +54,7 @@ func (s *Set) List() ([]string, bool) {
 	return hosts, true
 }
 
-// Covers says whether the set holds a host, or where the host is a one-label
+// Covers reports whether the set holds a host, or where the host is a one-label
 // wildcard, all hosts directly under it. The host is in lower case and without a
 // trailing dot. What only a regular expression could tell of a wildcard is no.
 func (s *Set) Covers(host string) bool {
@@ -62,7 +62,7 @@ func (s *Set) Covers(host string) bool {
 	if !wildcard {
 		return s.holds(host)
 	}
-	others := s.elsewhere()
+	others := s.unmentioned()
 	if s.parents[parent] {
 		others = s.under(parent)
 	}
@@ -81,24 +81,24 @@ func (s *Set) Covers(host string) bool {
 func (s *Set) Intersect(other *Set) *Set {
 	return &Set{
 		rule:    and(s.rule, other.rule),
-		names:   united(s.names, other.names),
-		parents: united(s.parents, other.parents),
+		names:   unionOf(s.names, other.names),
+		parents: unionOf(s.parents, other.parents),
 		bytes:   s.bytes + other.bytes,
 		tokens:  s.tokens + other.tokens,
 		program: s.program + other.program,
 	}
 }
 
-func united(a, b map[string]bool) map[string]bool {
+func unionOf(a, b map[string]bool) map[string]bool {
 	u := maps.Clone(a)
 	maps.Copy(u, b)
 	return u
 }
 
-// elsewhere is what the rule says of the hosts that it does not mention.
-func (s *Set) elsewhere() verdict { return s.rule(atom{}, false) }
+// unmentioned is what the rule says of the hosts that it does not mention.
+func (s *Set) unmentioned() verdict { return s.rule(atom{}, false) }
 
-// holds says whether the set holds the host of that name.
+// holds reports whether the set holds the host of that name.
 func (s *Set) holds(name string) bool {
 	return s.rule(atom{name: name, parent: parentOf(name)}, false) == yes
 }
@@ -119,9 +119,9 @@ func (s *Set) String() string {
 	case finite && len(hosts) == 0:
 		return "no host"
 	case finite:
-		return abridged(hosts)
+		return firstFew(hosts)
 	}
-	switch s.elsewhere() {
+	switch s.unmentioned() {
 	case yes:
 		return "every host" + s.exceptions()
 	case unknown:
@@ -148,11 +148,11 @@ func (s *Set) exceptions() string {
 		return ""
 	}
 	slices.Sort(hosts)
-	return " but " + abridged(hosts)
+	return " but " + firstFew(hosts)
 }
 
-// abridged joins the first few hosts.
-func abridged(hosts []string) string {
+// firstFew joins the first few hosts.
+func firstFew(hosts []string) string {
 	const most = 5
 	if len(hosts) <= most {
 		return strings.Join(hosts, ", ")

@@ -20,9 +20,9 @@ type template struct {
 	parts   []string // the variables' regular expressions
 }
 
-// newTemplate reads a template. anything is the regular expression of a variable
+// newTemplate reads a template. defaultPattern is the regular expression of a variable
 // that gives none.
-func newTemplate(s, anything string) (template, error) {
+func newTemplate(s, defaultPattern string) (template, error) {
 	var t template
 	var pattern strings.Builder
 	for rest := s; ; {
@@ -37,7 +37,7 @@ func newTemplate(s, anything string) (template, error) {
 		}
 		name, part, given := strings.Cut(variable[1:len(variable)-1], ":")
 		if !given {
-			part = anything
+			part = defaultPattern
 		}
 		if name == "" || part == "" {
 			return template{}, fmt.Errorf("template %s: missing name or pattern in %s", message.Quote(s), message.Quote(variable))
@@ -120,7 +120,7 @@ func pathTemplates(r *reading, values []string) error {
 			return err
 		}
 	}
-	return rooted(r, values)
+	return absolutePaths(r, values)
 }
 
 // queryTemplates checks the values of Traefik 2's Query: "name=value", or a name
@@ -149,9 +149,9 @@ func queryTemplates(r *reading, values []string) error {
 	return nil
 }
 
-// checkTemplate checks a template that does not say anything of hosts.
-func (r *reading) checkTemplate(s, anything string) (template, error) {
-	t, err := newTemplate(s, anything)
+// checkTemplate checks a template that does not say defaultPattern of hosts.
+func (r *reading) checkTemplate(s, defaultPattern string) (template, error) {
+	t, err := newTemplate(s, defaultPattern)
 	if err != nil {
 		return template{}, err
 	}
