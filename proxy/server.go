@@ -107,7 +107,7 @@ func (s *Server) Listen() error {
 		Limited:           s.limits.Refused,
 		Log:               s.Log,
 	}
-	s.forwarder.Own = s.check.Seen
+	s.forwarder.IsSelfCheckHost = s.check.Seen
 	return nil
 }
 

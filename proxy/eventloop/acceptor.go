@@ -9,17 +9,17 @@ import (
 const (
 	// turnAccepts bounds the connections that one event may bring: more are
 	// announced again.
-	turnAccepts = 16
+	maxTurnAccepts = 16
 
 	// mostQueued bounds the connections that are taken from a listener's queue
 	// before it is closed: the kernel's default bound on the queue
 	// (net.core.somaxconn).
-	mostQueued = 4096
+	maxQueuedConns = 4096
 
 	// acceptRest is how long a loop leaves a listener alone after it could not
 	// accept for want of descriptors or memory. The queue waits in the kernel
 	// meanwhile, and nobody spins.
-	acceptRest = 100 * time.Millisecond
+	acceptBackoff = 100 * time.Millisecond
 )
 
 // acceptor is a loop's share in the listeners.
@@ -30,20 +30,20 @@ const (
 // time for.
 type acceptor struct {
 	listeners []int
-	wanted    bool  // by the balance: see balance.go
+	enabled    bool  // by the balance: see balance.go
 	watching  bool  // the listeners are in the epoll set
-	restUntil int64 // loop time; 0: not resting
+	backoffUntil int64 // loop time; 0: not resting
 }
 
 // start takes part in the listeners.
 func (a *acceptor) start(l *loop) {
-	a.wanted = true
+	a.enabled = true
 	a.update(l)
 }
 
 // leave takes no more part in the listeners, until start.
-func (a *acceptor) leave(l *loop) {
-	a.wanted = false
+func (a *acceptor) pause(l *loop) {
+	a.enabled = false
 	a.update(l)
 }
 
@@ -51,16 +51,16 @@ func (a *acceptor) leave(l *loop) {
 // still served: nobody else can, and closing the listener would reset them.
 func (a *acceptor) stop(l *loop) {
 	for i := range a.listeners {
-		for queued := 0; queued < mostQueued && l.acceptOne(i); queued++ {
+		for queued := 0; queued < maxQueuedConns && l.acceptOne(i); queued++ {
 		}
 	}
-	a.leave(l)
+	a.pause(l)
 	a.listeners = nil
 }
 
 // update makes the epoll set agree with what is wanted.
 func (a *acceptor) update(l *loop) {
-	want := a.wanted && a.restUntil == 0
+	want := a.enabled && a.backoffUntil == 0
 	if want == a.watching {
 		return
 	}
@@ -79,7 +79,7 @@ func (a *acceptor) update(l *loop) {
 
 // accept takes the connections that wait at a listener.
 func (a *acceptor) accept(l *loop, listener int) {
-	for range turnAccepts {
+	for range maxTurnAccepts {
 		if !a.watching || !l.acceptOne(listener) {
 			return
 		}
@@ -98,7 +98,7 @@ func (l *loop) acceptOne(listener int) bool {
 	case unix.EAGAIN:
 		return false
 	}
-	l.acceptor.rest(l, errno)
+	l.acceptor.backOff(l, errno)
 	return false
 }
 
@@ -108,7 +108,7 @@ func (l *loop) admit(fd int32) {
 	peer := l.peer.addrPort()
 	if !l.Limits.Open() {
 		l.counters.refused[tooManyConnections].Add(1)
-		l.journal.limited(peer)
+		l.logQueue.logLimited(peer)
 		closeFD(fd)
 		return
 	}
@@ -116,17 +116,17 @@ func (l *loop) admit(fd int32) {
 }
 
 // rest leaves the listeners alone for a while.
-func (a *acceptor) rest(l *loop, why unix.Errno) {
+func (a *acceptor) backOff(l *loop, why unix.Errno) {
 	l.counters.acceptErrors.Add(1)
-	l.journal.acceptFailed(why)
-	a.restUntil = l.now + int64(acceptRest)
+	l.logQueue.logAcceptFailed(why)
+	a.backoffUntil = l.now + int64(acceptBackoff)
 	a.update(l)
 }
 
 // resume ends a rest that is over.
 func (a *acceptor) resume(l *loop) {
-	if a.restUntil != 0 && l.now >= a.restUntil {
-		a.restUntil = 0
+	if a.backoffUntil != 0 && l.now >= a.backoffUntil {
+		a.backoffUntil = 0
 		a.update(l)
 	}
 }

@@ -11,22 +11,22 @@ import (
 // a timer at each wait, most of them for nothing: a sixth of what a round trip
 // costs. Timeouts move on and the alarm does not, so that it rings once in a
 // while for nothing.
-type alarm struct {
+type timerfd struct {
 	fd int
-	at int64 // loop time that it is set to, in nanoseconds; 0: not set
+	deadline int64 // loop time that it is set to, in nanoseconds; 0: not set
 }
 
-func newAlarm() (alarm, error) {
+func newTimerfd() (timerfd, error) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
-	return alarm{fd: fd}, err
+	return timerfd{fd: fd}, err
 }
 
 // set makes the alarm ring at a time, unless it is to ring earlier.
-func (a *alarm) set(now, at int64) {
-	if a.at != 0 && a.at <= at {
+func (a *timerfd) set(now, at int64) {
+	if a.deadline != 0 && a.deadline <= at {
 		return
 	}
-	a.at = at
+	a.deadline = at
 	in := unix.NsecToTimespec(max(at-now, int64(time.Microsecond))) // zero would switch it off
 	// It fails for wrong arguments only: timerfd_settime(2).
 	_ = unix.TimerfdSettime(a.fd, 0, &unix.ItimerSpec{Value: in}, nil)
@@ -34,4 +34,4 @@ func (a *alarm) set(now, at int64) {
 
 // rang is called when the alarm has rung. With edge-triggered events nothing
 // needs to be read from it.
-func (a *alarm) rang() { a.at = 0 }
+func (a *timerfd) expired() { a.deadline = 0 }

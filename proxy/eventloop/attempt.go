@@ -15,7 +15,7 @@ type attempt struct {
 
 // asking returns the attempt that is on now. It ends when a state is entered, be it
 // the same once more.
-func (c *conn) asking() attempt {
+func (c *conn) currentAttempt() attempt {
 	return attempt{&c.loop.shared, c, c.generation, c.attempt}
 }
 
@@ -23,7 +23,7 @@ func (c *conn) asking() attempt {
 // attempt, and may be called from any goroutine.
 func (a attempt) answer(act func()) {
 	a.loop.post(func(*loop) {
-		if a.over() {
+		if a.expired() {
 			return
 		}
 		a.conn.attempt++
@@ -32,6 +32,6 @@ func (a attempt) answer(act func()) {
 }
 
 // over reports whether nothing waits for the answer any more.
-func (a attempt) over() bool {
+func (a attempt) expired() bool {
 	return a.conn.generation != a.generation || a.conn.attempt != a.number
 }

@@ -164,7 +164,7 @@ func (e *edge) asking() attempt {
 		(*e.loops.Load())[0].post(func(l *loop) {
 			at := slices.IndexFunc(l.conns, func(c *conn) bool { return c.state == connecting })
 			if at >= 0 {
-				asking = l.conns[at].asking()
+				asking = l.conns[at].currentAttempt()
 			}
 			found <- at >= 0
 		})

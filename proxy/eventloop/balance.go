@@ -11,18 +11,18 @@ import (
 // further one joins when all before it are, and leaves when one of them has
 // time again. Connections stay on the loop that accepted them.
 const (
-	measureEvery = 200 * time.Millisecond
+	sampleInterval = 200 * time.Millisecond
 	busyPercent  = 80 // of a processor: the next loop joins
-	calmPercent  = 50 // the next loop leaves
+	idlePercent  = 50 // the next loop leaves
 )
 
 // joined returns how many loops are to accept, when now of them do and percents
 // are the parts of a processor that each of all loops has used lately.
-func joined(percents []int64, now int) int {
+func loopsToAccept(percents []int64, now int) int {
 	for i, percent := range percents[:len(percents)-1] {
 		threshold := int64(busyPercent)
 		if i+1 < now {
-			threshold = calmPercent // the one after it has joined: let it stay
+			threshold = idlePercent // the one after it has joined: let it stay
 		}
 		if percent < threshold {
 			return i + 1
@@ -42,9 +42,9 @@ type meter struct {
 // did. Go moves a loop to another thread now and then: what it used meanwhile is
 // not known, and the last percentage stays. A loop that is never woken reads
 // nothing, and makes up for that at its first turn.
-func (m *meter) read(now int64) bool {
+func (m *meter) sample(now int64) bool {
 	elapsed := now - m.at
-	if elapsed < int64(measureEvery) {
+	if elapsed < int64(sampleInterval) {
 		return false
 	}
 	thread, used := unix.Gettid(), threadTime()
@@ -66,20 +66,20 @@ func threadTime() int64 {
 
 // balance lets loops join and leave.
 func (f *Forwarder) balance() {
-	f.balancing.Lock()
-	defer f.balancing.Unlock()
+	f.balanceLock.Lock()
+	defer f.balanceLock.Unlock()
 	loops := *f.loops.Load()
 	percents := make([]int64, len(loops))
 	for i, l := range loops {
 		percents[i] = l.busy.Load()
 	}
 	accepting := int(f.accepting.Load())
-	want := joined(percents, accepting)
+	want := loopsToAccept(percents, accepting)
 	f.accepting.Store(int64(want))
 	for ; accepting < want; accepting++ {
 		loops[accepting].post(func(l *loop) { l.acceptor.start(l) })
 	}
 	for ; accepting > want; accepting-- {
-		loops[accepting-1].post(func(l *loop) { l.acceptor.leave(l) })
+		loops[accepting-1].post(func(l *loop) { l.acceptor.pause(l) })
 	}
 }

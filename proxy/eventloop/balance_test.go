@@ -26,7 +26,7 @@ func TestJoined(t *testing.T) {
 		"busy by far, none joins twice": {[]int64{100, 0, 0}, 2, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := joined(tt.percents, tt.now); got != tt.want {
+			if got := loopsToAccept(tt.percents, tt.now); got != tt.want {
 				t.Errorf("joined(%v, %d) = %d, want %d", tt.percents, tt.now, got, tt.want)
 			}
 		})
@@ -38,15 +38,15 @@ func TestMeter(t *testing.T) {
 	defer runtime.UnlockOSThread()
 	var m meter
 	began := threadTime()
-	if !m.read(int64(measureEvery)) || m.read(int64(measureEvery)+1) {
+	if !m.sample(int64(sampleInterval)) || m.sample(int64(sampleInterval)+1) {
 		t.Fatal("the meter is not read at its intervals")
 	}
 	spin(50 * time.Millisecond)
-	m.read(int64(measureEvery + time.Second))
+	m.sample(int64(sampleInterval + time.Second))
 	if got, want := m.percent, (threadTime()-began)/int64(time.Second/100); got < 5 || got > want {
 		t.Errorf("read %d %%, want from 5 to %d", got, want)
 	}
-	m.read(int64(measureEvery + time.Hour))
+	m.sample(int64(sampleInterval + time.Hour))
 	if got := m.percent; got != 0 {
 		t.Errorf("read %d %% after an hour of rest", got)
 	}

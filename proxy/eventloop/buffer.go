@@ -8,7 +8,7 @@ const (
 	smallBuffer = 4 << 10
 
 	// keptBuffers is how many of them wait to be used again.
-	keptBuffers = 64
+	maxFreeBuffers = 64
 
 	// maxReceived bounds what is received before a connection is forwarded.
 	maxReceived = clienthello.MaxSize + maxProxyHeader
@@ -26,23 +26,23 @@ func (b *buffer) space() []byte { return b.data[b.end:] }
 
 // buffers lends the buffers of one loop. It keeps the small ones.
 type buffers struct {
-	kept []*buffer
+	free []*buffer
 }
 
 // get returns an empty buffer with room for size bytes at least.
 func (p *buffers) get(size int) *buffer {
-	last := len(p.kept) - 1
+	last := len(p.free) - 1
 	if size > smallBuffer || last < 0 {
 		return &buffer{data: make([]byte, max(size, smallBuffer))}
 	}
-	b := p.kept[last]
-	p.kept = p.kept[:last]
+	b := p.free[last]
+	p.free = p.free[:last]
 	b.start, b.end = 0, 0
 	return b
 }
 
 // hold returns a buffer with a copy of data.
-func (p *buffers) hold(data ...[]byte) *buffer {
+func (p *buffers) copyOf(data ...[]byte) *buffer {
 	size := 0
 	for _, d := range data {
 		size += len(d)
@@ -56,7 +56,7 @@ func (p *buffers) hold(data ...[]byte) *buffer {
 
 // put takes back a buffer; nil is none.
 func (p *buffers) put(b *buffer) {
-	if b != nil && len(b.data) == smallBuffer && len(p.kept) < keptBuffers {
-		p.kept = append(p.kept, b)
+	if b != nil && len(b.data) == smallBuffer && len(p.free) < maxFreeBuffers {
+		p.free = append(p.free, b)
 	}
 }

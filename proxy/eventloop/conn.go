@@ -48,13 +48,13 @@ type conn struct {
 	attempt    uint32 // how often a state was entered, or an answer came: see attempt
 	state      state
 	watched    bool // the client's socket is in the epoll set
-	watchesOut bool // and waited on for room to write
+	watchesWritable bool // and waited on for room to write
 	keptAlive  bool // keepalive is set on both sockets
 	counted    bool // in the count of the client's connections
 	queued     bool // in loop.ready
 
 	up, down flow   // client → backend, backend → client
-	began    int64  // when the client was accepted
+	accepted    int64  // when the client was accepted
 	since    int64  // when the state began, or bytes last moved
 	acked    uint64 // bytes that the survivor had acknowledged: see flush
 	timer    timer
@@ -73,12 +73,12 @@ func (c *conn) start(fd int32, peer netip.AddrPort) {
 	c.up = flow{src: fd, dst: -1, readable: true}
 	c.down = flow{src: -1, dst: fd, writable: true}
 	c.client = peer
-	c.began = l.now
+	c.accepted = l.now
 	c.opening = l.openings.get()
 	c.opening.received = l.buffers.get(smallBuffer)
 	c.opening.awaitHeader = l.ProxyProtocolFrom.Contain(peer.Addr())
 	c.enter(hello)
-	if !c.hold(len(c.opening.received.data)) {
+	if !c.reserveHello(len(c.opening.received.data)) {
 		return
 	}
 	if !c.opening.awaitHeader && !c.join() {
@@ -90,7 +90,7 @@ func (c *conn) start(fd int32, peer netip.AddrPort) {
 // join counts the connection as one of its client's.
 func (c *conn) join() bool {
 	if !c.loop.Limits.Join(c.client.Addr()) {
-		c.refuse(tooManyOfClient)
+		c.refuse(tooManyFromClient)
 		return false
 	}
 	c.counted = true
@@ -99,12 +99,12 @@ func (c *conn) join() bool {
 
 // handle reacts to an event on one side.
 func (c *conn) handle(from side, events uint32) {
-	c.note(from, events)
+	c.recordEvent(from, events)
 	switch c.state {
 	case hello:
 		c.readHello()
 	case connecting:
-		c.whileConnecting(from, events)
+		c.handleConnecting(from, events)
 	case forwarding, halfClosed:
 		c.forward()
 	case flushing:
@@ -116,7 +116,7 @@ func (c *conn) handle(from side, events uint32) {
 
 // note remembers what an event says: with edge-triggered events each is told
 // once only.
-func (c *conn) note(from side, events uint32) {
+func (c *conn) recordEvent(from side, events uint32) {
 	in, out := &c.up, &c.down
 	if from == backend {
 		in, out = &c.down, &c.up
@@ -127,13 +127,13 @@ func (c *conn) note(from side, events uint32) {
 	}
 	if events&(unix.EPOLLRDHUP|over) != 0 {
 		in.closing = true
-		in.final = in.final || events&over == 0
+		in.cleanEnd = in.cleanEnd || events&over == 0
 	}
 	if events&(unix.EPOLLOUT|over) != 0 {
 		out.writable = true
 	}
 	if events&over != 0 && in.ended && !out.shut {
-		out.broken = true // a reset after the end: no read will tell
+		out.sinkDead = true // a reset after the end: no read will tell
 	}
 }
 
@@ -176,32 +176,32 @@ func (c *conn) decide() {
 	l.helloSeconds.Observe(seconds(l.now - c.since))
 	route := l.Table.Load().Lookup(o.host)
 	switch {
-	case route == nil && l.Own != nil && l.Own(o.host):
+	case route == nil && l.IsSelfCheckHost != nil && l.IsSelfCheckHost(o.host):
 		c.end()
 	case route == nil:
 		c.refuse(unknownHost)
 	case route.Refusal != "":
-		o.because = route.Refusal
+		o.routeRefusal = route.Refusal
 		c.refuse(refusedHost)
 	case !route.Allows(c.client.Addr()):
 		c.refuse(clientNotAllowed)
 	default:
 		c.route = route
-		o.targets, o.unreached = newTargets(route), noBackend
+		o.targets, o.dialRefusal = newTargets(route), noBackend
 		c.enter(connecting)
-		c.dialUnlessItGoesRound()
+		c.dialUnlessLooping()
 	}
 }
 
 // whileConnecting hears whether the dial succeeded, or that the client left.
-func (c *conn) whileConnecting(from side, events uint32) {
+func (c *conn) handleConnecting(from side, events uint32) {
 	const failed = unix.EPOLLERR | unix.EPOLLHUP
 	switch {
 	case from == client && events&failed != 0:
 		c.refuse(leftBeforeBackend)
 	case from == backend && events&failed != 0:
 		c.dialFailed(socketError(c.down.src))
-		c.hangUp()
+		c.closeBackend()
 		c.dial()
 	case from == backend && events&unix.EPOLLOUT != 0:
 		c.connected()
@@ -216,14 +216,14 @@ func (c *conn) connected() {
 		c.refuse(noBackend)
 		return
 	}
-	c.loop.keep(&c.up, first)
+	c.loop.setPending(&c.up, first)
 	c.dropOpening()
 	c.enter(forwarding)
 	c.forward()
 }
 
 // goOn takes the next turn of one whose bytes were not through.
-func (c *conn) goOn() {
+func (c *conn) resume() {
 	if c.state == flushing {
 		c.flush()
 	} else {
@@ -236,8 +236,8 @@ func (c *conn) goOn() {
 func (c *conn) forward() {
 	c.since = c.loop.now
 	for _, f := range [...]*flow{&c.up, &c.down} {
-		if last := c.carry(f); last != nil {
-			c.flushLast(last)
+		if last := c.forwardFlow(f); last != nil {
+			c.startFlush(last)
 			return
 		}
 	}
@@ -251,17 +251,17 @@ func (c *conn) forward() {
 
 // carry moves what one direction has, and passes on its end. Where a side turns out to
 // be dead it returns the direction that comes from there.
-func (c *conn) carry(f *flow) (last *flow) {
+func (c *conn) forwardFlow(f *flow) (last *flow) {
 	l, reverse := c.loop, &c.down
 	if f == reverse {
 		reverse = &c.up
 	}
 	outcome := failed
-	if !f.broken {
+	if !f.sinkDead {
 		outcome = c.move(f)
 	}
 	switch {
-	case f.broken:
+	case f.sinkDead:
 		reverse.readable = true // no event of a dead socket will tell
 		return reverse
 	case outcome == failed:
@@ -272,9 +272,9 @@ func (c *conn) carry(f *flow) (last *flow) {
 			shutdownWrite(f.dst)
 		}
 	case outcome == unfinished:
-		l.again(c)
+		l.requeue(c)
 	case f == &c.down && !f.writable:
-		c.watchRoom()
+		c.watchWritable()
 	}
 	return nil
 }
@@ -342,7 +342,7 @@ func (c *conn) abort(why ending) {
 // close ends an established connection.
 func (c *conn) close(why ending) {
 	c.loop.counters.closed[why].Add(1)
-	c.loop.journal.closed(c, why)
+	c.loop.logQueue.logClosed(c, why)
 	c.end()
 }
 

@@ -494,7 +494,7 @@ func TestIdleConnectionsOwnNothing(t *testing.T) {
 func countOwners(l *loop) int {
 	owners := 0
 	for _, c := range l.conns {
-		if c.state != done && (c.up.owing() || c.down.owing() || c.opening != nil) {
+		if c.state != done && (c.up.hasPending() || c.down.hasPending() || c.opening != nil) {
 			owners++
 		}
 	}

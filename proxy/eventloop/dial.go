@@ -13,7 +13,7 @@ func (c *conn) dial() {
 	for {
 		addr, name, ok := o.targets.next()
 		if !ok {
-			c.refuse(o.unreached)
+			c.refuse(o.dialRefusal)
 			return
 		}
 		c.traffic = l.counters.traffic(o.targets.backend.Cluster)
@@ -28,11 +28,11 @@ func (c *conn) dial() {
 			continue
 		}
 		if !o.targets.backend.Dials(addr) {
-			c.notDialled(addr)
+			c.addressNotAllowed(addr)
 			continue
 		}
-		if c.leadsHere(o.dialled) {
-			o.unreached = leadsBack
+		if c.isOwnAddress(o.dialled) {
+			o.dialRefusal = routeLoops
 			continue
 		}
 		errno := c.connect()
@@ -40,7 +40,7 @@ func (c *conn) dial() {
 		case errno == 0:
 			return
 		case isShortage(errno):
-			c.shortOf(errno)
+			c.dialShortage(errno)
 		default:
 			c.dialFailed(errno)
 		}
@@ -52,7 +52,7 @@ func (c *conn) resolve(name string) {
 	l := c.loop
 	c.enter(connecting)
 	c.watchClient()
-	a := c.asking()
+	a := c.currentAttempt()
 	l.resolver.resolve(l.ctx, name, func(addrs []netip.Addr) {
 		a.answer(func() {
 			c.resolved(addrs)
@@ -66,12 +66,12 @@ func (c *conn) resolved(addrs []netip.Addr) {
 	if len(addrs) == 0 {
 		c.dialFailed(errNoAddress)
 	}
-	c.opening.targets.resolve(addrs)
+	c.opening.targets.setResolved(addrs)
 }
 
 // notDialled counts an address that the backend must not lead to.
-func (c *conn) notDialled(addr netip.Addr) {
-	c.loop.journal.dialFailed(c, addr.String(), errNotAllowed)
+func (c *conn) addressNotAllowed(addr netip.Addr) {
+	c.loop.logQueue.logDialFailed(c, addr.String(), errNotAllowed)
 	c.traffic.dialFailures.Add(1)
 }
 
@@ -96,7 +96,7 @@ func (c *conn) connect() unix.Errno {
 	c.enter(connecting)
 	c.watchClient()
 	if errno := l.watch(c, backend, fd, unix.EPOLL_CTL_ADD, watchIn|unix.EPOLLOUT); errno != 0 {
-		c.hangUp()
+		c.closeBackend()
 		return errno
 	}
 	return 0
@@ -104,17 +104,17 @@ func (c *conn) connect() unix.Errno {
 
 // dialFailed counts an address, or a name, that was no use.
 func (c *conn) dialFailed(err error) {
-	c.opening.unreached = noBackend
+	c.opening.dialRefusal = noBackend
 	c.traffic.dialFailures.Add(1)
-	c.loop.journal.dialFailed(c, c.opening.target(), err)
+	c.loop.logQueue.logDialFailed(c, c.opening.target(), err)
 }
 
 // shortOf notes that usher itself lacks what a dial takes. That says nothing of the
 // cluster. The next address is tried: the ports that have run out are those towards
 // one address.
-func (c *conn) shortOf(err unix.Errno) {
-	c.opening.unreached = noResources
-	c.loop.journal.dialFailed(c, c.opening.target(), err)
+func (c *conn) dialShortage(err unix.Errno) {
+	c.opening.dialRefusal = noResources
+	c.loop.logQueue.logDialFailed(c, c.opening.target(), err)
 }
 
 // isShortage reports whether a dial failed for what usher's machine lacks: descriptors,
@@ -137,7 +137,7 @@ func (o *opening) target() string {
 }
 
 // hangUp gives up a backend that no byte was sent to.
-func (c *conn) hangUp() {
+func (c *conn) closeBackend() {
 	closeFD(c.up.dst)
 	c.up.dst, c.down.src = -1, -1
 	c.up.writable, c.down.readable, c.down.closing = false, false, false
@@ -153,7 +153,7 @@ func (c *conn) dialTimedOut() {
 // dropBackend hangs up if there is a backend.
 func (c *conn) dropBackend() {
 	if c.up.dst >= 0 {
-		c.hangUp()
+		c.closeBackend()
 	}
 }
 

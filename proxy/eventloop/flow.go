@@ -13,12 +13,12 @@ const (
 	// their turn: about a millisecond's work. With 1 MiB a byte of several
 	// streams costs a quarter more: what is drained at one go is still in the
 	// processor's caches.
-	turnBytes = 4 << 20
+	maxTurnBytes = 4 << 20
 
 	// bulkBytes tells a stream from a conversation: a direction is spliced
 	// after a read that fills the shared buffer, until a splice brings less
 	// than this.
-	bulkBytes = 16 << 10
+	spliceThreshold = 16 << 10
 )
 
 // flow is one direction of a connection. It owns a buffer or a pipe only while
@@ -28,14 +28,14 @@ type flow struct {
 	readable bool // the source may have bytes, or its end; false: an event will tell
 	writable bool // the sink may have room; false: an event will tell
 	closing  bool // the source has announced its end, or failed: read on until that comes
-	final    bool // the source's end is in, and no reset came first: a read that is short is the last
+	cleanEnd    bool // the source's end is in, and no reset came first: a read that is short is the last
 	ended    bool // the source's end has been read
 	shut     bool // the end has been passed on to the sink
-	broken   bool // the sink is dead: a write failed, or it was reset after its own direction had ended
-	last     bool // the source is dead: what it had said is all that there will be
-	bulk     bool // splice instead of copying
+	sinkDead   bool // the sink is dead: a write failed, or it was reset after its own direction had ended
+	sourceDead     bool // the source is dead: what it had said is all that there will be
+	splicing     bool // splice instead of copying
 
-	rest *buffer // read, and not yet written
+	pending *buffer // read, and not yet written
 	pipe *pipe   // spliced in, and not yet out
 
 	moved uint64 // bytes that the sink took
@@ -54,19 +54,19 @@ const (
 // move moves bytes from source to sink until either has to be waited for, or
 // the turn is over.
 func (l *loop) move(f *flow) outcome {
-	for before := f.moved; f.moved-before < turnBytes; {
+	for before := f.moved; f.moved-before < maxTurnBytes; {
 		var errno unix.Errno
 		switch {
-		case f.owing() && !f.writable:
+		case f.hasPending() && !f.writable:
 			return waiting
-		case f.owing():
-			errno = l.pay(f)
+		case f.hasPending():
+			errno = l.flushPending(f)
 		case f.ended:
 			return ended
 		case !f.readable || !f.writable:
 			return waiting
 		default:
-			errno = l.take(f)
+			errno = l.readSource(f)
 		}
 		if errno != 0 && errno != unix.EINTR {
 			f.readable = false // a second read would find an end, and not the error
@@ -77,16 +77,16 @@ func (l *loop) move(f *flow) outcome {
 }
 
 // owing reports whether bytes were read that the sink has not taken.
-func (f *flow) owing() bool { return f.rest != nil || f.pipe != nil }
+func (f *flow) hasPending() bool { return f.pending != nil || f.pipe != nil }
 
 // take moves bytes from the source, and on to the sink as far as it has room.
-func (l *loop) take(f *flow) unix.Errno {
-	if f.bulk {
-		if p := l.pipes.borrow(); p != nil {
-			return l.takeSpliced(f, p)
+func (l *loop) readSource(f *flow) unix.Errno {
+	if f.splicing {
+		if p := l.pipes.get(); p != nil {
+			return l.spliceSource(f, p)
 		}
 	}
-	bite := l.bite()
+	bite := l.readBuffer()
 	n, errno := l.kernel.read(int(f.src), bite)
 	switch {
 	case errno == unix.EAGAIN:
@@ -99,16 +99,16 @@ func (l *loop) take(f *flow) unix.Errno {
 		return 0
 	}
 	// Less than asked for is all there was; more will come with an event.
-	f.bulk = n == len(bite)
-	f.ended = f.final && !f.bulk
-	f.readable = f.bulk || f.closing
-	return l.pass(f, bite[:n])
+	f.splicing = n == len(bite)
+	f.ended = f.cleanEnd && !f.splicing
+	f.readable = f.splicing || f.closing
+	return l.writeSink(f, bite[:n])
 }
 
 // pass writes data that was just read, and keeps what the sink does not take.
 // The last bytes wait for the end, which is passed on next, so that one segment
 // carries both.
-func (l *loop) pass(f *flow, data []byte) unix.Errno {
+func (l *loop) writeSink(f *flow, data []byte) unix.Errno {
 	n, errno := l.kernel.write(int(f.dst), data, f.ended)
 	switch errno {
 	case 0:
@@ -118,22 +118,22 @@ func (l *loop) pass(f *flow, data []byte) unix.Errno {
 	case unix.EINTR:
 		n = 0
 	default:
-		f.broken = true
+		f.sinkDead = true
 		return errno
 	}
 	f.moved += uint64(n)
 	if n < len(data) {
-		l.keep(f, l.buffers.hold(data[n:]))
+		l.setPending(f, l.buffers.copyOf(data[n:]))
 	}
 	return 0
 }
 
 // takeSpliced moves bytes from the source into p, and the flow owns p then.
-func (l *loop) takeSpliced(f *flow, p *pipe) unix.Errno {
+func (l *loop) spliceSource(f *flow, p *pipe) unix.Errno {
 	n, errno := l.kernel.splice(int(f.src), int(p.w), pipeBytes)
 	if errno == 0 && n > 0 {
 		p.held, f.pipe = n, p
-		f.bulk = n >= bulkBytes
+		f.splicing = n >= spliceThreshold
 		return 0
 	}
 	l.pipes.put(p)
@@ -148,32 +148,32 @@ func (l *loop) takeSpliced(f *flow, p *pipe) unix.Errno {
 }
 
 // pay hands the sink bytes that it had no room for before.
-func (l *loop) pay(f *flow) unix.Errno {
+func (l *loop) flushPending(f *flow) unix.Errno {
 	var n int
 	var errno unix.Errno
-	if f.rest != nil {
-		n, errno = l.kernel.write(int(f.dst), f.rest.bytes(), false)
+	if f.pending != nil {
+		n, errno = l.kernel.write(int(f.dst), f.pending.bytes(), false)
 	} else {
 		n, errno = l.kernel.splice(int(f.pipe.r), int(f.dst), f.pipe.held)
 	}
 	switch errno {
 	case 0:
-		l.paid(f, n)
+		l.pendingWritten(f, n)
 	case unix.EAGAIN:
 		f.writable = false
 		errno = 0
 	case unix.EINTR:
 	default:
-		f.broken = true
+		f.sinkDead = true
 	}
 	return errno
 }
 
 // paid counts n owed bytes as moved, and gives back what held them.
-func (l *loop) paid(f *flow, n int) {
+func (l *loop) pendingWritten(f *flow, n int) {
 	f.moved += uint64(n)
-	if f.rest != nil {
-		if f.rest.start += n; f.rest.start < f.rest.end {
+	if f.pending != nil {
+		if f.pending.start += n; f.pending.start < f.pending.end {
 			return
 		}
 	} else if f.pipe.held -= n; f.pipe.held > 0 {
@@ -184,10 +184,10 @@ func (l *loop) paid(f *flow, n int) {
 
 // release gives back what the flow owns.
 func (l *loop) release(f *flow) {
-	if f.rest != nil {
-		l.addPending(-len(f.rest.data))
+	if f.pending != nil {
+		l.addPending(-len(f.pending.data))
 	}
-	l.buffers.put(f.rest)
+	l.buffers.put(f.pending)
 	l.pipes.put(f.pipe)
-	f.rest, f.pipe = nil, nil
+	f.pending, f.pipe = nil, nil
 }

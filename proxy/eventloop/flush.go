@@ -8,22 +8,22 @@ import (
 
 // flushPoll is how often a connection that flushes looks whether the peer has
 // everything: the kernel has no event for that. A tick of the wheel is 67 ms.
-const flushPoll = 50 * time.Millisecond
+const flushPollInterval = 50 * time.Millisecond
 
 // flushLast ends a connection of which one side is dead: a write to it has failed, or
 // it was reset. What it had said is still delivered, from buffer, pipe and its socket,
 // which outlives the reset: a client that writes to a server which has answered and
 // closed must get the answer. The survivor is reset only then, since a reset discards
 // what it has not been sent, or not acknowledged.
-func (c *conn) flushLast(last *flow) {
+func (c *conn) startFlush(last *flow) {
 	dropped := &c.up
 	if last == dropped {
 		dropped = &c.down
 	}
 	c.loop.release(dropped)
 	dropped.shut = true
-	last.last, last.closing = true, true
-	last.final = last.final || last.ended
+	last.sourceDead, last.closing = true, true
+	last.cleanEnd = last.cleanEnd || last.ended
 	c.enter(flushing)
 	c.flush()
 }
@@ -31,7 +31,7 @@ func (c *conn) flushLast(last *flow) {
 // flush delivers as much as goes now.
 func (c *conn) flush() {
 	l, f := c.loop, &c.up
-	if c.down.last {
+	if c.down.sourceDead {
 		f = &c.down
 	}
 	before := f.moved
@@ -40,17 +40,17 @@ func (c *conn) flush() {
 		c.since = l.now
 	}
 	switch {
-	case f.broken: // by now the survivor is dead too
+	case f.sinkDead: // by now the survivor is dead too
 		c.abort(reset)
 	case outcome == unfinished:
-		l.again(c)
+		l.requeue(c)
 	case outcome == waiting && !f.writable:
 		if f == &c.down {
-			c.watchRoom()
+			c.watchWritable()
 		}
 	default: // the source has no more
 		// A read after a reset finds an end too, where a write has had the error.
-		if outcome == ended && f.final && !f.shut {
+		if outcome == ended && f.cleanEnd && !f.shut {
 			f.shut = true
 			shutdownWrite(f.dst)
 		}
@@ -69,7 +69,7 @@ func (c *conn) awaitDelivery(fd int32) {
 	if acked != c.acked {
 		c.acked, c.since = acked, l.now
 	}
-	l.wheel.set(c, l.now+int64(flushPoll))
+	l.wheel.set(c, l.now+int64(flushPollInterval))
 }
 
 // delivered returns how many bytes a connection's peer has acknowledged, and whether

@@ -127,7 +127,7 @@ func TestFlushingEnds(t *testing.T) {
 				_, _ = backend.Write(randomBytes(16 << 20))
 			}()
 			l := (*e.loops.Load())[0]
-			e.awaitState(l, func(c *conn) bool { return c.down.owing() })
+			e.awaitState(l, func(c *conn) bool { return c.down.hasPending() })
 			sendReset(backend)
 			testkit.WaitFor(t, "the connection to flush", func() bool { // the proxy finds out by writing
 				if _, err := client.Write([]byte("more")); err != nil {

@@ -58,22 +58,22 @@ type Forwarder struct {
 	// Own is asked for hosts that are not in the table. It reports whether one
 	// is the name by which this process itself looks whether connections reach
 	// it: such a connection is closed and is no refusal. nil: none is.
-	Own func(host string) bool
+	IsSelfCheckHost func(host string) bool
 
 	// Loops is how many threads may serve connections; 0: one a processor.
 	Loops int
 
 	kernel       kernel    // realKernel, but for tests
 	resolver     *resolver // of the system's name servers, but for tests
-	began        time.Time
-	prepare      sync.Once
-	journal      *journal             // by prepare
+	started        time.Time
+	initOnce      sync.Once
+	logQueue      *logQueue             // by prepare
 	helloSeconds prometheus.Histogram // by prepare
 	dialSeconds  prometheus.Histogram // by prepare
 	helloMemory  *helloMemory
 	hellos       *hellos
 	loops        atomic.Pointer[[]*shared] // a loop each; set by Serve
-	balancing    sync.Mutex                // held where accepting changes
+	balanceLock    sync.Mutex                // held where accepting changes
 	accepting    atomic.Int64              // how many of the loops accept
 }
 
@@ -88,11 +88,11 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 	if f.kernel.read == nil {
 		f.kernel = realKernel
 	}
-	f.began = time.Now()
+	f.started = time.Now()
 	if f.resolver == nil {
 		f.resolver = newResolver()
 	}
-	f.prepare.Do(f.init)
+	f.initOnce.Do(f.init)
 	f.helloMemory = newHelloMemory(f.HelloMemory)
 	f.hellos = newHellos()
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
@@ -108,8 +108,8 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 	f.loops.Store(&parts)
 
 	var writer, running sync.WaitGroup
-	writer.Go(func() { f.journal.run(work) })
-	writer.Go(func() { f.helloMemory.giveBack(work) })
+	writer.Go(func() { f.logQueue.run(work) })
+	writer.Go(func() { f.helloMemory.releaseToSystem(work) })
 	for _, l := range loops {
 		running.Go(l.run)
 	}
@@ -125,7 +125,7 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 
 // init makes what may be used before Serve.
 func (f *Forwarder) init() {
-	f.journal = newJournal(f.Log, f.AccessLog, f.AccessLogRefused)
+	f.logQueue = newLogQueue(f.Log, f.AccessLog, f.AccessLogRefused)
 	f.helloSeconds = histogram("hello_seconds", "Time from accepting a connection to its whole ClientHello.")
 	f.dialSeconds = histogram("dial_seconds", "Time that dialling a backend took, where it succeeded.")
 }
@@ -134,8 +134,8 @@ func (f *Forwarder) init() {
 // forwarder adds its own; because is what the route of a refused host says, or empty.
 // It may be called by any goroutine, before Serve too.
 func (f *Forwarder) LogRefused(client netip.AddrPort, host, reason, because string) {
-	f.prepare.Do(f.init)
-	f.journal.logRefused(client, host, reason, because)
+	f.initOnce.Do(f.init)
+	f.logQueue.logRefused(client, host, reason, because)
 }
 
 // makeLoops makes the loops, the first of which accepts from the start.
@@ -192,7 +192,7 @@ func closeLoops(loops []*loop) {
 }
 
 // clock returns the loops' time.
-func (f *Forwarder) clock() int64 { return int64(time.Since(f.began)) }
+func (f *Forwarder) clock() int64 { return int64(time.Since(f.started)) }
 
 // stateTimeouts returns how long a connection may stay in each state, in
 // nanoseconds.

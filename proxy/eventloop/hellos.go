@@ -13,27 +13,27 @@ const (
 	// rememberedHellos is how many there is room for, 16 bytes each. One that lies
 	// in the place of another takes it: at 10,000 connections a second a hello that
 	// is back after 5 ms is missed once in a hundred times, and caught a lap later.
-	rememberedHellos = 4096
+	helloSlots = 4096
 
 	// helloTicks is how long one is remembered, in ticks of the wheel: a second.
-	helloTicks = 15
+	helloLifetime = 15
 
 	// unsuspected is how often a hello may come without an answer: a client's own,
 	// and two laps of a loop.
-	unsuspected = 3
+	maxUnanswered = 3
 
 	// holdBackFor is how long a hello that has come more often waits for a backend
 	// to answer one of the others.
-	holdBackFor = 100 * time.Millisecond
+	answerTimeout = 100 * time.Millisecond
 
 	// A mark is 40 bits of a hello's hash, how often it has come, and the tick.
-	tickBitsOfMark = 16
-	tickMask       = 1<<tickBitsOfMark - 1
-	timesMask      = 1<<8 - 1
-	markBits       = tickBitsOfMark + 8
+	markTickBits = 16
+	tickMask       = 1<<markTickBits - 1
+	countMask      = 1<<8 - 1
+	markBits       = markTickBits + 8
 
 	// condemned is how often a hello has come that was found to go round.
-	condemned = timesMask
+	loopingCount = countMask
 )
 
 // hellos remembers the ClientHellos that were forwarded during the last second. One
@@ -48,123 +48,123 @@ const (
 // is a hello that is then not noticed this time.
 type hellos struct {
 	seed   maphash.Seed // strangers cannot make hellos that collide
-	places [rememberedHellos]helloPlace
-	lines  *rate.Limiter // of the log
+	slots [helloSlots]helloSlot
+	logLimiter  *rate.Limiter // of the log
 }
 
 // helloPlace is what is remembered of one hello.
-type helloPlace struct {
+type helloSlot struct {
 	mark     atomic.Uint64
 	answered atomic.Int64 // the tick after that in which a backend last answered; 0: none has
 }
 
 // verdict is what a hello's history says of it.
-type verdict uint8
+type loopStatus uint8
 
 const (
-	innocent  verdict = iota
-	suspected         // it has come too often without an answer
-	goesRound         // and was not answered since
+	noLoop  loopStatus = iota
+	possibleLoop         // it has come too often without an answer
+	confirmedLoop         // and was not answered since
 )
 
 func newHellos() *hellos {
-	return &hellos{seed: maphash.MakeSeed(), lines: rate.NewLimiter(failureRate, failureBurst)}
+	return &hellos{seed: maphash.MakeSeed(), logLimiter: rate.NewLimiter(failureRate, failureBurst)}
 }
 
-func (h *hellos) place(sum uint64) *helloPlace { return &h.places[sum%rememberedHellos] }
+func (h *hellos) slot(sum uint64) *helloSlot { return &h.slots[sum%helloSlots] }
 
 // forward remembers a hello that is about to be forwarded, under the sum that it
 // returns.
-func (h *hellos) forward(hello []byte, now int64) (sum uint64, v verdict) {
+func (h *hellos) forward(hello []byte, now int64) (sum uint64, v loopStatus) {
 	sum = maphash.Bytes(h.seed, hello)
-	tick, place := now>>tickBits, h.place(sum)
+	tick, place := now>>tickBits, h.slot(sum)
 	mark := place.mark.Load()
 	times := uint64(1)
-	if sameHello(mark, sum) && recent(uint64(tick), mark) {
-		times = mark >> tickBitsOfMark & timesMask
-		times = max(times, min(times+1, condemned-1)) // once condemned it stays so
+	if sameHello(mark, sum) && isRecent(uint64(tick), mark) {
+		times = mark >> markTickBits & countMask
+		times = max(times, min(times+1, loopingCount-1)) // once condemned it stays so
 	} else {
 		place.answered.Store(0)
 	}
-	place.remember(sum, times, tick)
+	place.record(sum, times, tick)
 	switch {
-	case times == condemned:
-		return sum, goesRound
-	case times > unsuspected && !place.answeredLately(tick):
-		return sum, suspected
+	case times == loopingCount:
+		return sum, confirmedLoop
+	case times > maxUnanswered && !place.recentlyAnswered(tick):
+		return sum, possibleLoop
 	}
-	return sum, innocent
+	return sum, noLoop
 }
 
 // condemn has a hello refused for as long as it comes again within a second.
-func (h *hellos) condemn(sum uint64, now int64) { h.place(sum).remember(sum, condemned, now>>tickBits) }
+func (h *hellos) markLooping(sum uint64, now int64) { h.slot(sum).record(sum, loopingCount, now>>tickBits) }
 
 // answered notes that a backend has answered a hello.
 func (h *hellos) answered(sum uint64, now int64) {
-	if place := h.place(sum); sameHello(place.mark.Load(), sum) {
+	if place := h.slot(sum); sameHello(place.mark.Load(), sum) {
 		place.answered.Store(now>>tickBits + 1)
 	}
 }
 
 // isAnswered reports whether a backend has answered a hello during the last second.
 func (h *hellos) isAnswered(sum uint64, now int64) bool {
-	place := h.place(sum)
-	return sameHello(place.mark.Load(), sum) && place.answeredLately(now>>tickBits)
+	place := h.slot(sum)
+	return sameHello(place.mark.Load(), sum) && place.recentlyAnswered(now>>tickBits)
 }
 
-func (p *helloPlace) remember(sum, times uint64, tick int64) {
-	p.mark.Store(sum>>markBits<<markBits | times<<tickBitsOfMark | uint64(tick)&tickMask)
+func (p *helloSlot) record(sum, times uint64, tick int64) {
+	p.mark.Store(sum>>markBits<<markBits | times<<markTickBits | uint64(tick)&tickMask)
 }
 
-func (p *helloPlace) answeredLately(tick int64) bool {
+func (p *helloSlot) recentlyAnswered(tick int64) bool {
 	at := p.answered.Load()
-	return at > 0 && tick+1-at <= helloTicks
+	return at > 0 && tick+1-at <= helloLifetime
 }
 
 // recent reports whether a mark is of the last second.
-func recent(tick, mark uint64) bool { return (tick-mark)&tickMask <= helloTicks }
+func isRecent(tick, mark uint64) bool { return (tick-mark)&tickMask <= helloLifetime }
 
 func sameHello(mark, sum uint64) bool { return mark>>markBits == sum>>markBits }
 
 // dialUnlessItGoesRound dials the route's backend, unless the hello has come too
 // often without an answer.
-func (c *conn) dialUnlessItGoesRound() {
+func (c *conn) dialUnlessLooping() {
 	l, o := c.loop, c.opening
 	sum, verdict := l.hellos.forward(o.received.bytes()[:o.parser.Size()], l.now)
 	c.hello = sum
 	switch verdict {
-	case innocent:
+	case noLoop:
 		c.dial()
-	case suspected:
-		c.holdBack(sum)
-	case goesRound:
-		c.ledBack(sum)
+	case possibleLoop:
+		c.awaitAnswer(sum)
+	case confirmedLoop:
+		c.refuseLoop(sum)
 	}
 }
 
 // holdBack gives a backend time to answer the same hello of another connection.
 // Where the route leads back to usher none does.
-func (c *conn) holdBack(sum uint64) {
+func (c *conn) awaitAnswer(sum uint64) {
 	l := c.loop
 	c.watchClient()
-	a := c.asking()
-	time.AfterFunc(min(holdBackFor, l.Timeouts.Dial/2), func() {
+	a := c.currentAttempt()
+	time.AfterFunc(min(answerTimeout, l.Timeouts.Dial/2), func() {
 		a.answer(func() {
 			if l.hellos.isAnswered(sum, l.now) {
 				c.dial()
 			} else {
-				c.ledBack(sum)
+				c.refuseLoop(sum)
 			}
 		})
 	})
 }
 
 // ledBack refuses a connection whose hello has come back.
-func (c *conn) ledBack(sum uint64) {
+func (c *conn) refuseLoop(sum uint64) {
 	l := c.loop
-	l.hellos.condemn(sum, l.now)
-	l.journal.ledBack(l.hellos.lines, c.opening.host, "client", c.client)
-	c.refuse(leadsBack)
+	l.hellos.markLooping(sum, l.now)
+	l.logQueue.logLoop(l.hellos.logLimiter, c.opening.host, "client", c.client)
+	c.refuse(routeLoops)
 }
 
 // helloAnswered is called when the backend has sent bytes.
@@ -176,17 +176,17 @@ func (c *conn) helloAnswered() {
 }
 
 // leadsHere reports whether an address to dial is usher's own.
-func (c *conn) leadsHere(addr netip.AddrPort) bool {
+func (c *conn) isOwnAddress(addr netip.AddrPort) bool {
 	l := c.loop
 	if !l.Self.Leads(addr) {
 		return false
 	}
-	l.journal.ledBack(l.hellos.lines, c.opening.host, "address", addr)
+	l.logQueue.logLoop(l.hellos.logLimiter, c.opening.host, "address", addr)
 	return true
 }
 
 // ledBack notes a host whose route leads back to usher, and what shows it.
-func (j *journal) ledBack(lines *rate.Limiter, host, what string, value netip.AddrPort) {
+func (j *logQueue) logLoop(lines *rate.Limiter, host, what string, value netip.AddrPort) {
 	if !lines.Allow() {
 		return
 	}

@@ -60,7 +60,7 @@ func passEnd(to *net.TCPConn, err error) {
 
 // handful is how many connections a loop may cost for each client's, its own
 // among them.
-const handful = unsuspected + 1
+const handful = maxUnanswered + 1
 
 // TestLoops has a route lead back to the proxy by a way that its address does not
 // show. Each client's connection may cost a handful more, the client is told, and
@@ -204,7 +204,7 @@ func TestHelloThatIsNotAnswered(t *testing.T) {
 	o := listen(t)
 	e := start(t, routeA(o))
 	hello := helloFor(t, hostA)
-	for range unsuspected {
+	for range maxUnanswered {
 		send(t, dial(t, e.addr), hello)
 		expect(t, o.accept(), hello)
 	}
@@ -221,30 +221,30 @@ func TestHellos(t *testing.T) {
 	h := newHellos()
 	const second = int64(time.Second)
 	hello := []byte("one hello")
-	forward := func(now int64, want ...verdict) (sum uint64) {
+	forward := func(now int64, want ...loopStatus) (sum uint64) {
 		t.Helper()
 		for i, want := range want {
-			var got verdict
+			var got loopStatus
 			if sum, got = h.forward(hello, now); got != want {
 				t.Errorf("time %d at %v: verdict %d, want %d", i+1, time.Duration(now), got, want)
 			}
 		}
 		return sum
 	}
-	sum := forward(0, innocent, innocent, innocent, suspected, suspected)
+	sum := forward(0, noLoop, noLoop, noLoop, possibleLoop, possibleLoop)
 	h.answered(sum, 0)
-	forward(second/2, innocent, innocent)
+	forward(second/2, noLoop, noLoop)
 	if !h.isAnswered(sum, second) || h.isAnswered(sum, 2*second) {
 		t.Error("an answer counts for another time than a second")
 	}
-	forward(10*second, innocent, innocent, innocent, suspected)
-	h.condemn(sum, 10*second)
+	forward(10*second, noLoop, noLoop, noLoop, possibleLoop)
+	h.markLooping(sum, 10*second)
 	h.answered(sum, 10*second) // by the alert of the refusal itself
-	forward(11*second, goesRound)
-	forward(12*second, goesRound)
-	forward(14*second, innocent)
+	forward(11*second, confirmedLoop)
+	forward(12*second, confirmedLoop)
+	forward(14*second, noLoop)
 	for i := range 100_000 {
-		if _, v := h.forward(fmt.Appendf(nil, "hello %d", i), 20*second); v != innocent {
+		if _, v := h.forward(fmt.Appendf(nil, "hello %d", i), 20*second); v != noLoop {
 			t.Fatal("a hello is taken for another")
 		}
 	}

@@ -16,14 +16,14 @@ import (
 // half of these places, so that a flood of them leaves room for the others.
 const (
 	refusalRate, refusalBurst             = 10, 50
-	loggedRefusalRate, loggedRefusalBurst = 200, waitingLines / 2 // in the access log
+	loggedRefusalRate, loggedRefusalBurst = 200, maxQueuedLines / 2 // in the access log
 	failureRate, failureBurst             = 1, 10
-	waitingLines                          = 1024
+	maxQueuedLines                          = 1024
 )
 
 // journal writes log lines for the loops, which must not wait for a slow log:
 // lines that do not fit are dropped and counted.
-type journal struct {
+type logQueue struct {
 	log       logr.Logger
 	accessLog bool
 	refused   bool // the access log has a line for each refusal
@@ -33,23 +33,23 @@ type journal struct {
 	dropped   atomic.Uint64
 }
 
-func newJournal(log logr.Logger, accessLog, refused bool) *journal {
+func newLogQueue(log logr.Logger, accessLog, refused bool) *logQueue {
 	refusals := rate.NewLimiter(refusalRate, refusalBurst)
 	if refused {
 		refusals = rate.NewLimiter(loggedRefusalRate, loggedRefusalBurst)
 	}
-	return &journal{
+	return &logQueue{
 		log:       log,
 		accessLog: accessLog,
 		refused:   refused,
 		refusals:  refusals,
 		failures:  rate.NewLimiter(failureRate, failureBurst),
-		lines:     make(chan func(), waitingLines),
+		lines:     make(chan func(), maxQueuedLines),
 	}
 }
 
 // run writes lines until ctx ends, and those that wait then.
-func (j *journal) run(ctx context.Context) {
+func (j *logQueue) run(ctx context.Context) {
 	for {
 		select {
 		case line := <-j.lines:
@@ -61,7 +61,7 @@ func (j *journal) run(ctx context.Context) {
 	}
 }
 
-func (j *journal) flush() {
+func (j *logQueue) flush() {
 	for {
 		select {
 		case line := <-j.lines:
@@ -72,7 +72,7 @@ func (j *journal) flush() {
 	}
 }
 
-func (j *journal) add(line func()) {
+func (j *logQueue) add(line func()) {
 	select {
 	case j.lines <- line:
 	default:
@@ -83,11 +83,11 @@ func (j *journal) add(line func()) {
 // logRefused notes that a client was told no. host is empty where it is not known,
 // and canonical where it is: nothing that a stranger wrote gets into the log. because
 // is what the route of a refused host says, or empty.
-func (j *journal) logRefused(client netip.AddrPort, host, reason, because string) {
+func (j *logQueue) logRefused(client netip.AddrPort, host, reason, because string) {
 	if !j.refused && !j.log.V(1).Enabled() {
 		return
 	}
-	if len(j.lines) >= waitingLines/2 || !j.refusals.Allow() {
+	if len(j.lines) >= maxQueuedLines/2 || !j.refusals.Allow() {
 		if j.refused {
 			j.dropped.Add(1)
 		}
@@ -106,7 +106,7 @@ func (j *journal) logRefused(client netip.AddrPort, host, reason, because string
 }
 
 // limited notes a client that there was no room for.
-func (j *journal) limited(peer netip.AddrPort) {
+func (j *logQueue) logLimited(peer netip.AddrPort) {
 	if j.refused {
 		j.logRefused(peer, "", tooManyConnections.String(), "")
 		return
@@ -120,7 +120,7 @@ func (j *journal) limited(peer netip.AddrPort) {
 }
 
 // dialFailed notes an address or name of a backend that was no use.
-func (j *journal) dialFailed(c *conn, address string, err error) {
+func (j *logQueue) logDialFailed(c *conn, address string, err error) {
 	if !j.failures.Allow() {
 		return
 	}
@@ -131,7 +131,7 @@ func (j *journal) dialFailed(c *conn, address string, err error) {
 }
 
 // acceptFailed notes that connections wait because something has run out.
-func (j *journal) acceptFailed(err unix.Errno) {
+func (j *logQueue) logAcceptFailed(err unix.Errno) {
 	if !j.failures.Allow() {
 		return
 	}
@@ -139,14 +139,14 @@ func (j *journal) acceptFailed(err unix.Errno) {
 }
 
 // closed writes the access log.
-func (j *journal) closed(c *conn, why ending) {
+func (j *logQueue) logClosed(c *conn, why ending) {
 	if !j.accessLog {
 		return
 	}
 	values := []any{
 		"client", c.client, "host", c.route.Host, "cluster", c.traffic.cluster,
 		"up", c.up.moved, "down", c.down.moved,
-		"seconds", time.Duration(c.loop.now - c.began).Seconds(), "reason", why.String(),
+		"seconds", time.Duration(c.loop.now - c.accepted).Seconds(), "reason", why.String(),
 	}
 	j.add(func() { j.log.Info("Connection closed", values...) })
 }

@@ -111,12 +111,12 @@ func TestRefusalsInTheAccessLog(t *testing.T) {
 // TestAFloodOfRefusalsLeavesRoom has a log that does not return, and more refusals
 // than may wait for it.
 func TestAFloodOfRefusalsLeavesRoom(t *testing.T) {
-	j := newJournal(funcr.New(func(string, string) {}, funcr.Options{}), true, true)
-	for range 10 * waitingLines {
+	j := newLogQueue(funcr.New(func(string, string) {}, funcr.Options{}), true, true)
+	for range 10 * maxQueuedLines {
 		j.logRefused(netip.AddrPort{}, hostA, "unknown_host", "")
 	}
-	if n := len(j.lines); n > waitingLines/2 {
-		t.Errorf("%d of %d places are taken by refusals", n, waitingLines)
+	if n := len(j.lines); n > maxQueuedLines/2 {
+		t.Errorf("%d of %d places are taken by refusals", n, maxQueuedLines)
 	}
 	if j.dropped.Load() == 0 {
 		t.Error("no dropped line is counted")
@@ -128,7 +128,7 @@ func TestAFloodOfRefusalsLeavesRoom(t *testing.T) {
 func BenchmarkLogRefused(b *testing.B) {
 	for name, refused := range map[string]bool{"off": false, "on": true} {
 		b.Run(name, func(b *testing.B) {
-			j := newJournal(funcr.New(func(string, string) {}, funcr.Options{}), false, refused)
+			j := newLogQueue(funcr.New(func(string, string) {}, funcr.Options{}), false, refused)
 			for b.Loop() {
 				j.logRefused(netip.AddrPort{}, hostA, "unknown_host", "")
 			}
@@ -139,11 +139,11 @@ func BenchmarkLogRefused(b *testing.B) {
 // TestASlowLogDelaysNobody has a log that does not return.
 func TestASlowLogDelaysNobody(t *testing.T) {
 	goOn := make(chan struct{})
-	j := newJournal(funcr.New(func(string, string) { <-goOn }, funcr.Options{}), true, false)
+	j := newLogQueue(funcr.New(func(string, string) { <-goOn }, funcr.Options{}), true, false)
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { j.run(ctx) })
-	for range 2 * waitingLines {
+	for range 2 * maxQueuedLines {
 		j.add(func() { j.log.Info("a line") })
 	}
 	if j.dropped.Load() == 0 {

@@ -147,7 +147,7 @@ func TestAcceptRests(t *testing.T) {
 			send(t, client, hello)
 			began := time.Now()
 			testkit.WaitFor(t, "accept to be tried again", func() bool { return calls.Load() >= 3 })
-			if took := time.Since(began); took < acceptRest {
+			if took := time.Since(began); took < acceptBackoff {
 				t.Errorf("tried three times to accept in %v", took)
 			}
 			over.Store(true)

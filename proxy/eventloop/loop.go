@@ -18,19 +18,19 @@ const LoopDescriptors = 3 + 2*maxPipes
 
 const (
 	// moreSlots is how many connections a loop makes room for at a time.
-	moreSlots = 128
+	slotBatch = 128
 
 	// turnEvents is how many events one wait may bring.
-	turnEvents = 256
+	maxEvents = 256
 
 	// yieldEvery is somewhat less than a goroutine may run before Go's
 	// scheduler interferes (forcePreemptNS of runtime/proc.go, 10 ms).
-	yieldEvery = 8 * time.Millisecond
+	yieldInterval = 8 * time.Millisecond
 
 	// The descriptors of an epoll set that are no connection's. A listener's
 	// is firstListener minus its index.
-	wakeUp        = -1
-	alarmRang     = -2
+	wakeEvent        = -1
+	timerEvent     = -2
 	firstListener = -3
 )
 
@@ -42,11 +42,11 @@ type loop struct {
 	ctx      context.Context
 	kernel   kernel
 	epoll    int
-	alarm    alarm
+	timerfd    timerfd
 	timeouts [states]int64
 
 	now      int64 // nanoseconds since the forwarder began; read once a turn
-	yielded  int64 // when the scheduler last had its turn
+	lastYield  int64 // when the scheduler last had its turn
 	conns    []*conn
 	unused   []*conn // slots to use again
 	open     int
@@ -74,7 +74,7 @@ func newLoop(ctx context.Context, f *Forwarder) (*loop, error) {
 		scratch:   make([]byte, readBytes),
 		timeouts:  f.stateTimeouts(),
 	}
-	l.pipes.kernel, l.unrouted.since = &l.kernel, &l.shared.oldest
+	l.pipes.kernel, l.unrouted.oldestTime = &l.kernel, &l.shared.oldestUnrouted
 	var err error
 	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, err
@@ -83,14 +83,14 @@ func newLoop(ctx context.Context, f *Forwarder) (*loop, error) {
 		closeFD(int32(l.epoll))
 		return nil, err
 	}
-	if l.alarm, err = newAlarm(); err != nil {
+	if l.timerfd, err = newTimerfd(); err != nil {
 		closeFD(int32(l.wake))
 		closeFD(int32(l.epoll))
 		return nil, err
 	}
 	for fd, event := range map[int]unix.EpollEvent{
-		l.wake:     {Events: unix.EPOLLIN, Fd: wakeUp},
-		l.alarm.fd: {Events: unix.EPOLLIN | unix.EPOLLET, Fd: alarmRang},
+		l.wake:     {Events: unix.EPOLLIN, Fd: wakeEvent},
+		l.timerfd.fd: {Events: unix.EPOLLIN | unix.EPOLLET, Fd: timerEvent},
 	} {
 		if errno := l.kernel.watch(l.epoll, unix.EPOLL_CTL_ADD, fd, &event); errno != 0 {
 			l.close()
@@ -102,9 +102,9 @@ func newLoop(ctx context.Context, f *Forwarder) (*loop, error) {
 
 // run serves until the loop is draining and its last connection is gone.
 func (l *loop) run() {
-	events := make([]unix.EpollEvent, turnEvents)
+	events := make([]unix.EpollEvent, maxEvents)
 	for !l.draining || l.open > 0 {
-		n, err := unix.EpollWait(l.epoll, events, l.patience())
+		n, err := unix.EpollWait(l.epoll, events, l.epollTimeout())
 		l.now = l.clock()
 		if err != nil && err != unix.EINTR {
 			panic("epoll_wait: " + err.Error()) // the set is gone: nothing can go on
@@ -119,8 +119,8 @@ func (l *loop) run() {
 // milliseconds, and takes its processor (P) away whenever the loop waits: that
 // costs a twentieth of the loop's time, and a round trip the time of two wake-ups.
 func (l *loop) yield() {
-	if l.now-l.yielded >= int64(yieldEvery) {
-		l.yielded = l.now
+	if l.now-l.lastYield >= int64(yieldInterval) {
+		l.lastYield = l.now
 		runtime.Gosched()
 	}
 }
@@ -133,7 +133,7 @@ func (l *loop) turn(events []unix.EpollEvent) {
 	l.runReady()
 	l.wheel.expire(l.now, (*conn).expired)
 	l.acceptor.resume(l)
-	if l.meter.read(l.now) {
+	if l.meter.sample(l.now) {
 		l.busy.Store(l.meter.percent)
 		l.balance()
 	}
@@ -142,12 +142,12 @@ func (l *loop) turn(events []unix.EpollEvent) {
 // dispatch brings an event to whom it is for.
 func (l *loop) dispatch(e *unix.EpollEvent) {
 	switch {
-	case e.Fd == wakeUp:
+	case e.Fd == wakeEvent:
 		for _, call := range l.posted() {
 			call(l)
 		}
-	case e.Fd == alarmRang:
-		l.alarm.rang()
+	case e.Fd == timerEvent:
+		l.timerfd.expired()
 	case e.Fd <= firstListener:
 		l.acceptor.accept(l, int(firstListener-e.Fd))
 	default:
@@ -182,22 +182,22 @@ func (c *conn) watchClient() {
 
 // watchRoom has the client's socket watched for room to write, from the first
 // time on that there was none.
-func (c *conn) watchRoom() {
-	if c.watchesOut {
+func (c *conn) watchWritable() {
+	if c.watchesWritable {
 		return
 	}
-	c.watchesOut = true
+	c.watchesWritable = true
 	_ = c.loop.watch(c, client, int(c.up.src), unix.EPOLL_CTL_MOD, watchIn|unix.EPOLLOUT)
 }
 
 // patience returns how long the next wait may take, in milliseconds: any time,
 // since the alarm ends it in time, or none where connections want another turn.
-func (l *loop) patience() int {
+func (l *loop) epollTimeout() int {
 	if len(l.ready) > 0 {
 		return 0
 	}
 	if at, ok := l.nextTimeout(); ok {
-		l.alarm.set(l.now, at)
+		l.timerfd.set(l.now, at)
 	}
 	return -1
 }
@@ -206,14 +206,14 @@ func (l *loop) patience() int {
 // nothing is.
 func (l *loop) nextTimeout() (at int64, ok bool) {
 	at, ok = l.wheel.next()
-	if until := l.acceptor.restUntil; until > 0 && (!ok || until < at) {
+	if until := l.acceptor.backoffUntil; until > 0 && (!ok || until < at) {
 		return until, true
 	}
 	return at, ok
 }
 
 // again gives c another turn after the others have had theirs.
-func (l *loop) again(c *conn) {
+func (l *loop) requeue(c *conn) {
 	if !c.queued {
 		c.queued = true
 		l.ready = append(l.ready, c)
@@ -227,7 +227,7 @@ func (l *loop) runReady() {
 	for _, c := range ready {
 		if c.queued { // not so where the connection has ended since
 			c.queued = false
-			c.goOn()
+			c.resume()
 		}
 	}
 	if l.ready == nil {
@@ -251,7 +251,7 @@ func (l *loop) alloc() *conn {
 // addSlots makes room for more connections, many at a time: that takes less
 // memory than one by one.
 func (l *loop) addSlots() {
-	slots := make([]conn, moreSlots)
+	slots := make([]conn, slotBatch)
 	for i := range slots {
 		slots[i] = conn{loop: l, slot: uint32(len(l.conns)), state: done}
 		l.conns = append(l.conns, &slots[i])
@@ -291,7 +291,7 @@ func (l *loop) abortAll() {
 
 func (l *loop) close() {
 	l.pipes.closeAll()
-	closeFD(int32(l.alarm.fd))
+	closeFD(int32(l.timerfd.fd))
 	closeFD(int32(l.wake))
 	closeFD(int32(l.epoll))
 }

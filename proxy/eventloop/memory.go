@@ -20,7 +20,7 @@ const (
 
 	// giveBackEvery is how often memory is given back to the system at most. It
 	// takes a garbage collection.
-	giveBackEvery = 10 * time.Second
+	releaseInterval = 10 * time.Second
 )
 
 // helloMemory counts the bytes of the buffers that connections hold, on all
@@ -29,7 +29,7 @@ type helloMemory struct {
 	limit int64
 	held  atomic.Int64
 	high  atomic.Bool   // half of limit was held since memory was last given back
-	ebbed chan struct{} // told when hardly anything is held any more, and high was set
+	low chan struct{} // told when hardly anything is held any more, and high was set
 	free  func()        // debug.FreeOSMemory, but for tests
 }
 
@@ -37,29 +37,29 @@ func newHelloMemory(limit int64) *helloMemory {
 	if limit <= 0 {
 		limit = DefaultHelloMemory
 	}
-	return &helloMemory{limit: limit, ebbed: make(chan struct{}, 1), free: debug.FreeOSMemory}
+	return &helloMemory{limit: limit, low: make(chan struct{}, 1), free: debug.FreeOSMemory}
 }
 
 // wanted is how much may be held before connections are refused, the oldest of
 // all loops first. The rest is for the time that another loop takes to do so: one
 // that would exceed the limit meanwhile refuses connections of its own.
-func (m *helloMemory) wanted() int64 { return m.limit - m.limit/8 }
+func (m *helloMemory) softLimit() int64 { return m.limit - m.limit/8 }
 
 // take counts bytes in, and reports whether there are more than wanted then.
-func (m *helloMemory) take(bytes int) (tooMany bool) {
+func (m *helloMemory) reserve(bytes int) (tooMany bool) {
 	held := m.held.Add(int64(bytes))
 	if held > m.limit/2 && !m.high.Load() {
 		m.high.Store(true)
 	}
-	return held > m.wanted()
+	return held > m.softLimit()
 }
 
 // put counts bytes out.
-func (m *helloMemory) put(bytes int) {
+func (m *helloMemory) release(bytes int) {
 	const ebb = 8
 	if held := m.held.Add(-int64(bytes)); held < m.limit/ebb && m.high.Load() && m.high.CompareAndSwap(true, false) {
 		select {
-		case m.ebbed <- struct{}{}:
+		case m.low <- struct{}{}:
 		default:
 		}
 	}
@@ -68,16 +68,16 @@ func (m *helloMemory) put(bytes int) {
 // giveBack returns memory to the system after many bytes were held, until ctx
 // ends. The loops make hardly any garbage, so that Go would collect what a flood
 // of hellos left only after minutes.
-func (m *helloMemory) giveBack(ctx context.Context) {
+func (m *helloMemory) releaseToSystem(ctx context.Context) {
 	for {
 		select {
-		case <-m.ebbed:
+		case <-m.low:
 			m.free()
 		case <-ctx.Done():
 			return
 		}
 		select {
-		case <-time.After(giveBackEvery):
+		case <-time.After(releaseInterval):
 		case <-ctx.Done():
 			return
 		}
@@ -88,57 +88,57 @@ func (m *helloMemory) giveBack(ctx context.Context) {
 // in the order in which they began to wait.
 type unrouted struct {
 	oldest, newest *conn
-	since          *atomic.Int64 // shared.oldest
+	oldestTime          *atomic.Int64 // shared.oldest
 }
 
 // add puts c at the end.
 func (u *unrouted) add(c *conn) {
 	o := c.opening
-	o.waits, o.older = true, u.newest
+	o.listed, o.older = true, u.newest
 	if u.newest != nil {
 		u.newest.opening.younger = c
 	} else {
-		u.lead(c)
+		u.setOldest(c)
 	}
 	u.newest = c
 }
 
 // lead makes c the oldest; nil is none.
-func (u *unrouted) lead(c *conn) {
+func (u *unrouted) setOldest(c *conn) {
 	u.oldest = c
 	if c == nil {
-		u.since.Store(0)
+		u.oldestTime.Store(0)
 		return
 	}
-	u.since.Store(max(c.began, 1))
+	u.oldestTime.Store(max(c.accepted, 1))
 }
 
 // remove takes c out, if it is in.
 func (u *unrouted) remove(c *conn) {
 	o := c.opening
-	if !o.waits {
+	if !o.listed {
 		return
 	}
 	if o.older != nil {
 		o.older.opening.younger = o.younger
 	} else {
-		u.lead(o.younger)
+		u.setOldest(o.younger)
 	}
 	if o.younger != nil {
 		o.younger.opening.older = o.older
 	} else {
 		u.newest = o.older
 	}
-	o.waits, o.older, o.younger = false, nil, nil
+	o.listed, o.older, o.younger = false, nil, nil
 }
 
 // hold counts bytes that c's opening holds from now on. Where all openings hold
 // too much, the oldest that waits is refused, and so on; hold reports whether c
 // itself goes on.
-func (c *conn) hold(bytes int) bool {
+func (c *conn) reserveHello(bytes int) bool {
 	l, o := c.loop, c.opening
 	o.held += bytes
-	if !l.helloMemory.take(bytes) {
+	if !l.helloMemory.reserve(bytes) {
 		return true
 	}
 	l.refuseOldest()
@@ -156,10 +156,10 @@ func (l *loop) refuseOldest() {
 	for m.held.Load() > m.limit && l.unrouted.oldest != nil {
 		l.unrouted.oldest.refuse(outOfHelloMemory)
 	}
-	for m.held.Load() > m.wanted() {
-		oldest := l.withOldest()
+	for m.held.Load() > m.softLimit() {
+		oldest := l.loopWithOldest()
 		if oldest != &l.shared {
-			oldest.askToRefuse()
+			oldest.requestRefusal()
 			return
 		}
 		l.unrouted.oldest.refuse(outOfHelloMemory)
@@ -168,10 +168,10 @@ func (l *loop) refuseOldest() {
 
 // withOldest returns the loop on which a connection waits longest; nil where none
 // waits.
-func (l *loop) withOldest() (oldest *shared) {
+func (l *loop) loopWithOldest() (oldest *shared) {
 	first := int64(math.MaxInt64)
 	for _, other := range *l.loops.Load() {
-		if since := other.oldest.Load(); since != 0 && since < first {
+		if since := other.oldestUnrouted.Load(); since != 0 && since < first {
 			oldest, first = other, since
 		}
 	}
@@ -180,26 +180,26 @@ func (l *loop) withOldest() (oldest *shared) {
 
 // askToRefuse has the loop refuse its oldest connections soon. Any loop may ask;
 // nil is asked for nothing.
-func (s *shared) askToRefuse() {
-	if s == nil || s.asked.Swap(true) {
+func (s *shared) requestRefusal() {
+	if s == nil || s.refusalRequested.Swap(true) {
 		return
 	}
 	s.post(func(l *loop) {
-		l.asked.Store(false)
+		l.refusalRequested.Store(false)
 		l.refuseOldest()
 	})
 }
 
 // keep makes a buffer the flow's, until its sink has the bytes.
-func (l *loop) keep(f *flow, b *buffer) {
-	f.rest = b
+func (l *loop) setPending(f *flow, b *buffer) {
+	f.pending = b
 	l.addPending(len(b.data))
 }
 
 func (l *loop) addPending(bytes int) { l.pending.Store(l.pending.Load() + int64(bytes)) }
 
 // bite is what one read may take.
-func (l *loop) bite() []byte {
+func (l *loop) readBuffer() []byte {
 	if l.pending.Load() > maxPending {
 		return l.scratch[:smallBuffer]
 	}

@@ -94,7 +94,7 @@ func TestMemoryIsGivenBack(t *testing.T) {
 		m := newHelloMemory(1000)
 		var freed atomic.Int64
 		m.free = func() { freed.Add(1) }
-		go m.giveBack(t.Context())
+		go m.releaseToSystem(t.Context())
 		for _, step := range []struct {
 			name  string
 			bytes int
@@ -103,11 +103,11 @@ func TestMemoryIsGivenBack(t *testing.T) {
 		}{
 			{"little", 400, 0, 0},
 			{"much", 900, 0, 1},
-			{"much again, at once", 900, giveBackEvery - 1, 1},
+			{"much again, at once", 900, releaseInterval - 1, 1},
 			{"after a while", 0, 1, 2},
 		} {
-			m.take(step.bytes)
-			m.put(step.bytes)
+			m.reserve(step.bytes)
+			m.release(step.bytes)
 			time.Sleep(step.wait)
 			synctest.Wait()
 			if n := freed.Load(); n != step.want {

@@ -99,7 +99,7 @@ func (f *Forwarder) Describe(out chan<- *prometheus.Desc) {
 	} {
 		out <- desc
 	}
-	f.prepare.Do(f.init)
+	f.initOnce.Do(f.init)
 	f.helloSeconds.Describe(out)
 	f.dialSeconds.Describe(out)
 }
@@ -121,7 +121,7 @@ func (f *Forwarder) Collect(out chan<- prometheus.Metric) {
 	f.dialSeconds.Collect(out)
 	gauge(out, loopsDesc, float64(f.accepting.Load()))
 	gauge(out, helloBytesDesc, float64(f.helloMemory.held.Load()))
-	counter(out, droppedDesc, f.journal.dropped.Load())
+	counter(out, droppedDesc, f.logQueue.dropped.Load())
 }
 
 // totals are the sums over all loops.

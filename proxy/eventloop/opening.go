@@ -14,15 +14,15 @@ type opening struct {
 	awaitHeader bool    // a PROXY header comes first
 	parser      clienthello.Parser
 	host        string
-	because     string // of a host that is refused: what its route says
+	routeRefusal     string // of a host that is refused: what its route says
 	targets     targets
-	announced   netip.AddrPort // where a PROXY header says that the client connected to
+	destination   netip.AddrPort // where a PROXY header says that the client connected to
 	name        string         // the name that is being looked up, else ""
 	dialled     netip.AddrPort // the address that is being dialled
-	unreached   refusal        // why the latest address was no use
+	dialRefusal   refusal        // why the latest address was no use
 
 	held           int  // bytes that are counted in helloMemory
-	waits          bool // it is in loop.unrouted, between these two
+	listed          bool // it is in loop.unrouted, between these two
 	older, younger *conn
 }
 
@@ -41,7 +41,7 @@ func (p *openings) get() *opening {
 
 func (p *openings) put(o *opening) {
 	*o = opening{}
-	if len(*p) < keptBuffers {
+	if len(*p) < maxFreeBuffers {
 		*p = append(*p, o)
 	}
 }
@@ -79,7 +79,7 @@ func (c *conn) parseHeader() bool {
 	o.awaitHeader = false
 	o.received.start += size
 	if says.client.IsValid() {
-		c.client, o.announced = says.client, says.to
+		c.client, o.destination = says.client, says.destination
 	}
 	return c.join()
 }
@@ -89,7 +89,7 @@ func (c *conn) parseHeader() bool {
 func (c *conn) growReceived() {
 	l, o := c.loop, c.opening
 	size := min(2*len(o.received.data), maxReceived)
-	if len(o.received.space()) > 0 || !c.hold(size-len(o.received.data)) {
+	if len(o.received.space()) > 0 || !c.reserveHello(size-len(o.received.data)) {
 		return
 	}
 	larger := l.buffers.get(size)
@@ -108,15 +108,15 @@ func (c *conn) firstBytes() (*buffer, error) {
 		o.received = nil // it is the flow's now
 		return received, nil
 	}
-	says := announced{c.client, o.announced}
-	if !says.to.IsValid() {
-		says.to = localAddr(c.up.src)
+	says := endpoints{c.client, o.destination}
+	if !says.destination.IsValid() {
+		says.destination = localAddr(c.up.src)
 	}
 	header, err := proxyHeader(version, says, o.host)
 	if err != nil {
 		return nil, err
 	}
-	return c.loop.buffers.hold(header, o.received.bytes()), nil
+	return c.loop.buffers.copyOf(header, o.received.bytes()), nil
 }
 
 // dropOpening gives back what only the opening needed.
@@ -125,7 +125,7 @@ func (c *conn) dropOpening() {
 		return
 	}
 	c.loop.unrouted.remove(c)
-	c.loop.helloMemory.put(c.opening.held)
+	c.loop.helloMemory.release(c.opening.held)
 	c.loop.buffers.put(c.opening.received)
 	c.loop.openings.put(c.opening)
 	c.opening = nil

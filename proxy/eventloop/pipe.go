@@ -14,7 +14,7 @@ const (
 	maxPipes = 64
 
 	// keptPipes is how many pipes a loop keeps that nobody needs.
-	keptPipes = 8
+	maxFreePipes = 8
 )
 
 // pipe carries bytes from one socket to another inside the kernel.
@@ -32,7 +32,7 @@ type pipes struct {
 
 // borrow returns an empty pipe, or nil when there are enough or none is to be
 // had.
-func (p *pipes) borrow() *pipe {
+func (p *pipes) get() *pipe {
 	if last := len(p.free) - 1; last >= 0 {
 		lent := p.free[last]
 		p.free = p.free[:last]
@@ -56,7 +56,7 @@ func (p *pipes) borrow() *pipe {
 func (p *pipes) put(used *pipe) {
 	switch {
 	case used == nil:
-	case used.held == 0 && len(p.free) < keptPipes:
+	case used.held == 0 && len(p.free) < maxFreePipes:
 		p.free = append(p.free, used)
 	default:
 		p.close(used)

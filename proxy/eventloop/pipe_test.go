@@ -12,14 +12,14 @@ func TestPipesAreNotLentWithBytes(t *testing.T) {
 	testkit.CheckDescriptors(t)
 	k := realKernel
 	p := pipes{kernel: &k}
-	clean, used := p.borrow(), p.borrow()
+	clean, used := p.get(), p.get()
 	used.held = 1
 	p.put(used)
 	p.put(clean)
-	if again := p.borrow(); again != clean {
+	if again := p.get(); again != clean {
 		t.Error("a pipe was lent that still held bytes")
 	}
-	if more := p.borrow(); more == used {
+	if more := p.get(); more == used {
 		t.Error("a pipe was lent that still held bytes")
 	} else {
 		p.put(more)
@@ -36,7 +36,7 @@ func TestPipesAreBounded(t *testing.T) {
 	k := realKernel
 	p := pipes{kernel: &k}
 	var lent []*pipe
-	for one := p.borrow(); one != nil; one = p.borrow() {
+	for one := p.get(); one != nil; one = p.get() {
 		lent = append(lent, one)
 	}
 	if len(lent) != maxPipes {
@@ -45,8 +45,8 @@ func TestPipesAreBounded(t *testing.T) {
 	for _, one := range lent {
 		p.put(one)
 	}
-	if len(p.free) != keptPipes {
-		t.Errorf("%d pipes are kept, want %d", len(p.free), keptPipes)
+	if len(p.free) != maxFreePipes {
+		t.Errorf("%d pipes are kept, want %d", len(p.free), maxFreePipes)
 	}
 	p.closeAll()
 }

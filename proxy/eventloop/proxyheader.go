@@ -30,27 +30,27 @@ var (
 
 // announced is what a PROXY header says of a connection. Both addresses are invalid
 // where it says nothing: the proxy then speaks for itself.
-type announced struct {
+type endpoints struct {
 	client netip.AddrPort // who connected
-	to     netip.AddrPort // and where to
+	destination     netip.AddrPort // and where to
 }
 
 // readProxyHeader reads the PROXY header that stream begins with and returns its
 // size in bytes, and what it says.
-func readProxyHeader(stream []byte) (size int, says announced, err error) {
+func readProxyHeader(stream []byte) (size int, says endpoints, err error) {
 	size, err = headerSize(stream)
 	if err != nil {
-		return 0, announced{}, err
+		return 0, endpoints{}, err
 	}
 	header, err := proxyproto.Read(bufio.NewReader(bytes.NewReader(stream[:size])))
 	if err != nil {
-		return 0, announced{}, fmt.Errorf("read PROXY header: %w", err)
+		return 0, endpoints{}, fmt.Errorf("read PROXY header: %w", err)
 	}
 	if _, err := header.TLVs(); err != nil { // Read leaves them as they are
-		return 0, announced{}, fmt.Errorf("read PROXY header: %w", err)
+		return 0, endpoints{}, fmt.Errorf("read PROXY header: %w", err)
 	}
 	if source, destination, ok := header.TCPAddrs(); ok && header.Command.IsProxy() {
-		says = announced{unmapped(source), unmapped(destination)}
+		says = endpoints{unmapped(source), unmapped(destination)}
 	}
 	return size, says, nil
 }
@@ -64,16 +64,16 @@ func unmapped(addr *net.TCPAddr) netip.AddrPort {
 // headerSize returns where the header at the start of stream ends.
 func headerSize(stream []byte) (int, error) {
 	switch {
-	case startsLike(stream, proxyproto.SIGV2):
+	case matchesPrefix(stream, proxyproto.SIGV2):
 		if len(stream) < fixedHeaderV2 {
 			return 0, errHeaderIncomplete
 		}
 		size := fixedHeaderV2 + int(binary.BigEndian.Uint16(stream[fixedHeaderV2-2:]))
-		return within(size, maxHeaderV2, len(stream))
-	case startsLike(stream, proxyproto.SIGV1):
+		return checkSize(size, maxHeaderV2, len(stream))
+	case matchesPrefix(stream, proxyproto.SIGV1):
 		end := bytes.IndexByte(stream[:min(len(stream), maxHeaderV1)], '\n')
 		if end < 0 {
-			return within(len(stream)+1, maxHeaderV1, len(stream))
+			return checkSize(len(stream)+1, maxHeaderV1, len(stream))
 		}
 		return end + 1, nil
 	}
@@ -81,12 +81,12 @@ func headerSize(stream []byte) (int, error) {
 }
 
 // startsLike reports whether stream begins with signature, as far as it goes.
-func startsLike(stream, signature []byte) bool {
+func matchesPrefix(stream, signature []byte) bool {
 	n := min(len(stream), len(signature))
 	return bytes.Equal(stream[:n], signature[:n])
 }
 
-func within(size, limit, have int) (int, error) {
+func checkSize(size, limit, have int) (int, error) {
 	switch {
 	case size > limit:
 		return 0, errNoHeader
@@ -98,12 +98,12 @@ func within(size, limit, have int) (int, error) {
 
 // proxyHeader returns the header that tells a backend of a connection, and of the host
 // that was asked for.
-func proxyHeader(version routing.ProxyProtocol, c announced, host string) ([]byte, error) {
+func proxyHeader(version routing.ProxyProtocol, c endpoints, host string) ([]byte, error) {
 	number := byte(1)
 	if version == routing.V2 {
 		number = 2
 	}
-	header := proxyproto.HeaderProxyFromAddrs(number, net.TCPAddrFromAddrPort(c.client), net.TCPAddrFromAddrPort(c.to))
+	header := proxyproto.HeaderProxyFromAddrs(number, net.TCPAddrFromAddrPort(c.client), net.TCPAddrFromAddrPort(c.destination))
 	if version == routing.V2 {
 		authority := proxyproto.TLV{Type: proxyproto.PP2_TYPE_AUTHORITY, Value: []byte(host)}
 		if err := header.SetTLVs([]proxyproto.TLV{authority}); err != nil {

@@ -62,7 +62,7 @@ func TestReadProxyHeader(t *testing.T) {
 			size, says, err := readProxyHeader(stream)
 			got := ""
 			if says.client.IsValid() {
-				got = says.client.String() + " " + says.to.String()
+				got = says.client.String() + " " + says.destination.String()
 			}
 			if err != nil || size != len(tt.header) || got != tt.says {
 				t.Errorf("size %d, says %q, %v; want %d and %q", size, got, err, len(tt.header), tt.says)

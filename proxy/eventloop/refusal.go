@@ -13,7 +13,7 @@ type refusal uint8
 
 const (
 	tooManyConnections refusal = iota
-	tooManyOfClient
+	tooManyFromClient
 	badProxyHeader
 	notTLS
 	malformedHello
@@ -27,7 +27,7 @@ const (
 	clientNotAllowed
 	noBackend
 	noResources
-	leadsBack
+	routeLoops
 	leftBeforeBackend
 	outOfHelloMemory
 	refusals // how many there are
@@ -60,7 +60,7 @@ func (r refusal) alert() byte {
 		return decodeError
 	case noServerName, badServerName, unknownHost, refusedHost, clientNotAllowed:
 		return unrecognizedName
-	case noBackend, noResources, leadsBack:
+	case noBackend, noResources, routeLoops:
 		return internalError
 	}
 	return noAlert
@@ -80,7 +80,7 @@ const maxDiscarded = 64 << 10
 func (c *conn) refuse(why refusal) {
 	l := c.loop
 	l.counters.refused[why].Add(1)
-	l.journal.logRefused(c.client, c.opening.host, why.String(), c.opening.because)
+	l.logQueue.logRefused(c.client, c.opening.host, why.String(), c.opening.routeRefusal)
 	c.dropOpening()
 	c.dropBackend()
 	alert := why.alert()

@@ -12,22 +12,22 @@ import (
 const (
 	// freshFor is how long an answer is used without asking again. The Go
 	// resolver does not tell how long it may be used.
-	freshFor = 10 * time.Second
+	cacheLifetime = 10 * time.Second
 
 	// resolveTimeout bounds one question.
 	resolveTimeout = 5 * time.Second
 
 	// maxAnswers bounds the names that are remembered.
-	maxAnswers = 4096
+	maxCachedNames = 4096
 
 	// maxQuestions bounds the names that are asked for at once: each takes two
 	// sockets, or four while a name server is slow.
-	maxQuestions = 32
+	maxLookups = 32
 )
 
 // ResolverDescriptors is how many descriptors the questions to name servers take at
 // most.
-const ResolverDescriptors = 4 * maxQuestions
+const ResolverDescriptors = 4 * maxLookups
 
 // resolver looks up the names of backends, off the loops. The names are those of
 // the routing table: strangers cannot add to them.
@@ -44,25 +44,25 @@ const ResolverDescriptors = 4 * maxQuestions
 // ago that is, and refreshed behind: a dead name server delays nobody.
 type resolver struct {
 	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
-	places chan struct{} // holds one for each question under way
+	lookupSlots chan struct{} // holds one for each question under way
 
 	mu      sync.Mutex
-	answers map[string]*answer // name → the latest answer
+	cache map[string]*cacheEntry // name → the latest answer
 	running sync.WaitGroup
 }
 
-type answer struct {
+type cacheEntry struct {
 	addrs   []netip.Addr // none where the name has none, or was never answered
-	until   time.Time    // fresh
-	asking  bool
-	waiting []func([]netip.Addr)
+	freshUntil   time.Time    // fresh
+	lookingUp  bool
+	callbacks []func([]netip.Addr)
 }
 
 func newResolver() *resolver {
 	// With StrictErrors a server that fails for one address family, or for one
 	// name of the search list, is not taken for one that says there is nothing.
 	strict := &net.Resolver{PreferGo: true, StrictErrors: true}
-	return &resolver{lookup: strict.LookupNetIP, places: make(chan struct{}, maxQuestions), answers: make(map[string]*answer)}
+	return &resolver{lookup: strict.LookupNetIP, lookupSlots: make(chan struct{}, maxLookups), cache: make(map[string]*cacheEntry)}
 }
 
 // cached returns the addresses of name, if they are known. Should they not be fresh,
@@ -70,13 +70,13 @@ func newResolver() *resolver {
 func (r *resolver) cached(ctx context.Context, name string) (addrs []netip.Addr, known bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	a := r.answers[name]
+	a := r.cache[name]
 	if a == nil {
 		return nil, false
 	}
-	fresh := time.Now().Before(a.until)
+	fresh := time.Now().Before(a.freshUntil)
 	if !fresh && len(a.addrs) > 0 {
-		r.ask(ctx, name, a)
+		r.startLookup(ctx, name, a)
 	}
 	return a.addrs, fresh || len(a.addrs) > 0
 }
@@ -86,54 +86,54 @@ func (r *resolver) cached(ctx context.Context, name string) (addrs []netip.Addr,
 func (r *resolver) resolve(ctx context.Context, name string, done func([]netip.Addr)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	a := r.answers[name]
+	a := r.cache[name]
 	if a == nil {
 		a = r.add(name)
 	}
-	a.waiting = append(a.waiting, done)
-	r.ask(ctx, name, a)
+	a.callbacks = append(a.callbacks, done)
+	r.startLookup(ctx, name, a)
 }
 
 // add makes room for a name. Should there be none, a name that nobody has asked for
 // lately makes way.
-func (r *resolver) add(name string) *answer {
-	if len(r.answers) >= maxAnswers {
-		for other, a := range r.answers {
-			if !a.asking && time.Now().After(a.until) {
-				delete(r.answers, other)
+func (r *resolver) add(name string) *cacheEntry {
+	if len(r.cache) >= maxCachedNames {
+		for other, a := range r.cache {
+			if !a.lookingUp && time.Now().After(a.freshUntil) {
+				delete(r.cache, other)
 				break
 			}
 		}
 	}
-	a := &answer{}
-	r.answers[name] = a
+	a := &cacheEntry{}
+	r.cache[name] = a
 	return a
 }
 
 // ask has a name looked up. However many wait for it, it is looked up once at a time.
-func (r *resolver) ask(ctx context.Context, name string, a *answer) {
-	if a.asking {
+func (r *resolver) startLookup(ctx context.Context, name string, a *cacheEntry) {
+	if a.lookingUp {
 		return
 	}
-	a.asking = true
+	a.lookingUp = true
 	r.running.Go(func() {
-		r.places <- struct{}{} // a question ends within resolveTimeout
+		r.lookupSlots <- struct{}{} // a question ends within resolveTimeout
 		addrs, err := r.lookUp(ctx, name)
-		<-r.places
-		r.answer(a, addrs, err)
+		<-r.lookupSlots
+		r.finishLookup(a, addrs, err)
 	})
 }
 
 // answer keeps what a lookup brought, and tells those who wait for it.
-func (r *resolver) answer(a *answer, addrs []netip.Addr, err error) {
+func (r *resolver) finishLookup(a *cacheEntry, addrs []netip.Addr, err error) {
 	r.mu.Lock()
 	if err == nil {
 		a.addrs = addrs
 	}
-	a.until = time.Now().Add(freshFor)
-	a.asking = false
-	waiting, known := a.waiting, a.addrs
-	a.waiting = nil
+	a.freshUntil = time.Now().Add(cacheLifetime)
+	a.lookingUp = false
+	waiting, known := a.callbacks, a.addrs
+	a.callbacks = nil
 	r.mu.Unlock()
 	for _, done := range waiting {
 		done(known)
@@ -144,19 +144,19 @@ func (r *resolver) answer(a *answer, addrs []netip.Addr, err error) {
 // there are none. A server that fails for one address family, as some do for IPv6,
 // does not hide the other.
 func (r *resolver) lookUp(ctx context.Context, name string) ([]netip.Addr, error) {
-	addrs, err := r.question(ctx, "ip", name)
+	addrs, err := r.lookUpFamily(ctx, "ip", name)
 	if err == nil || isNotFound(err) {
 		return addrs, nil
 	}
 	for _, family := range []string{"ip4", "ip6"} {
-		if addrs, familyErr := r.question(ctx, family, name); familyErr == nil {
+		if addrs, familyErr := r.lookUpFamily(ctx, family, name); familyErr == nil {
 			return addrs, nil
 		}
 	}
 	return nil, err
 }
 
-func (r *resolver) question(ctx context.Context, network, name string) ([]netip.Addr, error) {
+func (r *resolver) lookUpFamily(ctx context.Context, network, name string) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
 	return r.lookup(ctx, network, name)

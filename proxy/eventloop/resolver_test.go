@@ -57,13 +57,13 @@ func TestQuestionsAreBounded(t *testing.T) {
 			return nil, nil
 		}
 		var answers sync.WaitGroup
-		for i := range 4 * maxQuestions {
+		for i := range 4 * maxLookups {
 			answers.Add(1)
 			r.resolve(t.Context(), "name-"+strconv.Itoa(i), func([]netip.Addr) { answers.Done() })
 		}
 		synctest.Wait()
-		if n := asked.Load(); n != maxQuestions {
-			t.Errorf("%d questions are under way at once, want %d", n, maxQuestions)
+		if n := asked.Load(); n != maxLookups {
+			t.Errorf("%d questions are under way at once, want %d", n, maxLookups)
 		}
 		close(release)
 		answers.Wait()
@@ -111,7 +111,7 @@ func TestAnswersOutliveTheNameServer(t *testing.T) {
 	stale := func() {
 		e.resolver.mu.Lock()
 		defer e.resolver.mu.Unlock()
-		e.resolver.answers[host].until = time.Time{}
+		e.resolver.cache[host].freshUntil = time.Time{}
 	}
 	warm := make(chan []netip.Addr, 1)
 	e.resolver.resolve(t.Context(), host, func(addrs []netip.Addr) { warm <- addrs })
@@ -158,7 +158,7 @@ func TestOnlyAnAnswerEndsAnAddress(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newResolver()
-			a := &answer{addrs: []netip.Addr{home}}
+			a := &cacheEntry{addrs: []netip.Addr{home}}
 			r.lookup = func(_ context.Context, network, _ string) ([]netip.Addr, error) {
 				if err := tt.errs[network]; err != nil {
 					return nil, err
@@ -166,7 +166,7 @@ func TestOnlyAnAnswerEndsAnAddress(t *testing.T) {
 				return []netip.Addr{home}, nil
 			}
 			addrs, err := r.lookUp(t.Context(), "a.is")
-			r.answer(a, addrs, err)
+			r.finishLookup(a, addrs, err)
 			if len(a.addrs) != tt.addrs {
 				t.Errorf("known now: %v", a.addrs)
 			}
@@ -177,10 +177,10 @@ func TestOnlyAnAnswerEndsAnAddress(t *testing.T) {
 // TestNamesAreBounded looks up more names than are remembered.
 func TestNamesAreBounded(t *testing.T) {
 	r := newResolver()
-	for i := range maxAnswers + 100 {
+	for i := range maxCachedNames + 100 {
 		r.add(strconv.Itoa(i))
 	}
-	if n := len(r.answers); n != maxAnswers {
+	if n := len(r.cache); n != maxCachedNames {
 		t.Errorf("%d names are remembered", n)
 	}
 }

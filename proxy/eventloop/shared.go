@@ -14,9 +14,9 @@ type shared struct {
 	counters counters
 	pending  atomic.Int64 // bytes of the buffers that flows hold
 	busy     atomic.Int64 // percent of a processor that the loop has used lately
-	oldest   atomic.Int64 // loop time at which the connection that waits longest was accepted; 0: none waits
+	oldestUnrouted   atomic.Int64 // loop time at which the connection that waits longest was accepted; 0: none waits
 
-	asked atomic.Bool // to refuse its oldest connections
+	refusalRequested atomic.Bool // to refuse its oldest connections
 	wake  int         // eventfd that ends the loop's wait
 	inbox struct {
 		sync.Mutex

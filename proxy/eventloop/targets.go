@@ -41,4 +41,4 @@ func (t *targets) next() (addr netip.Addr, name string, ok bool) {
 }
 
 // resolve gives the addresses of the name that next returned.
-func (t *targets) resolve(addrs []netip.Addr) { t.resolved = addrs }
+func (t *targets) setResolved(addrs []netip.Addr) { t.resolved = addrs }

@@ -5,7 +5,7 @@ import "math/bits"
 const (
 	tickBits   = 26             // a tick is 2^26 ns, 67 ms
 	wheelSlots = 1024           // a turn of the wheel is 69 s
-	farthest   = wheelSlots - 1 // ticks ahead that a slot can stand for
+	maxTicksAhead   = wheelSlots - 1 // ticks ahead that a slot can stand for
 )
 
 // wheel is the timers of a loop's connections, one each: setting and removing
@@ -29,7 +29,7 @@ type timer struct {
 func (w *wheel) set(c *conn, deadline int64) {
 	w.remove(c)
 	tick := deadline>>tickBits + 1
-	tick = min(max(tick, w.tick+1), w.tick+farthest)
+	tick = min(max(tick, w.tick+1), w.tick+maxTicksAhead)
 	slot := tick % wheelSlots
 	head := w.slots[slot]
 	c.timer = timer{next: head, slot: int32(slot) + 1}
