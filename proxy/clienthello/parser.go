@@ -123,7 +123,7 @@ func (p *Parser) record(stream []byte) ([]byte, error) {
 	return fragment, nil
 }
 
-// checkRecordHeader judges as much of a header as there is, so that what is no
+// checkRecordHeader checks as much of a header as there is, so that what is no
 // TLS at all is refused on its first byte.
 func checkRecordHeader(header []byte, first bool) error {
 	refusal := Malformed
@@ -136,7 +136,7 @@ func checkRecordHeader(header []byte, first bool) error {
 	return nil
 }
 
-// checkFragment judges the message's header as soon as its first record shows
+// checkFragment checks the message's header as soon as its first record shows
 // it, instead of waiting for bytes that can change nothing.
 func (p *Parser) checkFragment(fragment []byte) error {
 	switch {

@@ -17,7 +17,7 @@ const (
 	maxQueuedConns = 4096
 
 	// acceptRest is how long a loop leaves a listener alone after it could not
-	// accept for want of descriptors or memory. The queue waits in the kernel
+	// accept without free descriptors or memory. The queue waits in the kernel
 	// meanwhile, and nobody spins.
 	acceptBackoff = 100 * time.Millisecond
 )
@@ -29,9 +29,9 @@ const (
 // connections is no candidate: a loop takes what the ones before it have no
 // time for.
 type acceptor struct {
-	listeners []int
-	enabled    bool  // by the balance: see balance.go
-	watching  bool  // the listeners are in the epoll set
+	listeners    []int
+	enabled      bool  // by the balance: see balance.go
+	watching     bool  // the listeners are in the epoll set
 	backoffUntil int64 // loop time; 0: not resting
 }
 

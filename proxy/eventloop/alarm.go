@@ -12,7 +12,7 @@ import (
 // costs. Timeouts move on and the alarm does not, so that it rings once in a
 // while for nothing.
 type timerfd struct {
-	fd int
+	fd       int
 	deadline int64 // loop time that it is set to, in nanoseconds; 0: not set
 }
 

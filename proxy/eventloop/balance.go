@@ -12,8 +12,8 @@ import (
 // time again. Connections stay on the loop that accepted them.
 const (
 	sampleInterval = 200 * time.Millisecond
-	busyPercent  = 80 // of a processor: the next loop joins
-	idlePercent  = 50 // the next loop leaves
+	busyPercent    = 80 // of a processor: the next loop joins
+	idlePercent    = 50 // the next loop leaves
 )
 
 // joined returns how many loops are to accept, when now of them do and percents

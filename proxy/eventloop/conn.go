@@ -42,19 +42,19 @@ const (
 // lives on one loop and is touched by no other goroutine. It is small, because
 // most connections are idle: what only its opening needs is in opening.
 type conn struct {
-	loop       *loop
-	slot       uint32 // its index in loop.conns
-	generation uint32 // how often the slot was used: an event for an earlier use is void
-	attempt    uint32 // how often a state was entered, or an answer came: see attempt
-	state      state
-	watched    bool // the client's socket is in the epoll set
+	loop            *loop
+	slot            uint32 // its index in loop.conns
+	generation      uint32 // how often the slot was used: an event for an earlier use is void
+	attempt         uint32 // how often a state was entered, or an answer came: see attempt
+	state           state
+	watched         bool // the client's socket is in the epoll set
 	watchesWritable bool // and waited on for room to write
-	keptAlive  bool // keepalive is set on both sockets
-	counted    bool // in the count of the client's connections
-	queued     bool // in loop.ready
+	keptAlive       bool // keepalive is set on both sockets
+	counted         bool // in the count of the client's connections
+	queued          bool // in loop.ready
 
 	up, down flow   // client → backend, backend → client
-	accepted    int64  // when the client was accepted
+	accepted int64  // when the client was accepted
 	since    int64  // when the state began, or bytes last moved
 	acked    uint64 // bytes that the survivor had acknowledged: see flush
 	timer    timer

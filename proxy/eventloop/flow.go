@@ -24,19 +24,19 @@ const (
 // flow is one direction of a connection. It owns a buffer or a pipe only while
 // that holds bytes which its sink has no room for: an idle flow owns neither.
 type flow struct {
-	src, dst int32
-	readable bool // the source may have bytes, or its end; false: an event will tell
-	writable bool // the sink may have room; false: an event will tell
-	closing  bool // the source has announced its end, or failed: read on until that comes
-	cleanEnd    bool // the source's end is in, and no reset came first: a read that is short is the last
-	ended    bool // the source's end has been read
-	shut     bool // the end has been passed on to the sink
+	src, dst   int32
+	readable   bool // the source may have bytes, or its end; false: an event will tell
+	writable   bool // the sink may have room; false: an event will tell
+	closing    bool // the source has announced its end, or failed: read on until that comes
+	cleanEnd   bool // the source's end is in, and no reset came first: a read that is short is the last
+	ended      bool // the source's end has been read
+	shut       bool // the end has been passed on to the sink
 	sinkDead   bool // the sink is dead: a write failed, or it was reset after its own direction had ended
-	sourceDead     bool // the source is dead: what it had said is all that there will be
-	splicing     bool // splice instead of copying
+	sourceDead bool // the source is dead: what it had said is all that there will be
+	splicing   bool // splice instead of copying
 
 	pending *buffer // read, and not yet written
-	pipe *pipe   // spliced in, and not yet out
+	pipe    *pipe   // spliced in, and not yet out
 
 	moved uint64 // bytes that the sink took
 }

@@ -65,15 +65,15 @@ type Forwarder struct {
 
 	kernel       kernel    // realKernel, but for tests
 	resolver     *resolver // of the system's name servers, but for tests
-	started        time.Time
-	initOnce      sync.Once
-	logQueue      *logQueue             // by prepare
+	started      time.Time
+	initOnce     sync.Once
+	logQueue     *logQueue            // by prepare
 	helloSeconds prometheus.Histogram // by prepare
 	dialSeconds  prometheus.Histogram // by prepare
 	helloMemory  *helloMemory
 	hellos       *hellos
 	loops        atomic.Pointer[[]*shared] // a loop each; set by Serve
-	balanceLock    sync.Mutex                // held where accepting changes
+	balanceLock  sync.Mutex                // held where accepting changes
 	accepting    atomic.Int64              // how many of the loops accept
 }
 

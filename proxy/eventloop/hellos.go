@@ -28,9 +28,9 @@ const (
 
 	// A mark is 40 bits of a hello's hash, how often it has come, and the tick.
 	markTickBits = 16
-	tickMask       = 1<<markTickBits - 1
-	countMask      = 1<<8 - 1
-	markBits       = markTickBits + 8
+	tickMask     = 1<<markTickBits - 1
+	countMask    = 1<<8 - 1
+	markBits     = markTickBits + 8
 
 	// condemned is how often a hello has come that was found to go round.
 	loopingCount = countMask
@@ -47,9 +47,9 @@ const (
 // It is shared by the loops, and takes no lock: what they overwrite for one another
 // is a hello that is then not noticed this time.
 type hellos struct {
-	seed   maphash.Seed // strangers cannot make hellos that collide
-	slots [helloSlots]helloSlot
-	logLimiter  *rate.Limiter // of the log
+	seed       maphash.Seed // strangers cannot make hellos that collide
+	slots      [helloSlots]helloSlot
+	logLimiter *rate.Limiter // of the log
 }
 
 // helloPlace is what is remembered of one hello.
@@ -62,9 +62,9 @@ type helloSlot struct {
 type loopStatus uint8
 
 const (
-	noLoop  loopStatus = iota
-	possibleLoop         // it has come too often without an answer
-	confirmedLoop         // and was not answered since
+	noLoop        loopStatus = iota
+	possibleLoop             // it has come too often without an answer
+	confirmedLoop            // and was not answered since
 )
 
 func newHellos() *hellos {
@@ -97,7 +97,9 @@ func (h *hellos) forward(hello []byte, now int64) (sum uint64, v loopStatus) {
 }
 
 // condemn has a hello refused for as long as it comes again within a second.
-func (h *hellos) markLooping(sum uint64, now int64) { h.slot(sum).record(sum, loopingCount, now>>tickBits) }
+func (h *hellos) markLooping(sum uint64, now int64) {
+	h.slot(sum).record(sum, loopingCount, now>>tickBits)
+}
 
 // answered notes that a backend has answered a hello.
 func (h *hellos) answered(sum uint64, now int64) {

@@ -199,7 +199,7 @@ func TestSameHelloFromManyClients(t *testing.T) {
 }
 
 // TestHelloThatIsNotAnswered has a backend that says nothing: clients that say the
-// same are refused, and so is whoever says it once more.
+// same are refused, and so is a client that repeats it.
 func TestHelloThatIsNotAnswered(t *testing.T) {
 	o := listen(t)
 	e := start(t, routeA(o))

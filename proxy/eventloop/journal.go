@@ -18,7 +18,7 @@ const (
 	refusalRate, refusalBurst             = 10, 50
 	loggedRefusalRate, loggedRefusalBurst = 200, maxQueuedLines / 2 // in the access log
 	failureRate, failureBurst             = 1, 10
-	maxQueuedLines                          = 1024
+	maxQueuedLines                        = 1024
 )
 
 // journal writes log lines for the loops, which must not wait for a slow log:

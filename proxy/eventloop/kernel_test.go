@@ -125,7 +125,7 @@ func failing(change func(k *kernel)) func(*Forwarder) {
 	}
 }
 
-// TestAcceptRests has accept fail for want of something: nobody must spin, and
+// TestAcceptRests has accept fail: nobody must spin, and
 // the client must be served once there is enough again.
 func TestAcceptRests(t *testing.T) {
 	for _, errno := range []unix.Errno{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM} {

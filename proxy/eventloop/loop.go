@@ -29,8 +29,8 @@ const (
 
 	// The descriptors of an epoll set that are no connection's. A listener's
 	// is firstListener minus its index.
-	wakeEvent        = -1
-	timerEvent     = -2
+	wakeEvent     = -1
+	timerEvent    = -2
 	firstListener = -3
 )
 
@@ -42,23 +42,23 @@ type loop struct {
 	ctx      context.Context
 	kernel   kernel
 	epoll    int
-	timerfd    timerfd
+	timerfd  timerfd
 	timeouts [states]int64
 
-	now      int64 // nanoseconds since the forwarder began; read once a turn
-	lastYield  int64 // when the scheduler last had its turn
-	conns    []*conn
-	unused   []*conn // slots to use again
-	open     int
-	ready    []*conn // their turn ended before their bytes did
-	wheel    wheel
-	buffers  buffers
-	openings openings
-	unrouted unrouted
-	pipes    pipes
-	scratch  []byte   // what every read reads into
-	peer     sockaddr // what every accept and connect uses
-	draining bool
+	now       int64 // nanoseconds since the forwarder began; read once a turn
+	lastYield int64 // when the scheduler last had its turn
+	conns     []*conn
+	unused    []*conn // slots to use again
+	open      int
+	ready     []*conn // their turn ended before their bytes did
+	wheel     wheel
+	buffers   buffers
+	openings  openings
+	unrouted  unrouted
+	pipes     pipes
+	scratch   []byte   // what every read reads into
+	peer      sockaddr // what every accept and connect uses
+	draining  bool
 
 	acceptor acceptor
 	meter    meter
@@ -89,7 +89,7 @@ func newLoop(ctx context.Context, f *Forwarder) (*loop, error) {
 		return nil, err
 	}
 	for fd, event := range map[int]unix.EpollEvent{
-		l.wake:     {Events: unix.EPOLLIN, Fd: wakeEvent},
+		l.wake:       {Events: unix.EPOLLIN, Fd: wakeEvent},
 		l.timerfd.fd: {Events: unix.EPOLLIN | unix.EPOLLET, Fd: timerEvent},
 	} {
 		if errno := l.kernel.watch(l.epoll, unix.EPOLL_CTL_ADD, fd, &event); errno != 0 {

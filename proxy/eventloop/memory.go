@@ -29,7 +29,7 @@ type helloMemory struct {
 	limit int64
 	held  atomic.Int64
 	high  atomic.Bool   // half of limit was held since memory was last given back
-	low chan struct{} // told when hardly anything is held any more, and high was set
+	low   chan struct{} // told when hardly anything is held any more, and high was set
 	free  func()        // debug.FreeOSMemory, but for tests
 }
 
@@ -88,7 +88,7 @@ func (m *helloMemory) releaseToSystem(ctx context.Context) {
 // in the order in which they began to wait.
 type unrouted struct {
 	oldest, newest *conn
-	oldestTime          *atomic.Int64 // shared.oldest
+	oldestTime     *atomic.Int64 // shared.oldest
 }
 
 // add puts c at the end.

@@ -79,7 +79,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 
 var (
 	acceptedDesc     = describe("connections_accepted_total", "TLS connections that were accepted.")
-	acceptErrorsDesc = describe("accept_errors_total", "Times that no TLS connection could be accepted for want of descriptors or memory.")
+	acceptErrorsDesc = describe("accept_errors_total", "TLS connections that could not be accepted: no descriptors or memory were free.")
 	openDesc         = describe("connections_open", "TLS connections that are open, by event loop.", "loop")
 	refusedDesc      = describe("connections_refused_total", "TLS connections that never reached a backend.", "reason")
 	closedDesc       = describe("connections_closed_total", "Forwarded TLS connections that ended.", "reason")

@@ -10,19 +10,19 @@ import (
 
 // opening is what a connection needs until its backend has the hello.
 type opening struct {
-	received    *buffer // every byte from the client so far
-	awaitHeader bool    // a PROXY header comes first
-	parser      clienthello.Parser
-	host        string
-	routeRefusal     string // of a host that is refused: what its route says
-	targets     targets
-	destination   netip.AddrPort // where a PROXY header says that the client connected to
-	name        string         // the name that is being looked up, else ""
-	dialled     netip.AddrPort // the address that is being dialled
-	dialRefusal   refusal        // why the latest address was no use
+	received     *buffer // every byte from the client so far
+	awaitHeader  bool    // a PROXY header comes first
+	parser       clienthello.Parser
+	host         string
+	routeRefusal string // of a host that is refused: what its route says
+	targets      targets
+	destination  netip.AddrPort // where a PROXY header says that the client connected to
+	name         string         // the name that is being looked up, else ""
+	dialled      netip.AddrPort // the address that is being dialled
+	dialRefusal  refusal        // why the latest address was no use
 
 	held           int  // bytes that are counted in helloMemory
-	listed          bool // it is in loop.unrouted, between these two
+	listed         bool // it is in loop.unrouted, between these two
 	older, younger *conn
 }
 

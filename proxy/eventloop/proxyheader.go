@@ -31,8 +31,8 @@ var (
 // announced is what a PROXY header says of a connection. Both addresses are invalid
 // where it says nothing: the proxy then speaks for itself.
 type endpoints struct {
-	client netip.AddrPort // who connected
-	destination     netip.AddrPort // and where to
+	client      netip.AddrPort // who connected
+	destination netip.AddrPort // and where to
 }
 
 // readProxyHeader reads the PROXY header that stream begins with and returns its

@@ -52,7 +52,7 @@ const (
 )
 
 // alert returns the TLS alert that a refused client is told. A client outside
-// allowFrom, and whoever asks for a host that is refused, is told what it would be
+// allowFrom, and one that asks for a refused host, is told what it would be
 // told if the host did not exist.
 func (r refusal) alert() byte {
 	switch r {

@@ -43,19 +43,19 @@ const ResolverDescriptors = 4 * maxLookups
 // What was answered once is served until a name server says otherwise, however long
 // ago that is, and refreshed behind: a dead name server delays nobody.
 type resolver struct {
-	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	lookup      func(ctx context.Context, network, host string) ([]netip.Addr, error)
 	lookupSlots chan struct{} // holds one for each question under way
 
 	mu      sync.Mutex
-	cache map[string]*cacheEntry // name → the latest answer
+	cache   map[string]*cacheEntry // name → the latest answer
 	running sync.WaitGroup
 }
 
 type cacheEntry struct {
-	addrs   []netip.Addr // none where the name has none, or was never answered
-	freshUntil   time.Time    // fresh
+	addrs      []netip.Addr // none where the name has none, or was never answered
+	freshUntil time.Time    // fresh
 	lookingUp  bool
-	callbacks []func([]netip.Addr)
+	callbacks  []func([]netip.Addr)
 }
 
 func newResolver() *resolver {

@@ -11,14 +11,14 @@ import (
 // has a lock, or is set before the loop runs.
 type shared struct {
 	// Only the loop writes these.
-	counters counters
-	pending  atomic.Int64 // bytes of the buffers that flows hold
-	busy     atomic.Int64 // percent of a processor that the loop has used lately
-	oldestUnrouted   atomic.Int64 // loop time at which the connection that waits longest was accepted; 0: none waits
+	counters       counters
+	pending        atomic.Int64 // bytes of the buffers that flows hold
+	busy           atomic.Int64 // percent of a processor that the loop has used lately
+	oldestUnrouted atomic.Int64 // loop time at which the connection that waits longest was accepted; 0: none waits
 
 	refusalRequested atomic.Bool // to refuse its oldest connections
-	wake  int         // eventfd that ends the loop's wait
-	inbox struct {
+	wake             int         // eventfd that ends the loop's wait
+	inbox            struct {
 		sync.Mutex
 		calls []func(*loop)
 	}

@@ -3,9 +3,9 @@ package eventloop
 import "math/bits"
 
 const (
-	tickBits   = 26             // a tick is 2^26 ns, 67 ms
-	wheelSlots = 1024           // a turn of the wheel is 69 s
-	maxTicksAhead   = wheelSlots - 1 // ticks ahead that a slot can stand for
+	tickBits      = 26             // a tick is 2^26 ns, 67 ms
+	wheelSlots    = 1024           // a turn of the wheel is 69 s
+	maxTicksAhead = wheelSlots - 1 // ticks ahead that a slot can stand for
 )
 
 // wheel is the timers of a loop's connections, one each: setting and removing

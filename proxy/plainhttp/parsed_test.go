@@ -22,7 +22,7 @@ var readsRequests = map[string]string{
 	"closeBody":    "of such a request",
 }
 
-// TestHandlersSeeParsedRequestsAlone holds that what is judged and what is forwarded
+// TestHandlersSeeParsedRequestsAlone holds that what is checked and what is forwarded
 // is one value: no function but these is given what the client sent.
 func TestHandlersSeeParsedRequestsAlone(t *testing.T) {
 	files, err := filepath.Glob("*.go")

@@ -13,7 +13,7 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// request is a client's request, parsed once. It is judged, answered and
+// request is a client's request, parsed once. It is checked, answered and
 // forwarded by these values alone: nothing behind ServeHTTP sees the
 // http.Request that came, whose target and Host can name different hosts.
 type request struct {

@@ -121,7 +121,7 @@ func (c *Check) round(ctx context.Context) {
 	for try := 1; len(doubtful) > 0; try++ {
 		var missed []target
 		for _, t := range doubtful {
-			v, certain := c.judge(ctx, t, former[t], try)
+			v, certain := c.tryOnce(ctx, t, former[t], try)
 			if verdicts[t] = v; !certain {
 				missed = append(missed, t)
 			}
@@ -151,9 +151,9 @@ func (c *Check) known() map[target]verdict {
 	return nil
 }
 
-// judge makes one connection to an address; certain is false where another is
+// tryOnce makes one connection to an address; certain is false where another is
 // needed.
-func (c *Check) judge(ctx context.Context, t target, former verdict, try int) (v verdict, certain bool) {
+func (c *Check) tryOnce(ctx context.Context, t target, former verdict, try int) (v verdict, certain bool) {
 	outcome, by := c.ask(ctx, t)
 	c.results[outcome].Add(1)
 	switch {

@@ -29,7 +29,7 @@ import (
 // fast checks many times a second. Its patience is used up by those who say nothing.
 var fast = pace{interval: 20 * time.Millisecond, shadowed: 20 * time.Millisecond, tries: 3, between: time.Millisecond, patience: 500 * time.Millisecond}
 
-// A door is a listener whose connections are taken by whoever is behind it now.
+// A door is a listener whose connections go to its present owner.
 type door struct {
 	net.Listener
 	behind atomic.Pointer[func(net.Conn)]

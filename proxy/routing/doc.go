@@ -2,7 +2,7 @@
 // names in one canonical form, the routes that lead from them to clusters, and
 // the table that a connection is looked up in.
 //
-// A [Table] never changes. Whoever learns of a change builds a new one and
+// A [Table] never changes. On a change the owner builds a new one and
 // swaps it into a [Live]; a connection that is being decided keeps the table
 // that it began with.
 //

@@ -145,7 +145,7 @@ func (p *Process) accept() {
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return
-		case err != nil: // for want of descriptors, say
+		case err != nil: // no free descriptors, for example
 			time.Sleep(answerTimeout / 10)
 		case !p.listenTo(conn):
 			_ = conn.Close()

@@ -20,7 +20,7 @@ import (
 // proc(5).
 const socketList = "/proc/self/net/unix"
 
-// mostAsked is how many processes are asked. Whoever wants to be taken for usher
+// mostAsked is how many processes are asked. A process that wants to be taken for usher
 // can add as many names as he likes.
 const mostAsked = 256
 

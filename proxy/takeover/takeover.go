@@ -31,7 +31,7 @@ func (l *Listener) Close() error {
 	return err
 }
 
-// Release says that the address is this process's no more. It is for whoever
+// Release says that the address is this process's no more. It is for a process that
 // has duplicated the socket, and closes that by itself; Close does it too.
 func (l *Listener) Release() { l.release() }
 
