@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jovalle/usher/api/v1alpha1"
@@ -59,6 +60,13 @@ func (r *ExposedHostReconciler) beside(cluster, host string, claims []source.Cla
 		}
 	}
 	found, known := r.Members.Beside(cluster, host, claiming)
+	if len(found.Silent) > 0 {
+		// An object that was read after the claims is no silent one.
+		now, _ := r.Members.Claims(host)
+		found.Silent = slices.DeleteFunc(found.Silent, func(ref v1alpha1.SourceRef) bool {
+			return slices.ContainsFunc(now, func(c source.Claim) bool { return c.Source == ref })
+		})
+	}
 	return admission.Beside(found), known
 }
 

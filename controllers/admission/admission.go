@@ -59,6 +59,8 @@ type Holding struct {
 	Cluster string
 	Sources []v1alpha1.SourceRef
 	Options source.Options
+	// Rivals are claims of other clusters, at least one of each that made any.
+	Rivals []v1alpha1.Rival
 	// SourcesTotal is how many sources there were, of which it names the first.
 	SourcesTotal int
 }

@@ -23,7 +23,27 @@ func judge(in Input, policy Policy) []source.Claim {
 	for i, claim := range claims {
 		claims[i].Refusal = court.judge(claim)
 	}
-	return append(held, claims...)
+	return slices.Concat(held, claims, unknownRivals(in, policy))
+}
+
+// unknownRivals returns the claims that are recorded of clusters which do not hold the
+// host and are not in sync. They win nothing, but are not confirmed to be gone: the
+// host stays refused, so that no wildcard serves it.
+func unknownRivals(in Input, policy Policy) []source.Claim {
+	if in.Current == nil {
+		return nil
+	}
+	var claims []source.Claim
+	for _, rival := range in.Current.Rivals {
+		cluster, exists := policy.Clusters[rival.Cluster]
+		if !exists || cluster.InSync || rival.Cluster == in.Current.Cluster {
+			continue
+		}
+		claim := source.Claim{Source: rival.SourceRef, Host: in.Host}
+		claim.Refusal = clusterInSync(claim, court{policy: policy})
+		claims = append(claims, claim)
+	}
+	return claims
 }
 
 // preference orders claims: the oldest first, and then by name, so that the order

@@ -82,6 +82,14 @@ func refusedHolding(cluster, name string) *admission.Holding {
 	return h
 }
 
+// withRivals adds claims of a cluster to those that an ExposedHost records.
+func withRivals(h *admission.Holding, cluster string, names ...string) *admission.Holding {
+	for _, name := range names {
+		h.Rivals = append(h.Rivals, v1alpha1.Rival{SourceRef: ref(cluster, name), Reason: reason.HeldByAnother})
+	}
+	return h
+}
+
 // summary is a decision in a line: reason, cluster and sources, then the rivals, and
 // who holds the host.
 func summary(d admission.Decision) string {
@@ -274,6 +282,21 @@ func TestDecide(t *testing.T) {
 			current: &admission.Holding{Holder: "lost", Cluster: "lost"},
 			claims:  []source.Claim{claim("hades", "b", 5)},
 			want:    "refused ClusterNotReady lost [] rivals [b=HeldByAnother]; held by lost",
+		},
+		{
+			name:    "the holder's claim is gone, and that of a cluster not in sync is not known to be: refused, so that no wildcard serves the host",
+			current: withRivals(held("hades", "a"), "lost", "b"),
+			want:    "refused ClusterNotReady lost [b] rivals []",
+		},
+		{
+			name:    "that cluster's MemberCluster is deleted: nothing is left",
+			current: withRivals(held("hades", "a"), "deleted", "b"),
+			want:    "withdrawn",
+		},
+		{
+			name:    "a rival that is known to be gone leaves nothing either",
+			current: withRivals(held("hades", "a"), "illmatic", "b"),
+			want:    "withdrawn",
 		},
 		{
 			name:   "a claim of a cluster that is not in sync gains nothing new",

@@ -30,6 +30,7 @@ func Spec(host string, d Decision) v1alpha1.ExposedHostSpec {
 func Recorded(eh *v1alpha1.ExposedHost) *Holding {
 	h := &Holding{
 		Holder:  eh.Spec.Holder,
+		Rivals:  eh.Status.Rivals,
 		Options: source.Options{PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom},
 	}
 	var backend string
