@@ -37,6 +37,10 @@ test: testbed $(TOOLS)/gotestsum ## Run all tests, against real API servers and 
 fuzz: ## Run each fuzz target for FUZZTIME
 	@hack/fuzz $(FUZZTIME)
 
+.PHONY: simulation
+simulation: testbed ## Drive random honest and hostile members through the reconcilers (ROUNDS=100)
+	@go test $(RACE) -timeout=1h ./controllers -run 'TestSimulation$$' -v -args -sim.rounds=$(or $(ROUNDS),100)
+
 .PHONY: lint
 lint: lint-go lint-generated lint-chart ## Check the Go code, the generated files and the chart
 
