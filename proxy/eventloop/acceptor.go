@@ -7,16 +7,16 @@ import (
 )
 
 const (
-	// turnAccepts bounds the connections that one event may bring: more are
+	// maxTurnAccepts bounds the connections that one event may bring: more are
 	// announced again.
 	maxTurnAccepts = 16
 
-	// mostQueued bounds the connections that are taken from a listener's queue
+	// maxQueuedConns bounds the connections that are taken from a listener's queue
 	// before it is closed: the kernel's default bound on the queue
 	// (net.core.somaxconn).
 	maxQueuedConns = 4096
 
-	// acceptRest is how long a loop leaves a listener alone after it could not
+	// acceptBackoff is how long a loop leaves a listener alone after it could not
 	// accept without free descriptors or memory. The queue waits in the kernel
 	// meanwhile, and nobody spins.
 	acceptBackoff = 100 * time.Millisecond
@@ -41,7 +41,7 @@ func (a *acceptor) start(l *loop) {
 	a.update(l)
 }
 
-// leave takes no more part in the listeners, until start.
+// pause takes no more part in the listeners, until start.
 func (a *acceptor) pause(l *loop) {
 	a.enabled = false
 	a.update(l)
@@ -115,7 +115,7 @@ func (l *loop) admit(fd int32) {
 	l.alloc().start(fd, peer)
 }
 
-// rest leaves the listeners alone for a while.
+// backOff leaves the listeners alone for a while.
 func (a *acceptor) backOff(l *loop, why unix.Errno) {
 	l.counters.acceptErrors.Add(1)
 	l.logQueue.logAcceptFailed(why)

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// alarm wakes a loop when its next timeout is due: a timerfd in its epoll set.
+// timerfd wakes a loop when its next timeout is due: a timerfd in its epoll set.
 // A timeout of epoll_wait would wake it too, but has the kernel start and cancel
 // a timer at each wait, most of them for nothing: a sixth of what a round trip
 // costs. Timeouts move on and the alarm does not, so that it rings once in a
@@ -32,6 +32,6 @@ func (a *timerfd) set(now, at int64) {
 	_ = unix.TimerfdSettime(a.fd, 0, &unix.ItimerSpec{Value: in}, nil)
 }
 
-// rang is called when the alarm has rung. With edge-triggered events nothing
+// expired is called when the alarm has rung. With edge-triggered events nothing
 // needs to be read from it.
 func (a *timerfd) expired() { a.deadline = 0 }

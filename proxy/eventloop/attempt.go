@@ -13,7 +13,7 @@ type attempt struct {
 	number     uint32
 }
 
-// asking returns the attempt that is on now. It ends when a state is entered, be it
+// currentAttempt returns the attempt that is on now. It ends when a state is entered, be it
 // the same once more.
 func (c *conn) currentAttempt() attempt {
 	return attempt{&c.loop.shared, c, c.generation, c.attempt}
@@ -31,7 +31,7 @@ func (a attempt) answer(act func()) {
 	})
 }
 
-// over reports whether nothing waits for the answer any more.
+// expired reports whether nothing waits for the answer any more.
 func (a attempt) expired() bool {
 	return a.conn.generation != a.generation || a.conn.attempt != a.number
 }

@@ -16,7 +16,7 @@ const (
 	idlePercent    = 50 // the next loop leaves
 )
 
-// joined returns how many loops are to accept, when now of them do and percents
+// loopsToAccept returns how many loops are to accept, when now of them do and percents
 // are the parts of a processor that each of all loops has used lately.
 func loopsToAccept(percents []int64, now int) int {
 	for i, percent := range percents[:len(percents)-1] {
@@ -38,7 +38,7 @@ type meter struct {
 	percent  int64 // of a processor, between the last two readings
 }
 
-// read reads the meter, if that was long enough ago, and reports whether it
+// sample reads the meter, if that was long enough ago, and reports whether it
 // did. Go moves a loop to another thread now and then: what it used meanwhile is
 // not known, and the last percentage stays. A loop that is never woken reads
 // nothing, and makes up for that at its first turn.

@@ -7,7 +7,7 @@ const (
 	// Few hellos are longer.
 	smallBuffer = 4 << 10
 
-	// keptBuffers is how many of them wait to be used again.
+	// maxFreeBuffers is how many of them wait to be used again.
 	maxFreeBuffers = 64
 
 	// maxReceived bounds what is received before a connection is forwarded.
@@ -41,7 +41,7 @@ func (p *buffers) get(size int) *buffer {
 	return b
 }
 
-// hold returns a buffer with a copy of data.
+// copyOf returns a buffer with a copy of data.
 func (p *buffers) copyOf(data ...[]byte) *buffer {
 	size := 0
 	for _, d := range data {

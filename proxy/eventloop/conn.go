@@ -114,7 +114,7 @@ func (c *conn) handle(from side, events uint32) {
 	}
 }
 
-// note remembers what an event says: with edge-triggered events each is told
+// recordEvent remembers what an event says: with edge-triggered events each is told
 // once only.
 func (c *conn) recordEvent(from side, events uint32) {
 	in, out := &c.up, &c.down
@@ -193,7 +193,7 @@ func (c *conn) decide() {
 	}
 }
 
-// whileConnecting hears whether the dial succeeded, or that the client left.
+// handleConnecting hears whether the dial succeeded, or that the client left.
 func (c *conn) handleConnecting(from side, events uint32) {
 	const failed = unix.EPOLLERR | unix.EPOLLHUP
 	switch {
@@ -222,7 +222,7 @@ func (c *conn) connected() {
 	c.forward()
 }
 
-// goOn takes the next turn of one whose bytes were not through.
+// resume takes the next turn of one whose bytes were not through.
 func (c *conn) resume() {
 	if c.state == flushing {
 		c.flush()
@@ -249,7 +249,7 @@ func (c *conn) forward() {
 	}
 }
 
-// carry moves what one direction has, and passes on its end. Where a side turns out to
+// forwardFlow moves what one direction has, and passes on its end. Where a side turns out to
 // be dead it returns the direction that comes from there.
 func (c *conn) forwardFlow(f *flow) (last *flow) {
 	l, reverse := c.loop, &c.down

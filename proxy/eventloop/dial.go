@@ -69,7 +69,7 @@ func (c *conn) resolved(addrs []netip.Addr) {
 	c.opening.targets.setResolved(addrs)
 }
 
-// notDialled counts an address that the backend must not lead to.
+// addressNotAllowed counts an address that the backend must not lead to.
 func (c *conn) addressNotAllowed(addr netip.Addr) {
 	c.loop.logQueue.logDialFailed(c, addr.String(), errNotAllowed)
 	c.traffic.dialFailures.Add(1)
@@ -109,7 +109,7 @@ func (c *conn) dialFailed(err error) {
 	c.loop.logQueue.logDialFailed(c, c.opening.target(), err)
 }
 
-// shortOf notes that usher itself lacks what a dial takes. That says nothing of the
+// dialShortage notes that usher itself lacks what a dial takes. That says nothing of the
 // cluster. The next address is tried: the ports that have run out are those towards
 // one address.
 func (c *conn) dialShortage(err unix.Errno) {
@@ -136,7 +136,7 @@ func (o *opening) target() string {
 	return o.dialled.String()
 }
 
-// hangUp gives up a backend that no byte was sent to.
+// closeBackend gives up a backend that no byte was sent to.
 func (c *conn) closeBackend() {
 	closeFD(c.up.dst)
 	c.up.dst, c.down.src = -1, -1

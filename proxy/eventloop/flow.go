@@ -9,13 +9,13 @@ const (
 	// buffer. A byte costs 2.4 times as much with 4 KiB, and 8 % less with 128.
 	readBytes = 64 << 10
 
-	// turnBytes bounds what one direction moves before other connections have
+	// maxTurnBytes bounds what one direction moves before other connections have
 	// their turn: about a millisecond's work. With 1 MiB a byte of several
 	// streams costs a quarter more: what is drained at one go is still in the
 	// processor's caches.
 	maxTurnBytes = 4 << 20
 
-	// bulkBytes tells a stream from a conversation: a direction is spliced
+	// spliceThreshold tells a stream from a conversation: a direction is spliced
 	// after a read that fills the shared buffer, until a splice brings less
 	// than this.
 	spliceThreshold = 16 << 10
@@ -76,10 +76,10 @@ func (l *loop) move(f *flow) outcome {
 	return unfinished
 }
 
-// owing reports whether bytes were read that the sink has not taken.
+// hasPending reports whether bytes were read that the sink has not taken.
 func (f *flow) hasPending() bool { return f.pending != nil || f.pipe != nil }
 
-// take moves bytes from the source, and on to the sink as far as it has room.
+// readSource moves bytes from the source, and on to the sink as far as it has room.
 func (l *loop) readSource(f *flow) unix.Errno {
 	if f.splicing {
 		if p := l.pipes.get(); p != nil {
@@ -105,7 +105,7 @@ func (l *loop) readSource(f *flow) unix.Errno {
 	return l.writeSink(f, bite[:n])
 }
 
-// pass writes data that was just read, and keeps what the sink does not take.
+// writeSink writes data that was just read, and keeps what the sink does not take.
 // The last bytes wait for the end, which is passed on next, so that one segment
 // carries both.
 func (l *loop) writeSink(f *flow, data []byte) unix.Errno {
@@ -128,7 +128,7 @@ func (l *loop) writeSink(f *flow, data []byte) unix.Errno {
 	return 0
 }
 
-// takeSpliced moves bytes from the source into p, and the flow owns p then.
+// spliceSource moves bytes from the source into p, and the flow owns p then.
 func (l *loop) spliceSource(f *flow, p *pipe) unix.Errno {
 	n, errno := l.kernel.splice(int(f.src), int(p.w), pipeBytes)
 	if errno == 0 && n > 0 {
@@ -147,7 +147,7 @@ func (l *loop) spliceSource(f *flow, p *pipe) unix.Errno {
 	return errno
 }
 
-// pay hands the sink bytes that it had no room for before.
+// flushPending hands the sink bytes that it had no room for before.
 func (l *loop) flushPending(f *flow) unix.Errno {
 	var n int
 	var errno unix.Errno
@@ -169,7 +169,7 @@ func (l *loop) flushPending(f *flow) unix.Errno {
 	return errno
 }
 
-// paid counts n owed bytes as moved, and gives back what held them.
+// pendingWritten counts n owed bytes as moved, and gives back what held them.
 func (l *loop) pendingWritten(f *flow, n int) {
 	f.moved += uint64(n)
 	if f.pending != nil {

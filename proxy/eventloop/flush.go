@@ -6,11 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// flushPoll is how often a connection that flushes looks whether the peer has
+// flushPollInterval is how often a connection that flushes looks whether the peer has
 // everything: the kernel has no event for that. A tick of the wheel is 67 ms.
 const flushPollInterval = 50 * time.Millisecond
 
-// flushLast ends a connection of which one side is dead: a write to it has failed, or
+// startFlush ends a connection of which one side is dead: a write to it has failed, or
 // it was reset. What it had said is still delivered, from buffer, pipe and its socket,
 // which outlives the reset: a client that writes to a server which has answered and
 // closed must get the answer. The survivor is reset only then, since a reset discards

@@ -55,7 +55,7 @@ type Forwarder struct {
 	// those that have waited longest are refused.
 	HelloMemory int64
 
-	// Own is asked for hosts that are not in the table. It reports whether one
+	// IsSelfCheckHost is asked for hosts that are not in the table. It reports whether one
 	// is the name by which this process itself looks whether connections reach
 	// it: such a connection is closed and is no refusal. nil: none is.
 	IsSelfCheckHost func(host string) bool

@@ -10,19 +10,19 @@ import (
 )
 
 const (
-	// rememberedHellos is how many there is room for, 16 bytes each. One that lies
+	// helloSlots is how many there is room for, 16 bytes each. One that lies
 	// in the place of another takes it: at 10,000 connections a second a hello that
 	// is back after 5 ms is missed once in a hundred times, and caught a lap later.
 	helloSlots = 4096
 
-	// helloTicks is how long one is remembered, in ticks of the wheel: a second.
+	// helloLifetime is how long one is remembered, in ticks of the wheel: a second.
 	helloLifetime = 15
 
-	// unsuspected is how often a hello may come without an answer: a client's own,
+	// maxUnanswered is how often a hello may come without an answer: a client's own,
 	// and two laps of a loop.
 	maxUnanswered = 3
 
-	// holdBackFor is how long a hello that has come more often waits for a backend
+	// answerTimeout is how long a hello that has come more often waits for a backend
 	// to answer one of the others.
 	answerTimeout = 100 * time.Millisecond
 
@@ -32,7 +32,7 @@ const (
 	countMask    = 1<<8 - 1
 	markBits     = markTickBits + 8
 
-	// condemned is how often a hello has come that was found to go round.
+	// loopingCount is how often a hello has come that was found to go round.
 	loopingCount = countMask
 )
 
@@ -52,13 +52,13 @@ type hellos struct {
 	logLimiter *rate.Limiter // of the log
 }
 
-// helloPlace is what is remembered of one hello.
+// helloSlot is what is remembered of one hello.
 type helloSlot struct {
 	mark     atomic.Uint64
 	answered atomic.Int64 // the tick after that in which a backend last answered; 0: none has
 }
 
-// verdict is what a hello's history says of it.
+// loopStatus is what a hello's history says of it.
 type loopStatus uint8
 
 const (
@@ -96,7 +96,7 @@ func (h *hellos) forward(hello []byte, now int64) (sum uint64, v loopStatus) {
 	return sum, noLoop
 }
 
-// condemn has a hello refused for as long as it comes again within a second.
+// markLooping has a hello refused for as long as it comes again within a second.
 func (h *hellos) markLooping(sum uint64, now int64) {
 	h.slot(sum).record(sum, loopingCount, now>>tickBits)
 }
@@ -123,12 +123,12 @@ func (p *helloSlot) recentlyAnswered(tick int64) bool {
 	return at > 0 && tick+1-at <= helloLifetime
 }
 
-// recent reports whether a mark is of the last second.
+// isRecent reports whether a mark is of the last second.
 func isRecent(tick, mark uint64) bool { return (tick-mark)&tickMask <= helloLifetime }
 
 func sameHello(mark, sum uint64) bool { return mark>>markBits == sum>>markBits }
 
-// dialUnlessItGoesRound dials the route's backend, unless the hello has come too
+// dialUnlessLooping dials the route's backend, unless the hello has come too
 // often without an answer.
 func (c *conn) dialUnlessLooping() {
 	l, o := c.loop, c.opening
@@ -144,7 +144,7 @@ func (c *conn) dialUnlessLooping() {
 	}
 }
 
-// holdBack gives a backend time to answer the same hello of another connection.
+// awaitAnswer gives a backend time to answer the same hello of another connection.
 // Where the route leads back to usher none does.
 func (c *conn) awaitAnswer(sum uint64) {
 	l := c.loop
@@ -161,7 +161,7 @@ func (c *conn) awaitAnswer(sum uint64) {
 	})
 }
 
-// ledBack refuses a connection whose hello has come back.
+// refuseLoop refuses a connection whose hello has come back.
 func (c *conn) refuseLoop(sum uint64) {
 	l := c.loop
 	l.hellos.markLooping(sum, l.now)
@@ -177,7 +177,7 @@ func (c *conn) helloAnswered() {
 	}
 }
 
-// leadsHere reports whether an address to dial is usher's own.
+// isOwnAddress reports whether an address to dial is usher's own.
 func (c *conn) isOwnAddress(addr netip.AddrPort) bool {
 	l := c.loop
 	if !l.Self.Leads(addr) {
@@ -187,7 +187,7 @@ func (c *conn) isOwnAddress(addr netip.AddrPort) bool {
 	return true
 }
 
-// ledBack notes a host whose route leads back to usher, and what shows it.
+// logLoop notes a host whose route leads back to usher, and what shows it.
 func (j *logQueue) logLoop(lines *rate.Limiter, host, what string, value netip.AddrPort) {
 	if !lines.Allow() {
 		return

@@ -21,7 +21,7 @@ const (
 	maxQueuedLines                        = 1024
 )
 
-// journal writes log lines for the loops, which must not wait for a slow log:
+// logQueue writes log lines for the loops, which must not wait for a slow log:
 // lines that do not fit are dropped and counted.
 type logQueue struct {
 	log       logr.Logger
@@ -105,7 +105,7 @@ func (j *logQueue) logRefused(client netip.AddrPort, host, reason, because strin
 	j.add(func() { log.Info("Connection refused", values...) })
 }
 
-// limited notes a client that there was no room for.
+// logLimited notes a client that there was no room for.
 func (j *logQueue) logLimited(peer netip.AddrPort) {
 	if j.refused {
 		j.logRefused(peer, "", tooManyConnections.String(), "")
@@ -119,7 +119,7 @@ func (j *logQueue) logLimited(peer netip.AddrPort) {
 	})
 }
 
-// dialFailed notes an address or name of a backend that was no use.
+// logDialFailed notes an address or name of a backend that was no use.
 func (j *logQueue) logDialFailed(c *conn, address string, err error) {
 	if !j.failures.Allow() {
 		return
@@ -130,7 +130,7 @@ func (j *logQueue) logDialFailed(c *conn, address string, err error) {
 	})
 }
 
-// acceptFailed notes that connections wait because something has run out.
+// logAcceptFailed notes that connections wait because something has run out.
 func (j *logQueue) logAcceptFailed(err unix.Errno) {
 	if !j.failures.Allow() {
 		return
@@ -138,7 +138,7 @@ func (j *logQueue) logAcceptFailed(err unix.Errno) {
 	j.add(func() { j.log.Error(err, "Cannot accept connections") })
 }
 
-// closed writes the access log.
+// logClosed writes the access log.
 func (j *logQueue) logClosed(c *conn, why ending) {
 	if !j.accessLog {
 		return

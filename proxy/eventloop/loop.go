@@ -17,13 +17,13 @@ const watchIn = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
 const LoopDescriptors = 3 + 2*maxPipes
 
 const (
-	// moreSlots is how many connections a loop makes room for at a time.
+	// slotBatch is how many connections a loop makes room for at a time.
 	slotBatch = 128
 
-	// turnEvents is how many events one wait may bring.
+	// maxEvents is how many events one wait may bring.
 	maxEvents = 256
 
-	// yieldEvery is somewhat less than a goroutine may run before Go's
+	// yieldInterval is somewhat less than a goroutine may run before Go's
 	// scheduler interferes (forcePreemptNS of runtime/proc.go, 10 ms).
 	yieldInterval = 8 * time.Millisecond
 
@@ -180,7 +180,7 @@ func (c *conn) watchClient() {
 	_ = c.loop.watch(c, client, int(c.up.src), unix.EPOLL_CTL_ADD, watchIn)
 }
 
-// watchRoom has the client's socket watched for room to write, from the first
+// watchWritable has the client's socket watched for room to write, from the first
 // time on that there was none.
 func (c *conn) watchWritable() {
 	if c.watchesWritable {
@@ -190,7 +190,7 @@ func (c *conn) watchWritable() {
 	_ = c.loop.watch(c, client, int(c.up.src), unix.EPOLL_CTL_MOD, watchIn|unix.EPOLLOUT)
 }
 
-// patience returns how long the next wait may take, in milliseconds: any time,
+// epollTimeout returns how long the next wait may take, in milliseconds: any time,
 // since the alarm ends it in time, or none where connections want another turn.
 func (l *loop) epollTimeout() int {
 	if len(l.ready) > 0 {
@@ -212,7 +212,7 @@ func (l *loop) nextTimeout() (at int64, ok bool) {
 	return at, ok
 }
 
-// again gives c another turn after the others have had theirs.
+// requeue gives c another turn after the others have had theirs.
 func (l *loop) requeue(c *conn) {
 	if !c.queued {
 		c.queued = true

@@ -18,7 +18,7 @@ const (
 	// then holds a small buffer at most.
 	maxPending = 16 << 20
 
-	// giveBackEvery is how often memory is given back to the system at most. It
+	// releaseInterval is how often memory is given back to the system at most. It
 	// takes a garbage collection.
 	releaseInterval = 10 * time.Second
 )
@@ -40,12 +40,12 @@ func newHelloMemory(limit int64) *helloMemory {
 	return &helloMemory{limit: limit, low: make(chan struct{}, 1), free: debug.FreeOSMemory}
 }
 
-// wanted is how much may be held before connections are refused, the oldest of
+// softLimit is how much may be held before connections are refused, the oldest of
 // all loops first. The rest is for the time that another loop takes to do so: one
 // that would exceed the limit meanwhile refuses connections of its own.
 func (m *helloMemory) softLimit() int64 { return m.limit - m.limit/8 }
 
-// take counts bytes in, and reports whether there are more than wanted then.
+// reserve counts bytes in, and reports whether there are more than wanted then.
 func (m *helloMemory) reserve(bytes int) (tooMany bool) {
 	held := m.held.Add(int64(bytes))
 	if held > m.limit/2 && !m.high.Load() {
@@ -54,7 +54,7 @@ func (m *helloMemory) reserve(bytes int) (tooMany bool) {
 	return held > m.softLimit()
 }
 
-// put counts bytes out.
+// release counts bytes out.
 func (m *helloMemory) release(bytes int) {
 	const ebb = 8
 	if held := m.held.Add(-int64(bytes)); held < m.limit/ebb && m.high.Load() && m.high.CompareAndSwap(true, false) {
@@ -65,7 +65,7 @@ func (m *helloMemory) release(bytes int) {
 	}
 }
 
-// giveBack returns memory to the system after many bytes were held, until ctx
+// releaseToSystem returns memory to the system after many bytes were held, until ctx
 // ends. The loops make hardly any garbage, so that Go would collect what a flood
 // of hellos left only after minutes.
 func (m *helloMemory) releaseToSystem(ctx context.Context) {
@@ -103,7 +103,7 @@ func (u *unrouted) add(c *conn) {
 	u.newest = c
 }
 
-// lead makes c the oldest; nil is none.
+// setOldest makes c the oldest; nil is none.
 func (u *unrouted) setOldest(c *conn) {
 	u.oldest = c
 	if c == nil {
@@ -132,7 +132,7 @@ func (u *unrouted) remove(c *conn) {
 	o.listed, o.older, o.younger = false, nil, nil
 }
 
-// hold counts bytes that c's opening holds from now on. Where all openings hold
+// reserveHello counts bytes that c's opening holds from now on. Where all openings hold
 // too much, the oldest that waits is refused, and so on; hold reports whether c
 // itself goes on.
 func (c *conn) reserveHello(bytes int) bool {
@@ -166,7 +166,7 @@ func (l *loop) refuseOldest() {
 	}
 }
 
-// withOldest returns the loop on which a connection waits longest; nil where none
+// loopWithOldest returns the loop on which a connection waits longest; nil where none
 // waits.
 func (l *loop) loopWithOldest() (oldest *shared) {
 	first := int64(math.MaxInt64)
@@ -178,7 +178,7 @@ func (l *loop) loopWithOldest() (oldest *shared) {
 	return oldest
 }
 
-// askToRefuse has the loop refuse its oldest connections soon. Any loop may ask;
+// requestRefusal has the loop refuse its oldest connections soon. Any loop may ask;
 // nil is asked for nothing.
 func (s *shared) requestRefusal() {
 	if s == nil || s.refusalRequested.Swap(true) {
@@ -190,7 +190,7 @@ func (s *shared) requestRefusal() {
 	})
 }
 
-// keep makes a buffer the flow's, until its sink has the bytes.
+// setPending makes a buffer the flow's, until its sink has the bytes.
 func (l *loop) setPending(f *flow, b *buffer) {
 	f.pending = b
 	l.addPending(len(b.data))
@@ -198,7 +198,7 @@ func (l *loop) setPending(f *flow, b *buffer) {
 
 func (l *loop) addPending(bytes int) { l.pending.Store(l.pending.Load() + int64(bytes)) }
 
-// bite is what one read may take.
+// readBuffer is what one read may take.
 func (l *loop) readBuffer() []byte {
 	if l.pending.Load() > maxPending {
 		return l.scratch[:smallBuffer]

@@ -13,7 +13,7 @@ const (
 	// beyond are copied.
 	maxPipes = 64
 
-	// keptPipes is how many pipes a loop keeps that nobody needs.
+	// maxFreePipes is how many pipes a loop keeps that nobody needs.
 	maxFreePipes = 8
 )
 
@@ -30,7 +30,7 @@ type pipes struct {
 	open   int
 }
 
-// borrow returns an empty pipe, or nil when there are enough or none is to be
+// get returns an empty pipe, or nil when there are enough or none is to be
 // had.
 func (p *pipes) get() *pipe {
 	if last := len(p.free) - 1; last >= 0 {

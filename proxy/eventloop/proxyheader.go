@@ -28,7 +28,7 @@ var (
 	errNoHeader         = errors.New("no PROXY header")
 )
 
-// announced is what a PROXY header says of a connection. Both addresses are invalid
+// endpoints is what a PROXY header says of a connection. Both addresses are invalid
 // where it says nothing: the proxy then speaks for itself.
 type endpoints struct {
 	client      netip.AddrPort // who connected
@@ -80,7 +80,7 @@ func headerSize(stream []byte) (int, error) {
 	return 0, errNoHeader
 }
 
-// startsLike reports whether stream begins with signature, as far as it goes.
+// matchesPrefix reports whether stream begins with signature, as far as it goes.
 func matchesPrefix(stream, signature []byte) bool {
 	n := min(len(stream), len(signature))
 	return bytes.Equal(stream[:n], signature[:n])

@@ -10,17 +10,17 @@ import (
 )
 
 const (
-	// freshFor is how long an answer is used without asking again. The Go
+	// cacheLifetime is how long an answer is used without asking again. The Go
 	// resolver does not tell how long it may be used.
 	cacheLifetime = 10 * time.Second
 
 	// resolveTimeout bounds one question.
 	resolveTimeout = 5 * time.Second
 
-	// maxAnswers bounds the names that are remembered.
+	// maxCachedNames bounds the names that are remembered.
 	maxCachedNames = 4096
 
-	// maxQuestions bounds the names that are asked for at once: each takes two
+	// maxLookups bounds the names that are asked for at once: each takes two
 	// sockets, or four while a name server is slow.
 	maxLookups = 32
 )
@@ -110,7 +110,7 @@ func (r *resolver) add(name string) *cacheEntry {
 	return a
 }
 
-// ask has a name looked up. However many wait for it, it is looked up once at a time.
+// startLookup has a name looked up. However many wait for it, it is looked up once at a time.
 func (r *resolver) startLookup(ctx context.Context, name string, a *cacheEntry) {
 	if a.lookingUp {
 		return
@@ -124,7 +124,7 @@ func (r *resolver) startLookup(ctx context.Context, name string, a *cacheEntry) 
 	})
 }
 
-// answer keeps what a lookup brought, and tells those who wait for it.
+// finishLookup keeps what a lookup brought, and tells those who wait for it.
 func (r *resolver) finishLookup(a *cacheEntry, addrs []netip.Addr, err error) {
 	r.mu.Lock()
 	if err == nil {

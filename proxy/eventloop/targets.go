@@ -40,5 +40,5 @@ func (t *targets) next() (addr netip.Addr, name string, ok bool) {
 	return netip.Addr{}, name, true
 }
 
-// resolve gives the addresses of the name that next returned.
+// setResolved gives the addresses of the name that next returned.
 func (t *targets) setResolved(addrs []netip.Addr) { t.resolved = addrs }
