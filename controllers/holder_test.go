@@ -393,7 +393,23 @@ func TestStartWaitsForEveryMember(t *testing.T) {
 	unwatch()
 }
 
-// What docs/operations.md says of an new edge cluster: with its ExposedHosts
+// A member without a usable kubeconfig is never connected, and delays no host.
+func TestStartWaitsForNoMemberWithoutKubeconfig(t *testing.T) {
+	const settled = 30 * time.Second // of every member, whatever it does
+	c := edge(t)
+	create(t, c, &v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: "half-made"}, Spec: v1alpha1.MemberClusterSpec{
+		Kubeconfig: &v1alpha1.KubeconfigRef{SecretName: "none"}, Ingress: v1alpha1.IngressEndpoint{Addresses: []string{"192.0.2.77"}},
+	}})
+	addMember(t, c, "hades", nil)
+	apply(t, "hades", ingressRoute("prompt", "Host(`prompt.techn.is`)", exposed))
+	began := time.Now()
+	routed(t, startUsher(t), "prompt.techn.is", "hades")
+	if took := time.Since(began); took > settled-5*time.Second {
+		t.Errorf("it was published %v after the start", took)
+	}
+}
+
+// What docs/operations.md says of a new edge cluster: with its ExposedHosts
 // restored the holders keep their hosts, those too that are refused; without, the
 // oldest claim wins.
 func TestRestoredEdgeKeepsTheHolders(t *testing.T) {

@@ -1,7 +1,10 @@
 package controllers
 
 import (
+	"slices"
 	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/jovalle/usher/api/v1alpha1"
 )
@@ -23,7 +26,11 @@ func (r *ExposedHostReconciler) pending(current *v1alpha1.ExposedHost, clusters 
 		}
 		return r.Members.Pending(is.Holder)
 	}
-	for name := range clusters { // those that are not being connected yet, too
+	connecting := r.Members.Names()
+	for name, cluster := range clusters {
+		if !slices.Contains(connecting, name) && meta.IsStatusConditionFalse(cluster.Status.Conditions, v1alpha1.ConditionConnected) {
+			continue // it has no usable kubeconfig, and is never connected
+		}
 		wait = max(wait, r.Members.Pending(name))
 	}
 	return min(wait, pendingAgain)
