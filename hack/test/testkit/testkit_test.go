@@ -55,13 +55,13 @@ func TestWaits(t *testing.T) {
 			func(t testing.TB) { Eventually(t, "it", after(moment)) }, "", [2]time.Duration{moment, moment + maxPause},
 		},
 		"eventually, never": {
-			func(t testing.TB) { Eventually(t, "it should be ready", after(2*Timeout)) }, "it should be ready: not yet (waited 1m30s)", [2]time.Duration{Timeout, Timeout + maxPause},
+			func(t testing.TB) { Eventually(t, "it should be ready", after(2*Timeout)) }, "it should be ready: not yet (waited 3m0s)", [2]time.Duration{Timeout, Timeout + maxPause},
 		},
 		"wait, later": {
 			func(t testing.TB) { WaitFor(t, "it", isNil(after(moment))) }, "", [2]time.Duration{moment, moment + maxPause},
 		},
 		"wait, never": {
-			func(t testing.TB) { WaitFor(t, "it", isNil(after(2*Timeout))) }, "waited 1m30s for it", [2]time.Duration{Timeout, Timeout + maxPause},
+			func(t testing.TB) { WaitFor(t, "it", isNil(after(2*Timeout))) }, "waited 3m0s for it", [2]time.Duration{Timeout, Timeout + maxPause},
 		},
 		"consistently, all the time": {
 			func(t testing.TB) { Consistently(t, moment, "it", not(after(2*moment))) }, "", [2]time.Duration{moment, moment},
