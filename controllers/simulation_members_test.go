@@ -33,6 +33,7 @@ type simMember struct {
 	objects map[ref]*object // in the cluster, whether usher can read it or not
 	unread  []unread        // changes that usher could not read
 	service []string        // load-balancer addresses
+	read    []string        // those that usher knows of, while it follows the Service
 }
 
 // unread is the state of an object that usher could not read; nil: it was deleted.
@@ -138,6 +139,7 @@ func (m *simMember) join() {
 		p.recorded = &record{}
 	}
 	m.world.policies.of(m.name).set(p)
+	m.world.unsteady[m.name] = time.Now()
 	m.resolve()
 	m.world.mu.Unlock()
 	m.log("create(t, c, &v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: %q}, Spec: %+v})", m.name, m.spec)
@@ -166,6 +168,7 @@ func (m *simMember) configure(edit func(*v1alpha1.MemberClusterSpec)) error {
 	exists := m.exists()
 	m.world.mu.Lock()
 	edit(&m.spec)
+	m.world.unsteady[m.name] = time.Now()
 	if exists {
 		m.world.policies.of(m.name).set(m.policy())
 	}
@@ -192,15 +195,22 @@ var forbidden = []string{"127.0.0.1", "169.254.169.254", "::1", "fe80::1", "224.
 func (s *simulation) resolve() {
 	w, taken := s.world, map[string]bool{} // address → true
 	for _, m := range s.members {
+		pinned := m.spec.Ingress.Addresses
+		switch away := w.away[m.name]; {
+		case !w.policies.now(m.name).exists, !away && len(pinned) > 0:
+			m.read = nil
+		case !away:
+			m.read = m.service
+		}
 		var now []string
-		switch p := w.policies.now(m.name); {
-		case !p.exists:
-		case len(m.spec.Ingress.Addresses) > 0:
-			now = m.spec.Ingress.Addresses
-		case w.away[m.name]:
+		switch {
+		case !w.policies.now(m.name).exists:
+		case len(pinned) > 0:
+			now = pinned
+		case m.read == nil: // the last known ones
 			now = strings.Fields(w.addresses.now(m.name))
 		default:
-			now = slices.DeleteFunc(slices.Clone(m.service), func(a string) bool { return taken[a] || slices.Contains(forbidden, a) })
+			now = slices.DeleteFunc(slices.Clone(m.read), func(a string) bool { return taken[a] || slices.Contains(forbidden, a) })
 		}
 		for _, a := range now {
 			taken[a] = true
@@ -302,6 +312,12 @@ func (m *simMember) reported(created time.Time) time.Time {
 // disconnect keeps usher from reading the member, once it has read all changes.
 func (m *simMember) disconnect(how string) step {
 	return func() ([]string, error) {
+		m.world.mu.Lock()
+		away := m.world.away[m.name]
+		m.world.mu.Unlock()
+		if away {
+			return nil, nil
+		}
 		var hosts []string
 		for _, o := range m.markers() {
 			if before := m.objects[o.ref]; before != nil && before.annotations["usher.techn.is/plain-http"] == "deny" {
@@ -353,7 +369,7 @@ func (m *simMember) reconnect() ([]string, error) {
 		return nil, nil
 	}
 	m.log("gates[%q].thaw(), .fail(false), .reset(false)", m.name)
-	w.away[m.name], w.back[m.name] = false, time.Now()
+	w.away[m.name], w.unsteady[m.name] = false, time.Now()
 	for _, u := range m.unread { // a connection that was frozen brings each
 		w.set(u.name, u.state)
 	}
@@ -375,6 +391,9 @@ func (m *simMember) reconnect() ([]string, error) {
 
 // cut ends the connections to the member.
 func (m *simMember) cut() ([]string, error) {
+	m.world.mu.Lock()
+	m.world.unsteady[m.name] = time.Now()
+	m.world.mu.Unlock()
 	m.log("gates[%q].cut()", m.name)
 	m.gate.cut()
 	return nil, nil

@@ -287,11 +287,13 @@ func (w *world) possible(host string) []holder {
 	for _, h := range w.holders[host] {
 		since, unclaimed := w.unclaimed[holding{host, h.member}]
 		free = free || h.member == "" || unclaimed && time.Since(since) >= simGrace() || w.released(host, h.member)
-		overdue := unclaimed && time.Since(since) > simGrace()+allWithin() && !w.away[h.member] && time.Since(w.back[h.member]) > allWithin()
+		overdue := unclaimed && time.Since(since) > simGrace()+allWithin() && !w.away[h.member] && time.Since(w.unsteady[h.member]) > allWithin()
 		if !overdue {
 			all = append(all, h)
 		}
-		if unclaimed && (w.lapsed[host] || w.away[h.member]) {
+		// While usher connects to the holder, the host is refused, and it stays so.
+		disconnected := w.away[h.member] || w.unsteady[h.member].After(since.Add(-inFlight()))
+		if unclaimed && (w.lapsed[host] || disconnected) {
 			all = append(all, holder{h.member, true})
 		}
 	}

@@ -236,15 +236,15 @@ func (s *simulation) newAddresses() step {
 	case 0:
 		return hades.setAddresses(s.newAddress())
 	case 1: // from spec.ingress.addresses to the Service, or back
-		address := s.newAddress()
+		pinned, found := s.newAddress(), s.newAddress()
 		return func() ([]string, error) {
-			return nil, hades.configure(func(spec *v1alpha1.MemberClusterSpec) {
-				if len(spec.Ingress.Addresses) > 0 {
-					spec.Ingress.Addresses = nil
-				} else {
-					spec.Ingress.Addresses = []string{address}
-				}
-			})
+			if len(hades.spec.Ingress.Addresses) == 0 {
+				return nil, hades.configure(func(spec *v1alpha1.MemberClusterSpec) { spec.Ingress.Addresses = []string{pinned} })
+			}
+			if _, err := hades.setAddresses(found)(); err != nil { // the former one may be another's by now
+				return nil, err
+			}
+			return nil, hades.configure(func(spec *v1alpha1.MemberClusterSpec) { spec.Ingress.Addresses = nil })
 		}
 	}
 	own := s.newAddress()

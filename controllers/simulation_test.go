@@ -60,7 +60,12 @@ func TestSimulation(t *testing.T) {
 	t.Logf("-sim.seed=%d", seed)
 	s := startSimulation(t, seed)
 	for s.number = range *simRounds {
-		if err := s.run(s.draw()); err != nil {
+		began := time.Now()
+		err := s.run(s.draw())
+		if took := time.Since(began); took > 5*time.Second {
+			t.Logf("round %d took %v", s.number, took)
+		}
+		if err != nil {
 			t.Fatalf("round %d of -sim.seed=%d: %v\nthe last changes, as statements of a test:\n%s", s.number, seed, err, s.story())
 		}
 	}
@@ -126,6 +131,10 @@ func (s *simulation) run(r round) error {
 		s.stop()
 		s.world.mu.Lock()
 		s.world.restart(s.table.Load())
+		for _, m := range s.members {
+			m.read = nil
+		}
+		s.resolve()
 		s.world.mu.Unlock()
 	}
 	var honest, hostile actors

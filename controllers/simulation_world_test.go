@@ -24,7 +24,7 @@ type world struct {
 	policies  timelines[string, policy]  // member → what the edge configures
 	addresses timelines[string, string]  // member → where its ingress may be
 	away      map[string]bool            // member → whether usher cannot read it
-	back      map[string]time.Time       // member → when usher could last read it again
+	unsteady  map[string]time.Time       // member → when usher last had to connect to it again
 
 	holders   map[string][]holder   // host → who may hold it; none: nobody does
 	unclaimed map[holding]time.Time // since when a holder does not claim its host
@@ -48,7 +48,7 @@ type holding struct{ host, member string }
 func newWorld() *world {
 	return &world{
 		objects: timelines[ref, *reading]{}, cut: timelines[ref, bool]{}, manuals: timelines[string, *manual]{}, deleted: timelines[string, bool]{},
-		policies: timelines[string, policy]{}, addresses: timelines[string, string]{}, away: map[string]bool{}, back: map[string]time.Time{},
+		policies: timelines[string, policy]{}, addresses: timelines[string, string]{}, away: map[string]bool{}, unsteady: map[string]time.Time{},
 		holders: map[string][]holder{}, unclaimed: map[holding]time.Time{}, lapsed: map[string]bool{}, served: map[string]outcome{},
 		naming: map[string][]ref{}, readings: map[string]*reading{},
 	}
@@ -149,25 +149,28 @@ func (w *world) settle(table *routing.Table) {
 	}
 }
 
-// settleHolder keeps those possible holders of a host with which its route is right.
+// settleHolder keeps those possible holders of a host with which its route is right: a
+// cluster that serves it, no other. Of a host that is refused, usher may not have read
+// a sound claim yet.
 func (w *world) settleHolder(host string, route decision) {
 	var holders []holder
-	for _, h := range w.possible(host) {
-		right := false
-		for d := range w.decisions(host, "", h, false) {
-			d.excepts = false
-			right = right || d == route
-		}
-		if !right {
-			continue
-		}
-		if w.manuals.now(host) != nil {
-			h = holder{}
-		} else if !w.policies.now(h.member).exists {
-			w.combinations(host, "", false, func(views map[string]view) { h = holder{member: oldest(views, true)} })
-		}
-		if h.lapsed = false; !slices.Contains(holders, h) {
-			holders = append(holders, h)
+	switch {
+	case w.manuals.now(host) != nil:
+	case route.cluster != "":
+		holders = []holder{{member: route.cluster}}
+	default:
+		for _, h := range w.possible(host) {
+			right := false
+			for d := range w.decisions(host, "", h, false) {
+				d.excepts = false
+				right = right || d == route
+			}
+			if !w.policies.now(h.member).exists {
+				h = holder{}
+			}
+			if h.lapsed = false; right && !slices.Contains(holders, h) {
+				holders = append(holders, h)
+			}
 		}
 	}
 	for _, h := range w.holders[host] {
@@ -204,6 +207,7 @@ func (w *world) restart(table *routing.Table) {
 		}
 	}
 	for member, line := range w.policies {
+		w.unsteady[member] = time.Now()
 		p := w.policies.now(member)
 		if !w.away[member] || !p.exists {
 			continue

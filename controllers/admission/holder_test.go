@@ -254,6 +254,20 @@ func TestOnlyWhoHoldsNothingIsPassedOver(t *testing.T) {
 	}
 }
 
+// A refused host lists the claims of the first cluster as its sources. They are rivals
+// of a holder that no longer claims the host, and are not lost while their cluster is
+// not in sync.
+func TestRefusedRivalsAreRecorded(t *testing.T) {
+	in := admission.Input{Host: host, Current: held("hades", "a"), Claims: []source.Claim{claim("illmatic", "b", 1, spoilt(reason.TLSMissing))}}
+	in.Current = admission.Recorded(exposedHost(admission.Decide(in, graced())))
+	in.Claims = nil
+	away := graced()
+	away.Clusters["illmatic"] = admission.Cluster{}
+	if got, want := summary(admission.Decide(in, away)), "refused ClusterNotReady illmatic [b] rivals []; unclaimed by hades"; got != want {
+		t.Errorf("decided:\n%s, want\n%s", got, want)
+	}
+}
+
 // exposedHost is how an object records a decision, its status as far as decisions
 // read it.
 func exposedHost(d admission.Decision) *v1alpha1.ExposedHost {

@@ -30,7 +30,6 @@ func Spec(host string, d Decision) v1alpha1.ExposedHostSpec {
 func Recorded(eh *v1alpha1.ExposedHost) *Holding {
 	h := &Holding{
 		Holder:  eh.Spec.Holder,
-		Rivals:  eh.Status.Rivals,
 		Options: source.Options{PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom},
 	}
 	var backend string
@@ -47,6 +46,12 @@ func Recorded(eh *v1alpha1.ExposedHost) *Holding {
 	// that no longer claims the host.
 	others := func(ref v1alpha1.SourceRef) bool { return ref.Cluster != h.Cluster }
 	h.Sources = slices.DeleteFunc(slices.Clone(eh.Status.Sources), others)
+	h.Rivals = slices.Clone(eh.Status.Rivals)
+	for _, ref := range eh.Status.Sources {
+		if others(ref) {
+			h.Rivals = append(h.Rivals, v1alpha1.Rival{SourceRef: ref})
+		}
+	}
 	if len(h.Sources) > 0 {
 		h.SourcesTotal = int(eh.Status.SourcesTotal)
 	}
