@@ -140,7 +140,7 @@ func (m *simMember) join() {
 	}
 	m.world.policies.of(m.name).set(p)
 	m.world.unsteady[m.name] = time.Now()
-	m.resolve()
+	m.simulation.resolve()
 	m.world.mu.Unlock()
 	m.log("create(t, c, &v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: %q}, Spec: %+v})", m.name, m.spec)
 	create(m.t, m.edge, &v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: m.name}, Spec: m.spec})
@@ -150,7 +150,7 @@ func (m *simMember) join() {
 func (m *simMember) leave() error {
 	m.world.mu.Lock()
 	m.world.policies.of(m.name).set(policy{})
-	m.resolve()
+	m.simulation.resolve()
 	m.world.mu.Unlock()
 	m.log("c.Delete(t.Context(), &v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: %q}})", m.name)
 	return m.edge.Delete(m.t.Context(), &v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: m.name}})
@@ -172,7 +172,7 @@ func (m *simMember) configure(edit func(*v1alpha1.MemberClusterSpec)) error {
 	if exists {
 		m.world.policies.of(m.name).set(m.policy())
 	}
-	m.resolve()
+	m.simulation.resolve()
 	m.world.mu.Unlock()
 	if !exists {
 		return nil
@@ -190,33 +190,39 @@ func (m *simMember) configure(edit func(*v1alpha1.MemberClusterSpec)) error {
 // forbidden are addresses that usher takes from no member's Service.
 var forbidden = []string{"127.0.0.1", "169.254.169.254", "::1", "fe80::1", "224.0.0.1", "0.0.0.0", "64:ff9b::7f00:1", "2002:a9fe:a9fe::1", "10.0.0.7", "localhost", ownAddress}
 
-// resolve notes where each member's ingress may be. A member keeps the address that it
-// has: only the hostile one, which comes last, uses what is another's.
+// resolve notes where each member's ingress may be. An address that one member has, no
+// other's Service may use.
 func (s *simulation) resolve() {
-	w, taken := s.world, map[string]bool{} // address → true
-	for _, m := range s.members {
-		pinned := m.spec.Ingress.Addresses
-		switch away := w.away[m.name]; {
-		case !w.policies.now(m.name).exists, !away && len(pinned) > 0:
-			m.read = nil
-		case !away:
-			m.read = m.service
+	for range s.members { // an address that one leaves, another may get
+		for _, m := range s.members {
+			s.world.addresses.of(m.name).set(strings.Join(m.resolve(), " "))
 		}
-		var now []string
-		switch {
-		case !w.policies.now(m.name).exists:
-		case len(pinned) > 0:
-			now = pinned
-		case m.read == nil: // the last known ones
-			now = strings.Fields(w.addresses.now(m.name))
-		default:
-			now = slices.DeleteFunc(slices.Clone(m.read), func(a string) bool { return taken[a] || slices.Contains(forbidden, a) })
-		}
-		for _, a := range now {
-			taken[a] = true
-		}
-		w.addresses.of(m.name).set(strings.Join(now, " "))
 	}
+}
+
+func (m *simMember) resolve() []string {
+	w, pinned := m.world, m.spec.Ingress.Addresses
+	exists, away := w.policies.now(m.name).exists, w.away[m.name]
+	switch {
+	case !exists, !away && len(pinned) > 0:
+		m.read = nil
+	case !away:
+		m.read = m.service
+	}
+	switch {
+	case !exists:
+		return nil
+	case len(pinned) > 0:
+		return pinned
+	case m.read == nil: // the last known ones
+		return strings.Fields(w.addresses.now(m.name))
+	}
+	return slices.DeleteFunc(slices.Clone(m.read), func(a string) bool {
+		taken := slices.ContainsFunc(m.members, func(other *simMember) bool {
+			return other != m && slices.Contains(strings.Fields(w.addresses.now(other.name)), a)
+		})
+		return taken || slices.Contains(forbidden, a)
+	})
 }
 
 // setAddresses changes the member's load-balancer addresses.
@@ -224,7 +230,7 @@ func (m *simMember) setAddresses(addresses ...string) step {
 	return func() ([]string, error) {
 		m.world.mu.Lock()
 		m.service = addresses
-		m.resolve()
+		m.simulation.resolve()
 		m.world.mu.Unlock()
 		m.log("balancers[%q].set(%q...)", m.name, addresses)
 		var ingress []string
@@ -378,7 +384,7 @@ func (m *simMember) reconnect() ([]string, error) {
 		p.recorded = nil
 		w.policies.of(m.name).set(p)
 	}
-	m.resolve()
+	m.simulation.resolve()
 	m.gate.thaw()
 	if m.gate.failing.Load() {
 		m.gate.fail(false)

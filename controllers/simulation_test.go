@@ -37,8 +37,9 @@ func inFlight() time.Duration { return *simBound / 3 }
 func simGrace() time.Duration { return *simBound / 2 }
 
 const (
-	simClock = "15:04:05.000"
-	simLines = 80 // of the log that a failure prints
+	simClock  = "15:04:05.000"
+	simLines  = 120 // of the log that a failure prints
+	simRoutes = 8   // of a host, that it prints
 )
 
 // Honest members, a hostile one and persons make random changes, and faults come
@@ -85,9 +86,10 @@ type simulation struct {
 	due     map[int][]step // round → the steps that it begins with
 	given   int            // addresses
 
-	before map[string]*routing.Route // host → its own route in the last table
-	tables int
-	wrong  error // what was first wrong in any table
+	before  map[string]*routing.Route // host → its own route in the last table
+	history map[string][]string       // host → its last routes
+	tables  int
+	wrong   error // what was first wrong in any table
 
 	mu    sync.Mutex
 	lines []string // the log
@@ -108,7 +110,7 @@ func startSimulation(t *testing.T, seed uint64) *simulation {
 	t.Helper()
 	s := &simulation{
 		t: t, random: rand.New(rand.NewPCG(seed, 0)), edge: edge(t), world: newWorld(), table: &routing.Live{},
-		due: map[int][]step{}, before: map[string]*routing.Route{},
+		due: map[int][]step{}, before: map[string]*routing.Route{}, history: map[string][]string{},
 	}
 	s.addMembers()
 	s.start()
@@ -213,8 +215,10 @@ func (s *simulation) checkTable() {
 		if now[host] == s.before[host] && (now[host] != nil || now[wildcard] == s.before[wildcard]) {
 			continue
 		}
+		h := append(s.history[host], fmt.Sprintf("%s %+v", time.Now().Format(simClock), now[host]))
+		s.history[host] = h[max(0, len(h)-simRoutes):]
 		if err := w.check(host, table, true); err != nil && s.wrong == nil {
-			s.wrong = fmt.Errorf("at %s %w%s%s", time.Now().Format(simClock), err, w.explain(host), s.recorded(host))
+			s.wrong = s.describe(host, err)
 		}
 		w.noteServed(host, now[host])
 	}
@@ -245,7 +249,7 @@ func (s *simulation) checkHosts(hosts []string, late bool) (done bool, err error
 		switch err := s.world.check(host, table, false); {
 		case err == nil:
 		case late:
-			return false, fmt.Errorf("still at %s %w%s%s", time.Now().Format(simClock), err, s.world.explain(host), s.recorded(host))
+			return false, s.describe(host, err)
 		default:
 			return false, nil
 		}
@@ -253,16 +257,19 @@ func (s *simulation) checkHosts(hosts []string, late bool) (done bool, err error
 	return true, nil
 }
 
-// recorded returns the ExposedHosts that count for a host.
-func (s *simulation) recorded(host string) string {
-	var text strings.Builder
+// describe adds to an error what the route of a host rests on, and its last routes.
+func (s *simulation) describe(host string, err error) error {
+	text := []string{s.world.explain(host)}
 	for _, host := range []string{host, wildcardOver(host)} {
+		for _, route := range s.history[host] {
+			text = append(text, fmt.Sprintf("%s had at %s", host, route))
+		}
 		var eh v1alpha1.ExposedHost
 		if err := s.edge.Get(s.t.Context(), client.ObjectKey{Name: objectName(host)}, &eh); err == nil {
-			fmt.Fprintf(&text, "\n  ExposedHost %s: %v %+v %+v", host, eh.Labels, eh.Spec, eh.Status)
+			text = append(text, fmt.Sprintf("ExposedHost %s: %v %+v %+v", host, eh.Labels, eh.Spec, eh.Status))
 		}
 	}
-	return text.String()
+	return fmt.Errorf("at %s %w%s", time.Now().Format(simClock), err, strings.Join(text, "\n  "))
 }
 
 // log notes a change, as a statement of a test.

@@ -130,7 +130,7 @@ func (w *world) held(member string) map[holding]bool {
 // settle ends a round: usher has followed all changes, and the table shows them.
 func (w *world) settle(table *routing.Table) {
 	for _, host := range w.hosts() {
-		w.settleHolder(host, decision{exists: table.Own(host) != nil, outcome: outcomeOf(table.Own(host))})
+		w.settleHolder(host, table.Own(host))
 	}
 	now := time.Now()
 	w.objects.settle(now)
@@ -149,26 +149,20 @@ func (w *world) settle(table *routing.Table) {
 	}
 }
 
-// settleHolder keeps those possible holders of a host with which its route is right: a
-// cluster that serves it, no other. Of a host that is refused, usher may not have read
-// a sound claim yet.
-func (w *world) settleHolder(host string, route decision) {
+// settleHolder notes who may hold a host, by its route: a cluster that serves it, no
+// other. Of a host that is refused nothing is known: usher may not have read a change yet.
+func (w *world) settleHolder(host string, route *routing.Route) {
 	var holders []holder
-	switch {
+	switch o := outcomeOf(route); {
 	case w.manuals.now(host) != nil:
-	case route.cluster != "":
-		holders = []holder{{member: route.cluster}}
+	case o.cluster != "":
+		holders = []holder{{member: o.cluster}}
 	default:
 		for _, h := range w.possible(host) {
-			right := false
-			for d := range w.decisions(host, "", h, false) {
-				d.excepts = false
-				right = right || d == route
-			}
 			if !w.policies.now(h.member).exists {
 				h = holder{}
 			}
-			if h.lapsed = false; right && !slices.Contains(holders, h) {
+			if h.lapsed = false; !slices.Contains(holders, h) {
 				holders = append(holders, h)
 			}
 		}
@@ -202,7 +196,7 @@ func (w *world) noteServed(host string, route *routing.Route) {
 // ExposedHosts record will be known, and the holder of a withdrawn host is forgotten.
 func (w *world) restart(table *routing.Table) {
 	for name := range w.unclaimed {
-		if table.Own(name.host) == nil {
+		if route := table.Own(name.host); route == nil || route.Refusal == "NotDecided" { // nothing records it
 			w.holders[name.host] = append(w.holders[name.host], holder{})
 		}
 	}

@@ -258,7 +258,7 @@ func TestOnlyWhoHoldsNothingIsPassedOver(t *testing.T) {
 // of a holder that no longer claims the host, and are not lost while their cluster is
 // not in sync.
 func TestRefusedRivalsAreRecorded(t *testing.T) {
-	in := admission.Input{Host: host, Current: held("hades", "a"), Claims: []source.Claim{claim("illmatic", "b", 1, spoilt(reason.TLSMissing))}}
+	in := admission.Input{Host: host, Current: held("hades", "a"), Claims: []source.Claim{claim("illmatic", "b", 1, refusedFor(reason.TLSMissing))}}
 	in.Current = admission.Recorded(exposedHost(admission.Decide(in, graced())))
 	in.Claims = nil
 	away := graced()
