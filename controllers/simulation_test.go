@@ -215,7 +215,7 @@ func (s *simulation) checkTable() {
 		if now[host] == s.before[host] && (now[host] != nil || now[wildcard] == s.before[wildcard]) {
 			continue
 		}
-		h := append(s.history[host], fmt.Sprintf("%s %+v", time.Now().Format(simClock), now[host]))
+		h := slices.Concat(s.history[host], []string{fmt.Sprintf("%s %+v", time.Now().Format(simClock), now[host])})
 		s.history[host] = h[max(0, len(h)-simRoutes):]
 		if err := w.check(host, table, true); err != nil && s.wrong == nil {
 			s.wrong = s.describe(host, err)
