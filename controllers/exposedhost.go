@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/jovalle/usher/api/v1alpha1"
@@ -47,26 +48,17 @@ func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Se
 	withWorkers := options()
 	withWorkers.MaxConcurrentReconciles = hostWorkers
 	withWorkers.NewQueue = changed.fair.newQueue
-	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-	host := func(o client.Object, q queue) { changed.fair.add(q, shareOf(o), requestFor(o.GetName())) }
-	member := func(ctx context.Context, name string, q queue) {
-		changed.fair.add(q, name, requestsFor(namesOfCluster(ctx, mgr.GetCache(), name))...)
+	host := func(_ context.Context, o client.Object, q hostQueue) {
+		changed.fair.add(q, shareOf(o), requestFor(o.GetName()))
+	}
+	hostsOfMember := func(ctx context.Context, o client.Object, q hostQueue) {
+		changed.fair.add(q, o.GetName(), requestsFor(namesOfCluster(ctx, mgr.GetCache(), o.GetName()))...)
 	}
 	return builder.ControllerManagedBy(mgr).Named("exposedhost").
-		Watches(&v1alpha1.ExposedHost{}, handler.Funcs{
-			CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { host(e.Object, q) },
-			UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { host(e.ObjectNew, q) },
-			DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { host(e.Object, q) },
-		}).
-		Watches(&v1alpha1.MemberCluster{}, handler.Funcs{
-			CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { member(ctx, e.Object.GetName(), q) },
-			UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
-				if servesOtherwise(e) || refusedOtherwise(e) {
-					member(ctx, e.ObjectNew.GetName(), q)
-				}
-			},
-			DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { member(ctx, e.Object.GetName(), q) },
-		}).
+		Watches(&v1alpha1.ExposedHost{}, onEveryEvent(host)).
+		Watches(&v1alpha1.MemberCluster{}, onEveryEvent(hostsOfMember), builder.WithPredicates(predicate.Funcs{
+			UpdateFunc: func(e event.UpdateEvent) bool { return servesOtherwise(e) || refusedOtherwise(e) },
+		})).
 		WatchesRawSource(changed.source(func() map[string][]string {
 			hosts := map[string][]string{}
 			for _, name := range members.Names() {
@@ -77,6 +69,18 @@ func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Se
 		WithOptions(withWorkers).
 		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)},
 			OwnAddress: c.ownAddress, HandoverGrace: c.handoverGrace})
+}
+
+// hostQueue is the queue of the reconciler of ExposedHosts.
+type hostQueue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// onEveryEvent calls enqueue with each object that is created, changed or deleted.
+func onEveryEvent(enqueue func(ctx context.Context, o client.Object, q hostQueue)) handler.EventHandler {
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q hostQueue) { enqueue(ctx, e.Object, q) },
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q hostQueue) { enqueue(ctx, e.ObjectNew, q) },
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q hostQueue) { enqueue(ctx, e.Object, q) },
+	}
 }
 
 // shareOf returns the share of the queue that an ExposedHost's own changes belong to:

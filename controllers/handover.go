@@ -73,8 +73,7 @@ func (r *ExposedHostReconciler) recallUnclaimed(in *admission.Input, policy admi
 	}
 	claims := slices.ContainsFunc(in.Claims, func(c source.Claim) bool { return c.Source.Cluster == holder })
 	if cluster := policy.Clusters[holder]; cluster.InSync && !claims {
-		state, _ := r.Members.State(holder)
-		cluster.Stale = !state.Synced.True
+		cluster.Stale = !r.Members.Synced(holder)
 		policy.Clusters[holder] = cluster
 	}
 }

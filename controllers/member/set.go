@@ -118,6 +118,17 @@ func (s *Set) State(name string) (State, bool) {
 	return m.snapshot(), true
 }
 
+// Synced reports whether a member is in sync now, and not only was.
+func (s *Set) Synced(name string) bool {
+	m := s.member(name)
+	if m == nil {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state.Synced.True
+}
+
 // Claims returns the claims on a host of all members that have been in sync,
 // and the names of those members: of any other it is unknown what it claims.
 func (s *Set) Claims(host string) (claims []source.Claim, known []string) {
