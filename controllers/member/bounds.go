@@ -149,13 +149,21 @@ func newHoldings(exceeded func(error)) *holdings {
 	return &holdings{exceeded: exceeded, seed: maphash.MakeSeed(), sizes: map[uint64]int{}}
 }
 
-// keep counts an object in the place of its former state, and fails where all
-// together are too much.
+// keep counts an object in the place of its former state, and fails where all that
+// is kept is too much.
 func (h *holdings) keep(kind schema.GroupVersionKind, o client.Object) error {
-	key, size := h.key(kind, o), sizeOf(o)+perName*namesIn(kind, o)
+	key, size := h.key(kind, o), sizeOf(o)
 	h.mu.Lock()
-	h.total += size - h.sizes[key]
+	more := size - h.sizes[key]
 	h.sizes[key] = size
+	h.mu.Unlock()
+	return h.grow(more)
+}
+
+// grow counts so many bytes more, and fails where all that is kept is too much.
+func (h *holdings) grow(bytes int) error {
+	h.mu.Lock()
+	h.total += bytes
 	total, objects := h.total, len(h.sizes)
 	h.mu.Unlock()
 	if total <= maxHeld {
@@ -164,13 +172,6 @@ func (h *holdings) keep(kind schema.GroupVersionKind, o client.Object) error {
 	err := fmt.Errorf("%w: %d MiB of objects, %d of them", errTooLarge, maxHeld>>20, objects)
 	h.exceeded(err)
 	return err
-}
-
-// grow counts what is kept of objects besides them: so many bytes more.
-func (h *holdings) grow(bytes int) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.total += bytes
 }
 
 // drop counts an object no more.
@@ -189,17 +190,6 @@ func (h *holdings) key(kind schema.GroupVersionKind, o client.Object) uint64 {
 // perObject is what an object takes besides what its fields refer to: in the
 // cache, in its indexes, and here.
 const perObject = 256
-
-// perName is what session.names keeps of a host that an object names.
-const perName = 200
-
-// namesIn returns how many hosts an object names.
-func namesIn(gvk schema.GroupVersionKind, o client.Object) int {
-	if k, ok := kindOf(gvk); ok {
-		return len(k.names(o).Hosts)
-	}
-	return 0
-}
 
 // sizeOf estimates the memory that an object takes, in bytes.
 func sizeOf(o client.Object) int {

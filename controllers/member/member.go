@@ -282,13 +282,6 @@ func (m *member) hostsChanged(s *session, hosts []string) {
 	}
 }
 
-// refusalsChanged implements listener.
-func (m *member) refusalsChanged(s *session) {
-	if m.session() == s {
-		m.tell()
-	}
-}
-
 // allChanged implements listener.
 func (m *member) allChanged(s *session) {
 	if m.session() == s {
@@ -296,8 +289,8 @@ func (m *member) allChanged(s *session) {
 	}
 }
 
-// addressesChanged implements listener.
-func (m *member) addressesChanged(s *session) {
+// stateChanged implements listener.
+func (m *member) stateChanged(s *session) {
 	if m.session() == s {
 		m.tell()
 	}

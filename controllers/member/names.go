@@ -29,6 +29,8 @@ type kindNames struct {
 	open  map[types.NamespacedName]bool            // objects that may serve hosts which they do not name → true
 
 	children map[types.NamespacedName][]child // IngressRoute → those within it
+
+	hosts int // that the objects name, one that two name counted twice
 }
 
 // child is an IngressRoute within others, and whether it may serve hosts that it
@@ -53,9 +55,23 @@ func newKindNames() kindNames {
 	}
 }
 
+// perName is the memory that is kept of a host that an object names, in bytes.
+const perName = 200
+
+// size estimates the memory that the names take, in bytes.
+func (n *names) size() int {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	hosts := 0
+	for i := range n.byKind {
+		hosts += n.byKind[i].hosts
+	}
+	return perName * hosts
+}
+
 // of returns what is kept of a kind.
 func (n *names) of(k kind) *kindNames {
-	return &n.byKind[slices.IndexFunc(sources, func(other kind) bool { return other.gvk == k.gvk })]
+	return &n.byKind[kindIndex(k.gvk)]
 }
 
 // forget drops all objects of a kind.
@@ -109,6 +125,7 @@ func nameOf(o *metav1.ObjectMeta) types.NamespacedName {
 }
 
 func (n *kindNames) add(is source.Names, o *metav1.ObjectMeta) {
+	n.hosts += len(is.Hosts)
 	if is.Anywhere() {
 		n.open[nameOf(o)] = true
 	}
@@ -131,6 +148,7 @@ func (n *kindNames) add(is source.Names, o *metav1.ObjectMeta) {
 }
 
 func (n *kindNames) remove(was source.Names, o *metav1.ObjectMeta) {
+	n.hosts -= len(was.Hosts)
 	if was.Anywhere() {
 		delete(n.open, nameOf(o))
 	}

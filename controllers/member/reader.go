@@ -169,12 +169,13 @@ func (r *reader) readKindsAgain(kinds ...int) {
 // forget has all that was read of a kind forgotten.
 func (r *reader) forget(kind int) {
 	r.mu.Lock()
-	for id := range r.changes {
+	for id, c := range r.changes {
 		if id.kind == kind {
+			r.unread[kind] -= c.first // one that is being read now is subtracted by step
 			delete(r.changes, id)
 		}
 	}
-	r.unread[kind], r.gone[kind] = 0, true
+	r.gone[kind] = true
 	r.mu.Unlock()
 	r.signal()
 }
@@ -209,9 +210,11 @@ func (s *session) readChange(id sourceID, c *change) {
 	}
 	var touched []string
 	name := func() {
+		before := s.names.size()
 		if names := s.names.replace(k, c.before, c.after); c.first == 0 {
 			touched = append(touched, s.names.touched(names)...)
 		}
+		_ = s.holdings.grow(s.names.size() - before) // too much ends the session
 	}
 	// An object that claims a host must not seem for a moment to name it only: that
 	// could refuse the host.
@@ -240,9 +243,9 @@ func (s *session) read(id sourceID, o client.Object) []string {
 		r = &reading{id: id, created: o.GetCreationTimestamp().Time, claims: result.Claims, hosts: len(result.Claims), more: result.More, refusals: keptOf(result.Refusals)}
 	}
 	c := s.readings.put(id, r)
-	s.holdings.grow(c.size)
+	_ = s.holdings.grow(c.size)
 	if c.refusals {
-		s.listener.refusalsChanged(s)
+		s.listener.stateChanged(s)
 	}
 	s.reader.readAgain(c.again)
 	return c.hosts
@@ -262,8 +265,9 @@ func keptOf(refusals []source.Refusal) []source.Refusal {
 
 // forget drops all that was read of a kind, which the cluster serves no more.
 func (s *session) forget(kind int) {
+	before := s.names.size()
 	s.names.forget(sources[kind])
-	s.holdings.grow(s.readings.forget(kind))
+	_ = s.holdings.grow(s.readings.forget(kind) + s.names.size() - before)
 	s.reader.readAgain(s.readings.ids()) // what referred to its objects, or was shadowed by them
 	s.listener.allChanged(s)
 }

@@ -68,12 +68,10 @@ type listener interface {
 	// hostsChanged hears of hosts on which the claims, or what is beside them, have
 	// changed; of none too, and of some maybe twice.
 	hostsChanged(s *session, hosts []string)
-	// refusalsChanged hears that what names no host is refused otherwise.
-	refusalsChanged(s *session)
 	// allChanged hears that any claim may have changed.
 	allChanged(s *session)
-	// addressesChanged hears that the watched Service has changed.
-	addressesChanged(s *session)
+	// stateChanged hears that the refusals or the watched Service have changed.
+	stateChanged(s *session)
 }
 
 // watched is a kind's informer, and the handler that hears of its objects.
@@ -430,7 +428,7 @@ func (s *session) handler(k kind) toolscache.ResourceEventHandler {
 func (s *session) referredChanged(k kind) {
 	switch k.gvk {
 	case serviceKind.gvk:
-		s.listener.addressesChanged(s)
+		s.listener.stateChanged(s)
 	case ingressClassKind.gvk:
 		s.reader.readKindsAgain(kindIndex(networkingv1.SchemeGroupVersion.WithKind(source.KindIngress)))
 	default: // Gateways, and the namespaces that they select
