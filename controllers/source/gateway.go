@@ -15,34 +15,35 @@ import (
 // FromHTTPRoute reads a Gateway API HTTPRoute. Without hostnames it has those of
 // the listeners that it is attached to.
 func FromHTTPRoute(route *gatewayv1.HTTPRoute, in Context) Result {
-	if makesNoClaim(route) {
-		return Result{}
-	}
-	p := newPublication(KindHTTPRoute, route, "", in)
-	return p.publish(p.routeHosts(gatewayRoute{
+	return fromGatewayRoute(route, gatewayRoute{
 		kind:      KindHTTPRoute,
 		namespace: route.Namespace,
 		hostnames: route.Spec.Hostnames,
 		parents:   route.Spec.ParentRefs,
 		status:    route.Status.Parents,
 		protocols: []gatewayv1.ProtocolType{gatewayv1.HTTPProtocolType, gatewayv1.HTTPSProtocolType},
-	}, in))
+	}, in)
 }
 
 // FromTLSRoute reads a Gateway API TLSRoute.
 func FromTLSRoute(route *gatewayv1.TLSRoute, in Context) Result {
-	if makesNoClaim(route) {
-		return Result{}
-	}
-	p := newPublication(KindTLSRoute, route, "", in)
-	return p.publish(p.routeHosts(gatewayRoute{
+	return fromGatewayRoute(route, gatewayRoute{
 		kind:      KindTLSRoute,
 		namespace: route.Namespace,
 		hostnames: route.Spec.Hostnames,
 		parents:   route.Spec.ParentRefs,
 		status:    route.Status.Parents,
 		protocols: []gatewayv1.ProtocolType{gatewayv1.TLSProtocolType},
-	}, in))
+	}, in)
+}
+
+// fromGatewayRoute reads a route of the Gateway API.
+func fromGatewayRoute(object metav1.Object, route gatewayRoute, in Context) Result {
+	if makesNoClaim(object) {
+		return Result{}
+	}
+	p := newPublication(route.kind, object, "", in)
+	return p.publish(p.routeHosts(route, in))
 }
 
 // gatewayRoute is what the routes of the Gateway API have in common.
