@@ -90,20 +90,11 @@ func (u *fromFiles) asks(t *testing.T, page string, parts ...string) {
 		_ = response.Body.Close()
 		testkit.Must(t, err)
 		body := fmt.Sprintf("%d %s", response.StatusCode, data)
-		if missesAny(body, parts) {
+		if !testkit.ContainsAll(body, parts) {
 			return fmt.Errorf("it answers\n%s", body)
 		}
 		return nil
 	})
-}
-
-func missesAny(text string, parts []string) bool {
-	for _, part := range parts {
-		if !strings.Contains(text, part) {
-			return true
-		}
-	}
-	return false
 }
 
 // putManifest writes a file of a directory.

@@ -108,7 +108,7 @@ func (u *running) await(t *testing.T, words ...string) string {
 	var found string
 	testkit.Eventually(t, fmt.Sprintf("the log should have a line with %q", words), func() error {
 		for line := range strings.Lines(u.said()) {
-			if hasAll(line, words) {
+			if testkit.ContainsAll(line, words) {
 				found = line
 				return nil
 			}
@@ -116,15 +116,6 @@ func (u *running) await(t *testing.T, words ...string) string {
 		return fmt.Errorf("it is\n%s", u.said())
 	})
 	return found
-}
-
-func hasAll(text string, words []string) bool {
-	for _, word := range words {
-		if !strings.Contains(text, word) {
-			return false
-		}
-	}
-	return true
 }
 
 func (u *running) signal(t *testing.T, s syscall.Signal) {

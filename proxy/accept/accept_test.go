@@ -27,19 +27,9 @@ func (l *failing) Accept() (net.Conn, error) {
 	return l.Listener.Accept()
 }
 
-func listen(t *testing.T) net.Listener {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	return listener
-}
-
 func TestAcceptGoesOnAfterErrors(t *testing.T) {
 	errs := []error{syscall.ENOMEM, syscall.ENOBUFS, syscall.EPERM, syscall.EMFILE, syscall.EPROTO}
-	inner := listen(t)
+	inner := testkit.Listen(t)
 	client, err := net.DialTimeout("tcp", inner.Addr().String(), testkit.Timeout)
 	testkit.Must(t, err)
 	defer client.Close()
@@ -60,7 +50,7 @@ func TestAcceptGoesOnAfterErrors(t *testing.T) {
 }
 
 func TestCloseEndsARest(t *testing.T) {
-	inner := listen(t)
+	inner := testkit.Listen(t)
 	synctest.Test(t, func(t *testing.T) {
 		listener := accept.Resting(&failing{Listener: inner, errs: []error{syscall.ENOMEM}}, nil)
 		done := make(chan error, 1)

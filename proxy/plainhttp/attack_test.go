@@ -99,7 +99,7 @@ type witness struct {
 
 func newWitness(t testing.TB) *witness {
 	t.Helper()
-	listener := listen(t)
+	listener := testkit.Listen(t)
 	w := &witness{addr: listener.Addr().(*net.TCPAddr).AddrPort()}
 	server := &http.Server{Handler: w, ReadHeaderTimeout: testkit.Timeout, DisableGeneralOptionsHandler: true}
 	go func() { _ = server.Serve(listener) }()
@@ -341,7 +341,7 @@ func TestChallengeAnswers(t *testing.T) {
 // serveHTTP is a backend of one handler.
 func serveHTTP(t *testing.T, handler http.HandlerFunc) routing.Backend {
 	t.Helper()
-	listener := listen(t)
+	listener := testkit.Listen(t)
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: testkit.Timeout}
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() { server.Close() })
@@ -357,7 +357,7 @@ func TestRoutesThatLeadBack(t *testing.T) {
 			t.Run(name+" "+path, func(t *testing.T) {
 				var own netip.AddrPort
 				table := &routing.Live{}
-				accepted := &countingListener{Listener: listen(t)}
+				accepted := &countingListener{Listener: testkit.Listen(t)}
 				own = accepted.Addr().(*net.TCPAddr).AddrPort()
 				addr := startOn(t, accepted, nil, func(s *plainhttp.Server) {
 					s.Handler.Table = table
@@ -393,7 +393,7 @@ func TestBackendsThatMustNotLeadThere(t *testing.T) {
 	} {
 		for _, path := range []string{"/", "/.well-known/acme-challenge/a"} {
 			t.Run(name+" "+path, func(t *testing.T) {
-				hidden := &countingListener{Listener: listen(t)}
+				hidden := &countingListener{Listener: testkit.Listen(t)}
 				server := &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: testkit.Timeout}
 				go func() { _ = server.Serve(hidden) }()
 				t.Cleanup(func() { server.Close() })
@@ -423,20 +423,10 @@ func (l *countingListener) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-func listen(t testing.TB) net.Listener {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	return listener
-}
-
 // relay passes connections on to an address, until the test ends.
 func relay(t testing.TB, to netip.AddrPort) netip.AddrPort {
 	t.Helper()
-	listener := listen(t)
+	listener := testkit.Listen(t)
 	go func() {
 		for {
 			from, err := listener.Accept()
@@ -465,7 +455,7 @@ func pass(from net.Conn, to netip.AddrPort) {
 
 // TestAcceptErrorsEndNothing has the kernel refuse connections for a while.
 func TestAcceptErrorsEndNothing(t *testing.T) {
-	broken := &brokenListener{Listener: listen(t)}
+	broken := &brokenListener{Listener: testkit.Listen(t)}
 	broken.left.Store(3)
 	addr := startOn(t, broken, []routing.Route{{Host: "a.is"}})
 	if response, _ := ask(t, addr, "GET / HTTP/1.1\r\nHost: a.is\r\n\r\n"); response.StatusCode != http.StatusPermanentRedirect {

@@ -28,16 +28,17 @@ func (l *Log) With(words ...string) []string {
 	defer l.mu.Unlock()
 	var found []string
 	for _, line := range l.lines {
-		if containsAll(line, words) {
+		if ContainsAll(line, words) {
 			found = append(found, line)
 		}
 	}
 	return found
 }
 
-func containsAll(line string, words []string) bool {
+// ContainsAll reports whether a text contains each of the words.
+func ContainsAll(text string, words []string) bool {
 	for _, word := range words {
-		if !strings.Contains(line, word) {
+		if !strings.Contains(text, word) {
 			return false
 		}
 	}

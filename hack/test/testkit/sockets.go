@@ -11,6 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Listen listens on a free port of loopback until the test ends.
+func Listen(t testing.TB) net.Listener {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	Must(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	return listener
+}
+
 // ListenReusePort listens on a free port of loopback with SO_REUSEPORT until the
 // test ends, as any program may that shares its port.
 func ListenReusePort(t testing.TB) net.Listener {
