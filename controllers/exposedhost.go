@@ -99,26 +99,32 @@ func shareOf(o client.Object) string {
 
 // Reconcile brings the ExposedHost of the named host in line with the claims on it.
 func (r *ExposedHostReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	host := v1alpha1.HostOfName(req.Name)
-	current, err := r.current(ctx, req.Name)
+	again, err := r.reconcile(ctx, req.Name)
+	return requeue(again, unlessBehind(err))
+}
+
+// reconcile is Reconcile. It returns after how long to decide again; 0 is at the next event.
+func (r *ExposedHostReconciler) reconcile(ctx context.Context, name string) (time.Duration, error) {
+	host := v1alpha1.HostOfName(name)
+	current, err := r.current(ctx, name)
 	if err != nil {
-		return reconcile.Result{}, err
+		return 0, err
 	}
 	if writer := otherWriter(current); writer != "" && !isManual(current) {
-		return reconcile.Result{}, unlessBehind(client.IgnoreNotFound(r.leaveTo(ctx, writer, current)))
+		return 0, client.IgnoreNotFound(r.leaveTo(ctx, writer, current))
 	}
 	clusters, err := listClusters(ctx, r.Client)
 	if err != nil {
-		return reconcile.Result{}, err
+		return 0, err
 	}
 	if wait := r.pending(current, clusters); wait > 0 {
-		return reconcile.Result{RequeueAfter: wait}, nil
+		return wait, nil
 	}
 	decision, err := r.decide(host, current, clusters)
 	if err != nil {
-		return reconcile.Result{}, err
+		return 0, err
 	}
-	again := reconcile.Result{RequeueAfter: soonest(r.unasked(current, clusters), r.noteUnclaimed(host, decision))}
+	again := soonest(r.unasked(current, clusters), r.noteUnclaimed(host, decision))
 	switch {
 	case isManual(current):
 		return again, r.report(ctx, current, current, decision, clusters)
@@ -127,7 +133,7 @@ func (r *ExposedHostReconciler) Reconcile(ctx context.Context, req reconcile.Req
 	}
 	applied, err := r.apply(ctx, host, current, decision)
 	if err != nil {
-		return reconcile.Result{}, unlessBehind(err)
+		return 0, err
 	}
 	return again, r.report(ctx, current, applied, decision, clusters)
 }

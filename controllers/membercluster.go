@@ -96,13 +96,13 @@ func (r *MemberClusterReconciler) Reconcile(ctx context.Context, req reconcile.R
 		r.Members.Ensure(config, mc.Spec.IngressClasses)
 	}
 	if wait := r.Members.Pending(mc.Name); wait > 0 && problem == nil && isReported(&mc) {
-		return reconcile.Result{RequeueAfter: wait}, nil // what was found before the start stays until more is known
+		return requeue(wait, nil) // what was found before the start stays until more is known
 	}
 	checker, err := r.checkerOf(ctx, &mc)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{RequeueAfter: recheckEvery}, r.report(ctx, &mc, checker, config, secret, problem)
+	return requeue(recheckEvery, r.report(ctx, &mc, checker, config, secret, problem))
 }
 
 // isReported reports whether a status tells anything, of the spec as it is.

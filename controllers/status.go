@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -26,6 +27,15 @@ func setConditions(status *[]metav1.Condition, generation int64, conditions ...m
 		condition.Message = message.Bound(condition.Message)
 		meta.SetStatusCondition(status, condition)
 	}
+}
+
+// requeue is what a Reconcile returns: after how long to be called again, or the error,
+// with which controller-runtime takes no time.
+func requeue(after time.Duration, err error) (reconcile.Result, error) {
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{RequeueAfter: after}, nil
 }
 
 // writeStatus patches the status in which after differs from before; an object that

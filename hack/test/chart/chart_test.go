@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -108,4 +109,21 @@ func (r *release) apply(t *testing.T, without permission) {
 		testkit.Must(t, err)
 		testkit.Must(t, edge.Apply(context.Background(), string(manifest)))
 	}
+}
+
+// waitUntilRefused waits until the API server refuses a workload's account a permission:
+// it follows the roles as they change, and a program that it starts before then may
+// need the permission once only.
+func (r *release) waitUntilRefused(t *testing.T, workload string, p permission) {
+	t.Helper()
+	resource, subresource, _ := strings.Cut(p.resource, "/")
+	account := "system:serviceaccount:" + namespace + ":" + r.pods[workload].ServiceAccountName
+	testkit.Eventually(t, account+" should be refused: "+p.String(), func() error {
+		answer, err := bed.Cluster("edge").Kubectl(t.Context(), "auth", "can-i", p.verbs[0], strings.TrimSuffix(resource+"."+p.group, "."),
+			"--subresource="+subresource, "--as="+account, "--namespace="+namespace)
+		if strings.TrimSpace(answer) != "no" {
+			return fmt.Errorf("can-i says %q: %w", answer, err)
+		}
+		return nil
+	})
 }

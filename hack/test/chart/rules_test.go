@@ -82,6 +82,11 @@ func TestPermissionsAreEnough(t *testing.T) {
 	if log := decides.log(t) + forwards.log(t) + conditions(t); strings.Contains(log, "forbidden") {
 		t.Errorf("something is forbidden:\n%s", log)
 	}
+	for line := range strings.Lines(decides.log(t)) {
+		if strings.Contains(line, `"level":"error"`) || strings.Contains(line, "Warning:") {
+			t.Errorf("a host that comes and goes is no error: %s", line)
+		}
+	}
 }
 
 func TestEachPermissionIsNeeded(t *testing.T) {
@@ -101,6 +106,7 @@ func TestEachPermissionIsNeeded(t *testing.T) {
 				_, err := bed.Cluster("edge").Kubectl(t.Context(), "delete", "lease", "--all", "--namespace", namespace)
 				testkit.Must(t, err)
 				r.apply(t, p)
+				r.waitUntilRefused(t, workload, p)
 				running := r.start(t, workload)
 				said := func() string { return running.log(t) + conditions(t) }
 				churn(t, func() bool { return p.missedIn(said()) })
