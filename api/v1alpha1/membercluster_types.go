@@ -75,6 +75,43 @@ type MemberClusterSpec struct {
 	// only, so a client of a published host reaches all objects that name it.
 	// +optional
 	RequireAll bool `json:"requireAll,omitempty"`
+
+	// Isolation requires that Traefik serves published routes with TLS options of
+	// their own. Traefik then answers 421 to a client that connects with the name of
+	// a published host and requests another host.
+	// +optional
+	Isolation *Isolation `json:"isolation,omitempty"`
+}
+
+// Isolation names the TLS options that mark the published routes of a Traefik.
+type Isolation struct {
+	// TLSOptions is the TLSOption that published routes use. A route may also use a
+	// TLSOption of the same namespace whose name starts with this name and a hyphen.
+	// Routes with different allow-from lists need different TLSOptions.
+	TLSOptions TLSOptionsRef `json:"tlsOptions"`
+	// EntryPoints are entry points of Traefik whose static configuration sets
+	// http.tls.options to TLSOptions. A route that is only on these entry points and
+	// has no TLS section uses TLSOptions.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	EntryPoints []string `json:"entryPoints,omitempty"`
+}
+
+// TLSOptionsRef names a TLSOption of Traefik in the member cluster.
+type TLSOptionsRef struct {
+	// Namespace of the TLSOption.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace"`
+	// Name of the TLSOption. The name "default" is not allowed: Traefik uses the
+	// TLSOption of this name for every route without TLS options.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=200
+	// +kubebuilder:validation:XValidation:rule="self != 'default'",message="Traefik uses the TLSOption default for every route without TLS options: choose another name, such as exposed"
+	Name string `json:"name"`
 }
 
 // KubeconfigRef names a kubeconfig in a Secret of usher's own namespace.
@@ -144,7 +181,32 @@ type IngressEndpoint struct {
 	// +optional
 	// +kubebuilder:default=None
 	ProxyProtocol ProxyProtocol `json:"proxyProtocol,omitempty"`
+	// EntryPoints are the entry points of Traefik that HTTPSPort leads to. A source
+	// that names other entry points only is refused. If empty, the entry point is the
+	// name of the Service's port HTTPSPort; if usher does not know the Service's ports,
+	// any entry point is accepted.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	EntryPoints []string `json:"entryPoints,omitempty"`
+	// RuleSyntax is the syntax of Traefik rules whose route has no syntax field. Set
+	// it if Traefik has core.defaultRuleSyntax. If empty, usher detects the version of
+	// Traefik; if it cannot, a rule that V2 and V3 read differently is refused.
+	// +optional
+	RuleSyntax RuleSyntax `json:"ruleSyntax,omitempty"`
 }
+
+// RuleSyntax is a version of the grammar of Traefik's rules.
+// +kubebuilder:validation:Enum=V2;V3
+type RuleSyntax string
+
+// The values of RuleSyntax.
+const (
+	RuleSyntaxV2 RuleSyntax = "V2"
+	RuleSyntaxV3 RuleSyntax = "V3"
+)
 
 // ServiceRef names a Service of the member cluster.
 type ServiceRef struct {
@@ -177,6 +239,9 @@ const (
 	ConditionConnected = "Connected"
 	// ConditionSynced is True once usher has read all objects that it watches in the cluster.
 	ConditionSynced = "Synced"
+	// ConditionIsolated is set for a cluster with spec.isolation. It is False while an
+	// object without the annotation uses the TLS options of published routes.
+	ConditionIsolated = "Isolated"
 )
 
 // ConditionReady is the summary condition of both kinds. A MemberCluster is Ready
@@ -186,7 +251,7 @@ const ConditionReady = "Ready"
 
 // MemberClusterStatus is the observed state of a MemberCluster.
 type MemberClusterStatus struct {
-	// Conditions: Connected, Synced, Ready.
+	// Conditions: Connected, Synced, Ready; with spec.isolation also Isolated.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -197,6 +262,9 @@ type MemberClusterStatus struct {
 	// KubernetesVersion is the version that the member's API server last reported.
 	// +optional
 	KubernetesVersion string `json:"kubernetesVersion,omitempty"`
+	// Traefik is what usher detected of the member's Traefik.
+	// +optional
+	Traefik *ObservedTraefik `json:"traefik,omitempty"`
 	// Hosts is the number of accepted ExposedHosts that this member holds.
 	// +optional
 	// +kubebuilder:default=0
@@ -214,6 +282,28 @@ type MemberClusterStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=10
 	Refusals []SourceRefusal `json:"refusals,omitempty"`
+}
+
+// ObservedTraefik is what usher detected of a member's Traefik.
+type ObservedTraefik struct {
+	// Version is the version label of the member's Service, such as v3.7.13; empty if
+	// the Service has none, or if usher does not read the Service.
+	// +optional
+	Version string `json:"version,omitempty"`
+	// RuleSyntax is the syntax of rules whose route has no syntax field; empty if it is unknown.
+	// +optional
+	RuleSyntax RuleSyntax `json:"ruleSyntax,omitempty"`
+	// DetectedBy says where RuleSyntax comes from.
+	// +optional
+	DetectedBy string `json:"detectedBy,omitempty"`
+	// EntryPoints are the entry points that HTTPSPort leads to; empty if they are unknown.
+	// +optional
+	// +listType=atomic
+	EntryPoints []string `json:"entryPoints,omitempty"`
+	// HTTPEntryPoints are the entry points that HTTPPort leads to; empty if they are unknown.
+	// +optional
+	// +listType=atomic
+	HTTPEntryPoints []string `json:"httpEntryPoints,omitempty"`
 }
 
 // ObservedKubeconfig identifies a version of a Secret. It reveals nothing of the Secret's content.
