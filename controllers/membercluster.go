@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/api/v1alpha1/reason"
+	"github.com/jovalle/usher/controllers/admission"
 	"github.com/jovalle/usher/controllers/member"
 	"github.com/jovalle/usher/controllers/message"
 )
@@ -40,6 +42,7 @@ type MemberClusterReconciler struct {
 	// OwnAddress reports whether a connection to an address would reach a listener
 	// of this process; nil: none does.
 	OwnAddress func(netip.AddrPort) bool
+	Events     events.EventRecorder
 
 	edge  *edgeNetworks
 	names *pinnedNames
@@ -59,7 +62,7 @@ func (c *controlPlane) setupMemberClusters(mgr manager.Manager, members *member.
 		WatchesRawSource(changed.source(func() map[string][]string { return nil })).
 		WithOptions(options()).
 		Complete(&MemberClusterReconciler{Client: mgr.GetClient(), Edge: mgr.GetConfig(), Namespace: namespace, Members: members,
-			OwnAddress: c.ownAddress, edge: &edgeNetworks{reader: mgr.GetAPIReader()}, names: &c.names})
+			OwnAddress: c.ownAddress, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)}, edge: &edgeNetworks{reader: mgr.GetAPIReader()}, names: &c.names})
 }
 
 // recheckEvery is how often a member's addresses are checked again though nothing
@@ -93,7 +96,7 @@ func (r *MemberClusterReconciler) Reconcile(ctx context.Context, req reconcile.R
 	case err != nil:
 		return reconcile.Result{}, err
 	default:
-		r.Members.Ensure(config, mc.Spec.IngressClasses)
+		r.Members.Ensure(config, member.RulesOf(&mc.Spec))
 	}
 	if wait := r.Members.Pending(mc.Name); wait > 0 && problem == nil && isReported(&mc) {
 		return requeue(wait, nil) // what was found before the start stays until more is known
@@ -179,10 +182,35 @@ func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.Membe
 		state.Connected.Message = message.Format("%s; its kubeconfig is insecure, as spec.kubeconfig.insecure allows: %s", state.Connected.Message, strings.Join(config.Weaknesses, ", "))
 	}
 	setConditions(&after.Status.Conditions, mc.Generation, memberConditions(after, state, ingress, problem)...)
+	if mc.Spec.Isolation == nil {
+		meta.RemoveStatusCondition(&after.Status.Conditions, v1alpha1.ConditionIsolated)
+	} else if state.Synced.True {
+		setConditions(&after.Status.Conditions, mc.Generation, isolated(state))
+	}
 	if equality.Semantic.DeepEqual(mc.Status, after.Status) {
 		return nil
 	}
-	return writeStatus(ctx, r.Client, mc, after, func() { after.Status.Refusals = nil })
+	if err := writeStatus(ctx, r.Client, mc, after, func() { after.Status.Refusals = nil }); err != nil {
+		return err
+	}
+	was := meta.FindStatusCondition(mc.Status.Conditions, v1alpha1.ConditionIsolated)
+	is := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionIsolated)
+	if is != nil && is.Status == metav1.ConditionFalse && (was == nil || was.Message != is.Message) {
+		r.Events.Eventf(after, nil, corev1.EventTypeWarning, is.Reason, "Check", "%s", is.Message)
+	}
+	return nil
+}
+
+// isolated is the condition Isolated of a cluster with spec.isolation.
+func isolated(state member.State) metav1.Condition {
+	if len(state.Unannotated) == 0 {
+		return metav1.Condition{Type: v1alpha1.ConditionIsolated, Status: metav1.ConditionTrue, Reason: reason.Isolated, Message: "no object without the annotation uses the TLS options of published routes"}
+	}
+	return metav1.Condition{
+		Type: v1alpha1.ConditionIsolated, Status: metav1.ConditionFalse, Reason: reason.UnannotatedRoutes,
+		Message: message.Format("clients of published hosts reach these objects, which use the TLS options of published routes and are not annotated with %s: %s; annotate them, or remove the TLS options from them",
+			v1alpha1.AnnotationExpose, admission.FirstFew(state.Unannotated)),
+	}
 }
 
 // memberConditions are Connected, Synced and Ready.

@@ -8,6 +8,7 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/message"
+	"github.com/jovalle/usher/controllers/source"
 )
 
 // Beside is what the cluster that holds a host serves next to it: the objects and
@@ -26,6 +27,12 @@ type Beside struct {
 	Capped bool
 	// Open are the objects under the wildcard whose hosts cannot be listed; sorted.
 	Open []v1alpha1.SourceRef
+	// Unisolated are the objects that make Traefik serve the host with its default TLS
+	// options, and not with the isolating ones; sorted.
+	Unisolated []v1alpha1.SourceRef
+	// Sharing are older objects of the cluster with the host's TLS options: a client of
+	// their hosts reaches the host, and the other way around.
+	Sharing []source.Sharing
 }
 
 // Bound restricts an accepted host so that it does not publish objects without the
@@ -43,20 +50,39 @@ func Bound(d Decision, host string, requireAll bool, beside Beside) Decision {
 	if !d.Accepted {
 		return d
 	}
+	if d = d.isolated(beside); !d.Accepted {
+		return d
+	}
 	if len(beside.Silent) > 0 {
 		switch {
 		case d.Unclaimed: // what is annotated is gone, and these are not
 			return d.refusedUntilHandover()
 		case requireAll:
 			return d.refused(reason.NotAllAnnotated, "cluster %s has spec.requireAll, and these of its objects name the host and are not annotated: %s; annotate each with %s, or take the host out of it",
-				d.Cluster, firstFewObjects(beside.Silent), v1alpha1.AnnotationExpose)
+				d.Cluster, FirstFew(beside.Silent), v1alpha1.AnnotationExpose)
 		}
-		d = d.with("; TLS does not part the objects of one host, so these, which are not annotated, are published with it: %s", firstFewObjects(beside.Silent))
+		d = d.with("; TLS does not part the objects of one host, so these, which are not annotated, are published with it: %s", FirstFew(beside.Silent))
 	}
 	if !strings.HasPrefix(host, "*.") {
 		return d
 	}
 	return d.boundWildcard(beside)
+}
+
+// isolated refuses a host whose TLS options do not isolate it.
+func (d Decision) isolated(beside Beside) Decision {
+	if len(beside.Unisolated) > 0 {
+		return d.refused(reason.NotIsolated, "Traefik uses its default TLS options for a host whose routes have different ones, and these objects of cluster %s do not have the options of the host: %s; set the same spec.tls.options on all routes of a host",
+			d.Cluster, FirstFew(beside.Unisolated))
+	}
+	for _, other := range beside.Sharing {
+		if slices.Equal(other.AllowFrom, d.Options.AllowFrom) {
+			continue
+		}
+		return d.refused(reason.IsolationShared, "it has the TLS options of host %s of %s, which has %s, while this host has %s: clients of one host would reach the other; give one of them a TLSOption of its own, whose name starts with that of the MemberCluster's spec.isolation and a hyphen",
+			other.Host, describe(other.Source), allowFrom(source.Options{AllowFrom: other.AllowFrom}), allowFrom(d.Options))
+	}
+	return d
 }
 
 func (d Decision) boundWildcard(beside Beside) Decision {
@@ -82,7 +108,7 @@ func (d Decision) boundWildcard(beside Beside) Decision {
 		}
 	}
 	if len(beside.Open) > 0 {
-		d = d.with("; the hosts of these objects cannot be listed, so what they serve under it is open: %s", firstFewObjects(beside.Open))
+		d = d.with("; the hosts of these objects cannot be listed, so what they serve under it is open: %s", FirstFew(beside.Open))
 	}
 	return d
 }
@@ -120,8 +146,9 @@ func firstFew(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// firstFewObjects is firstFew for objects, without their cluster's name.
-func firstFewObjects(refs []v1alpha1.SourceRef) string {
+// FirstFew lists the first few objects without their cluster's name, and counts the
+// others.
+func FirstFew(refs []v1alpha1.SourceRef) string {
 	names := make([]string, len(refs))
 	for i, ref := range refs {
 		names[i] = fmt.Sprintf("%s %s/%s", ref.Kind, ref.Namespace, ref.Name)

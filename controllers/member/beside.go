@@ -36,6 +36,11 @@ type Beside struct {
 	// Open are the objects that may serve names under the wildcard which they do
 	// not name, and that do not claim it; sorted.
 	Open []v1alpha1.SourceRef
+	// Unisolated are the objects for which Traefik does not use the isolating TLS
+	// options of the host; sorted. With one of them it uses its default options for all.
+	Unisolated []v1alpha1.SourceRef
+	// Sharing are older objects with the host's TLS options, one for each allow-from list.
+	Sharing []source.Sharing
 }
 
 // Beside returns what a member serves beside a host, given the sources that claim
@@ -55,6 +60,7 @@ func (s *Set) Beside(name, host string, claiming []v1alpha1.SourceRef) (Beside, 
 	}
 	b := session.names.beside(name, host, claims, session.readings.claimed)
 	b.Capped = session.readings.capped()
+	session.isolation(&b, host)
 	return b, true
 }
 

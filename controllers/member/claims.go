@@ -46,9 +46,12 @@ func (s *session) get(k kind, namespace, name string) client.Object {
 
 // context answers from the cache what sources refer to.
 func (s *session) context() source.Context {
+	rules := s.listener.rules()
 	return source.Context{
 		Cluster:             s.config.Name,
-		IngressClasses:      s.listener.ingressClasses(),
+		IngressClasses:      rules.IngressClasses,
+		Isolation:           rules.Isolation,
+		HTTPSEntryPoints:    rules.EntryPoints,
 		DefaultIngressClass: s.defaultIngressClass(),
 		MaxHosts:            s.readings.limits.SourceHosts,
 		IngressRoute: func(namespace, name string) *traefik.IngressRoute {

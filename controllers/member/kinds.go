@@ -23,8 +23,9 @@ type kind struct {
 	object client.Object
 	// claims is nil for a kind that claims nothing itself.
 	claims func(client.Object, source.Context) source.Result
-	// names is nil as claims is.
+	// names and tls are nil as claims is.
 	names func(client.Object) source.Names
+	tls   func(client.Object, source.Context) source.TLSMark
 }
 
 // gatewayGroup is the Gateway API's group and version.
@@ -32,15 +33,18 @@ var gatewayGroup = schema.GroupVersion(gatewayv1.GroupVersion)
 
 // sources are the kinds that claim hosts.
 var sources = []kind{
-	sourceKind(networkingv1.SchemeGroupVersion.WithKind(source.KindIngress), &networkingv1.Ingress{}, source.FromIngress, source.NamesOfIngress),
-	sourceKind(traefik.GroupVersion.WithKind(source.KindIngressRoute), &traefik.IngressRoute{}, source.FromIngressRoute, source.NamesOfIngressRoute),
-	sourceKind(traefik.GroupVersion.WithKind(source.KindIngressRouteTCP), &traefik.IngressRouteTCP{}, source.FromIngressRouteTCP, source.NamesOfIngressRouteTCP),
+	sourceKind(networkingv1.SchemeGroupVersion.WithKind(source.KindIngress), &networkingv1.Ingress{}, source.FromIngress, source.NamesOfIngress, source.TLSOfIngress),
+	sourceKind(traefik.GroupVersion.WithKind(source.KindIngressRoute), &traefik.IngressRoute{}, source.FromIngressRoute, source.NamesOfIngressRoute, source.TLSOfIngressRoute),
+	sourceKind(traefik.GroupVersion.WithKind(source.KindIngressRouteTCP), &traefik.IngressRouteTCP{}, source.FromIngressRouteTCP, source.NamesOfIngressRouteTCP, source.TLSOfIngressRouteTCP),
 	sourceKind(traefik.ContainousGroupVersion.WithKind(source.KindIngressRoute), &traefik.ContainousIngressRoute{},
 		func(o *traefik.ContainousIngressRoute, in source.Context) source.Result {
 			return source.FromIngressRoute(&o.IngressRoute, in)
 		},
 		func(o *traefik.ContainousIngressRoute) source.Names {
 			return source.NamesOfIngressRoute(&o.IngressRoute)
+		},
+		func(o *traefik.ContainousIngressRoute, in source.Context) source.TLSMark {
+			return source.TLSOfIngressRoute(&o.IngressRoute, in)
 		}),
 	sourceKind(traefik.ContainousGroupVersion.WithKind(source.KindIngressRouteTCP), &traefik.ContainousIngressRouteTCP{},
 		func(o *traefik.ContainousIngressRouteTCP, in source.Context) source.Result {
@@ -48,9 +52,12 @@ var sources = []kind{
 		},
 		func(o *traefik.ContainousIngressRouteTCP) source.Names {
 			return source.NamesOfIngressRouteTCP(&o.IngressRouteTCP)
+		},
+		func(o *traefik.ContainousIngressRouteTCP, in source.Context) source.TLSMark {
+			return source.TLSOfIngressRouteTCP(&o.IngressRouteTCP, in)
 		}),
-	sourceKind(gatewayGroup.WithKind(source.KindHTTPRoute), &gatewayv1.HTTPRoute{}, source.FromHTTPRoute, source.NamesOfHTTPRoute),
-	sourceKind(gatewayGroup.WithKind(source.KindTLSRoute), &gatewayv1.TLSRoute{}, source.FromTLSRoute, source.NamesOfTLSRoute),
+	sourceKind(gatewayGroup.WithKind(source.KindHTTPRoute), &gatewayv1.HTTPRoute{}, source.FromHTTPRoute, source.NamesOfHTTPRoute, source.TLSOfHTTPRoute),
+	sourceKind(gatewayGroup.WithKind(source.KindTLSRoute), &gatewayv1.TLSRoute{}, source.FromTLSRoute, source.NamesOfTLSRoute, source.TLSOfTLSRoute),
 }
 
 // ingressRouteKind is a source that others may refer to as their parent.
@@ -89,7 +96,7 @@ var (
 var kinds = append(slices.Clip(sources), ingressClassKind, gatewayKind, namespaceKind, serviceKind)
 
 // sourceKind describes a namespaced kind whose objects claim hosts.
-func sourceKind[T client.Object](gvk schema.GroupVersionKind, object T, claims func(T, source.Context) source.Result, names func(T) source.Names) kind {
+func sourceKind[T client.Object](gvk schema.GroupVersionKind, object T, claims func(T, source.Context) source.Result, names func(T) source.Names, tls func(T, source.Context) source.TLSMark) kind {
 	return kind{gvk: gvk, scope: meta.RESTScopeNamespace, object: object,
 		claims: func(o client.Object, in source.Context) source.Result { return claims(o.(T), in) },
 		names: func(o client.Object) source.Names {
@@ -97,7 +104,8 @@ func sourceKind[T client.Object](gvk schema.GroupVersionKind, object T, claims f
 				return source.Names{}
 			}
 			return names(o.(T))
-		}}
+		},
+		tls: func(o client.Object, in source.Context) source.TLSMark { return tls(o.(T), in) }}
 }
 
 // scheme knows every kind.

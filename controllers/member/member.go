@@ -3,7 +3,7 @@ package member
 import (
 	"context"
 	"errors"
-	"slices"
+	"reflect"
 	"sync"
 	"time"
 
@@ -41,7 +41,7 @@ type member struct {
 	config Config             // of the next loop
 
 	mu      sync.Mutex
-	classes []string // MemberCluster's ingressClasses
+	ruled   Rules
 	state   State
 	serving *session // nil until first in sync
 	making  *session // that is not in sync yet; nil while there is none
@@ -267,11 +267,11 @@ func (m *member) session() *session {
 	return m.serving
 }
 
-// ingressClasses implements listener.
-func (m *member) ingressClasses() []string {
+// rules implements listener.
+func (m *member) rules() Rules {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.classes
+	return m.ruled
 }
 
 // hostsChanged implements listener. What a session reads that does not serve yet is
@@ -307,6 +307,7 @@ func (m *member) snapshot() State {
 	state.Origin = s.config.Origin
 	state.Service, state.ServiceRead = s.config.Service, s.reads(serviceKind)
 	state.Addresses, state.Refusals = s.addresses(), s.refusals()
+	state.Unannotated = s.marks.list(m.name)
 	return state
 }
 
@@ -364,16 +365,16 @@ func (m *member) reconfigure(config Config) {
 	}
 }
 
-// setClasses sets the ingress classes that may be published.
-func (m *member) setClasses(classes []string) {
+// setRules sets what the MemberCluster says about its sources.
+func (m *member) setRules(rules Rules) {
 	m.mu.Lock()
-	same := slices.Equal(m.classes, classes)
-	m.classes = classes
+	same := reflect.DeepEqual(m.ruled, rules)
+	m.ruled = rules
 	sessions := []*session{m.serving, m.making}
 	m.mu.Unlock()
 	for _, s := range sessions {
 		if s != nil && !same {
-			s.reader.readAgain(s.readings.ids())
+			s.reader.readAgain(s.all())
 		}
 	}
 }

@@ -218,6 +218,19 @@ func (n *names) touched(by source.Names) []string {
 	return touched
 }
 
+// naming returns the objects that name a host.
+func (n *names) naming(host string) []sourceID {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	var ids []sourceID
+	for i := range n.byKind {
+		for o := range n.byKind[i].at(host) {
+			ids = append(ids, sourceID{i, nameOf(o)})
+		}
+	}
+	return ids
+}
+
 // wildcards returns those that are named.
 func (n *kindNames) wildcards() []string {
 	var named []string

@@ -213,6 +213,7 @@ func (s *session) readChange(id sourceID, c *change) {
 		before := s.names.size()
 		if names := s.names.replace(k, c.before, c.after); c.first == 0 {
 			touched = append(touched, s.names.touched(names)...)
+			touched = append(touched, s.markedOtherwise(k, c.before, c.after)...)
 		}
 		_ = s.holdings.grow(s.names.size() - before) // too much ends the session
 	}
@@ -241,7 +242,11 @@ func (s *session) read(id sourceID, o client.Object) []string {
 	if o != nil && source.Exposed(o.GetAnnotations()) && !s.shadowed(id) {
 		result := sources[id.kind].claims(o, s.context())
 		r = &reading{id: id, created: o.GetCreationTimestamp().Time, claims: result.Claims, hosts: len(result.Claims), more: result.More, refusals: keptOf(result.Refusals)}
+		if r.options = optionsOf(r.claims); r.options != "" {
+			r.allowFrom = r.claims[0].Options.AllowFrom
+		}
 	}
+	s.mark(id, o)
 	c := s.readings.put(id, r)
 	_ = s.holdings.grow(c.size)
 	if c.refusals {
@@ -267,6 +272,7 @@ func keptOf(refusals []source.Refusal) []source.Refusal {
 func (s *session) forget(kind int) {
 	before := s.names.size()
 	s.names.forget(sources[kind])
+	s.marks.forget(kind)
 	_ = s.holdings.grow(s.readings.forget(kind) + s.names.size() - before)
 	s.reader.readAgain(s.readings.ids()) // what referred to its objects, or was shadowed by them
 	s.listener.allChanged(s)

@@ -13,7 +13,7 @@ import (
 // onHosts is a listener that acts when hosts have changed.
 type onHosts func()
 
-func (onHosts) ingressClasses() []string                { return nil }
+func (onHosts) rules() Rules                            { return Rules{} }
 func (act onHosts) hostsChanged(_ *session, _ []string) { act() }
 func (onHosts) stateChanged(*session)                   {}
 func (onHosts) allChanged(*session)                     {}
@@ -23,7 +23,7 @@ func (onHosts) allChanged(*session)                     {}
 func TestKindThatGoesWhileItIsReadIsReadAgain(t *testing.T) {
 	k := kindNamed(t, source.KindIngress)
 	kind := kindIndex(k.gvk)
-	s := &session{names: newNames(), readings: newReadings(Limits{}), running: map[schema.GroupVersionKind]watched{k.gvk: {}}}
+	s := &session{names: newNames(), marks: newMarks(), readings: newReadings(Limits{}), running: map[schema.GroupVersionKind]watched{k.gvk: {}}}
 	s.holdings = newHoldings(func(error) {})
 	s.reader = newReader(s)
 	gone := false

@@ -40,9 +40,12 @@ type reading struct {
 	created  time.Time
 	claims   []source.Claim // sorted by host; nil while the reading is cut
 	refusals []source.Refusal
-	hosts    int  // how many claims there are, cut or not
-	more     int  // how many hosts the object names beyond Limits.SourceHosts
-	cut      bool // it is beyond Limits.MemberHosts
+
+	options   string   // isolating TLS options of the claims
+	allowFrom []string // of the claims
+	hosts     int      // how many claims there are, cut or not
+	more      int      // how many hosts the object names beyond Limits.SourceHosts
+	cut       bool     // it is beyond Limits.MemberHosts
 }
 
 // size estimates the memory that a reading takes, in bytes.
@@ -105,13 +108,15 @@ type readings struct {
 	byID   map[sourceID]*reading
 	byAge  []*reading            // the oldest first
 	byHost map[string][]*reading // host → those that claim it
-	hosts  int                   // claims of all readings, cut or not
-	more   int                   // readings that name hosts beyond Limits.SourceHosts
-	cuts   int                   // readings that are cut
+
+	byOptions sharing
+	hosts     int // claims of all readings, cut or not
+	more      int // readings that name hosts beyond Limits.SourceHosts
+	cuts      int // readings that are cut
 }
 
 func newReadings(limits Limits) *readings {
-	return &readings{limits: limits, byID: map[sourceID]*reading{}, byHost: map[string][]*reading{}}
+	return &readings{limits: limits, byID: map[sourceID]*reading{}, byHost: map[string][]*reading{}, byOptions: sharing{}}
 }
 
 // changed is what a new reading has changed.
@@ -127,6 +132,8 @@ func (b *readings) put(id sourceID, r *reading) changed {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	before := b.byID[id]
+	was, is := optionsIn(before), optionsIn(r)
+	sharedWas, sharedIs := b.byOptions.oldest(was), b.byOptions.oldest(is)
 	var c changed
 	if before != nil {
 		b.unlink(before)
@@ -138,8 +145,19 @@ func (b *readings) put(id sourceID, r *reading) changed {
 	}
 	c.hosts = differing(claimsOf(before), claimsOf(r))
 	c.refusals = !slices.Equal(refusalsOf(before), refusalsOf(r))
+	c.hosts = append(c.hosts, b.sharedOtherwise(was, sharedWas)...)
+	if is != was {
+		c.hosts = append(c.hosts, b.sharedOtherwise(is, sharedIs)...)
+	}
 	b.fit(&c)
 	return c
+}
+
+func optionsIn(r *reading) string {
+	if r == nil {
+		return ""
+	}
+	return r.options
 }
 
 func claimsOf(r *reading) []source.Claim {
@@ -164,6 +182,7 @@ func (b *readings) link(r *reading) {
 	if r.more > 0 {
 		b.more++
 	}
+	b.byOptions.add(r)
 	b.index(r)
 }
 
@@ -179,6 +198,7 @@ func (b *readings) unlink(r *reading) {
 	if r.cut {
 		b.cuts--
 	}
+	b.byOptions.remove(r)
 	b.unindex(r)
 }
 

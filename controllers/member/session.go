@@ -43,6 +43,7 @@ type session struct {
 	listener listener
 	reader   *reader   // the one that changes names and readings
 	names    *names    // what all objects name
+	marks    *marks    // those that use isolating TLS options without the annotation
 	readings *readings // what the annotated ones claim
 
 	holdings *holdings
@@ -63,8 +64,8 @@ type session struct {
 // listener hears of what a session reads. Its methods are called by one goroutine of
 // the session, and must not wait for it.
 type listener interface {
-	// ingressClasses returns the classes that may be published.
-	ingressClasses() []string
+	// rules returns what the MemberCluster says about its sources.
+	rules() Rules
 	// hostsChanged hears of hosts on which the claims, or what is beside them, have
 	// changed; of none too, and of some maybe twice.
 	hostsChanged(s *session, hosts []string)
@@ -85,7 +86,7 @@ func (w watched) hasSynced() bool { return w.handler.HasSynced() }
 
 // newSession prepares a connection and dials nothing yet.
 func newSession(config Config, limits Limits, l listener) (*session, error) {
-	s := &session{config: config, listener: l, names: newNames(), readings: newReadings(limits), listing: make(chan struct{}, 1), exceeded: make(chan struct{}),
+	s := &session{config: config, listener: l, names: newNames(), marks: newMarks(), readings: newReadings(limits), listing: make(chan struct{}, 1), exceeded: make(chan struct{}),
 		running: map[schema.GroupVersionKind]watched{}, stores: map[schema.GroupVersionKind]toolscache.Store{}, failing: map[schema.GroupVersionKind]failing{}}
 	s.reader = newReader(s)
 	s.holdings = newHoldings(s.exceed)
@@ -434,4 +435,19 @@ func (s *session) referredChanged(k kind) {
 	default: // Gateways, and the namespaces that they select
 		s.reader.readKindsAgain(kindIndex(gatewayGroup.WithKind(source.KindHTTPRoute)), kindIndex(gatewayGroup.WithKind(source.KindTLSRoute)))
 	}
+}
+
+// all returns all sources in the cache.
+func (s *session) all() []sourceID {
+	var ids []sourceID
+	for kind, k := range sources {
+		store := s.store(k)
+		if store == nil {
+			continue
+		}
+		for _, o := range store.List() {
+			ids = append(ids, sourceID{kind, client.ObjectKeyFromObject(o.(client.Object))})
+		}
+	}
+	return ids
 }

@@ -58,19 +58,19 @@ func (s *Set) Start(ctx context.Context) error {
 }
 
 // Ensure connects a member, or reconnects it where config differs from what
-// it has. The ingress classes that may be published take effect at once. It
-// does not wait for the connection. Calls for one member must not overlap.
-func (s *Set) Ensure(config Config, ingressClasses []string) {
+// it has. Rules take effect at once. It does not wait for the connection. Calls
+// for one member must not overlap.
+func (s *Set) Ensure(config Config, rules Rules) {
 	s.mu.Lock()
 	ctx := s.ctx
 	m, known := s.members[config.Name]
 	if !known {
-		m = &member{name: config.Name, set: s, log: s.Log.WithValues("member", config.Name), config: config, classes: ingressClasses, budget: budget()}
+		m = &member{name: config.Name, set: s, log: s.Log.WithValues("member", config.Name), config: config, ruled: rules, budget: budget()}
 		s.members[config.Name] = m
 	}
 	s.mu.Unlock()
 	if known {
-		m.setClasses(ingressClasses)
+		m.setRules(rules)
 		m.reconfigure(config)
 	}
 	if ctx != nil {

@@ -44,6 +44,9 @@ type State struct {
 	Addresses []string
 	// Refusals of sources that name no host, the latest ones first.
 	Refusals []v1alpha1.SourceRefusal
+	// Unannotated are the objects that use isolating TLS options without the
+	// annotation, sorted.
+	Unannotated []v1alpha1.SourceRef
 }
 
 // Bounds on what a member's own words add to a status, in characters.

@@ -110,6 +110,7 @@ func trimMeta(object client.Object) {
 // annotationRead reports whether anything in usher reads the annotation.
 func annotationRead(key string) bool {
 	return strings.HasPrefix(key, "usher.techn.is/") ||
+		strings.HasPrefix(key, source.AnnotationRouterTLS) || key == source.AnnotationRouterEntryPoints ||
 		key == networkingv1.AnnotationIsDefaultIngressClass ||
 		key == "kubernetes.io/ingress.class"
 }

@@ -22,6 +22,7 @@ func FromHTTPRoute(route *gatewayv1.HTTPRoute, in Context) Result {
 		parents:   route.Spec.ParentRefs,
 		status:    route.Status.Parents,
 		protocols: []gatewayv1.ProtocolType{gatewayv1.HTTPProtocolType, gatewayv1.HTTPSProtocolType},
+		mark:      TLSOfHTTPRoute(route, in),
 	}, in)
 }
 
@@ -34,6 +35,7 @@ func FromTLSRoute(route *gatewayv1.TLSRoute, in Context) Result {
 		parents:   route.Spec.ParentRefs,
 		status:    route.Status.Parents,
 		protocols: []gatewayv1.ProtocolType{gatewayv1.TLSProtocolType},
+		mark:      TLSOfTLSRoute(route, in),
 	}, in)
 }
 
@@ -43,6 +45,7 @@ func fromGatewayRoute(object metav1.Object, route gatewayRoute, in Context) Resu
 		return Result{}
 	}
 	p := newPublication(route.kind, object, "", in)
+	p.checkIsolation(route.mark, "spec", "Traefik's Gateway API provider cannot set TLS options: publish the host by an IngressRoute or an Ingress")
 	return p.publish(p.routeHosts(route, in))
 }
 
@@ -55,6 +58,7 @@ type gatewayRoute struct {
 	status    []gatewayv1.RouteParentStatus
 	// protocols are those of the listeners that the kind can be attached to.
 	protocols []gatewayv1.ProtocolType
+	mark      TLSMark
 }
 
 // routeHosts are a route's hostnames, so far as listeners of the Gateways that have

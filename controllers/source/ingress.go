@@ -18,6 +18,8 @@ func FromIngress(ingress *networkingv1.Ingress, in Context) Result {
 	}
 	class := cmp.Or(classOf(ingress, ingress.Spec.IngressClassName), in.DefaultIngressClass)
 	p := newPublication(KindIngress, ingress, class, in)
+	p.checkEntryPoints(annotationField(AnnotationRouterEntryPoints), entryPointsOfIngress(ingress))
+	p.checkIsolation(TLSOfIngress(ingress, in), annotationField(annotationRouterTLSOptions), "set the annotation to NAMESPACE-NAME"+crdProvider)
 	if len(ingress.Spec.Rules) == 0 {
 		return p.publish([]routeHosts{{field: "spec.rules", hosts: hostnames{}}})
 	}

@@ -17,6 +17,10 @@ func FromIngressRoute(route *traefik.IngressRoute, in Context) Result {
 		return Result{}
 	}
 	p := newPublication(KindIngressRoute, route, classOf(route, route.Spec.IngressClassName), in)
+	p.checkEntryPoints("spec.entryPoints", route.Spec.EntryPoints)
+	mark, named := in.tlsOfIngressRoute(route)
+	p.checkIsolation(mark, "spec.tls.options", "set spec.tls.options to it, or to a TLSOption of this name in the object's own namespace")
+	p.named = named
 	parents := parentReader{in: in}
 	above, err := parents.rulesAbove(route, 0)
 	if err != nil {

@@ -20,6 +20,8 @@ func FromIngressRouteTCP(route *traefik.IngressRouteTCP, in Context) Result {
 	if route.Spec.TLS == nil {
 		p.refuseObject(reason.TLSMissing, "spec.tls", "it is not set, so the routes take no TLS connections; set it, with passthrough: true where the service ends TLS itself")
 	}
+	p.checkEntryPoints("spec.entryPoints", route.Spec.EntryPoints)
+	p.checkIsolation(TLSOfIngressRouteTCP(route, in), "spec.tls.options", "set spec.tls.options to it, or spec.tls.passthrough: true where the service ends TLS itself")
 	var routes []routeHosts
 	for i, r := range route.Spec.Routes {
 		field := fmt.Sprintf("spec.routes[%d].match", i)

@@ -27,7 +27,9 @@ type publication struct {
 	object        metav1.Object
 	in            Context
 	request       request
-	objectRefusal *Refusal         // refuses every host of the object; nil if nothing does
+	objectRefusal *Refusal // refuses every host of the object; nil if nothing does
+	mark          TLSMark
+	named         []string         // hosts that mark is about; nil: all of the object
 	claims        map[string]Claim // host → claim
 	result        Result
 }
@@ -156,15 +158,15 @@ func (p *publication) claim(host string, refusal *Refusal) {
 	if _, claimed := p.claims[host]; claimed {
 		return
 	}
-	if refusal == nil {
-		refusal = p.objectRefusal
-	}
+	refusal = cmp.Or(refusal, p.objectRefusal, p.notNamed(host))
 	p.claims[host] = Claim{
 		Source:  p.source,
 		Created: p.object.GetCreationTimestamp().Time,
 		Host:    host,
 		Options: p.request.options,
 		Refusal: refusal,
+
+		TLSOptions: p.mark.Options,
 	}
 }
 

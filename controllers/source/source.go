@@ -32,6 +32,9 @@ type Claim struct {
 	Host string
 	// Options are the zero value where the annotations cannot be read.
 	Options Options
+	// TLSOptions are the isolating TLS options of the source's routes; empty if the
+	// cluster has no isolation, or if the routes need none.
+	TLSOptions string
 	// Refusal is why the source's own content refuses the claim; nil if it is sound.
 	Refusal *Refusal
 }
@@ -40,7 +43,7 @@ type Claim struct {
 func (c Claim) Equal(o Claim) bool {
 	sameRefusal := c.Refusal == o.Refusal || c.Refusal != nil && o.Refusal != nil && *c.Refusal == *o.Refusal
 	return c.Source == o.Source && c.Created.Equal(o.Created) && c.Host == o.Host && sameRefusal &&
-		c.Options.Equal(o.Options) && c.Options.WholeWildcard == o.Options.WholeWildcard
+		c.TLSOptions == o.TLSOptions && c.Options.Equal(o.Options) && c.Options.WholeWildcard == o.Options.WholeWildcard
 }
 
 // Options are what a source asks for besides its hosts.
@@ -96,6 +99,11 @@ type Context struct {
 	MaxHosts int
 	// RuleSyntax is how a Traefik rule is read whose route does not say.
 	RuleSyntax traefikrule.Syntax
+	// Isolation is the MemberCluster's spec.isolation; nil for none.
+	Isolation *v1alpha1.Isolation
+	// HTTPSEntryPoints and HTTPEntryPoints are the entry points of Traefik that TLS
+	// connections and plain HTTP from usher come to; empty if they are unknown.
+	HTTPSEntryPoints, HTTPEntryPoints []string
 	// IngressRoute finds the parents of an IngressRoute.
 	IngressRoute func(namespace, name string) *traefik.IngressRoute
 	// Gateway finds the parents of an HTTPRoute or TLSRoute.

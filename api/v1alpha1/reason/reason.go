@@ -15,9 +15,11 @@ const (
 // Why a source's own claim is refused.
 const (
 	AnnotationInvalid = "AnnotationInvalid"
+	EntryPoint        = "EntryPoint"
 	HostInvalid       = "HostInvalid"
 	HostNotCovered    = "HostNotCovered"
 	IngressClass      = "IngressClass"
+	NotIsolated       = "NotIsolated"
 	ParentNotAccepted = "ParentNotAccepted"
 	RuleInvalid       = "RuleInvalid"
 	TLSMissing        = "TLSMissing"
@@ -37,6 +39,7 @@ const (
 
 // Why a host is refused whose claim is sound, for what is served beside it.
 const (
+	IsolationShared = "IsolationShared"
 	NotAllAnnotated = "NotAllAnnotated"
 	TooManyNames    = "TooManyNames"
 )
@@ -65,6 +68,7 @@ const (
 	Connecting         = "Connecting"
 	Error              = "Error"
 	Forbidden          = "Forbidden"
+	Isolated           = "Isolated"
 	KubeconfigInsecure = "KubeconfigInsecure"
 	KubeconfigInvalid  = "KubeconfigInvalid"
 	SecretNotFound     = "SecretNotFound"
@@ -72,6 +76,7 @@ const (
 	Synced             = "Synced"
 	Syncing            = "Syncing"
 	TooLarge           = "TooLarge"
+	UnannotatedRoutes  = "UnannotatedRoutes"
 	Unauthorized       = "Unauthorized"
 	Unreachable        = "Unreachable"
 )
@@ -121,14 +126,17 @@ func accepted() []Reason {
 		{AllowedDomains, "The host is outside the domains that its cluster may publish.", "Add the domain to the MemberCluster's spec.allowedDomains, or choose another host."},
 		{AnnotationInvalid, "A usher.techn.is annotation of the source is malformed or unknown.", "Correct the annotation; the message quotes it."},
 		{ClusterNotReady, "The source's cluster is not in sync, so its claims are unknown.", "See the MemberCluster's conditions. A host that the cluster holds already stays its."},
+		{EntryPoint, "The source's routes are only on entry points of Traefik that usher sends no connections to.", "Add the entry point that the message names, or correct the MemberCluster's spec.ingress.entryPoints."},
 		{HeldByAnother, "Another cluster holds the host, and keeps it while it claims it and for the hand-over grace.", "Choose another host, or remove the holder's claims; the message says what is waited for."},
 		{HeldByManual, "A person's ExposedHost holds the host.", "Delete that ExposedHost to leave the host to the annotated sources."},
 		{HostInvalid, "The source, or an ExposedHost by hand, names a host that cannot be published: an IP address, a port, a malformed name.", "Correct the name; the message says what is wrong with it."},
 		{HostNotCovered, "The annotation usher.techn.is/hosts names a host that the source's own rules do not match.", "Correct the annotation, or the rule."},
 		{IngressClass, "The source, or the Gateway of a route, belongs to a class that its cluster may not publish.", "Add the class to the MemberCluster's spec.ingressClasses, or change the source's class."},
+		{IsolationShared, "Another host of the cluster has the same TLS options and another allow-from list: clients of one of the hosts would reach the other.", "Give one of them a TLSOption of its own, whose name starts with that of spec.isolation and a hyphen."},
 		{Manifest, "A file of --manifests, or its last good state, holds the host.", ""},
 		{Manual, "A person wrote the ExposedHost.", ""},
 		{NotAllAnnotated, "The MemberCluster has spec.requireAll, and objects of the cluster name the host, or a wildcard over it, that are not annotated.", "Annotate each of them, or take the host out of it; the message names them."},
+		{NotIsolated, "The MemberCluster has spec.isolation, and an object that names the host does not use its TLS options.", "Set the TLS options on the object that the message names, or run usher cluster isolate."},
 		{OptionsUncertain, "Another source of the host in this cluster has a malformed annotation, which might keep clients out.", "Correct that source's annotation."},
 		{ParentNotAccepted, "No parent of the route, a Gateway or an IngressRoute, takes it.", "See the route's status.parents, or create the parent that it names."},
 		{RuleInvalid, "A rule cannot be read, matches no host, or means one thing in Traefik 2 and another in Traefik 3.", "Correct the rule; the message gives the position, or asks for the route's syntax."},
@@ -170,6 +178,7 @@ func memberClusters() []Reason {
 		{Connecting, "The cluster has not been reached yet.", "Wait a moment."},
 		{Error, "The API server answered with an error.", "See the message, which has the answer."},
 		{Forbidden, "The kubeconfig's user lacks a permission; the message names it.", "Add the cluster again, which renews the role."},
+		{Isolated, "No object without the annotation uses the TLS options of spec.isolation.", ""},
 		{KubeconfigInsecure, "The kubeconfig has insecure-skip-tls-verify, proxy-url, as, or a server that is no https:// URL.", "Write what the message says instead; or allow it with spec.kubeconfig.insecure: true, and the Connected condition says so."},
 		{KubeconfigInvalid, "The kubeconfig cannot be used; the message says why. It may name no file and no exec plugin.", "Correct it, or add the cluster again."},
 		{NoIngressAddress, "The cluster's Service has no load-balancer address.", "Give it one, or set spec.ingress.addresses."},
@@ -179,6 +188,7 @@ func memberClusters() []Reason {
 		{Synced, "The cluster's sources are read and followed. The message lists the kinds, and those that the cluster does not serve.", "To publish objects of a kind that is not served, install its CRD in the cluster: usher notices within 5 seconds."},
 		{Syncing, "The cluster's sources are being read.", "Wait a moment."},
 		{TooLarge, "The API server sends more than usher takes from one member: 8 MiB in one answer, page of a list or event, or 64 MiB of ingress objects in all, some 60,000. What was read before stays published.", "See whose objects are so many or so large, or who answers in the API server's place. usher asks again after 10 seconds, and then less and less often, at least every 5 minutes or so."},
+		{UnannotatedRoutes, "Objects without the annotation use the TLS options of spec.isolation, so clients of published hosts reach them. The message names them.", "Annotate each object, or remove the TLS options from it."},
 		{Unauthorized, "The token has expired or was revoked.", "Add the cluster again."},
 		{Unreachable, "The API server does not answer.", "See that it runs and that the edge reaches it. A server 127.0.0.1 is the edge itself: add the cluster again with --server."},
 	}

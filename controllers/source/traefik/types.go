@@ -21,6 +21,24 @@ type IngressRouteSpec struct {
 	Routes []Route `json:"routes,omitempty"`
 	// ParentRefs are IngressRoutes whose rules a request must match first.
 	ParentRefs []IngressRouteRef `json:"parentRefs,omitempty"`
+	// EntryPoints are those that serve the routes; empty for Traefik's default ones.
+	EntryPoints []string `json:"entryPoints,omitempty"`
+	// TLS is set if the object has TLS settings of its own.
+	TLS *TLS `json:"tls,omitempty"`
+}
+
+// TLS is the part of an IngressRoute's TLS section that usher reads.
+type TLS struct {
+	// Options are the TLS options of the routes; nil for Traefik's default ones.
+	Options *TLSOptionRef `json:"options,omitempty"`
+}
+
+// TLSOptionRef names a TLSOption.
+type TLSOptionRef struct {
+	// Name of the TLSOption, or NAME@PROVIDER.
+	Name string `json:"name"`
+	// Namespace of the TLSOption; empty for that of the object that refers.
+	Namespace string `json:"namespace,omitempty"`
 }
 
 // Route is one rule of an IngressRoute.
@@ -60,6 +78,8 @@ type IngressRouteTCPSpec struct {
 	Routes []RouteTCP `json:"routes,omitempty"`
 	// TLS is set where the router takes TLS connections: without it there is no SNI.
 	TLS *TLSTCP `json:"tls,omitempty"`
+	// EntryPoints are those that serve the routes; empty for Traefik's default ones.
+	EntryPoints []string `json:"entryPoints,omitempty"`
 }
 
 // RouteTCP is one rule of an IngressRouteTCP.
@@ -70,10 +90,12 @@ type RouteTCP struct {
 	Syntax string `json:"syntax,omitempty"`
 }
 
-// TLSTCP says how a TCP router takes TLS connections. That it is there is what counts.
+// TLSTCP says how a TCP router takes TLS connections.
 type TLSTCP struct {
 	// Passthrough leaves TLS to the service.
 	Passthrough bool `json:"passthrough,omitempty"`
+	// Options are the TLS options of the routes; nil for Traefik's default ones.
+	Options *TLSOptionRef `json:"options,omitempty"`
 }
 
 // IngressRouteList is a list of IngressRoutes.

@@ -76,7 +76,7 @@ func holdAsUsher(ctx context.Context, members []*rest.Config) (func() int, error
 	set.MemberChanged = func(string) {}
 	set.StateChanged = func(string) {}
 	for i, config := range members {
-		set.Ensure(member.Config{Name: strconv.Itoa(i), REST: config, Origin: config.Host}, nil)
+		set.Ensure(member.Config{Name: strconv.Itoa(i), REST: config, Origin: config.Host}, member.Rules{})
 	}
 	go func() { _ = set.Start(ctx) }() // it fails never
 	err := await(ctx, func() bool {

@@ -1,0 +1,25 @@
+package member
+
+import "github.com/jovalle/usher/api/v1alpha1"
+
+// Rules are what a MemberCluster says about the sources of its cluster.
+type Rules struct {
+	// IngressClasses that may be published; empty allows all.
+	IngressClasses []string
+	// Isolation of the published routes; nil for none.
+	Isolation *v1alpha1.Isolation
+	// EntryPoints that usher leads to; empty: those that the Service's ports name.
+	EntryPoints []string
+	// HTTPSPort and HTTPPort are those of the ingress.
+	HTTPSPort, HTTPPort int32
+	// RuleSyntax of rules whose route does not say; empty: what is detected.
+	RuleSyntax v1alpha1.RuleSyntax
+}
+
+// RulesOf reads a MemberCluster.
+func RulesOf(spec *v1alpha1.MemberClusterSpec) Rules {
+	return Rules{
+		IngressClasses: spec.IngressClasses, Isolation: spec.Isolation, EntryPoints: spec.Ingress.EntryPoints,
+		HTTPSPort: spec.Ingress.HTTPSPort, HTTPPort: spec.Ingress.HTTPPort, RuleSyntax: spec.Ingress.RuleSyntax,
+	}
+}
