@@ -176,6 +176,7 @@ func TLSOfIngressRoute(route *traefik.IngressRoute, in Context) TLSMark {
 // tlsOfIngressRoute also returns the hosts for which Traefik uses the options: those
 // that the routes at the top name.
 func (in Context) tlsOfIngressRoute(route *traefik.IngressRoute) (mark TLSMark, named []string) {
+	named = []string{}
 	for i, root := range in.roots(route) {
 		t := routerTLS{namespace: root.Namespace, entryPoints: root.Spec.EntryPoints, section: root.Spec.TLS != nil}
 		if t.section {
@@ -185,9 +186,11 @@ func (in Context) tlsOfIngressRoute(route *traefik.IngressRoute) (mark TLSMark, 
 		case i == 0:
 			mark = of
 		case mark != of:
-			return TLSMark{}, nil
+			return TLSMark{}, named
 		}
-		named = append(named, NamesOfIngressRoute(root).Hosts...)
+		for _, r := range root.Spec.Routes {
+			named = append(named, traefikrule.Domains(r.Match)...)
+		}
 	}
 	return mark, named
 }
@@ -249,10 +252,8 @@ func TLSOfTLSRoute(*gatewayv1.TLSRoute, Context) TLSMark { return TLSMark{Stream
 func RouterHosts(route *traefik.IngressRoute, host string) []string {
 	var all []string
 	for _, r := range route.Spec.Routes {
-		var n Names
-		n.addRule(r.Match, r.Syntax, traefikrule.NamesHTTP)
-		if slices.Contains(n.Hosts, host) {
-			all = append(all, n.Hosts...)
+		if domains := traefikrule.Domains(r.Match); slices.Contains(domains, host) {
+			all = append(all, domains...)
 		}
 	}
 	slices.Sort(all)
