@@ -12,6 +12,7 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/hack/test/testkit"
+	"github.com/jovalle/usher/proxy/routing"
 )
 
 // isolate is spec.isolation with the TLSOption exposed of namespace default.
@@ -154,4 +155,34 @@ func TestEntryPoints(t *testing.T) {
 	if message := meta.FindStatusCondition(eh.Status.Conditions, v1alpha1.ConditionAccepted).Message; !strings.Contains(message, "only on web, traefik, and TLS connections from usher come to websecure, public") {
 		t.Errorf("%s does not name the entry points", message)
 	}
+}
+
+// A source on the entry point of plain HTTP alone is served there, if it asks for that,
+// and its host is refused on port 443.
+func TestPlainEntryPointServesPlainHTTPOnly(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	addMember(t, c, "hades", func(mc *v1alpha1.MemberCluster) {
+		isolate(mc)
+		mc.Spec.Ingress.EntryPoints = []string{"websecure"}
+	})
+	const forward = "usher.techn.is/plain-http: forward"
+	plain := func(annotations ...string) string {
+		return strings.Replace(ingressRoute("plain", "Host(`plain.entry.is`)", annotations...), "websecure", "web", 1)
+	}
+	apply(t, "hades", plain(exposed))
+	refusedRoute(t, table, "plain.entry.is", reason.EntryPoint)
+	apply(t, "hades", plain(exposed, forward))
+	routed(t, table, "plain.entry.is", "hades")
+	if route := table.Load().Lookup("plain.entry.is"); !route.PlainOnly || route.PlainHTTP != routing.Forward {
+		t.Errorf("the route is %+v", route)
+	}
+	// A second source with TLS opens port 443, and its plain-http is the stricter one.
+	apply(t, "hades", withOptions("exposed", ingressRoute("secure", "Host(`plain.entry.is`)", exposed)))
+	testkit.Eventually(t, "port 443 should be open", func() error {
+		if route := table.Load().Lookup("plain.entry.is"); route == nil || route.PlainOnly || route.PlainHTTP != routing.Redirect {
+			return fmt.Errorf("the route is %+v", route)
+		}
+		return nil
+	})
 }

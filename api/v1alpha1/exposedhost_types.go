@@ -39,6 +39,7 @@ type ExposedHostList struct {
 // ExposedHostSpec says where a host's connections go.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.except) || size(self.except) == 0 || self.host.startsWith('*.')",message="except goes with a wildcard"
+// +kubebuilder:validation:XValidation:rule="!has(self.tls) || self.tls != 'Deny' || has(self.plainHTTP) && self.plainHTTP == 'Forward'",message="tls: Deny needs plainHTTP: Forward: without it the host is not served at all"
 type ExposedHostSpec struct {
 	// Host is the host name: lower case, internationalized labels in their ASCII
 	// form (xn--), no trailing dot. A leading '*.' covers one label.
@@ -73,6 +74,11 @@ type ExposedHostSpec struct {
 	// +optional
 	// +kubebuilder:default=Redirect
 	PlainHTTP PlainHTTP `json:"plainHTTP,omitempty"`
+
+	// TLS is what port 443 does for the host; Passthrough if not set. Deny is for a
+	// host that is only served on plain HTTP; it needs plainHTTP: Forward.
+	// +optional
+	TLS TLSMode `json:"tls,omitempty"`
 
 	// AllowFrom are the CIDRs of clients that may connect, such as
 	// 192.168.0.0/16 or 2001:db8::/32. Empty allows everyone.
@@ -138,6 +144,18 @@ const (
 	PlainHTTPForward PlainHTTP = "Forward"
 	// PlainHTTPDeny answers 404.
 	PlainHTTPDeny PlainHTTP = "Deny"
+)
+
+// TLSMode is what port 443 does for a host.
+// +kubebuilder:validation:Enum=Passthrough;Deny
+type TLSMode string
+
+// The values of TLSMode.
+const (
+	// TLSPassthrough passes connections to the backend.
+	TLSPassthrough TLSMode = "Passthrough"
+	// TLSDeny refuses connections.
+	TLSDeny TLSMode = "Deny"
 )
 
 // ConditionAccepted of an ExposedHost: the host may be published.

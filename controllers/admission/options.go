@@ -36,6 +36,7 @@ func combine(claims []source.Claim) (options source.Options, problem string) {
 	narrowest := claims[0].Source // the last that narrowed AllowFrom
 	for _, claim := range claims[1:] {
 		options.WholeWildcard = options.WholeWildcard && claim.Options.WholeWildcard
+		options.PlainOnly = options.PlainOnly && claim.Options.PlainOnly
 		options.PlainHTTP = stricter(options.PlainHTTP, claim.Options.PlainHTTP)
 		if len(claim.Options.AllowFrom) == 0 {
 			continue

@@ -22,6 +22,9 @@ func Spec(host string, d Decision) v1alpha1.ExposedHostSpec {
 		if d.Options.PlainHTTP != "" {
 			spec.PlainHTTP = d.Options.PlainHTTP
 		}
+		if d.Options.PlainOnly {
+			spec.TLS = v1alpha1.TLSDeny
+		}
 	}
 	return spec
 }
@@ -30,7 +33,7 @@ func Spec(host string, d Decision) v1alpha1.ExposedHostSpec {
 func Recorded(eh *v1alpha1.ExposedHost) *Holding {
 	h := &Holding{
 		Holder:  eh.Spec.Holder,
-		Options: source.Options{PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom},
+		Options: source.Options{PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom, PlainOnly: eh.Spec.TLS == v1alpha1.TLSDeny},
 	}
 	var backend string
 	if len(eh.Spec.Backends) > 0 {

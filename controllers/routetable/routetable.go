@@ -32,6 +32,7 @@ func routeOf(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberClust
 	}
 	var err error
 	route := routing.Route{Host: eh.Spec.Host, Backends: Backends(eh.Spec.Backends, clusters)}
+	route.PlainOnly = eh.Spec.TLS == v1alpha1.TLSDeny
 	if route.PlainHTTP, err = plainHTTP(eh.Spec.PlainHTTP); err != nil {
 		return routing.Route{}, field.Invalid(specPath.Child("plainHTTP"), eh.Spec.PlainHTTP, err.Error())
 	}

@@ -88,7 +88,7 @@ func (in Context) plainOnly(t routerTLS) bool {
 		return false
 	}
 	if len(in.HTTPSEntryPoints) > 0 {
-		return !slices.ContainsFunc(t.entryPoints, func(name string) bool { return slices.Contains(in.HTTPSEntryPoints, name) })
+		return !common(t.entryPoints, in.HTTPSEntryPoints)
 	}
 	return !t.section && within(t.entryPoints, []string{plainEntryPoint})
 }
@@ -264,7 +264,7 @@ func RouterHosts(route *traefik.IngressRoute, host string) []string {
 // cluster's isolation asks for.
 func (p *publication) checkIsolation(mark TLSMark, field, cure string) {
 	p.mark = mark
-	if p.in.Isolation == nil || mark.Isolated() {
+	if p.in.Isolation == nil || mark.Isolated() || p.request.options.PlainOnly {
 		return
 	}
 	ref := p.in.Isolation.TLSOptions

@@ -43,7 +43,7 @@ type Claim struct {
 func (c Claim) Equal(o Claim) bool {
 	sameRefusal := c.Refusal == o.Refusal || c.Refusal != nil && o.Refusal != nil && *c.Refusal == *o.Refusal
 	return c.Source == o.Source && c.Created.Equal(o.Created) && c.Host == o.Host && sameRefusal &&
-		c.TLSOptions == o.TLSOptions && c.Options.Equal(o.Options) && c.Options.WholeWildcard == o.Options.WholeWildcard
+		c.TLSOptions == o.TLSOptions && c.Options.PlainOnly == o.Options.PlainOnly && c.Options.Equal(o.Options) && c.Options.WholeWildcard == o.Options.WholeWildcard
 }
 
 // Options are what a source asks for besides its hosts.
@@ -53,6 +53,9 @@ type Options struct {
 	// AllowFrom are the clients' CIDRs, masked, sorted, each once; empty allows
 	// everyone.
 	AllowFrom []string
+	// PlainOnly means that the source is on entry points of plain HTTP only, and that
+	// port 443 refuses its hosts.
+	PlainOnly bool
 	// WholeWildcard means that a wildcard publishes the names under it too that
 	// nobody annotated.
 	WholeWildcard bool

@@ -182,6 +182,8 @@ func (c *conn) decide() {
 		c.refuse(unknownHost)
 	case route.Refusal != "":
 		o.routeRefusal = route.Refusal
+	case route.PlainOnly:
+		o.routeRefusal = routing.ReasonPlainOnly
 		c.refuse(refusedHost)
 	case !route.Allows(c.client.Addr()):
 		c.refuse(clientNotAllowed)

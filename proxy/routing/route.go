@@ -29,14 +29,20 @@ type Route struct {
 	// PlainHTTP is what the host does on plain HTTP.
 	PlainHTTP PlainHTTP
 
+	// PlainOnly refuses TLS connections to the host, with ReasonPlainOnly.
+	PlainOnly bool
+
 	// AllowFrom are the client addresses that may connect; empty means
 	// everyone. An IPv4 range is written as such, never as ::ffff:0:0/96.
 	AllowFrom []netip.Prefix
 }
 
-// ReasonExcepted is the Refusal of a name that its wildcard does not cover.
+// The reasons for which a name is refused that has a route.
 const (
+	// ReasonExcepted is the Refusal of a name that its wildcard does not cover.
 	ReasonExcepted = "Excepted"
+	// ReasonPlainOnly refuses a TLS connection to a host that is served on plain HTTP only.
+	ReasonPlainOnly = "PlainOnly"
 )
 
 // excepted is the route of every such name. It has no host.

@@ -58,6 +58,7 @@ const (
 	Excepted        = "Excepted" // as routing.ReasonExcepted: the data plane does not know the API
 	ManifestRefused = "ManifestRefused"
 	NotDecided      = "NotDecided"
+	PlainOnly       = "PlainOnly" // as routing.ReasonPlainOnly
 	SpecInvalid     = "SpecInvalid"
 )
 
@@ -165,6 +166,7 @@ func routes() []Reason {
 		{Excepted, "The name is in spec.except of its wildcard.", "Annotate the object that names it, or take it out of spec.except of a wildcard by hand."},
 		{ManifestRefused, "Only a refused file of --manifests names the host.", "Run usher check, which tells the mistakes."},
 		{NotDecided, "No process has decided about the ExposedHost.", "See that a leader runs, and the alert UsherUndecided."},
+		{PlainOnly, "The host is served on plain HTTP only: its source is on no entry point of TLS, or spec.tls is Deny.", "Put the source on an entry point of TLS, such as websecure."},
 		{SpecInvalid, "A field of the ExposedHost cannot be read.", "Correct the field; the log's line \"Left a host out of the routing table\" names it."},
 	}
 }
