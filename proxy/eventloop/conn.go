@@ -182,6 +182,7 @@ func (c *conn) decide() {
 		c.refuse(unknownHost)
 	case route.Refusal != "":
 		o.routeRefusal = route.Refusal
+		c.refuse(refusedHost)
 	case route.PlainOnly:
 		o.routeRefusal = routing.ReasonPlainOnly
 		c.refuse(refusedHost)

@@ -159,7 +159,8 @@ func TestRefusals(t *testing.T) {
 	}, routing.Route{Host: "nowhere.is"},
 		routing.Route{Host: "*.wild.is", Backends: routes[0].Backends},
 		routing.Route{Host: "vault.wild.is", Refusal: "AnnotationInvalid"},
-		routing.Route{Host: "*.closed.is", Refusal: "AllowedDomains"})
+		routing.Route{Host: "*.closed.is", Refusal: "AllowedDomains"},
+		routing.Route{Host: "plain.is", Backends: routes[0].Backends, PlainHTTP: routing.Forward, PlainOnly: true})
 	e := start(t, routes)
 	alert := func(description byte) []byte { return []byte{21, 3, 3, 0, 2, 2, description} }
 	broken := helloFor(t, hostA)
@@ -188,6 +189,10 @@ func TestRefusals(t *testing.T) {
 	send(t, client, helloFor(t, "any.closed.is"))
 	expect(t, client, alert(112))
 	e.awaitMetric(2, "connections_refused_total", "refused_host")
+	client = dial(t, e.addr)
+	send(t, client, helloFor(t, "plain.is"))
+	expect(t, client, alert(112))
+	e.awaitMetric(3, "connections_refused_total", "refused_host")
 	e.awaitMetric(0, "connections_open")
 	_ = o.listener.SetDeadline(time.Now())
 	if _, err := o.listener.Accept(); err == nil {
