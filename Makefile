@@ -38,8 +38,8 @@ fuzz: ## Run each fuzz target for FUZZTIME
 	@hack/fuzz $(FUZZTIME)
 
 .PHONY: simulation
-simulation: testbed ## Drive random honest and hostile members through the reconcilers (ROUNDS=100)
-	@go test $(RACE) -timeout=1h ./controllers -run 'TestSimulation$$' -v -args -sim.rounds=$(or $(ROUNDS),100)
+simulation: testbed ## Drive random honest and hostile members through the reconcilers (ROUNDS=100, SEED=0: a random one)
+	@go test $(RACE) -timeout=1h ./controllers -run 'TestSimulation$$' -v -args -sim.rounds=$(or $(ROUNDS),100) -sim.seed=$(or $(SEED),0)
 
 .PHONY: lint
 lint: lint-go lint-generated lint-chart ## Check the Go code, the generated files and the chart

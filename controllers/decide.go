@@ -19,24 +19,24 @@ func (r *ExposedHostReconciler) decide(host string, current *v1alpha1.ExposedHos
 	input, policy := r.input(host, current, clusters)
 	decision := admission.Decide(input, policy)
 	if isManual(current) {
-		return r.warned(current, checked(current, decision)), nil
+		return r.warn(current, checked(current, decision)), nil
 	}
 	for decision.Accepted {
-		bound, err := r.bound(decision, input, current, policy)
-		if err != nil || bound.Accepted {
-			return bound, err
+		restricted, err := r.restrict(decision, input, current, policy)
+		if err != nil || restricted.Accepted {
+			return restricted, err
 		}
-		next, passed := input.PassOver(bound)
+		next, passed := input.PassOver(restricted)
 		if !passed {
-			return bound, nil
+			return restricted, nil
 		}
 		input, decision = next, admission.Decide(next, policy)
 	}
 	return decision, nil
 }
 
-// bound keeps an accepted host from opening what its cluster serves beside it.
-func (r *ExposedHostReconciler) bound(decision admission.Decision, input admission.Input, current *v1alpha1.ExposedHost, policy admission.Policy) (admission.Decision, error) {
+// restrict keeps an accepted host from publishing what its cluster serves beside it.
+func (r *ExposedHostReconciler) restrict(decision admission.Decision, input admission.Input, current *v1alpha1.ExposedHost, policy admission.Policy) (admission.Decision, error) {
 	cluster := policy.Clusters[decision.Cluster]
 	if !cluster.InSync { // what else it serves is not known: all stays as it is
 		if current != nil {
@@ -46,9 +46,9 @@ func (r *ExposedHostReconciler) bound(decision admission.Decision, input admissi
 	}
 	beside, known := r.beside(decision.Cluster, input.Host, input.Claims)
 	if !known {
-		return decision, fmt.Errorf("cluster %s left while it was decided about %s", decision.Cluster, input.Host)
+		return decision, fmt.Errorf("cluster %s was removed during the decision about %s", decision.Cluster, input.Host)
 	}
-	return admission.Bound(decision, input.Host, cluster.RequireAll, beside), nil
+	return admission.Restrict(decision, input.Host, cluster.RequireAll, beside), nil
 }
 
 // beside asks a cluster what it serves beside a host; false where it is not known.
@@ -60,10 +60,10 @@ func (r *ExposedHostReconciler) beside(cluster, host string, claims []source.Cla
 		}
 	}
 	found, known := r.Members.Beside(cluster, host, claiming)
-	if len(found.Silent) > 0 {
+	if len(found.Unannotated) > 0 {
 		// An object that was read after the claims is no silent one.
 		now, _ := r.Members.Claims(host)
-		found.Silent = slices.DeleteFunc(found.Silent, func(ref v1alpha1.SourceRef) bool {
+		found.Unannotated = slices.DeleteFunc(found.Unannotated, func(ref v1alpha1.SourceRef) bool {
 			return slices.ContainsFunc(now, func(c source.Claim) bool { return c.Source == ref })
 		})
 	}
@@ -80,8 +80,9 @@ func checked(eh *v1alpha1.ExposedHost, decision admission.Decision) admission.De
 	return decision
 }
 
-// warned tells a person what their wildcard opens of the first cluster that it leads to.
-func (r *ExposedHostReconciler) warned(eh *v1alpha1.ExposedHost, decision admission.Decision) admission.Decision {
+// warn adds to the status of a manually written wildcard what it publishes of its first
+// cluster.
+func (r *ExposedHostReconciler) warn(eh *v1alpha1.ExposedHost, decision admission.Decision) admission.Decision {
 	if !strings.HasPrefix(eh.Spec.Host, "*.") || len(eh.Spec.Backends) == 0 {
 		return decision
 	}
@@ -90,5 +91,5 @@ func (r *ExposedHostReconciler) warned(eh *v1alpha1.ExposedHost, decision admiss
 	if !known {
 		return decision
 	}
-	return admission.Warned(decision, cluster, eh.Spec.Except, beside)
+	return admission.Warn(decision, cluster, eh.Spec.Except, beside)
 }

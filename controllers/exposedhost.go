@@ -183,7 +183,7 @@ func (r *ExposedHostReconciler) withdraw(ctx context.Context, current *v1alpha1.
 	if err := r.Client.Delete(ctx, current, unchanged); err != nil {
 		return client.IgnoreNotFound(fmt.Errorf("withdraw ExposedHost %s: %w", current.Name, err))
 	}
-	log.FromContext(ctx).Info("Withdrew host: no source claims it any more")
+	log.FromContext(ctx).Info("Withdrew host: no source claims it")
 	return nil
 }
 
@@ -236,8 +236,8 @@ func (r *ExposedHostReconciler) leaveTo(ctx context.Context, writer string, curr
 		return err
 	}
 	r.Events.Eventf(after, nil, corev1.EventTypeNormal, reason.TakenOver, "Decide",
-		"%s wrote spec: this ExposedHost is kept by hand from now on; delete it to leave the host to its annotated sources", writer)
-	log.FromContext(ctx).Info("Left host to a person: somebody else wrote its spec", "writer", writer)
+		"%s wrote spec: usher no longer changes this ExposedHost; delete it to return the host to its annotated sources", writer)
+	log.FromContext(ctx).Info("Left the host to its editor: another client wrote its spec", "writer", writer)
 	return nil
 }
 

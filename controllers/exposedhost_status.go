@@ -54,7 +54,7 @@ func readyCondition(eh *v1alpha1.ExposedHost, accepted metav1.Condition, endpoin
 		ready.Reason, ready.Message = accepted.Reason, accepted.Message
 	case len(endpoints) > 0:
 		ready.Status, ready.Reason = metav1.ConditionTrue, reason.Ready
-		ready.Message = message.Format("connections go to %s", strings.Join(endpoints, ", "))
+		ready.Message = message.Format("usher forwards connections to %s", strings.Join(endpoints, ", "))
 	default:
 		ready.Reason, ready.Message = withoutEndpoint(eh, clusters)
 	}
@@ -69,7 +69,7 @@ func withoutEndpoint(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.Mem
 	}
 	name := eh.Spec.Backends[0].Cluster
 	if why == reason.UnknownCluster {
-		return why, message.Format("spec.backends[0].cluster: there is no MemberCluster %s; make it, or correct the name", name)
+		return why, message.Format("spec.backends[0].cluster: there is no MemberCluster %s; create it, or correct the name", name)
 	}
 	if refusal := addressRefusal(clusters[name]); refusal != "" {
 		return why, message.Format("MemberCluster %s: %s", name, refusal)

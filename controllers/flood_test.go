@@ -123,7 +123,7 @@ func TestLargeObjectDelaysNoOtherMember(t *testing.T) {
 	publishedQuickly(t, table, 20)
 	routed(t, table, fmt.Sprintf("n%05d.large.techn.is", limit-1), "illmatic")
 	routed(t, table, fmt.Sprintf("n%05d.large.techn.is", limit), "")
-	awaitRefusal(t, c, "illmatic", "TooManyHosts", "it asks for 2000 hosts, and at most 500 of one object are published")
+	awaitRefusal(t, c, "illmatic", "TooManyHosts", "it claims 2000 hosts, and usher publishes at most 500 of one object")
 	var hosts v1alpha1.ExposedHostList
 	testkit.Must(t, c.List(t.Context(), &hosts))
 	if n := len(hosts.Items); n > limit+20 {

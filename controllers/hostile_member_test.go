@@ -157,7 +157,7 @@ func TestMemberThatSendsTooMuch(t *testing.T) {
 			response := w.(*counting).w
 			response.Header().Set("Location", "https://127.0.0.1:1/version")
 			response.WriteHeader(http.StatusFound)
-		}}, v1alpha1.ConditionConnected, "sends the edge elsewhere"},
+		}}, v1alpha1.ConditionConnected, "redirects the edge"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := startHostile(t, test.answers)

@@ -45,7 +45,7 @@ func withLoops(ready metav1.Condition, accepted metav1.ConditionStatus, loops []
 	if len(loops) == 0 || accepted != metav1.ConditionTrue {
 		return ready
 	}
-	said := message.Format("%s is usher's own: a connection would come back for ever; correct spec.backends, or the MemberCluster's spec.ingress", strings.Join(loops, ", "))
+	said := message.Format("%s is an address of usher itself, so connections would loop; correct spec.backends, or the MemberCluster's spec.ingress", strings.Join(loops, ", "))
 	if ready.Status == metav1.ConditionTrue {
 		ready.Message = message.Format("%s; %s", ready.Message, said)
 	} else {

@@ -139,7 +139,7 @@ func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.Mem
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: ref.SecretName}, &secret)
 	switch {
 	case apierrors.IsNotFound(err):
-		return config, nil, &kubeconfigError{reason.SecretNotFound, message.Format("spec.kubeconfig.secretName: there is no Secret %s in namespace %s; make it, or run usher cluster add %s", ref.SecretName, r.Namespace, mc.Name)}
+		return config, nil, &kubeconfigError{reason.SecretNotFound, message.Format("spec.kubeconfig.secretName: there is no Secret %s in namespace %s; create it, or run usher cluster add %s", ref.SecretName, r.Namespace, mc.Name)}
 	case err != nil:
 		return config, nil, fmt.Errorf("get Secret %s: %w", ref.SecretName, err)
 	case len(secret.Data[ref.Key]) == 0:

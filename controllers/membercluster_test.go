@@ -75,7 +75,7 @@ func TestBrokenKubeconfigIsToldAndHarmsNoOther(t *testing.T) {
 		{"another's groups", kubeconfigOf("", "token: x, as-groups: [system:masters]"), "KubeconfigInsecure", "as: an account"},
 		{"another's uid", kubeconfigOf("", "token: x, as-uid: '7'"), "KubeconfigInsecure", "as: an account"},
 		{"another's attributes", kubeconfigOf("", "token: x, as-user-extra: {a: [b]}"), "KubeconfigInsecure", "as: an account"},
-		{"an address where nothing listens", kubeconfigWith("https://127.0.0.1:1", "token: x"), "Unreachable", "see that it runs and that the edge can reach it"},
+		{"an address where nothing listens", kubeconfigWith("https://127.0.0.1:1", "token: x"), "Unreachable", "check that it runs and that the edge can reach it"},
 		{"an unknown CA", kubeconfigWith("https://"+bed.Cluster("illmatic").Address().String(), "token: x"), "CertificateInvalid", "put its CA into certificate-authority-data"},
 		{"a wrong token", wrongToken(t), "Unauthorized", "add the cluster again to rotate them"},
 	} {

@@ -48,7 +48,7 @@ func writeStatus(ctx context.Context, c client.Client, before, after client.Obje
 		return fmt.Errorf("write a status: %w", err)
 	}
 	if err = c.Status().Patch(ctx, after, client.MergeFrom(before)); neverTaken(err) {
-		log.FromContext(ctx).Error(errors.New(message.Of(err)), "Write a part of the status: the API server does not take the whole", "kind", gvk.Kind, "name", before.GetName())
+		log.FromContext(ctx).Error(errors.New(message.Of(err)), "Writing a part of the status: the API server does not accept all of it", "kind", gvk.Kind, "name", before.GetName())
 		least()
 		err = c.Status().Patch(ctx, after, client.MergeFrom(before))
 	}

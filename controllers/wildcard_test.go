@@ -148,8 +148,8 @@ func TestWildcardOpensNothingPrivate(t *testing.T) {
 			t.Errorf("%s has the route %+v", label, route)
 		}
 	}
-	awaitHost(t, c, "wildcard.den.techn.is", says("nobody annotated are refused: ledger, mail, one, photos, two and 1 more"))
-	awaitHost(t, c, "wildcard.den.techn.is", says("cannot be listed, so what they serve under it is open: IngressRoute default/regexp"))
+	awaitHost(t, c, "wildcard.den.techn.is", says("without an annotated object: ledger, mail, one, photos, two and 1 more"))
+	awaitHost(t, c, "wildcard.den.techn.is", says("these objects do not list their hosts, so all hosts that they serve under the wildcard are published: IngressRoute default/regexp"))
 
 	// One that comes later, goes, is annotated, and is private again.
 	const late, rule = "late.den.techn.is", "Host(`late.den.techn.is`)"
@@ -176,7 +176,7 @@ func TestWholeWildcard(t *testing.T) {
 	apply(t, "hades", ingressRoute("kept", "Host(`kept.whole.techn.is`)"))
 	apply(t, "hades", wildcard("whole", "*.whole.techn.is", exposed, "usher.techn.is/wildcard: all"))
 	routed(t, table, "kept.whole.techn.is", "hades")
-	awaitHost(t, c, "wildcard.whole.techn.is", says("these among them that nobody annotated: kept"))
+	awaitHost(t, c, "wildcard.whole.techn.is", says("including these without an annotated object: kept"))
 	apply(t, "hades", wildcard("whole", "*.whole.techn.is", exposed, "usher.techn.is/wildcard: 'true'"))
 	awaitHost(t, c, "wildcard.whole.techn.is", refused("AnnotationInvalid"))
 	refusedRoute(t, table, "any.whole.techn.is", "AnnotationInvalid")
@@ -238,7 +238,7 @@ func TestPersonsWildcardIsWarnedOf(t *testing.T) {
 		Host: "*.mine.techn.is", Backends: []v1alpha1.HostBackend{{Cluster: "hades"}},
 	}}
 	create(t, c, eh)
-	awaitHost(t, c, eh.Name, says("put them into spec.except to refuse them: diary"))
+	awaitHost(t, c, eh.Name, says("add them to spec.except to refuse them: diary"))
 	testkit.Must(t, c.Patch(t.Context(), eh, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"except":["diary"]}}`))))
 	refusedRoute(t, table, "diary.mine.techn.is", routing.ReasonExcepted)
 	routed(t, table, "any.mine.techn.is", "hades")
@@ -258,7 +258,7 @@ func TestObjectsBesideAHost(t *testing.T) {
 	apply(t, "hades", ingressRoute("both", rule, exposed))
 	routed(t, table, "both.techn.is", "hades")
 	apply(t, "hades", admin())
-	awaitHost(t, c, "both.techn.is", says("not annotated, are published with it: IngressRoute other/admin"))
+	awaitHost(t, c, "both.techn.is", says("and are published with it, because a TLS connection does not show the path: IngressRoute other/admin"))
 
 	require := func(all bool) {
 		mc := &v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: "hades"}}

@@ -14,9 +14,9 @@ import (
 // Beside is what the cluster that holds a host serves next to it: the objects and
 // names that a client of the host could also reach.
 type Beside struct {
-	// Silent are the objects that name the host, or a wildcard over it, and are not
+	// Unannotated are the objects that name the host, or a wildcard over it, and are not
 	// annotated; sorted.
-	Silent []v1alpha1.SourceRef
+	Unannotated []v1alpha1.SourceRef
 	// Names are the first labels of the names directly under the host, a wildcard;
 	// Private those of them that nobody annotated. Both are sorted.
 	Names, Private []string
@@ -25,8 +25,8 @@ type Beside struct {
 	Unclaimed []string
 	// Capped means that some object of the cluster asks for more hosts than are published.
 	Capped bool
-	// Open are the objects under the wildcard whose hosts cannot be listed; sorted.
-	Open []v1alpha1.SourceRef
+	// Unlisted are the objects under the wildcard whose hosts cannot be listed; sorted.
+	Unlisted []v1alpha1.SourceRef
 	// Unisolated are the objects that make Traefik serve the host with its default TLS
 	// options, and not with the isolating ones; sorted.
 	Unisolated []v1alpha1.SourceRef
@@ -35,7 +35,7 @@ type Beside struct {
 	Sharing []source.Sharing
 }
 
-// Bound restricts an accepted host so that it does not publish objects without the
+// Restrict restricts an accepted host so that it does not publish objects without the
 // annotation, as far as host names distinguish them. The message lists the objects
 // that the host publishes nevertheless. The cluster must be in sync; requireAll is
 // its MemberCluster's spec.requireAll.
@@ -46,27 +46,27 @@ type Beside struct {
 // A wildcard's Except lists all names of the cluster's objects under it, including
 // published names: those have their own ExposedHost, and become private as soon as
 // it is deleted.
-func Bound(d Decision, host string, requireAll bool, beside Beside) Decision {
+func Restrict(d Decision, host string, requireAll bool, beside Beside) Decision {
 	if !d.Accepted {
 		return d
 	}
 	if d = d.isolated(beside); !d.Accepted {
 		return d
 	}
-	if len(beside.Silent) > 0 {
+	if len(beside.Unannotated) > 0 {
 		switch {
 		case d.Unclaimed: // what is annotated is gone, and these are not
 			return d.refusedUntilHandover()
 		case requireAll:
-			return d.refused(reason.NotAllAnnotated, "cluster %s has spec.requireAll, and these of its objects name the host and are not annotated: %s; annotate each with %s, or take the host out of it",
-				d.Cluster, FirstFew(beside.Silent), v1alpha1.AnnotationExpose)
+			return d.refused(reason.NotAllAnnotated, "cluster %s has spec.requireAll, and these of its objects name the host without the annotation: %s; annotate each with %s, or remove the host from it",
+				d.Cluster, FirstFew(beside.Unannotated), v1alpha1.AnnotationExpose)
 		}
-		d = d.with("; TLS does not part the objects of one host, so these, which are not annotated, are published with it: %s", FirstFew(beside.Silent))
+		d = d.with("; these objects name the host without the annotation and are published with it, because a TLS connection does not show the path: %s", FirstFew(beside.Unannotated))
 	}
 	if !strings.HasPrefix(host, "*.") {
 		return d
 	}
-	return d.boundWildcard(beside)
+	return d.restrictWildcard(beside)
 }
 
 // isolated refuses a host whose TLS options do not isolate it.
@@ -85,40 +85,40 @@ func (d Decision) isolated(beside Beside) Decision {
 	return d
 }
 
-func (d Decision) boundWildcard(beside Beside) Decision {
+func (d Decision) restrictWildcard(beside Beside) Decision {
 	switch n := len(beside.Names); {
 	case d.Options.WholeWildcard && n > v1alpha1.MaxExcept && beside.Capped:
-		return d.refused(reason.TooManyNames, "objects of cluster %s ask for more hosts than are published, and which of the %d names under it those are is not kept; name fewer hosts in its objects", d.Cluster, n)
+		return d.refused(reason.TooManyNames, "objects of cluster %s claim more hosts than usher publishes, and usher does not know which of the %d names under the wildcard are among the rest; name fewer hosts in its objects", d.Cluster, n)
 	case d.Options.WholeWildcard:
 		d.Except = beside.Unclaimed
-		d = d.with("; its sources say %s: all, and so it opens every name under it that cluster %s serves", v1alpha1.AnnotationWildcard, d.Cluster)
+		d = d.with("; its sources have %s: all, so it publishes every name under it that cluster %s serves", v1alpha1.AnnotationWildcard, d.Cluster)
 		if len(beside.Private) > 0 {
-			d = d.with(", these among them that nobody annotated: %s", firstFew(beside.Private))
+			d = d.with(", including these without an annotated object: %s", firstFew(beside.Private))
 		}
 		if len(beside.Unclaimed) > 0 {
-			d = d.with("; not these, whose annotated objects are refused: %s", firstFew(beside.Unclaimed))
+			d = d.with("; except these, whose annotated objects are refused: %s", firstFew(beside.Unclaimed))
 		}
 	case n > v1alpha1.MaxExcept:
-		return d.refused(reason.TooManyNames, "the objects of cluster %s have %d names under it, and at most %d can be kept out of a wildcard; publish the names themselves, or all of them with %s: all",
+		return d.refused(reason.TooManyNames, "the objects of cluster %s have %d names under it, and a wildcard can exclude at most %d; publish the names themselves, or all of them with %s: all",
 			d.Cluster, n, v1alpha1.MaxExcept, v1alpha1.AnnotationWildcard)
 	default:
 		d.Except = beside.Names
 		if len(beside.Private) > 0 {
-			d = d.with("; names under it that cluster %s serves and nobody annotated are refused: %s", d.Cluster, firstFew(beside.Private))
+			d = d.with("; these names under it are refused, because cluster %s serves them without an annotated object: %s", d.Cluster, firstFew(beside.Private))
 		}
 	}
-	if len(beside.Open) > 0 {
-		d = d.with("; the hosts of these objects cannot be listed, so what they serve under it is open: %s", FirstFew(beside.Open))
+	if len(beside.Unlisted) > 0 {
+		d = d.with("; these objects do not list their hosts, so all hosts that they serve under the wildcard are published: %s", FirstFew(beside.Unlisted))
 	}
 	return d
 }
 
-// Warned adds to the decision about a manually written wildcard the private names of
+// Warn adds to the decision about a manually written wildcard the private names of
 // a cluster that it publishes. usher does not write spec.except of such a wildcard.
-func Warned(d Decision, cluster string, except []string, beside Beside) Decision {
+func Warn(d Decision, cluster string, except []string, beside Beside) Decision {
 	private := slices.DeleteFunc(slices.Clone(beside.Private), func(label string) bool { return slices.Contains(except, label) })
 	if d.Accepted && len(private) > 0 {
-		d = d.with("; it opens names that cluster %s serves and nobody annotated; put them into spec.except to refuse them: %s", cluster, firstFew(private))
+		d = d.with("; it publishes names that cluster %s serves without an annotated object; add them to spec.except to refuse them: %s", cluster, firstFew(private))
 	}
 	return d
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/jovalle/usher/controllers/source"
 )
 
-func TestBound(t *testing.T) {
+func TestRestrict(t *testing.T) {
 	accepted := func(whole bool) admission.Decision {
 		return admission.Decision{Accepted: true, Reason: reason.Admitted, Message: "held", Cluster: "hades", Options: source.Options{WholeWildcard: whole}}
 	}
@@ -21,6 +21,9 @@ func TestBound(t *testing.T) {
 			refs = append(refs, v1alpha1.SourceRef{Cluster: "hades", Kind: "Ingress", Namespace: "n", Name: name})
 		}
 		return refs
+	}
+	sharing := func(allowFrom ...string) []source.Sharing {
+		return []source.Sharing{{Source: refs("b")[0], Host: "b.is", AllowFrom: allowFrom}}
 	}
 	labels := func(n int) (all []string) {
 		for i := range n {
@@ -38,22 +41,25 @@ func TestBound(t *testing.T) {
 		except     []string
 	}{
 		"nothing beside":                {accepted(false), "a.is", true, admission.Beside{}, reason.Admitted, "", nil},
-		"refused already":               {admission.Decision{Reason: reason.AllowedDomains, Message: "held"}, "*.a.is", true, admission.Beside{Silent: refs("x"), Names: labels(1)}, reason.AllowedDomains, "", nil},
-		"an object beside":              {accepted(false), "a.is", false, admission.Beside{Silent: refs("x")}, reason.Admitted, "are published with it: Ingress n/x", nil},
-		"more objects than are named":   {accepted(false), "a.is", false, admission.Beside{Silent: refs("1", "2", "3", "4", "5", "6", "7")}, reason.Admitted, "Ingress n/5 and 2 more", nil},
-		"an object, all required":       {accepted(false), "a.is", true, admission.Beside{Silent: refs("x")}, reason.NotAllAnnotated, "not annotated: Ingress n/x; annotate each", nil},
-		"a whole wildcard, all too":     {accepted(true), "*.a.is", true, admission.Beside{Silent: refs("x")}, reason.NotAllAnnotated, "Ingress n/x", nil},
-		"names under a wildcard":        {accepted(false), "*.a.is", false, admission.Beside{Names: []string{"b", "c"}, Private: []string{"c"}}, reason.Admitted, "nobody annotated are refused: c", []string{"b", "c"}},
+		"refused already":               {admission.Decision{Reason: reason.AllowedDomains, Message: "held"}, "*.a.is", true, admission.Beside{Unannotated: refs("x"), Names: labels(1)}, reason.AllowedDomains, "", nil},
+		"an object beside":              {accepted(false), "a.is", false, admission.Beside{Unannotated: refs("x")}, reason.Admitted, "does not show the path: Ingress n/x", nil},
+		"more objects than are named":   {accepted(false), "a.is", false, admission.Beside{Unannotated: refs("1", "2", "3", "4", "5", "6", "7")}, reason.Admitted, "Ingress n/5 and 2 more", nil},
+		"an object, all required":       {accepted(false), "a.is", true, admission.Beside{Unannotated: refs("x")}, reason.NotAllAnnotated, "without the annotation: Ingress n/x; annotate each", nil},
+		"a whole wildcard, all too":     {accepted(true), "*.a.is", true, admission.Beside{Unannotated: refs("x")}, reason.NotAllAnnotated, "Ingress n/x", nil},
+		"names under a wildcard":        {accepted(false), "*.a.is", false, admission.Beside{Names: []string{"b", "c"}, Private: []string{"c"}}, reason.Admitted, "without an annotated object: c", []string{"b", "c"}},
 		"published ones alone":          {accepted(false), "*.a.is", false, admission.Beside{Names: []string{"b"}}, reason.Admitted, "", []string{"b"}},
-		"names under a whole wildcard":  {accepted(true), "*.a.is", false, admission.Beside{Names: []string{"b", "c"}, Private: []string{"c"}}, reason.Admitted, "these among them that nobody annotated: c", nil},
+		"names under a whole wildcard":  {accepted(true), "*.a.is", false, admission.Beside{Names: []string{"b", "c"}, Private: []string{"c"}}, reason.Admitted, "including these without an annotated object: c", nil},
 		"as many names as it may have":  {accepted(false), "*.a.is", false, admission.Beside{Names: labels(v1alpha1.MaxExcept)}, reason.Admitted, "", labels(v1alpha1.MaxExcept)},
 		"too many names":                {accepted(false), "*.a.is", false, admission.Beside{Names: labels(v1alpha1.MaxExcept + 1)}, reason.TooManyNames, "usher.techn.is/wildcard: all", nil},
-		"too many under a whole one":    {accepted(true), "*.a.is", false, admission.Beside{Names: labels(v1alpha1.MaxExcept + 1)}, reason.Admitted, "it opens every name under it", nil},
-		"an object that may be any":     {accepted(false), "*.a.is", false, admission.Beside{Open: refs("x")}, reason.Admitted, "cannot be listed, so what they serve under it is open: Ingress n/x", nil},
-		"an object of any, and no wild": {accepted(false), "a.is", true, admission.Beside{Open: refs("x")}, reason.Admitted, "", nil},
+		"too many under a whole one":    {accepted(true), "*.a.is", false, admission.Beside{Names: labels(v1alpha1.MaxExcept + 1)}, reason.Admitted, "it publishes every name under it", nil},
+		"an object that may be any":     {accepted(false), "*.a.is", false, admission.Beside{Unlisted: refs("x")}, reason.Admitted, "that they serve under the wildcard are published: Ingress n/x", nil},
+		"other TLS options":             {accepted(false), "a.is", false, admission.Beside{Unisolated: refs("x"), Unannotated: refs("x")}, reason.NotIsolated, "options of the host: Ingress n/x", nil},
+		"options of the same clients":   {accepted(false), "a.is", false, admission.Beside{Sharing: sharing()}, reason.Admitted, "", nil},
+		"options of other clients":      {accepted(false), "a.is", false, admission.Beside{Sharing: append(sharing(), sharing("10.0.0.0/8")...)}, reason.IsolationShared, "host b.is of Ingress n/b of cluster hades, which has allow-from 10.0.0.0/8, while this host has allow-from everyone", nil},
+		"an object of any, and no wild": {accepted(false), "a.is", true, admission.Beside{Unlisted: refs("x")}, reason.Admitted, "", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := admission.Bound(test.decision, test.host, test.requireAll, test.beside)
+			d := admission.Restrict(test.decision, test.host, test.requireAll, test.beside)
 			if d.Reason != test.reason || d.Accepted != (test.reason == reason.Admitted) || !slices.Equal(d.Except, test.except) {
 				t.Errorf("it is %+v", d)
 			}

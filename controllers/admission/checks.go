@@ -42,7 +42,7 @@ func clusterInSync(claim source.Claim, in checkContext) *source.Refusal {
 	if in.policy.Clusters[cluster].InSync {
 		return nil
 	}
-	return refusal(reason.ClusterNotReady, "cluster %s is not in sync, so that its claims are unknown; see the conditions of its MemberCluster", cluster)
+	return refusal(reason.ClusterNotReady, "cluster %s is not in sync, so its claims are unknown; see the conditions of its MemberCluster", cluster)
 }
 
 // claimSound refuses a claim that the source's own content refuses.
@@ -77,7 +77,7 @@ func optionsCertain(claim source.Claim, in checkContext) *source.Refusal {
 	if other == nil {
 		return nil
 	}
-	return refusal(reason.OptionsUncertain, "the options of %s cannot be read, and might keep clients out: %s", describe(other.Source), other.Refusal.Message)
+	return refusal(reason.OptionsUncertain, "the options of %s cannot be read and may exclude clients: %s", describe(other.Source), other.Refusal.Message)
 }
 
 // clientsLeft refuses a host whose sources agree on no client.

@@ -52,7 +52,7 @@ func decideAmong(eligible, candidates []source.Claim, policy Policy) Decision {
 
 // manual leaves the host to a person.
 func manual(candidates []source.Claim) Decision {
-	d := Decision{Accepted: true, Reason: reason.Manual, Message: "a person wrote this ExposedHost"}
+	d := Decision{Accepted: true, Reason: reason.Manual, Message: "this ExposedHost was written manually"}
 	for _, c := range candidates {
 		d.Rivals = append(d.Rivals, rival(c, reason.HeldByManual))
 	}

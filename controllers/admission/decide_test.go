@@ -419,7 +419,7 @@ func TestTheMessageSaysWhoNarrowsWhom(t *testing.T) {
 	d := admission.Decide(admission.Input{Host: host, Claims: claims}, everywhere)
 	want := []admission.Difference{{
 		Source:  ref("hades", "old"),
-		Message: "Ingress apps/old of cluster hades asks for allow-from everyone, but allow-from 10.0.0.0/8 counts, since Ingress apps/new of cluster hades narrows it; what all sources of a host allow is allowed",
+		Message: "Ingress apps/old of cluster hades requests allow-from everyone, but allow-from 10.0.0.0/8 applies, because Ingress apps/new of cluster hades is stricter; a host allows what all its sources allow",
 	}}
 	if !reflect.DeepEqual(d.Differences, want) {
 		t.Errorf("differences are %+v, want %+v", d.Differences, want)
@@ -468,7 +468,7 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		},
 		{
 			"a cluster", []source.Claim{claim("lost", "a", 1)}, everywhere,
-			"cluster lost is not in sync, so that its claims are unknown; see the conditions of its MemberCluster",
+			"cluster lost is not in sync, so its claims are unknown; see the conditions of its MemberCluster",
 		},
 		{
 			"the source's own", []source.Claim{claim("hades", "a", 1, refusedFor(reason.RuleInvalid))}, everywhere,

@@ -27,7 +27,7 @@ func graceExpired(in Input, policy Policy) bool {
 }
 
 // PassOver returns the input with all sound claims of a cluster refused, for the
-// reason for which Bound refused the host after one of these claims had won. It
+// reason for which Restrict refused the host after one of these claims had won. It
 // reports false, and changes nothing, if the cluster holds the host.
 func (in Input) PassOver(refused Decision) (Input, bool) {
 	if in.Current != nil && in.Current.Holder == refused.Cluster {
@@ -81,7 +81,7 @@ func keepForHolder(in Input, next source.Claim, candidates []source.Claim, polic
 	d := Decision{
 		Accepted: true, Reason: reason.Admitted, Cluster: holder,
 		Options: current.Options, Sources: current.Sources, RecordedSources: current.SourcesTotal,
-		Message: message.Format("held by cluster %s, which claims it no more; %s gets it, unless cluster %s claims it again within the hand-over grace", holder, describe(next.Source), holder),
+		Message: message.Format("held by cluster %s, which no longer claims it; %s gets it unless cluster %s claims it again within the hand-over grace", holder, describe(next.Source), holder),
 	}
 	for _, c := range candidates {
 		d.Rivals = append(d.Rivals, rival(c, reason.HeldByAnother))
@@ -89,7 +89,7 @@ func keepForHolder(in Input, next source.Claim, candidates []source.Claim, polic
 	outside := domainAllowed(source.Claim{Source: v1alpha1.SourceRef{Cluster: holder}, Host: in.Host}, checkContext{policy: policy})
 	switch {
 	case policy.Clusters[holder].Stale:
-		return d.refused(reason.HeldByAnother, "held by cluster %s, which claimed it no more when it was last in sync, and is away now; %s gets it when cluster %s is in sync and claims it no more, or its MemberCluster is deleted", holder, describe(next.Source), holder)
+		return d.refused(reason.HeldByAnother, "held by cluster %s, which did not claim it when it was last in sync and is unreachable now; %s gets it when cluster %s is in sync and does not claim it, or when its MemberCluster is deleted", holder, describe(next.Source), holder)
 	case outside != nil:
 		return d.refused(outside.Reason, "%s", outside.Message)
 	case !current.Accepted:

@@ -200,7 +200,7 @@ func TestAnUnclaimedHostKeepsItsOptions(t *testing.T) {
 	if !d.Options.Equal(current.Options) || d.RecordedSources != 40 {
 		t.Errorf("options are %+v of %d sources, want those that were recorded", d.Options, d.RecordedSources)
 	}
-	const want = "held by cluster hades, which claims it no more; Ingress apps/b of cluster illmatic gets it, unless cluster hades claims it again within the hand-over grace"
+	const want = "held by cluster hades, which no longer claims it; Ingress apps/b of cluster illmatic gets it unless cluster hades claims it again within the hand-over grace"
 	if d.Message != want {
 		t.Errorf("the message is %q, want %q", d.Message, want)
 	}
@@ -214,10 +214,10 @@ func TestAnUnclaimedHostKeepsItsOptions(t *testing.T) {
 func TestAnUnclaimedHostOpensNothingPrivate(t *testing.T) {
 	in := admission.Input{Host: host, Current: held("hades", "a"), Claims: []source.Claim{claim("illmatic", "b", 5)}}
 	d := admission.Decide(in, graced())
-	if bound := admission.Bound(d, host, false, admission.Beside{}); !bound.Accepted {
+	if bound := admission.Restrict(d, host, false, admission.Beside{}); !bound.Accepted {
 		t.Errorf("it is not served, though nothing names it: %s", summary(bound))
 	}
-	bound := admission.Bound(d, host, false, admission.Beside{Silent: []v1alpha1.SourceRef{ref("hades", "a")}})
+	bound := admission.Restrict(d, host, false, admission.Beside{Unannotated: []v1alpha1.SourceRef{ref("hades", "a")}})
 	if got, want := summary(bound), "refused HeldByAnother hades [a] rivals [b=HeldByAnother]; unclaimed by hades"; got != want {
 		t.Errorf("decided:\n%s, want\n%s", got, want)
 	}
@@ -235,8 +235,8 @@ func TestAnUnclaimedHostOpensNothingPrivate(t *testing.T) {
 // the holder is passed over by nobody.
 func TestOnlyWhoHoldsNothingIsPassedOver(t *testing.T) {
 	in := admission.Input{Host: host, Claims: []source.Claim{claim("hades", "a", 1), claim("illmatic", "b", 2)}}
-	beside := admission.Beside{Silent: []v1alpha1.SourceRef{ref("hades", "silent")}}
-	refused := admission.Bound(admission.Decide(in, everywhere), host, true, beside)
+	beside := admission.Beside{Unannotated: []v1alpha1.SourceRef{ref("hades", "silent")}}
+	refused := admission.Restrict(admission.Decide(in, everywhere), host, true, beside)
 	next, passed := in.PassOver(refused)
 	if got, want := summary(admission.Decide(next, everywhere)), "Admitted illmatic [b] rivals [a=NotAllAnnotated]"; !passed || got != want {
 		t.Errorf("passed over: %v; decided:\n%s, want\n%s", passed, got, want)
@@ -245,7 +245,7 @@ func TestOnlyWhoHoldsNothingIsPassedOver(t *testing.T) {
 		t.Error("the claims were changed")
 	}
 	in.Current = held("hades", "a")
-	refused = admission.Bound(admission.Decide(in, everywhere), host, true, beside)
+	refused = admission.Restrict(admission.Decide(in, everywhere), host, true, beside)
 	if _, passed := in.PassOver(refused); passed {
 		t.Error("the holder was passed over")
 	}

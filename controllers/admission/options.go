@@ -44,10 +44,10 @@ func combine(claims []source.Claim) (options source.Options, problem string) {
 		both := intersect(options.AllowFrom, claim.Options.AllowFrom)
 		switch {
 		case len(both) == 0:
-			return source.Options{}, message.Format("no client may connect: %s allows %s, and %s allows %s; let their allow-from overlap",
+			return source.Options{}, message.Format("no client may connect: %s allows %s, and %s allows %s; let their allow-from lists overlap",
 				describe(narrowest), strings.Join(options.AllowFrom, ","), describe(claim.Source), strings.Join(claim.Options.AllowFrom, ","))
 		case len(both) > maxAllowFrom:
-			return source.Options{}, message.Format("what all its sources allow takes more than %d CIDRs; let their allow-from agree", maxAllowFrom)
+			return source.Options{}, message.Format("the clients that all its sources allow take more than %d CIDRs; use the same allow-from list in its sources", maxAllowFrom)
 		}
 		options.AllowFrom, narrowest = both, claim.Source
 	}
@@ -111,7 +111,7 @@ func difference(claim source.Claim, counts source.Options, sources []source.Clai
 	}
 	return Difference{
 		Source: claim.Source,
-		Message: message.Format("%s asks for %s, but %s counts, since %s narrows it; what all sources of a host allow is allowed",
+		Message: message.Format("%s requests %s, but %s applies, because %s is stricter; a host allows what all its sources allow",
 			describe(claim.Source), strings.Join(asked, " and "), strings.Join(given, " and "), describe(narrower)),
 	}
 }

@@ -157,9 +157,9 @@ func (w *world) bound(in admission.Input, policy admission.Policy) admission.Dec
 	for d.Accepted && policy.Clusters[d.Cluster].InSync {
 		var beside admission.Beside
 		if w.clusters[d.Cluster].private {
-			beside.Silent = []v1alpha1.SourceRef{ref(d.Cluster, "private")}
+			beside.Unannotated = []v1alpha1.SourceRef{ref(d.Cluster, "private")}
 		}
-		d = admission.Bound(d, host, policy.Clusters[d.Cluster].RequireAll, beside)
+		d = admission.Restrict(d, host, policy.Clusters[d.Cluster].RequireAll, beside)
 		next, passed := in.PassOver(d)
 		if d.Accepted || !passed {
 			break

@@ -17,10 +17,10 @@ import (
 // Beside is what a cluster serves on the same Traefik as a host, and nobody asked to
 // publish.
 type Beside struct {
-	// Silent are the objects that name the host, or may serve it within one that
+	// Unannotated are the objects that name the host, or may serve it within one that
 	// does, and do not claim it; and those, not annotated, that name a wildcard over
 	// it. They are sorted.
-	Silent []v1alpha1.SourceRef
+	Unannotated []v1alpha1.SourceRef
 	// Names are the first labels of the names directly under the host, which is a
 	// wildcard, of objects annotated or not; sorted, where they are not too many.
 	Names []string
@@ -33,9 +33,9 @@ type Beside struct {
 	Unclaimed []string
 	// Capped says that some object asks for hosts beyond Limits.
 	Capped bool
-	// Open are the objects that may serve names under the wildcard which they do
+	// Unlisted are the objects that may serve names under the wildcard which they do
 	// not name, and that do not claim it; sorted.
-	Open []v1alpha1.SourceRef
+	Unlisted []v1alpha1.SourceRef
 	// Unisolated are the objects for which Traefik does not use the isolating TLS
 	// options of the host; sorted. With one of them it uses its default options for all.
 	Unisolated []v1alpha1.SourceRef
@@ -73,25 +73,25 @@ func (n *names) beside(cluster, host string, claims map[v1alpha1.SourceRef]bool,
 		of, ref := &n.byKind[i], v1alpha1.SourceRef{Cluster: cluster, Kind: sources[i].gvk.Kind}
 		for o := range of.at(host) {
 			if len(of.children[nameOf(o)]) == 0 { // else its children serve the host, and it does not
-				b.Silent = appendUnless(b.Silent, claims, ref, nameOf(o))
+				b.Unannotated = appendUnless(b.Unannotated, claims, ref, nameOf(o))
 			}
 			for child := range of.below(nameOf(o)) {
-				b.Silent = appendUnless(b.Silent, claims, ref, nameOf(child))
+				b.Unannotated = appendUnless(b.Unannotated, claims, ref, nameOf(child))
 			}
 		}
 		if strings.HasPrefix(host, "*.") {
 			for name := range of.open {
-				b.Open = appendUnless(b.Open, claims, ref, name)
+				b.Unlisted = appendUnless(b.Unlisted, claims, ref, name)
 			}
 			continue
 		}
 		for o := range of.at("*." + parent) {
 			if !source.Exposed(o.Annotations) {
-				b.Silent = appendUnless(b.Silent, claims, ref, nameOf(o))
+				b.Unannotated = appendUnless(b.Unannotated, claims, ref, nameOf(o))
 			}
 		}
 	}
-	b.Silent, b.Open = tidy(b.Silent), tidy(b.Open)
+	b.Unannotated, b.Unlisted = tidy(b.Unannotated), tidy(b.Unlisted)
 	if strings.HasPrefix(host, "*.") {
 		n.labels(&b, parent, claimed)
 	}

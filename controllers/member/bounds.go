@@ -34,8 +34,8 @@ const (
 
 // Why an answer is not taken.
 var (
-	errTooLarge  = errors.New("more than usher takes from a member")
-	errElsewhere = errors.New("the API server sends the edge elsewhere")
+	errTooLarge  = errors.New("more than usher accepts from a member")
+	errElsewhere = errors.New("the API server redirects the edge")
 )
 
 // boundedTransport bounds the answers of an API server. It takes JSON only, whose

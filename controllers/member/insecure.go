@@ -23,11 +23,11 @@ func weaknesses(raw *clientcmdapi.Config, context string) []weakness {
 		has bool
 		weakness
 	}{
-		{!strings.HasPrefix(strings.ToLower(cluster.Server), "https://"), weakness{"server", "it is no https:// URL, so that the credentials may travel in the clear", "write https:// before the address"}},
-		{cluster.InsecureSkipTLSVerify, weakness{"insecure-skip-tls-verify", "anyone on the way can answer for the cluster and take the credentials", "put the cluster's CA into certificate-authority-data"}},
+		{!strings.HasPrefix(strings.ToLower(cluster.Server), "https://"), weakness{"server", "it is not an https:// URL, so the credentials may be sent in clear text", "write https:// before the address"}},
+		{cluster.InsecureSkipTLSVerify, weakness{"insecure-skip-tls-verify", "anyone on the network path can answer for the cluster and read the credentials", "put the cluster's CA into certificate-authority-data"}},
 		{cluster.ProxyURL != "", weakness{"proxy-url", "the edge would connect to an address that the kubeconfig chooses", "leave it out"}},
 		{user.Impersonate != "" || user.ImpersonateUID != "" || len(user.ImpersonateGroups) > 0 || len(user.ImpersonateUserExtra) > 0,
-			weakness{"as", "an account that may act as others may do more than read", "use the token of an account that may only read, as usher cluster add makes"}},
+			weakness{"as", "an account that may impersonate others may do more than read", "use the token of a read-only account, as usher cluster add creates it"}},
 	} {
 		if w.has {
 			all = append(all, w.weakness)

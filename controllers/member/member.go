@@ -234,7 +234,7 @@ func (m *member) away(err error) {
 		}
 		state.Connected = failure(err)
 		if m.serving != nil {
-			state.Synced = Condition{Reason: reason.Stale, Message: "the cluster is away; its hosts stay as they were"}
+			state.Synced = Condition{Reason: reason.Stale, Message: "the cluster is unreachable; its hosts stay as they were"}
 		} else {
 			state.Synced = Condition{Reason: reason.Connecting, Message: "the cluster has not been reached yet; no host of it is withdrawn"}
 		}

@@ -106,13 +106,13 @@ func besideOf(objects map[objectKey]client.Object, kinds map[objectKey]kind, hos
 		named, ref := kinds[key].names(o), v1alpha1.SourceRef{Cluster: "hades", Kind: key.kind.Kind, Namespace: "default", Name: key.name}
 		above := !wildcard && slices.Contains(named.Hosts, "*."+parent) && !source.Exposed(o.GetAnnotations())
 		if slices.Contains(named.Hosts, host) || above {
-			b.Silent = append(b.Silent, ref)
+			b.Unannotated = append(b.Unannotated, ref)
 		}
 		if !wildcard {
 			continue
 		}
 		if named.Open {
-			b.Open = append(b.Open, ref)
+			b.Unlisted = append(b.Unlisted, ref)
 		}
 		for _, name := range named.Hosts {
 			if label, of, _ := strings.Cut(name, "."); of == parent && label != "*" {
@@ -120,7 +120,7 @@ func besideOf(objects map[objectKey]client.Object, kinds map[objectKey]kind, hos
 			}
 		}
 	}
-	b.Silent, b.Open = tidy(b.Silent), tidy(b.Open)
+	b.Unannotated, b.Unlisted = tidy(b.Unannotated), tidy(b.Unlisted)
 	b.Names = slices.Sorted(maps.Keys(published))
 	for _, label := range b.Names {
 		if !published[label] {
@@ -132,7 +132,7 @@ func besideOf(objects map[objectKey]client.Object, kinds map[objectKey]kind, hos
 
 // written is what stands beside a host, as texts.
 func written(b Beside) []string {
-	return []string{fmt.Sprint(b.Silent), fmt.Sprint(b.Names), fmt.Sprint(b.Private), fmt.Sprint(b.Open)}
+	return []string{fmt.Sprint(b.Unannotated), fmt.Sprint(b.Names), fmt.Sprint(b.Private), fmt.Sprint(b.Unlisted)}
 }
 
 // Of objects of every kind the metadata can be kept, and a kind that is forgotten
@@ -152,7 +152,7 @@ func TestNamesOfEveryKind(t *testing.T) {
 		testkit.Must(t, yaml.Unmarshal([]byte("spec: "+spec), o))
 		n.replace(k, nil, o)
 	}
-	count := func() int { return len(n.beside("hades", "a.x.is", nil, claimedAll).Silent) }
+	count := func() int { return len(n.beside("hades", "a.x.is", nil, claimedAll).Unannotated) }
 	if count() != 5 { // the kinds of both of Traefik's groups are one each
 		t.Errorf("%d objects name the host", count())
 	}
@@ -181,7 +181,7 @@ func TestNamesOfChildrenAreTheirParents(t *testing.T) {
 		t.Errorf("a leaf touches %q", touched)
 	}
 	silent := func(host string) (names []string) {
-		for _, ref := range n.beside("hades", host, nil, claimedAll).Silent {
+		for _, ref := range n.beside("hades", host, nil, claimedAll).Unannotated {
 			names = append(names, ref.Name)
 		}
 		return names
@@ -196,8 +196,8 @@ func TestNamesOfChildrenAreTheirParents(t *testing.T) {
 	if got := silent("b.x.is"); !slices.Equal(got, []string{"deep", "middle"}) {
 		t.Errorf("beside b.x.is stand %q", got)
 	}
-	if b := n.beside("hades", "*.x.is", nil, claimedAll); len(b.Open) > 0 {
-		t.Errorf("children may serve any host: %v", b.Open)
+	if b := n.beside("hades", "*.x.is", nil, claimedAll); len(b.Unlisted) > 0 {
+		t.Errorf("children may serve any host: %v", b.Unlisted)
 	}
 }
 

@@ -90,7 +90,7 @@ func (r *reading) refusedAt(limits Limits) []v1alpha1.SourceRefusal {
 		})
 	}
 	if r.cut {
-		add(reason.TooManyHosts, message.Format("%s %s/%s: the objects of the cluster claim more than %d hosts together, and this one is beyond that; none of its hosts is published. Remove claims of older objects, or raise usher's --max-member-hosts",
+		add(reason.TooManyHosts, message.Format("%s %s/%s: the objects of the cluster claim more than %d hosts together; older objects come first, so no host of this one is published. Remove claims of older objects, or raise usher's --max-member-hosts",
 			sources[r.id.kind].gvk.Kind, r.id.Namespace, r.id.Name, limits.MemberHosts))
 	}
 	for _, refusal := range r.refusals {

@@ -82,7 +82,7 @@ func (s *Set) Ensure(config Config, rules Rules) {
 // Weaknesses. What was read by it stays, until Ensure has reconnected the member.
 func (s *Set) EndInsecure(name string) {
 	if m := s.member(name); m != nil && m.endInsecure() {
-		m.log.Info("Ended the connection: its kubeconfig is insecure, and that is not allowed any more")
+		m.log.Info("Closed the connection: its kubeconfig is insecure, which is no longer allowed")
 	}
 }
 

@@ -71,17 +71,17 @@ func classify(err error) (why, advice string) {
 	)
 	switch {
 	case errors.Is(err, errTooLarge):
-		return reason.TooLarge, "the API server sends too much, and is asked again after a while; see what fills the cluster, or who answers in its place"
+		return reason.TooLarge, "the API server sends too much data, and usher waits before it tries again; check what fills the cluster, or who answers in its place"
 	case errors.Is(err, errElsewhere):
-		return reason.Error, "the kubeconfig's server answers with a redirect, which is not followed; put the API server's own address into it"
+		return reason.Error, "the kubeconfig's server answers with a redirect, which usher does not follow; put the API server's own address into it"
 	case errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &invalid), errors.As(err, &record):
-		return reason.CertificateInvalid, "the API server's certificate does not fit the kubeconfig; put its CA into certificate-authority-data, or add the cluster again"
+		return reason.CertificateInvalid, "the API server's certificate does not match the kubeconfig; put its CA into certificate-authority-data, or add the cluster again"
 	case apierrors.IsUnauthorized(err):
 		return reason.Unauthorized, "the API server does not accept the kubeconfig's credentials; they may have expired: add the cluster again to rotate them"
 	case apierrors.IsForbidden(err):
 		return reason.Forbidden, "the kubeconfig's user lacks a permission; add the cluster again to renew its role"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network):
-		return reason.Unreachable, "the API server does not answer; see that it runs and that the edge can reach it"
+		return reason.Unreachable, "the API server does not answer; check that it runs and that the edge can reach it"
 	}
 	return reason.Error, "the API server answered with an error"
 }

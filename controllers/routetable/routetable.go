@@ -56,7 +56,7 @@ func CheckHost(host string) error {
 	case err != nil:
 		return err
 	case parsed != host:
-		return fmt.Errorf("host %q: clients ask for %q", host, parsed)
+		return fmt.Errorf("host %q: clients send %q", host, parsed)
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func readAnnotations(annotations map[string]string) (request, *malformed) {
 	// A mistyped allow-from must not be read as consent to everyone.
 	for _, name := range slices.Sorted(maps.Keys(annotations)) {
 		if strings.HasPrefix(name, prefix) && !slices.Contains(known, name) {
-			return w, &malformed{name, fmt.Errorf("usher has no such annotation; it has %s", strings.Join(known, ", "))}
+			return w, &malformed{name, fmt.Errorf("there is no such annotation; the annotations are %s", strings.Join(known, ", "))}
 		}
 	}
 	w.options = Options{PlainHTTP: plainHTTP, AllowFrom: allowFrom, WholeWildcard: whole}
@@ -89,7 +89,7 @@ func readWildcard(annotations map[string]string) (whole bool, err error) {
 	case value == "all":
 		return true, nil
 	default:
-		return false, fmt.Errorf("%s is not all, which is the only value; remove the annotation to publish only what is annotated", message.Quote(value))
+		return false, fmt.Errorf("%s is not valid: the only value is all; remove the annotation to publish annotated names only", message.Quote(value))
 	}
 }
 

@@ -95,7 +95,7 @@ func (p *publication) refuseDetached(route gatewayRoute, attached attachment) {
 	const field = "spec.parentRefs"
 	switch {
 	case attached.plain:
-		p.refuseObject(reason.TLSMissing, field, "the listeners that take the %s have no TLS; attach it to one of protocol HTTPS", route.kind)
+		p.refuseObject(reason.TLSMissing, field, "the listeners that accept the %s have no TLS; attach it to a listener of protocol HTTPS", route.kind)
 	case attached.otherClass != "":
 		p.refuseObject(reason.IngressClass, field, "its Gateway has class %s; add it to the MemberCluster's spec.ingressClasses, or use another Gateway", attached.otherClass)
 	default:

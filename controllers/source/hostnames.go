@@ -85,7 +85,7 @@ func checkSpelling(s string) error {
 	case err != nil:
 		return err
 	case host != s:
-		return fmt.Errorf("host %s: clients ask for %s", message.Quote(s), message.Quote(host))
+		return fmt.Errorf("host %s: clients send %s", message.Quote(s), message.Quote(host))
 	}
 	return nil
 }
@@ -98,7 +98,7 @@ func checkObjectName(host string) error {
 	case strings.Contains(host, "_"):
 		return fmt.Errorf("host %s: has an underscore, which the name of a Kubernetes object cannot have", message.Quote(host))
 	case v1alpha1.HostOfName(name) != host:
-		return fmt.Errorf("host %s: a first label 'wildcard' stands for '*' in the names of ExposedHosts", message.Quote(host))
+		return fmt.Errorf("host %s: the first label 'wildcard' is reserved: it stands for '*' in the names of ExposedHosts", message.Quote(host))
 	case len(name) > validation.DNS1123SubdomainMaxLength:
 		return fmt.Errorf("host %s: is too long for the name of its ExposedHost, with 'wildcard' for '*'", message.Quote(host))
 	}

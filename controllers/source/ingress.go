@@ -33,7 +33,7 @@ func FromIngress(ingress *networkingv1.Ingress, in Context) Result {
 func (p *publication) ingressRule(field string, rule networkingv1.IngressRule) routeHosts {
 	switch {
 	case rule.HTTP == nil || len(rule.HTTP.Paths) == 0:
-		return routeHosts{refusal: p.refuse(reason.RuleInvalid, field+".http", "it has no paths, so nothing serves %s; add a path", cmp.Or(rule.Host, "it"))}
+		return routeHosts{refusal: p.refuse(reason.RuleInvalid, field+".http", "it has no paths, so Traefik does not serve %s; add a path", cmp.Or(rule.Host, "it"))}
 	case rule.Host == "":
 		return routeHosts{field: field + ".host", hosts: hostnames{}}
 	default:

@@ -22,7 +22,7 @@ const (
 	byteSteps   = 20   // of reading a byte of a rule
 )
 
-var errParentWork = errors.New("the parents' rules, and the object's own within them, are too many and too large; name fewer hosts in them, or split the object")
+var errParentWork = errors.New("the rules of the object and of its parents are too many or too large; name fewer hosts in them, or split the object")
 
 // parentReader reads an IngressRoute's parents, and its rules within theirs.
 type parentReader struct {
@@ -44,14 +44,14 @@ func (f *parentReader) spend(steps int) error {
 // As in Traefik, a parent that is not there disables the object.
 func (f *parentReader) rulesAbove(route *traefik.IngressRoute, depth int) ([]*traefikrule.Set, error) {
 	if depth == maxParentDepth {
-		return nil, fmt.Errorf("the parents go more than %d deep, or in a circle", maxParentDepth)
+		return nil, fmt.Errorf("the parents are nested more than %d levels deep, or refer to each other", maxParentDepth)
 	}
 	var above []*traefikrule.Set
 	for _, ref := range route.Spec.ParentRefs {
 		namespace := cmp.Or(ref.Namespace, route.Namespace)
 		parent := f.in.ingressRoute(namespace, ref.Name)
 		if parent == nil {
-			return nil, fmt.Errorf("the parent IngressRoute %s is not there; create it, or correct the reference", message.Quote(namespace+"/"+ref.Name))
+			return nil, fmt.Errorf("the parent IngressRoute %s does not exist; create it, or correct the reference", message.Quote(namespace+"/"+ref.Name))
 		}
 		rules, err := f.rulesOf(parent, depth)
 		if err != nil {
@@ -62,7 +62,7 @@ func (f *parentReader) rulesAbove(route *traefik.IngressRoute, depth int) ([]*tr
 		}
 	}
 	if len(above) == 0 && len(route.Spec.ParentRefs) > 0 {
-		return nil, errors.New("no route of the parents has a rule that can be read; correct their rules")
+		return nil, errors.New("no route of the parents has a readable rule; correct their rules")
 	}
 	return above, nil
 }

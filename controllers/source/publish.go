@@ -100,7 +100,7 @@ func (p *publication) limit() {
 	}
 	first := p.result.Claims[most].Host
 	p.result.Claims = slices.Clone(p.result.Claims[:most])
-	p.result.Refusals = slices.Insert(p.result.Refusals, 0, *p.refuse(reason.TooManyHosts, "spec", "it asks for %d hosts, and at most %d of one object are published: the first by name, so not %s and those after it; split the object, or raise usher's --max-source-hosts",
+	p.result.Refusals = slices.Insert(p.result.Refusals, 0, *p.refuse(reason.TooManyHosts, "spec", "it claims %d hosts, and usher publishes at most %d of one object: the first by name, so not %s and those after it; split the object, or raise usher's --max-source-hosts",
 		most+p.result.More, most, first))
 }
 
@@ -118,7 +118,7 @@ func (p *publication) publishNamed(routes []routeHosts) {
 		case slices.ContainsFunc(routes, func(o routeHosts) bool { return o.hosts != nil && o.hosts.Covers(host) }):
 			p.claim(host, nil)
 		default:
-			p.claim(host, p.refuse(reason.HostNotCovered, field, "none of the object's rules matches %s, or not surely; correct the annotation, or the rule", host))
+			p.claim(host, p.refuse(reason.HostNotCovered, field, "none of the object's rules is known to match %s; correct the annotation, or the rule", host))
 		}
 	}
 }

@@ -122,28 +122,28 @@ func Tables() []Table {
 // and of a MemberCluster's refusals.
 func accepted() []Reason {
 	return []Reason{
-		{Admitted, "The cluster that holds the host, or where none did the one of the oldest sound claim, has it.", ""},
+		{Admitted, "The host is published: by the cluster that holds it, or if none held it, by the cluster of the oldest sound claim.", ""},
 		{AllowFromDisjoint, "The allow-from annotations of the host's sources have no client in common.", "Let the CIDRs overlap, or publish the host from one source alone."},
 		{AllowedDomains, "The host is outside the domains that its cluster may publish.", "Add the domain to the MemberCluster's spec.allowedDomains, or choose another host."},
-		{AnnotationInvalid, "A usher.techn.is annotation of the source is malformed or unknown.", "Correct the annotation; the message quotes it."},
-		{ClusterNotReady, "The source's cluster is not in sync, so its claims are unknown.", "See the MemberCluster's conditions. A host that the cluster holds already stays its."},
+		{AnnotationInvalid, "An annotation usher.techn.is/… of the source is malformed or unknown.", "Correct the annotation; the message quotes it."},
+		{ClusterNotReady, "The source's cluster is not in sync, so its claims are unknown.", "See the MemberCluster's conditions. A host that the cluster already holds stays with it."},
 		{EntryPoint, "The source's routes are only on entry points of Traefik that usher sends no connections to.", "Add the entry point that the message names, or correct the MemberCluster's spec.ingress.entryPoints."},
-		{HeldByAnother, "Another cluster holds the host, and keeps it while it claims it and for the hand-over grace.", "Choose another host, or remove the holder's claims; the message says what is waited for."},
-		{HeldByManual, "A person's ExposedHost holds the host.", "Delete that ExposedHost to leave the host to the annotated sources."},
-		{HostInvalid, "The source, or an ExposedHost by hand, names a host that cannot be published: an IP address, a port, a malformed name.", "Correct the name; the message says what is wrong with it."},
+		{HeldByAnother, "Another cluster holds the host. It keeps the host while it claims it, and for the hand-over grace after that.", "Choose another host, or remove the holder's claims. The message says what usher waits for."},
+		{HeldByManual, "A manually written ExposedHost holds the host.", "Delete that ExposedHost to return the host to the annotated sources."},
+		{HostInvalid, "The source, or a manually written ExposedHost, names a host that cannot be published: an IP address, a port, or a malformed name.", "Correct the name. The message says what is wrong with it."},
 		{HostNotCovered, "The annotation usher.techn.is/hosts names a host that the source's own rules do not match.", "Correct the annotation, or the rule."},
 		{IngressClass, "The source, or the Gateway of a route, belongs to a class that its cluster may not publish.", "Add the class to the MemberCluster's spec.ingressClasses, or change the source's class."},
 		{IsolationShared, "Another host of the cluster has the same TLS options and another allow-from list: clients of one of the hosts would reach the other.", "Give one of them a TLSOption of its own, whose name starts with that of spec.isolation and a hyphen."},
 		{Manifest, "A file of --manifests, or its last good state, holds the host.", ""},
-		{Manual, "A person wrote the ExposedHost.", ""},
-		{NotAllAnnotated, "The MemberCluster has spec.requireAll, and objects of the cluster name the host, or a wildcard over it, that are not annotated.", "Annotate each of them, or take the host out of it; the message names them."},
+		{Manual, "The ExposedHost was written manually.", ""},
+		{NotAllAnnotated, "The MemberCluster has spec.requireAll, and objects of the cluster without the annotation name the host or a wildcard over it.", "Annotate each object that the message names, or remove the host from it."},
 		{NotIsolated, "The MemberCluster has spec.isolation, and an object that names the host does not use its TLS options.", "Set the TLS options on the object that the message names, or run usher cluster isolate."},
-		{OptionsUncertain, "Another source of the host in this cluster has a malformed annotation, which might keep clients out.", "Correct that source's annotation."},
-		{ParentNotAccepted, "No parent of the route, a Gateway or an IngressRoute, takes it.", "See the route's status.parents, or create the parent that it names."},
-		{RuleInvalid, "A rule cannot be read, matches no host, or means one thing in Traefik 2 and another in Traefik 3.", "Correct the rule; the message gives the position, or asks for the route's syntax."},
-		{TLSMissing, "An IngressRouteTCP without tls, or an HTTPRoute on listeners of plain HTTP alone, takes no TLS connections.", "Set spec.tls, where passthrough: true leaves TLS to the service; or attach the route to an HTTPS listener."},
-		{TooManyHosts, "The object, or all objects of its cluster together, ask for more hosts than usher publishes of one. The hosts beyond the limit have no ExposedHost.", "Name fewer hosts, or raise usher's --max-source-hosts or --max-member-hosts."},
-		{TooManyNames, "The cluster's objects have more names under a wildcard than can be kept out of it.", "Publish the names themselves instead of the wildcard, or all of them with usher.techn.is/wildcard: all."},
+		{OptionsUncertain, "Another source of the host in this cluster has a malformed annotation, which may exclude clients.", "Correct that source's annotation."},
+		{ParentNotAccepted, "No parent of the route (a Gateway or an IngressRoute) accepts it.", "See the route's status.parents, or create the parent that it names."},
+		{RuleInvalid, "A rule cannot be read, matches no host, or matches different hosts in Traefik 2 and Traefik 3.", "Correct the rule. The message gives the position, or says to set the syntax."},
+		{TLSMissing, "An IngressRouteTCP without tls, or an HTTPRoute on plain HTTP listeners only, accepts no TLS connections.", "Set spec.tls, with passthrough: true if the service terminates TLS, or attach the route to an HTTPS listener."},
+		{TooManyHosts, "The object, or all objects of its cluster together, claim more hosts than the limit. The hosts beyond the limit have no ExposedHost.", "Name fewer hosts, or raise usher's --max-source-hosts or --max-member-hosts."},
+		{TooManyNames, "The cluster's objects have more names under a wildcard than it can exclude.", "Publish the names instead of the wildcard, or all of them with usher.techn.is/wildcard: all."},
 		{UnknownHosts, "The source's rules do not name their hosts.", "Name the hosts to publish in the annotation usher.techn.is/hosts."},
 	}
 }
@@ -152,20 +152,20 @@ func accepted() []Reason {
 // refused one has the reason of its Accepted condition.
 func ready() []Reason {
 	return []Reason{
-		{AddressRefused, "The host's backend is usher itself, or all addresses of its MemberCluster's ingress are refused.", "Correct spec.backends, or the MemberCluster's spec.ingress; the message names the address."},
+		{AddressRefused, "The host's backend is usher itself, or all ingress addresses of its MemberCluster are refused.", "Correct spec.backends, or the MemberCluster's spec.ingress; the message names the address."},
 		{NoBackend, "The host's spec.backends is empty.", "Name a cluster or an address."},
-		{NoIngressAddress, "The first backend's MemberCluster has no ingress address that may be used.", "Give the member's Service a load-balancer address, or set spec.ingress.addresses. Where an address is refused, the message says which and why."},
-		{Ready, "Connections go to the addresses in status.backends.", ""},
-		{UnknownCluster, "The first backend is a MemberCluster that does not exist.", "Make the MemberCluster, or correct spec.backends."},
+		{NoIngressAddress, "The first backend's MemberCluster has no usable ingress address.", "Give the member's Service a load-balancer address, or set spec.ingress.addresses. If an address is refused, the message says which and why."},
+		{Ready, "usher forwards connections to the addresses in status.backends.", ""},
+		{UnknownCluster, "The first backend is a MemberCluster that does not exist.", "Create the MemberCluster, or correct spec.backends."},
 	}
 }
 
 // routes are the reasons of a route that refuses its host, besides those above.
 func routes() []Reason {
 	return []Reason{
-		{Excepted, "The name is in spec.except of its wildcard.", "Annotate the object that names it, or take it out of spec.except of a wildcard by hand."},
-		{ManifestRefused, "Only a refused file of --manifests names the host.", "Run usher check, which tells the mistakes."},
-		{NotDecided, "No process has decided about the ExposedHost.", "See that a leader runs, and the alert UsherUndecided."},
+		{Excepted, "The name is in spec.except of its wildcard.", "Annotate the object that names it, or remove it from spec.except if the wildcard is manually written."},
+		{ManifestRefused, "Only a refused file of --manifests names the host.", "Run usher check, which lists the errors."},
+		{NotDecided, "usher has not decided about the ExposedHost yet.", "Check that a leader runs. See the alert UsherUndecided."},
 		{PlainOnly, "The host is served on plain HTTP only: its source is on no entry point of TLS, or spec.tls is Deny.", "Put the source on an entry point of TLS, such as websecure."},
 		{SpecInvalid, "A field of the ExposedHost cannot be read.", "Correct the field; the log's line \"Left a host out of the routing table\" names it."},
 	}
@@ -174,25 +174,25 @@ func routes() []Reason {
 // memberClusters are the reasons of a MemberCluster's conditions.
 func memberClusters() []Reason {
 	return []Reason{
-		{AddressRefused, "An address of the ingress may not be used, and there is no other.", "Correct the address, or spec.ingress.allowedNetworks; the message says which address is refused and why."},
-		{CertificateInvalid, "The API server's certificate does not fit the kubeconfig.", "Put the CA of the API server into the kubeconfig, or add the cluster again."},
+		{AddressRefused, "The addresses of the ingress are refused.", "Correct the address, or spec.ingress.allowedNetworks; the message says which address is refused and why."},
+		{CertificateInvalid, "The API server's certificate does not match the kubeconfig.", "Put the CA of the API server into the kubeconfig, or add the cluster again."},
 		{Connected, "The API server answers.", ""},
 		{Connecting, "The cluster has not been reached yet.", "Wait a moment."},
 		{Error, "The API server answered with an error.", "See the message, which has the answer."},
-		{Forbidden, "The kubeconfig's user lacks a permission; the message names it.", "Add the cluster again, which renews the role."},
+		{Forbidden, "The kubeconfig's user lacks a permission; the message names it.", "Add the cluster again to renew the role."},
 		{Isolated, "No object without the annotation uses the TLS options of spec.isolation.", ""},
-		{KubeconfigInsecure, "The kubeconfig has insecure-skip-tls-verify, proxy-url, as, or a server that is no https:// URL.", "Write what the message says instead; or allow it with spec.kubeconfig.insecure: true, and the Connected condition says so."},
+		{KubeconfigInsecure, "The kubeconfig has insecure-skip-tls-verify, proxy-url, as, or a server that is not an https:// URL.", "Change the kubeconfig as the message says, or allow it with spec.kubeconfig.insecure: true. The Connected condition then names the field."},
 		{KubeconfigInvalid, "The kubeconfig cannot be used; the message says why. It may name no file and no exec plugin.", "Correct it, or add the cluster again."},
 		{NoIngressAddress, "The cluster's Service has no load-balancer address.", "Give it one, or set spec.ingress.addresses."},
 		{Ready, "The cluster's annotated sources are published.", ""},
-		{SecretNotFound, "The Secret of spec.kubeconfig is not in usher's namespace.", "Make the Secret, or run usher cluster add NAME."},
-		{Stale, "The cluster is away. What was last read of it counts, and nothing is withdrawn.", "See the Connected condition, which has the cause."},
-		{Synced, "The cluster's sources are read and followed. The message lists the kinds, and those that the cluster does not serve.", "To publish objects of a kind that is not served, install its CRD in the cluster: usher notices within 5 seconds."},
+		{SecretNotFound, "The Secret of spec.kubeconfig is not in usher's namespace.", "Create the Secret, or run usher cluster add NAME."},
+		{Stale, "The cluster is unreachable. Its objects count as they were last read, and no host is withdrawn.", "See the Connected condition for the cause."},
+		{Synced, "usher has read the cluster's sources and watches them. The message lists the kinds, and those that the cluster does not serve.", "To publish objects of a kind that is not served, install its CRD in the cluster: usher notices within 5 seconds."},
 		{Syncing, "The cluster's sources are being read.", "Wait a moment."},
-		{TooLarge, "The API server sends more than usher takes from one member: 8 MiB in one answer, page of a list or event, or 64 MiB of ingress objects in all, some 60,000. What was read before stays published.", "See whose objects are so many or so large, or who answers in the API server's place. usher asks again after 10 seconds, and then less and less often, at least every 5 minutes or so."},
+		{TooLarge, "The API server sends more than usher accepts from one member: 8 MiB in one response, list page or event, or 64 MiB of ingress objects in total (about 60,000). Hosts that were read before stay published.", "Find out who creates so many or so large objects, or who answers in place of the API server. usher tries again after 10 seconds, then less often, and at least every 5 minutes."},
 		{UnannotatedRoutes, "Objects without the annotation use the TLS options of spec.isolation, so clients of published hosts reach them. The message names them.", "Annotate each object, or remove the TLS options from it."},
 		{Unauthorized, "The token has expired or was revoked.", "Add the cluster again."},
-		{Unreachable, "The API server does not answer.", "See that it runs and that the edge reaches it. A server 127.0.0.1 is the edge itself: add the cluster again with --server."},
+		{Unreachable, "The API server does not answer.", "Check that it runs and that the edge reaches it. A server address 127.0.0.1 is the edge itself: add the cluster again with --server."},
 	}
 }
 
@@ -201,7 +201,7 @@ func memberClusters() []Reason {
 func events() []Reason {
 	return []Reason{
 		{HandedOver, "The host went from one cluster to another.", ""},
-		{OptionsDiffer, "Sources of the host ask for different options; what all of them allow counts.", "Let their annotations agree; the message names the sources."},
-		{TakenOver, "Somebody else wrote the ExposedHost's spec: it is kept by hand from now on.", "Delete the ExposedHost to leave the host to its annotated sources."},
+		{OptionsDiffer, "Sources of the host request different options; the host allows what all of them allow.", "Use the same annotations in the sources that the message names."},
+		{TakenOver, "Another client wrote the ExposedHost's spec: usher no longer changes it.", "Delete the ExposedHost to return the host to its annotated sources."},
 	}
 }

@@ -33,7 +33,7 @@ func newReading() *reading {
 // bounded refuses a rule that would take too long to ask about each of its names.
 func (r *reading) bounded() error {
 	if r.bytes*r.program > maxWork {
-		return errors.New("the rule holds too many names for the size of its regular expressions")
+		return errors.New("the rule has too many names for the size of its regular expressions")
 	}
 	return nil
 }

@@ -60,8 +60,8 @@ func TestRulesThatTraefikDoesNotLoad(t *testing.T) {
 		{"the first of several mistakes", v3, "Host(`a`) && (Path(`b`) || Hots(`c`))", "1:15: Path: path \"b\" does not start with a '/'"},
 		{"a matcher within a matcher", v3, "Host(Host(`a`))", "1:1: reflect: cannot use traefikrule.expr as type string"},
 		{"wrong in both grammars", absent, "Host(`a`) && Port(`1`)", "as a rule of v3: 1:14: unsupported function: Port; as one of v2: 1:14: unsupported function: Port"},
-		{"hosts that differ between the grammars", absent, "Host(`a.x.io`) || Host(`*.x.io`)", "the rule is of v2 and of v3, and matches different hosts in each: a.x.io in v2, *.x.io, a.x.io in v3; give the route its syntax"},
-		{"every host in one grammar, none in the other", absent, "Host(`*`)", "the rule is of v2 and of v3, and matches different hosts in each: no host in v2, every host in v3; give the route its syntax"},
+		{"hosts that differ between the grammars", absent, "Host(`a.x.io`) || Host(`*.x.io`)", "the rule is valid in the syntaxes v2 and v3, and matches different hosts: a.x.io in v2, *.x.io, a.x.io in v3; set the route's syntax"},
+		{"every host in one grammar, none in the other", absent, "Host(`*`)", "the rule is valid in the syntaxes v2 and v3, and matches different hosts: no host in v2, every host in v3; set the route's syntax"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -125,7 +125,7 @@ func (s *Set) String() string {
 	case yes:
 		return "every host" + s.exceptions()
 	case unknown:
-		return "hosts that only a regular expression tells"
+		return "hosts that only a regular expression describes"
 	default:
 		return "some of the hosts under a wildcard"
 	}
