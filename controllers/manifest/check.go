@@ -18,9 +18,9 @@ type Report struct {
 	Problems []Problem
 }
 
-// Check reads a directory of manifests in the way of a Watcher that starts without a
-// last good state, and reports every problem. It returns an error if the directory
-// cannot be read, or if ctx has ended.
+// Check reads a directory of manifests as a Watcher without a last good state does, and
+// reports every problem. It returns an error if the directory cannot be read, or if ctx
+// has ended.
 func Check(ctx context.Context, dir string) (Report, error) {
 	d := directory{path: dir, log: logr.Discard()}
 	if _, err := d.scan(ctx); err != nil {
