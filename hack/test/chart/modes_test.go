@@ -29,7 +29,7 @@ func TestEachModeServes(t *testing.T) {
 		{"one Deployment on the host's network", chart("edgeIsMember=true"), "usher", "usher", testbed.ClientTo},
 		{"one Deployment on host ports", chart("edgeIsMember=true", "network=HostPort"), "usher", "usher", testbed.ClientTo},
 		{"two replicas behind a load balancer that speaks PROXY",
-			chart("edgeIsMember=true", "network=LoadBalancer", "replicas=2", "proxy.proxyProtocolFrom={127.0.0.0/8}"), "usher", "usher", announcingClientTo},
+			chart("edgeIsMember=true", "network=LoadBalancer", "replicas=2", "proxy.proxyProtocolFrom={127.0.0.0/8}"), "usher", "usher", proxyProtocolClientTo},
 		{"a Deployment and a DaemonSet", chart("edgeIsMember=true", "mode=split"), "usher-controller", "usher-proxy", testbed.ClientTo},
 		{"config/", renderConfig, "usher", "usher", testbed.ClientTo},
 	} {
@@ -57,7 +57,7 @@ spec: {routes: [{match: "Host(`+"`%s`"+`)", kind: Rule, services: [{name: %s, po
 			ready(t, forwards)
 			client := mode.client(forwards.addresses(t).HTTPS[0].String())
 			testkit.Eventually(t, host+" should be answered", func() error {
-				_, err := testbed.Ask(t.Context(), client, "https://"+host+"/")
+				_, err := testbed.GetAnswer(t.Context(), client, "https://"+host+"/")
 				return err
 			})
 		})
@@ -101,7 +101,7 @@ func cleanUp(t *testing.T) {
 	}
 }
 
-// announcingClientTo makes the client of a load balancer that speaks PROXY.
-func announcingClientTo(address string) *http.Client {
-	return testbed.AnnouncingClientTo(address, netip.MustParseAddr("192.0.2.7"))
+// proxyProtocolClientTo makes the client of a load balancer that speaks PROXY.
+func proxyProtocolClientTo(address string) *http.Client {
+	return testbed.ProxyProtocolClientTo(address, netip.MustParseAddr("192.0.2.7"))
 }

@@ -105,7 +105,7 @@ func served(t *testing.T, u *testenv.Usher, host string) {
 }
 
 func askOf(ctx context.Context, u *testenv.Usher, host string) error {
-	_, err := testbed.Ask(ctx, testbed.ClientTo(u.HTTPS.String()), "https://"+host+"/")
+	_, err := testbed.GetAnswer(ctx, testbed.ClientTo(u.HTTPS.String()), "https://"+host+"/")
 	return err
 }
 

@@ -60,7 +60,7 @@ func TestSourcesAreRead(t *testing.T) { testkit.ReadSources(t) }
 
 // ask asks usher for a host by TLS.
 func ask(ctx context.Context, host string) (testbed.Answer, error) {
-	return testbed.Ask(ctx, testbed.ClientTo(env.HTTPS.String()), "https://"+host+"/")
+	return testbed.GetAnswer(ctx, testbed.ClientTo(env.HTTPS.String()), "https://"+host+"/")
 }
 
 // answered waits until a host is answered by an app of a cluster.

@@ -169,7 +169,7 @@ func (s *shell) prepare(t *testing.T, file, command string) {
 		apply(t, `{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: dead.techn.is},
 			spec: {host: dead.techn.is, backends: [{address: 127.0.0.1, httpsPort: 1}]}}`)
 		testkit.Eventually(t, "a backend that is dead should be counted", func() error {
-			if _, err := testbed.Ask(t.Context(), testbed.ClientTo(hostPort(t)), "https://dead.techn.is/"); err == nil || !strings.Contains(err.Error(), "internal error") {
+			if _, err := testbed.GetAnswer(t.Context(), testbed.ClientTo(hostPort(t)), "https://dead.techn.is/"); err == nil || !strings.Contains(err.Error(), "internal error") {
 				return fmt.Errorf("its client gets %w", err)
 			}
 			return nil

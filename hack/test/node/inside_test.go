@@ -120,7 +120,7 @@ func kubectl(t *testing.T, args ...string) string {
 func answered(t *testing.T, address, member string) {
 	t.Helper()
 	testkit.Eventually(t, host(member)+" should be answered", func() error {
-		answer, err := testbed.Ask(t.Context(), testbed.ClientTo(address), "https://"+host(member)+"/")
+		answer, err := testbed.GetAnswer(t.Context(), testbed.ClientTo(address), "https://"+host(member)+"/")
 		if err == nil && answer.Cluster != member {
 			err = fmt.Errorf("%+v answers", answer)
 		}
@@ -132,7 +132,7 @@ func answered(t *testing.T, address, member string) {
 func unanswered(t *testing.T, address, member string) {
 	t.Helper()
 	testkit.Eventually(t, host(member)+" should be refused", func() error {
-		if _, err := testbed.Ask(t.Context(), testbed.ClientTo(address), "https://"+host(member)+"/"); err == nil {
+		if _, err := testbed.GetAnswer(t.Context(), testbed.ClientTo(address), "https://"+host(member)+"/"); err == nil {
 			return errors.New("it is answered")
 		}
 		return nil

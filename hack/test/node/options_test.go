@@ -69,7 +69,7 @@ func TestAllOptions(t *testing.T) {
 // askAnnounced asks for the host of hades as a load balancer does for a client.
 func askAnnounced(t *testing.T, balancer, client string) error {
 	t.Helper()
-	_, err := testbed.Ask(t.Context(), testbed.AnnouncingClientTo(balancer, netip.MustParseAddr(client)), "https://"+host("hades")+"/")
+	_, err := testbed.GetAnswer(t.Context(), testbed.ProxyProtocolClientTo(balancer, netip.MustParseAddr(client)), "https://"+host("hades")+"/")
 	return err
 }
 
