@@ -11,8 +11,7 @@ import (
 	"github.com/jovalle/usher/hack/testbed"
 )
 
-// In each mode the pods become ready, and a host that is annotated is served through the one that
-// forwards.
+// In each mode the pods become ready, and the pod with the proxy serves an annotated host.
 func TestEachModeServes(t *testing.T) {
 	edge := bed.Cluster("edge")
 	traefik, err := edge.StartTraefik(t.Context())
@@ -71,7 +70,7 @@ func chart(values ...string) func(t *testing.T) release {
 	}
 }
 
-// ready waits until a pod says that it is.
+// ready waits until /readyz of a pod answers with 200.
 func ready(t *testing.T, p *pod) {
 	t.Helper()
 	admin := p.addresses(t).Admin[0]
@@ -82,13 +81,13 @@ func ready(t *testing.T, p *pod) {
 		}
 		_ = response.Body.Close()
 		if response.StatusCode != http.StatusOK {
-			return fmt.Errorf("it is not: %s", response.Status)
+			return fmt.Errorf("it is not ready: %s", response.Status)
 		}
 		return nil
 	})
 }
 
-// cleanUp deletes what a test published, so that the next begins without it.
+// cleanUp deletes the published hosts of a test before the next one.
 func cleanUp(t *testing.T) {
 	t.Helper()
 	for _, args := range [][]string{
@@ -101,7 +100,7 @@ func cleanUp(t *testing.T) {
 	}
 }
 
-// proxyProtocolClientTo makes the client of a load balancer that speaks PROXY.
+// proxyProtocolClientTo returns a client that sends PROXY headers, as a load balancer does.
 func proxyProtocolClientTo(address string) *http.Client {
 	return testbed.ProxyProtocolClientTo(address, netip.MustParseAddr("192.0.2.7"))
 }
