@@ -114,7 +114,7 @@ func (r *RouteReconciler) follow(ctx context.Context, table *routing.Table, name
 	if err != nil {
 		return nil, nil, err
 	}
-	table, problem := routetable.Follow(table, &eh, clusters)
+	table, problem := routetable.Update(table, &eh, clusters)
 	if problem != nil {
 		return table, []error{problem}, nil
 	}

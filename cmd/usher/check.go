@@ -13,9 +13,9 @@ import (
 func checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check DIR",
-		Short: "Say what is wrong with a directory of manifests, before usher run --manifests reads it",
-		Long: `Check reads the files of DIR as usher run --manifests does, by the same rules, and
-prints each problem as FILE:LINE: FIELD: MESSAGE. It exits with 1 where there are any.`,
+		Short: "Check a directory of manifests before usher run --manifests reads it",
+		Long: `Check reads the files of DIR by the same rules as usher run --manifests, and prints
+each problem as FILE:LINE: FIELD: MESSAGE. The exit code is 1 if there are problems.`,
 		Args: oneDirectory,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			report, err := manifest.Check(cmd.Context(), args[0])
@@ -38,21 +38,21 @@ prints each problem as FILE:LINE: FIELD: MESSAGE. It exits with 1 where there ar
 	}
 }
 
-// oneDirectory refuses any other number of arguments, as a wrong command line.
+// oneDirectory requires exactly one argument: the directory.
 func oneDirectory(_ *cobra.Command, args []string) error {
 	switch len(args) {
 	case 0:
-		return &usageError{errors.New("DIR is missing: name the directory that --manifests is to read")}
+		return &usageError{errors.New("DIR is missing: give the directory with the manifests")}
 	case 1:
 		return nil
 	}
 	return &usageError{fmt.Errorf("unexpected argument %q", args[1])}
 }
 
-// counted writes a number of things.
-func counted(n int, thing string) string {
+// counted returns a number with its noun, such as "2 files".
+func counted(n int, noun string) string {
 	if n == 1 {
-		return "1 " + thing
+		return "1 " + noun
 	}
-	return fmt.Sprintf("%d %ss", n, thing)
+	return fmt.Sprintf("%d %ss", n, noun)
 }

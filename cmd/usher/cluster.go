@@ -46,14 +46,14 @@ type clusterOptions struct {
 	output                      string
 }
 
-// edgeFlags say where the edge cluster is.
+// edgeFlags adds the flags that select the edge cluster.
 func (o *clusterOptions) edgeFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&o.edgeKubeconfig, "edge-kubeconfig", "", "kubeconfig `FILE` of the edge cluster (default: as kubectl)")
 	flags.StringVar(&o.edgeContext, "edge-context", "", "`CONTEXT` of the edge cluster (default: the current one)")
 }
 
-// memberFlags say where both clusters are, and how long they may take.
+// memberFlags adds the flags that select both clusters, and the timeout.
 func (o *clusterOptions) memberFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
@@ -61,26 +61,27 @@ func (o *clusterOptions) memberFlags(cmd *cobra.Command) {
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `FILE` of the member (default: as kubectl)")
 	o.edgeFlags(cmd)
 	flags.StringVarP(&o.Namespace, "namespace", "n", defaultNamespace, "`NAMESPACE` of usher in the edge cluster")
-	flags.DurationVar(&o.Timeout, "timeout", defaultClusterTimeout, "how long the whole may take")
+	flags.DurationVar(&o.Timeout, "timeout", defaultClusterTimeout, "time limit of the whole command")
 }
 
 func clusterAddCommand() *cobra.Command {
 	o := clusterOptions{}
 	cmd := &cobra.Command{
 		Use:   "add NAME",
-		Short: "Make a cluster a member, or rotate the token of one that is",
-		Long: `Make a cluster a member: an account in it that can only read what usher
-watches, and at the edge the Secret with its token and the MemberCluster. Of one
-that is a member already the token is rotated, without an interruption; the rest
-stays as it is, but for what flags change.
+		Short: "Make a cluster a member, or rotate the token of a member",
+		Long: `Make a cluster a member. The command creates a service account in it that can
+only read what usher watches. In the edge cluster it creates a Secret with the
+token of this account, and the MemberCluster. If the cluster is a member already,
+its token is rotated without an interruption. Nothing else of it changes, unless
+a flag says so.
 
-With --dry-run nothing is written, and what would be is printed, to be kept in a
-repository:
+With --dry-run the command writes nothing. It prints the manifests instead, so
+that they can be kept in a repository:
 
   usher cluster add NAME --context CTX --dry-run=member | kubectl --context CTX apply -f -
   usher cluster add NAME --context CTX --dry-run=edge | kubectl apply -f -
 
-The token is no part of it: the same command without --dry-run makes that.`,
+The manifests do not contain the token: the same command without --dry-run creates it.`,
 		Example: `  usher cluster add hades --context hades
   usher cluster add illmatic --context illmatic --server https://192.168.1.20:6443 --address 192.168.1.20`,
 		Args: oneName,
@@ -91,10 +92,10 @@ The token is no part of it: the same command without --dry-run makes that.`,
 	}
 	flags := cmd.Flags()
 	o.memberFlags(cmd)
-	flags.StringArrayVar(&o.Addresses, "address", nil, "`ADDRESS` where the member's Traefik answers, without a port; may be given again (default: what its Service has now)")
-	flags.StringVar(&o.service, "service", "", "`NAMESPACE/NAME` of Traefik's Service, whose load-balancer address is followed wherever the member moves it (default: it is looked for, and its address pinned)")
-	flags.StringVar(&o.Server, "server", "", "`URL` at which the edge reaches the member's API server (default: the one in the kubeconfig)")
-	flags.StringVar(&o.dryRun, "dry-run", "", "write nothing, and print the manifests for `member`, edge or all (default: all)")
+	flags.StringArrayVar(&o.Addresses, "address", nil, "`ADDRESS` of the member's Traefik, without a port; can be repeated (default: the current address of its Service)")
+	flags.StringVar(&o.service, "service", "", "`NAMESPACE/NAME` of Traefik's Service; usher follows changes of its load-balancer address (default: the Service is searched for, and its current address is pinned)")
+	flags.StringVar(&o.Server, "server", "", "`URL` of the member's API server as the edge cluster reaches it (default: the one in the kubeconfig)")
+	flags.StringVar(&o.dryRun, "dry-run", "", "write nothing, but print the manifests for `member`, edge or all (default: all)")
 	flags.Lookup("dry-run").NoOptDefVal = dryRunAll
 	flags.StringVarP(&o.output, "output", "o", "", "`FORMAT` of --dry-run: yaml (default) or json")
 	return cmd
@@ -133,7 +134,7 @@ func (o *clusterOptions) plan(cmd *cobra.Command, edge, member *enroll.Cluster) 
 
 func (o *clusterOptions) validateAdd() error {
 	if o.output != "" && o.dryRun == "" {
-		return badFlag("output", "it needs --dry-run")
+		return badFlag("output", "requires --dry-run")
 	}
 	if err := oneOf("output", o.output, enroll.FormatYAML, enroll.FormatJSON); err != nil {
 		return err
@@ -158,7 +159,7 @@ func (o *clusterOptions) validate() error {
 	return nil
 }
 
-// connect reads the kubeconfigs of both clusters.
+// connect reads the kubeconfigs of both clusters. If only the member's fails, edge is returned with the error.
 func (o *clusterOptions) connect() (member, edge *enroll.Cluster, err error) {
 	if edge, err = o.connectEdge(); err != nil {
 		return nil, nil, err
@@ -217,7 +218,7 @@ func clusterRemoveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "remove NAME",
 		Aliases: []string{"rm"},
-		Short:   "Withdraw a member's hosts, and take back all that add made in both clusters",
+		Short:   "Withdraw a member's hosts, and delete what add created in both clusters",
 		Args:    oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Name = args[0]
@@ -225,7 +226,7 @@ func clusterRemoveCommand() *cobra.Command {
 		},
 	}
 	o.memberFlags(cmd)
-	cmd.Flags().BoolVar(&o.Force, "force", false, "remove what is at the edge though the member cannot be reached")
+	cmd.Flags().BoolVar(&o.Force, "force", false, "delete the objects in the edge cluster even if the member cannot be reached")
 	return cmd
 }
 
@@ -239,12 +240,13 @@ func (o *clusterOptions) remove(cmd *cobra.Command) error {
 	}
 	o.Out = cmd.OutOrStdout()
 	if err != nil {
-		fmt.Fprintf(o.Out, "the member is left as it is: %v\n", err)
+		fmt.Fprintf(o.Out, "the member is not changed: %v\n", err)
 	}
 	return enroll.Remove(cmd.Context(), edge, member, o.Options)
 }
 
-// oneOf refuses a flag's value that is none of those; the empty one is the default.
+// oneOf returns an error if the value is neither empty, which is the default, nor
+// one of the known values.
 func oneOf(flag, value string, known ...string) error {
 	if value == "" || slices.Contains(known, value) {
 		return nil
@@ -252,11 +254,11 @@ func oneOf(flag, value string, known ...string) error {
 	return badFlag(flag, "%q is none of %s", value, strings.Join(known, ", "))
 }
 
-// oneName takes exactly one argument.
+// oneName requires exactly one argument: the name of the member.
 func oneName(_ *cobra.Command, args []string) error {
 	switch len(args) {
 	case 0:
-		return &usageError{errors.New("NAME is missing: what the member is to be called")}
+		return &usageError{errors.New("NAME is missing: give the name of the member")}
 	case 1:
 		return nil
 	}

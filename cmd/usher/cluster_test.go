@@ -8,12 +8,12 @@ import (
 	"testing"
 )
 
-func TestClusterCommandLinesThatAreWrong(t *testing.T) {
-	refusesLines(t, []wrongLine{
+func TestInvalidClusterCommandLines(t *testing.T) {
+	testInvalidLines(t, []wrongLine{
 		{"cluster add", "NAME is missing"},
 		{"cluster add hades illmatic", `unexpected argument "illmatic"`},
 		{"cluster add Hades", `name "Hades"`},
-		{"cluster add hades -o yaml", "--output: it needs --dry-run"},
+		{"cluster add hades -o yaml", "--output: requires --dry-run"},
 		{"cluster add hades --dry-run -o table", `--output: "table" is none of yaml, json`},
 		{"cluster add hades --dry-run=server", `--dry-run: "server" is none of member, edge, all`},
 		{"cluster add hades --service traefik", `--service: "traefik" is not NAMESPACE/NAME`},
@@ -30,38 +30,38 @@ func TestClusterCommandLinesThatAreWrong(t *testing.T) {
 	})
 }
 
-func TestClusterCommandsNameTheKubeconfigThatIsNotThere(t *testing.T) {
+func TestClusterCommandsWithoutKubeconfig(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "kubeconfig")
 	t.Setenv("KUBECONFIG", missing)
-	for line, says := range map[string]string{
+	for line, message := range map[string]string{
 		"cluster list": "connect to the edge",
 		"cluster add hades --edge-kubeconfig " + missing:   missing,
 		"cluster remove hades --force --edge-context edge": "connect to the edge",
 	} {
 		var usage *usageError
-		if err := execute(t, line); err == nil || errors.As(err, &usage) || !strings.Contains(err.Error(), says) {
-			t.Errorf("usher %s: %v; want a failure that says %q", line, err, says)
+		if err := execute(t, line); err == nil || errors.As(err, &usage) || !strings.Contains(err.Error(), message) {
+			t.Errorf("usher %s: %v; want an error with %q that is no usage error", line, err, message)
 		}
 	}
 }
 
-// wrongLine is a command line, and what is said of it.
-type wrongLine struct{ line, says string }
+// wrongLine is an invalid command line, and a part of its error.
+type wrongLine struct{ line, message string }
 
-func refusesLines(t *testing.T, lines []wrongLine) {
+func testInvalidLines(t *testing.T, lines []wrongLine) {
 	t.Helper()
 	for _, test := range lines {
 		t.Run(test.line, func(t *testing.T) {
 			err := execute(t, test.line)
 			var usage *usageError
-			if !errors.As(err, &usage) || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("%v; want a wrong command line that says %q", err, test.says)
+			if !errors.As(err, &usage) || !strings.Contains(err.Error(), test.message) {
+				t.Errorf("%v; want a usage error with %q", err, test.message)
 			}
 		})
 	}
 }
 
-// execute runs a command line that prints nothing of interest.
+// execute runs a command line and discards its output.
 func execute(t *testing.T, line string) error {
 	t.Helper()
 	cmd := rootCommand()

@@ -11,13 +11,13 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-	_ "golang.org/x/crypto/x509roots/fallback" // Mozilla's CAs, where the machine has none: the image
+	_ "golang.org/x/crypto/x509roots/fallback" // Mozilla's CAs, for a machine without any, such as usher's image
 )
 
 // Exit codes: 0 is success.
 const (
 	exitFailure = 1 // the command ran and failed
-	exitUsage   = 2 // the command line is wrong: nothing was done
+	exitUsage   = 2 // the command line is invalid: nothing was done
 )
 
 func main() {
@@ -34,13 +34,13 @@ func main() {
 	os.Exit(exitFailure)
 }
 
-// usageError is a wrong command line.
+// usageError is an error in the command line.
 type usageError struct{ err error }
 
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
-// badFlag says which flag is wrong, and why.
+// badFlag returns a usage error about a flag.
 func badFlag(name, format string, args ...any) error {
 	return &usageError{fmt.Errorf("--%s: %w", name, fmt.Errorf(format, args...))}
 }
@@ -57,7 +57,7 @@ func rootCommand() *cobra.Command {
 	return root
 }
 
-// noArguments refuses arguments, as a wrong command line.
+// noArguments requires that there are no arguments.
 func noArguments(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return &usageError{fmt.Errorf("unexpected argument %q", args[0])}

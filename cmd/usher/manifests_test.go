@@ -18,21 +18,21 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// envManifests has the tests' program be usher, with these arguments, one a line.
+// envManifests makes the test binary run usher with these arguments, one per line.
 const envManifests = "USHER_TEST_MANIFESTS_ARGS"
 
-// TestUsherItself is usher where a test starts it as a process.
+// TestUsherItself runs usher in a process that another test started.
 func TestUsherItself(t *testing.T) {
 	args := os.Getenv(envManifests)
 	if args == "" {
-		t.Skip("it is a process that other tests start")
+		t.Skip("other tests start it as a process")
 	}
 	os.Args = append([]string{"usher"}, strings.Split(args, "\n")...)
 	main()
 	os.Exit(0)
 }
 
-// itself is the command of usher as a process of its own.
+// itself returns the command that runs usher as a process.
 func itself(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestUsherItself$")
@@ -40,7 +40,7 @@ func itself(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// fromFiles is usher that serves a directory.
+// fromFiles is an usher process that serves a directory of manifests.
 type fromFiles struct {
 	cmd   *exec.Cmd
 	Admin []string
@@ -59,8 +59,8 @@ func serveManifests(t *testing.T, args ...string) *fromFiles {
 		t.Fatal(err)
 	}
 	t.Cleanup(u.kill)
-	var said bytes.Buffer
-	for lines := bufio.NewScanner(io.TeeReader(log, &said)); lines.Scan(); {
+	var logged bytes.Buffer
+	for lines := bufio.NewScanner(io.TeeReader(log, &logged)); lines.Scan(); {
 		if strings.Contains(lines.Text(), `"msg":"Started"`) {
 			if err := json.Unmarshal(lines.Bytes(), u); err != nil {
 				t.Fatal(err)
@@ -69,18 +69,18 @@ func serveManifests(t *testing.T, args ...string) *fromFiles {
 			return u
 		}
 	}
-	t.Fatalf("usher ended: %s", said.String())
+	t.Fatalf("usher ended: %s", logged.String())
 	return nil
 }
 
-// kill leaves usher no time to do anything.
+// kill ends usher with SIGKILL.
 func (u *fromFiles) kill() {
 	_ = u.cmd.Process.Kill()
 	_ = u.cmd.Wait()
 }
 
-// asks polls a page of the admin listener until it has all of the parts.
-func (u *fromFiles) asks(t *testing.T, page string, parts ...string) {
+// waitForPage polls a page of the admin listener until it has all of the parts.
+func (u *fromFiles) waitForPage(t *testing.T, page string, parts ...string) {
 	t.Helper()
 	client := http.Client{Timeout: 10 * time.Second}
 	testkit.Eventually(t, fmt.Sprintf("%s should answer with %q", page, parts), func() error {
@@ -91,13 +91,13 @@ func (u *fromFiles) asks(t *testing.T, page string, parts ...string) {
 		testkit.Must(t, err)
 		body := fmt.Sprintf("%d %s", response.StatusCode, data)
 		if !testkit.ContainsAll(body, parts) {
-			return fmt.Errorf("it answers\n%s", body)
+			return fmt.Errorf("the answer is\n%s", body)
 		}
 		return nil
 	})
 }
 
-// putManifest writes a file of a directory.
+// putManifest writes a file into a directory.
 func putManifest(t *testing.T, dir, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -111,26 +111,27 @@ const (
 	wrongText = "apiVersion: usher.techn.is/v1alpha1\nkind: ExposedHost\nmetadata: {name: b.techn.is}\nspec:\n  host: b.techn.is\n  backend: [{cluster: hades}]\n"
 )
 
-func TestABrokenManifestIsNotReadyAndHarmsNoOther(t *testing.T) {
+func TestABrokenManifestIsNotReadyAndAffectsNoOther(t *testing.T) {
 	dir := t.TempDir()
 	putManifest(t, dir, "a.yaml", hadesText+"---\n"+hostText)
 	putManifest(t, dir, "b.yaml", hostText+"---\n"+wrongText)
 	u := serveManifests(t, "--manifests", dir)
-	u.asks(t, "/readyz", "503 ", "b.yaml:13: spec.backend: Forbidden: unknown field")
-	u.asks(t, "/metrics", "\nusher_routes 1\n", "usher_manifest_files_refused{serves=\"nothing\"} 1\n")
+	u.waitForPage(t, "/readyz", "503 ", "b.yaml:13: spec.backend: Forbidden: unknown field")
+	u.waitForPage(t, "/metrics", "\nusher_routes 1\n", "usher_manifest_files_refused{serves=\"nothing\"} 1\n")
 
 	putManifest(t, dir, "b.yaml", strings.NewReplacer("backend:", "backends:").Replace(wrongText))
-	u.asks(t, "/readyz", "200 ok")
-	u.asks(t, "/metrics", "\nusher_routes 2\n", "usher_manifest_files_refused{serves=\"nothing\"} 0\n")
+	u.waitForPage(t, "/readyz", "200 ok")
+	u.waitForPage(t, "/metrics", "\nusher_routes 2\n", "usher_manifest_files_refused{serves=\"nothing\"} 0\n")
 }
 
-// Neither a kill nor a restart loses the last good state of a file that is broken by then.
-func TestTheLastGoodStateOfAManifestOutlivesAKill(t *testing.T) {
+// The last good state of a file survives SIGKILL and a restart, even if the file is
+// broken by then.
+func TestTheLastGoodStateOfAManifestSurvivesAKill(t *testing.T) {
 	dir, state := t.TempDir(), filepath.Join(t.TempDir(), "state")
 	putManifest(t, dir, "a.yaml", hadesText+"---\n"+hostText)
 	flags := []string{"--manifests", dir, "--state-dir", state}
 	u := serveManifests(t, flags...)
-	u.asks(t, "/readyz", "200 ok")
+	u.waitForPage(t, "/readyz", "200 ok")
 	kept := filepath.Join(state, "manifests", "a.yaml.last-good")
 	testkit.WaitFor(t, kept, func() bool {
 		_, err := os.Stat(kept)
@@ -141,33 +142,33 @@ func TestTheLastGoodStateOfAManifestOutlivesAKill(t *testing.T) {
 	putManifest(t, dir, "a.yaml", hadesText+"---\n"+wrongText)
 	for range 2 {
 		u = serveManifests(t, flags...)
-		u.asks(t, "/readyz", "200 ok")
-		u.asks(t, "/metrics", "\nusher_routes 1\n", "usher_manifest_files_refused{serves=\"last_good\"} 1\n")
+		u.waitForPage(t, "/readyz", "200 ok")
+		u.waitForPage(t, "/metrics", "\nusher_routes 1\n", "usher_manifest_files_refused{serves=\"last_good\"} 1\n")
 		u.kill()
 	}
 	if err := os.Remove(filepath.Join(dir, "a.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	serveManifests(t, flags...).asks(t, "/metrics", "\nusher_routes 0\n")
+	serveManifests(t, flags...).waitForPage(t, "/metrics", "\nusher_routes 0\n")
 }
 
-// runCheck runs the command as a process.
+// runCheck runs usher check as a process.
 func runCheck(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	var out, complaint bytes.Buffer
+	var out, errOut bytes.Buffer
 	cmd := itself(t, append([]string{"check"}, args...)...)
-	cmd.Stdout, cmd.Stderr = &out, &complaint
+	cmd.Stdout, cmd.Stderr = &out, &errOut
 	err := cmd.Run()
 	if exit, failed := errors.AsType[*exec.ExitError](err); failed {
-		return exit.ExitCode(), out.String(), complaint.String()
+		return exit.ExitCode(), out.String(), errOut.String()
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return 0, out.String(), complaint.String()
+	return 0, out.String(), errOut.String()
 }
 
-func TestCheckSaysWhatIsWrongWhere(t *testing.T) {
+func TestCheckReportsEachProblemWithItsLine(t *testing.T) {
 	dir := t.TempDir()
 	putManifest(t, dir, "a.yaml", hadesText+"---\n"+hostText)
 	putManifest(t, dir, "c.json", "{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": []}")
@@ -198,8 +199,8 @@ func TestCheckSaysWhatIsWrongWhere(t *testing.T) {
 	}
 }
 
-func TestCheckCommandLinesThatAreWrong(t *testing.T) {
-	refusesLines(t, []wrongLine{
+func TestInvalidCheckCommandLines(t *testing.T) {
+	testInvalidLines(t, []wrongLine{
 		{"check", "DIR is missing"},
 		{"check a b", `unexpected argument "b"`},
 		{"check --state-dir x a", "unknown flag: --state-dir"},
@@ -209,7 +210,7 @@ func TestCheckCommandLinesThatAreWrong(t *testing.T) {
 	}
 }
 
-// What check finds good is ready when run starts with it, and nothing else is.
+// A directory that usher check accepts is ready when usher run starts with it, and no other is.
 func TestCheckAgreesWithRun(t *testing.T) {
 	for name, text := range map[string]string{
 		"good":                       hadesText + "---\n" + hostText,
@@ -226,7 +227,7 @@ func TestCheckAgreesWithRun(t *testing.T) {
 			putManifest(t, dir, "a.yaml", text)
 			readiness := map[int]string{0: "200 ok", 1: "503 "}
 			code, _, _ := runCheck(t, dir)
-			serveManifests(t, "--manifests", dir).asks(t, "/readyz", readiness[code])
+			serveManifests(t, "--manifests", dir).waitForPage(t, "/readyz", readiness[code])
 		})
 	}
 }

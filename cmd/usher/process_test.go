@@ -23,7 +23,7 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// asProgram makes the tests' program usher itself.
+// asProgram makes the test binary run usher.
 const asProgram = "USHER_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -34,19 +34,19 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// running is usher as a process of its own.
+// running is an usher process.
 type running struct {
 	cmd *exec.Cmd
-	out *os.File // what usher writes to is read here
+	out *os.File // the read end of usher's log
 
 	mu  sync.Mutex
-	log bytes.Buffer // of what was read
+	log bytes.Buffer // what was read of it
 
 	HTTPS, HTTP, Admin []netip.AddrPort
 }
 
-// program starts usher run with files instead of an API server, on ports of its own
-// where no others are given.
+// program starts usher run with manifests instead of an API server, on free ports
+// unless flags give others.
 func program(t *testing.T, dir string, flags ...string) *running {
 	t.Helper()
 	args := append([]string{"run", "--controllers=false", "--manifests", dir,
@@ -72,7 +72,7 @@ func program(t *testing.T, dir string, flags ...string) *running {
 	return u
 }
 
-// keep keeps the log.
+// keep copies the log into memory.
 func (u *running) keep() {
 	buffer := make([]byte, 1<<16)
 	for {
@@ -86,7 +86,7 @@ func (u *running) keep() {
 	}
 }
 
-func (u *running) said() string {
+func (u *running) logged() string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.log.String()
@@ -107,13 +107,13 @@ func (u *running) await(t *testing.T, words ...string) string {
 	t.Helper()
 	var found string
 	testkit.Eventually(t, fmt.Sprintf("the log should have a line with %q", words), func() error {
-		for line := range strings.Lines(u.said()) {
+		for line := range strings.Lines(u.logged()) {
 			if testkit.ContainsAll(line, words) {
 				found = line
 				return nil
 			}
 		}
-		return fmt.Errorf("it is\n%s", u.said())
+		return fmt.Errorf("it is\n%s", u.logged())
 	})
 	return found
 }
@@ -125,7 +125,7 @@ func (u *running) signal(t *testing.T, s syscall.Signal) {
 	}
 }
 
-// ends waits for the process, which must end with a code.
+// ends waits for the process and checks its exit code.
 func (u *running) ends(t *testing.T, code int) {
 	t.Helper()
 	ended := make(chan error, 1)
@@ -133,24 +133,24 @@ func (u *running) ends(t *testing.T, code int) {
 	select {
 	case err := <-ended:
 		if got := u.cmd.ProcessState.ExitCode(); got != code {
-			t.Errorf("usher ends with %d, %v; want %d:\n%s", got, err, code, u.said())
+			t.Errorf("usher ends with %d, %v; want %d:\n%s", got, err, code, u.logged())
 		}
 	case <-time.After(testkit.Timeout):
-		t.Fatalf("usher does not end:\n%s", u.said())
+		t.Fatalf("usher does not end:\n%s", u.logged())
 	}
 }
 
-// fails is a start that must end with a code and words.
+// fails waits for the process, and checks its exit code and that a line of its log has all of the words.
 func (u *running) fails(t *testing.T, code int, words ...string) {
 	t.Helper()
 	u.ends(t, code)
 	u.await(t, words...)
 }
 
-// pid is how a log line names a process.
+// pid returns how a log line names the process.
 func (u *running) pid() string { return fmt.Sprintf(`"process":%d`, u.cmd.Process.Pid) }
 
-// ready asks usher whether it is.
+// ready checks that usher is ready.
 func (u *running) ready(t *testing.T) {
 	t.Helper()
 	client := http.Client{Timeout: testkit.Timeout}
@@ -164,20 +164,20 @@ func (u *running) ready(t *testing.T) {
 	}
 }
 
-// What ends other programs does not end usher, which would cut its connections.
-func TestSignalsThatUsherSurvives(t *testing.T) {
+// Signals that end other programs do not end usher, since that would cut its connections.
+func TestSignalsThatUsherIgnores(t *testing.T) {
 	u := program(t, t.TempDir()).started(t)
 	for _, s := range []syscall.Signal{syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPIPE, syscall.SIGHUP} {
 		u.signal(t, s)
 	}
-	u.await(t, "Ignored SIGHUP: usher follows its configuration by itself")
+	u.await(t, "Ignored SIGHUP: usher watches its configuration")
 	u.ready(t)
 	u.signal(t, syscall.SIGTERM)
 	u.ends(t, 0)
 }
 
-// The reader of the log may end: writing to it fails from then on.
-func TestTheLogsReaderEnds(t *testing.T) {
+// Writing to the log fails once its reader has ended.
+func TestUsherSurvivesTheReaderOfItsLog(t *testing.T) {
 	u := program(t, t.TempDir()).started(t)
 	_ = u.out.Close()
 	for range 20 {
@@ -188,7 +188,7 @@ func TestTheLogsReaderEnds(t *testing.T) {
 	u.ends(t, 0)
 }
 
-// hold opens a connection through usher that its backend neither answers nor ends.
+// hold opens a connection through usher, and returns its backend's end, which neither answers nor closes it.
 func hold(t *testing.T, flags ...string) (*running, net.Conn) {
 	t.Helper()
 	backend, err := net.Listen("tcp", "127.0.0.1:0")
@@ -210,7 +210,7 @@ func hold(t *testing.T, flags ...string) (*running, net.Conn) {
 	t.Cleanup(func() { _ = client.Close() })
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
-	// Its hello alone is of use: nobody answers.
+	// Only its ClientHello matters: nothing answers.
 	go func() {
 		_ = tls.Client(heldOpen{client}, &tls.Config{ServerName: "a.techn.is", MinVersion: tls.VersionTLS12}).HandshakeContext(ctx)
 	}()
@@ -222,14 +222,13 @@ func hold(t *testing.T, flags ...string) (*running, net.Conn) {
 	return u, reached
 }
 
-// heldOpen is a connection whose socket is left by a handshake that is given up
-// and what comes on it alone.
+// heldOpen is a connection whose socket a cancelled handshake neither reads nor closes.
 type heldOpen struct{ net.Conn }
 
 func (heldOpen) Read([]byte) (int, error) { select {} }
 func (heldOpen) Close() error             { return nil }
 
-// open reports whether a connection is, after what has come on it.
+// open reports whether a connection is still open after all received bytes were read.
 func open(t *testing.T, conn net.Conn) bool {
 	t.Helper()
 	if err := conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
@@ -239,8 +238,8 @@ func open(t *testing.T, conn net.Conn) bool {
 	return errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// A supervisor that repeats SIGTERM does not cut what the first let go on. A person
-// who presses Ctrl-C does.
+// A repeated SIGTERM, as of a supervisor, does not close connections that are draining.
+// SIGINT, as of a person who presses Ctrl-C, does.
 func TestSignalsWhileDraining(t *testing.T) {
 	u, conn := hold(t, "--drain-timeout=1h")
 	u.signal(t, syscall.SIGTERM)
@@ -250,56 +249,55 @@ func TestSignalsWhileDraining(t *testing.T) {
 	u.signal(t, syscall.SIGTERM)
 	u.await(t, "Ignored another signal to stop")
 	if !open(t, conn) {
-		t.Fatal("the connection does not outlive a second SIGTERM")
+		t.Fatal("the second SIGTERM closed the connection")
 	}
 	u.signal(t, syscall.SIGINT)
 	u.ends(t, exitFailure)
 	if open(t, conn) {
-		t.Error("the connection outlives usher")
+		t.Error("the connection is open after usher has ended")
 	}
 }
 
-// Of two processes that follow the same files one takes over from the other, and
-// both say so.
+// A process takes over from another one that reads the same manifests, and both log it.
 func TestTakeOverByTheSameService(t *testing.T) {
 	dir := t.TempDir()
-	former := program(t, dir).started(t)
-	same := []string{"--https-listen=" + former.HTTPS[0].String(), "--http-listen=" + former.HTTP[0].String(), "--admin-listen=" + former.Admin[0].String()}
-	latter := program(t, dir, same...).started(t)
-	for _, address := range []netip.AddrPort{former.HTTPS[0], former.HTTP[0], former.Admin[0]} {
-		former.await(t, "Another usher process takes over", address.String(), latter.pid())
-		latter.await(t, "Took over from another usher process", address.String(), former.pid())
+	older := program(t, dir).started(t)
+	same := []string{"--https-listen=" + older.HTTPS[0].String(), "--http-listen=" + older.HTTP[0].String(), "--admin-listen=" + older.Admin[0].String()}
+	newer := program(t, dir, same...).started(t)
+	for _, address := range []netip.AddrPort{older.HTTPS[0], older.HTTP[0], older.Admin[0]} {
+		older.await(t, "Another usher process takes over", address.String(), newer.pid())
+		newer.await(t, "Took over from another usher process", address.String(), older.pid())
 	}
-	latter.signal(t, syscall.SIGTERM)
-	latter.ends(t, 0)
-	former.await(t, "new connections are this one's again", former.HTTPS[0].String())
-	former.signal(t, syscall.SIGTERM)
-	former.ends(t, 0)
+	newer.signal(t, syscall.SIGTERM)
+	newer.ends(t, 0)
+	older.await(t, "new connections are this one's again", older.HTTPS[0].String())
+	older.signal(t, syscall.SIGTERM)
+	older.ends(t, 0)
 }
 
-// One that follows other files is of another service, and gets no address; where a
-// person says that both are one service, it does.
+// A process that reads other manifests belongs to another service, and cannot take over
+// an address, unless --service makes both one service.
 func TestTakeOverByAnotherService(t *testing.T) {
-	stranger := program(t, t.TempDir()).started(t)
-	program(t, t.TempDir(), "--http-listen="+stranger.HTTP[0].String()).fails(t, exitFailure, "usher: ", `another service, "manifests /`)
-	former := program(t, t.TempDir(), "--service=home").started(t)
+	other := program(t, t.TempDir()).started(t)
+	program(t, t.TempDir(), "--http-listen="+other.HTTP[0].String()).fails(t, exitFailure, "usher: ", `another service, "manifests /`)
+	older := program(t, t.TempDir(), "--service=home").started(t)
 	for _, flag := range []string{
-		"--https-listen=:" + fmt.Sprint(former.HTTPS[0].Port()),
-		"--http-listen=" + former.HTTP[0].String(),
-		"--admin-listen=" + former.Admin[0].String(),
+		"--https-listen=:" + fmt.Sprint(older.HTTPS[0].Port()),
+		"--http-listen=" + older.HTTP[0].String(),
+		"--admin-listen=" + older.Admin[0].String(),
 	} {
 		program(t, t.TempDir(), flag).fails(t, exitFailure, "usher: ",
-			fmt.Sprintf("process %d", former.cmd.Process.Pid), `another service, "home"`, "--service")
+			fmt.Sprintf("process %d", older.cmd.Process.Pid), `another service, "home"`, "--service")
 	}
-	former.await(t, "Refused an address to a process of another service", former.HTTPS[0].String())
-	former.ready(t)
-	program(t, t.TempDir(), "--service=home", "--https-listen="+former.HTTPS[0].String()).started(t)
+	older.await(t, "Refused an address to a process of another service", older.HTTPS[0].String())
+	older.ready(t)
+	program(t, t.TempDir(), "--service=home", "--https-listen="+older.HTTPS[0].String()).started(t)
 }
 
-// An upgrade from an usher that does not announce itself goes on as before. It is
-// known by its metrics; a program that merely shares its port keeps it.
-func TestTakeOverFromOneThatDoesNotSayWhoItIs(t *testing.T) {
-	for name, test := range map[string]struct{ metrics, says string }{
+// An upgrade from an usher that does not announce itself works as before: it is
+// recognized by its metrics. Another program that shares the port keeps it.
+func TestTakeOverFromAnOlderVersion(t *testing.T) {
+	for name, test := range map[string]struct{ metrics, failure string }{
 		"an older usher":  {"# HELP\nusher_connections_limit 64\n", ""},
 		"another program": {"# HELP\nnginx_connections 64\n", "address already in use"},
 	} {
@@ -311,8 +309,8 @@ func TestTakeOverFromOneThatDoesNotSayWhoItIs(t *testing.T) {
 			go func() { _ = server.Serve(metrics) }()
 			t.Cleanup(func() { _ = server.Close() })
 			u := program(t, t.TempDir(), "--https-listen="+https.Addr().String(), "--admin-listen="+metrics.Addr().String())
-			if test.says != "" {
-				u.fails(t, exitFailure, test.says)
+			if test.failure != "" {
+				u.fails(t, exitFailure, test.failure)
 				return
 			}
 			u.started(t)

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// On a machine without CAs, as in the image, a member with a public certificate is
-// verified all the same. A process reads the machine's CAs once: another one looks.
+// On a machine without CAs, as in the image, the public certificate of a member can
+// still be verified. A process reads the system's CAs once, so the test starts another.
 func TestCAsAreBuiltIn(t *testing.T) {
 	const withoutCAs = "USHER_TEST_WITHOUT_CAS"
 	if os.Getenv(withoutCAs) == "" {

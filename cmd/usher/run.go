@@ -26,8 +26,9 @@ import (
 	"github.com/jovalle/usher/proxy/trusted"
 )
 
-// gcPercent is a GOGC that halves the garbage in memory: most of usher's memory
-// is caches that rarely change, and the proxy makes hardly any garbage.
+// gcPercent is a GOGC that halves the garbage in memory. Collections stay rare all
+// the same: most of usher's memory is caches that rarely change, and the proxy
+// allocates very little.
 const gcPercent = 50
 
 func runCommand() *cobra.Command {
@@ -35,7 +36,7 @@ func runCommand() *cobra.Command {
 	return cmd
 }
 
-// newRunCommand returns the command and what its flags set.
+// newRunCommand returns the command and the options that its flags set.
 func newRunCommand() (*cobra.Command, *runOptions) {
 	o := &runOptions{}
 	cmd := &cobra.Command{
@@ -54,11 +55,11 @@ func newRunCommand() (*cobra.Command, *runOptions) {
 	return cmd, o
 }
 
-// run runs what the settings ask for until ctx ends, and then drains.
+// run runs the control plane, the data plane or both until ctx ends, and then drains.
 func (s *settings) run(ctx context.Context) error {
 	log := newLogger(s.logLevel)
 	defer handleSignals(log)()
-	warnOfTrusted(s.server.ProxyProtocolFrom, log)
+	warnIfAllTrusted(s.server.ProxyProtocolFrom, log)
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -68,40 +69,40 @@ func (s *settings) run(ctx context.Context) error {
 		return err
 	}
 	process := &lifecycle.Process{Feed: feed}
-	announced := s.announce(ctx, log)
-	defer announced.Close()
-	adminServer := &admin.Server{Listen: s.adminListen, Process: announced, Ready: process.Ready, Metrics: metrics.Registry}
+	takeoverProcess := s.announce(ctx, log)
+	defer takeoverProcess.Close()
+	adminServer := &admin.Server{Listen: s.adminListen, Process: takeoverProcess, Ready: process.Ready, Metrics: metrics.Registry}
 	if err := adminServer.Bind(); err != nil {
 		return err
 	}
 	self.Add(adminServer.Addrs()...)
 	if s.proxy {
-		s.server.Table, s.server.Self, s.server.Process, s.server.Log = table, self, announced, log.WithName("proxy")
-		process.Proxy = measured{s.server}
+		s.server.Table, s.server.Self, s.server.Process, s.server.Log = table, self, takeoverProcess, log.WithName("proxy")
+		process.Proxy = measuredProxy{s.server}
 	}
 	process.Started = func() {
 		log.Info("Started", "version", version, "https", s.server.HTTPSAddrs(), "http", s.server.HTTPAddrs(), "admin", adminServer.Addrs())
 	}
 	process.Stopping = func() {
-		announced.Stopping()
+		takeoverProcess.Stopping()
 		adminServer.Drain()
 	}
-	whileDraining, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var beside sync.WaitGroup
-	beside.Go(func() { adminServer.Serve(whileDraining) })
-	beside.Go(func() { self.Run(whileDraining, log) })
+	drainContext, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var background sync.WaitGroup
+	background.Go(func() { adminServer.Serve(drainContext) })
+	background.Go(func() { self.Run(drainContext, log) })
 	err = process.Run(ctx)
 	stop()
-	beside.Wait()
+	background.Wait()
 	log.Info("Stopped")
 	return err
 }
 
-// measured is the proxy, whose metrics are shown once it listens.
-type measured struct{ *proxy.Server }
+// measuredProxy registers the metrics of the proxy once it listens.
+type measuredProxy struct{ *proxy.Server }
 
 // Listen implements lifecycle.Proxy.
-func (m measured) Listen() error {
+func (m measuredProxy) Listen() error {
 	if err := m.Server.Listen(); err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ func (m measured) Listen() error {
 	return nil
 }
 
-// feed returns what fills the table: manifests, or the edge cluster.
+// feed returns the feed that fills the table, from manifests or from the edge cluster.
 func (s *settings) feed(table *routing.Live, self *selfaddr.Set, log logr.Logger) (lifecycle.Feed, error) {
 	if s.manifests != "" {
 		return s.fileFeed(table, log)
@@ -137,8 +138,7 @@ func (s *settings) feed(table *routing.Live, self *selfaddr.Set, log logr.Logger
 	return lifecycle.NewEdgeFeed(edge), nil
 }
 
-// fileFeed returns the feed from manifests, and shows in the metrics how many files
-// are refused.
+// fileFeed returns the feed from manifests, and registers its metrics.
 func (s *settings) fileFeed(table *routing.Live, log logr.Logger) (lifecycle.Feed, error) {
 	watcher, err := manifest.NewWatcher(s.manifests, s.stateDir, log.WithName("manifests"))
 	if err != nil {
@@ -150,12 +150,12 @@ func (s *settings) fileFeed(table *routing.Live, log logr.Logger) (lifecycle.Fee
 	return lifecycle.NewFileFeed(watcher, table, log), nil
 }
 
-// warnOfTrusted logs whose word counts where it is everybody's: that is right only
-// where nobody but a load balancer reaches usher.
-func warnOfTrusted(networks trusted.Networks, log logr.Logger) {
+// warnIfAllTrusted logs a warning if the PROXY header of every client is trusted. This
+// is safe only if nothing but a load balancer can connect to usher.
+func warnIfAllTrusted(networks trusted.Networks, log logr.Logger) {
 	for _, network := range networks {
 		if network.Bits() == 0 {
-			log.Info("Every client must send a PROXY header, and is believed: any can say that it is another, and pass allowFrom", "proxyProtocolFrom", network)
+			log.Info("Every client must send a PROXY header, and every header is trusted: any client can pretend to have another address and pass allowFrom", "proxyProtocolFrom", network)
 		}
 	}
 }

@@ -10,13 +10,13 @@ import (
 	"github.com/jovalle/usher/proxy/selfaddr"
 )
 
-func TestRunCommandLinesThatAreWrong(t *testing.T) {
-	refusesLines(t, []wrongLine{
+func TestInvalidRunCommandLines(t *testing.T) {
+	testInvalidLines(t, []wrongLine{
 		{"run now", `unexpected argument "now"`},
 		{"run --controllers=false --proxy=false", "leave nothing to run"},
-		{"run --manifests x", "--manifests: files feed the proxy alone: add --controllers=false"},
-		{"run --manifests x --controllers=false --kubeconfig y", "--manifests: files stand in for an API server"},
-		{"run --proxy=false --state-dir x", "--state-dir: the snapshot is the proxy's"},
+		{"run --manifests x", "--manifests: manifests are for the proxy only: add --controllers=false"},
+		{"run --manifests x --controllers=false --kubeconfig y", "--manifests: manifests replace the API server"},
+		{"run --proxy=false --state-dir x", "--state-dir: only the proxy uses a snapshot"},
 		{"run --proxy-protocol-from 192.0.2.1", `--proxy-protocol-from: "192.0.2.1" is no network, such as 192.0.2.0/24`},
 		{"run --proxy-protocol-from ::ffff:10.0.0.0/104", "--proxy-protocol-from: \"::ffff:10.0.0.0/104\" is IPv4 written as IPv6, which no client has: write 10.0.0.0/8"},
 		{"run --proxy-protocol-from ::ffff:0:0/96", "write 0.0.0.0/0"},
@@ -52,9 +52,9 @@ func TestRunCommandLinesThatAreWrong(t *testing.T) {
 	})
 }
 
-// The kernel lets one process have a port twice, and then one of the two is never asked.
-func TestPortsThatAreGivenTwice(t *testing.T) {
-	refusesLines(t, []wrongLine{
+// The kernel lets one process bind a port twice with SO_REUSEPORT.
+func TestOverlappingListenAddresses(t *testing.T) {
+	testInvalidLines(t, []wrongLine{
 		{"run --http-listen :443", "--http-listen: :443 overlaps with :443 of --https-listen"},
 		{"run --http-listen 0.0.0.0:443", "--http-listen: 0.0.0.0:443 overlaps with :443 of --https-listen"},
 		{"run --admin-listen 127.0.0.1:443", "--admin-listen: 127.0.0.1:443 overlaps with :443 of --https-listen"},
@@ -65,8 +65,7 @@ func TestPortsThatAreGivenTwice(t *testing.T) {
 	})
 }
 
-// What is no mistake is not taken for one.
-func TestRunCommandLinesThatAreRight(t *testing.T) {
+func TestValidRunCommandLines(t *testing.T) {
 	for _, line := range []string{
 		"--https-listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0",
 		"--https-listen 192.0.2.1:443,[2001:db8::1]:443 --http-listen 192.0.2.1:80 --admin-listen 127.0.0.1:443",
@@ -85,18 +84,17 @@ func TestRunCommandLinesThatAreRight(t *testing.T) {
 	}
 }
 
-// All that is wrong is said at once.
-func TestAllMistakesAreSaidAtOnce(t *testing.T) {
+func TestAllMistakesAreReportedAtOnce(t *testing.T) {
 	err := execute(t, "run --manifests /nowhere --https-listen x --idle-timeout 0 --max-connections=-1 --max-hello-memory much --log-level loud --proxy-protocol-from y")
 	for _, flag := range []string{"controllers", "https-listen", "idle-timeout", "max-connections", "max-hello-memory", "log-level", "proxy-protocol-from"} {
 		if err == nil || !strings.Contains(err.Error(), "--"+flag) {
-			t.Errorf("%v; want something of --%s", err, flag)
+			t.Errorf("%v; want an error about --%s", err, flag)
 		}
 	}
 }
 
-// A kubeconfig is read as a whole, with the files that it names.
-func TestKubeconfigsThatAreWrong(t *testing.T) {
+// A kubeconfig is checked together with the files that it names.
+func TestInvalidKubeconfigs(t *testing.T) {
 	for name, content := range map[string]string{
 		"no YAML":       "{",
 		"no cluster":    "kind: Config\napiVersion: v1\n",
@@ -108,12 +106,12 @@ func TestKubeconfigsThatAreWrong(t *testing.T) {
 			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			refusesLines(t, []wrongLine{{"run --kubeconfig " + file, "--kubeconfig: "}})
+			testInvalidLines(t, []wrongLine{{"run --kubeconfig " + file, "--kubeconfig: "}})
 		})
 	}
 }
 
-// The controllers know where the proxy will listen before it does.
+// The controllers know the addresses of the proxy before it listens.
 func TestOwnAddressesAreThoseOfTheFlags(t *testing.T) {
 	cmd, o := newRunCommand()
 	if err := cmd.ParseFlags([]string{"--https-listen=:443,192.0.2.1:8443", "--http-listen=[::]:80", "--controllers=false", "--manifests", t.TempDir()}); err != nil {
@@ -124,11 +122,11 @@ func TestOwnAddressesAreThoseOfTheFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	own := selfaddr.New(s.listen...)
-	for address, leads := range map[string]bool{
+	for address, want := range map[string]bool{
 		"127.0.0.1:443": true, "[::1]:443": true, "127.0.0.1:80": true, "192.0.2.1:8443": true, "127.0.0.1:8080": true,
 		"127.0.0.1:8443": false, "192.0.2.1:443": false, "127.0.0.1:81": false,
 	} {
-		if got := own.Leads(netip.MustParseAddrPort(address)); got != leads {
+		if got := own.Leads(netip.MustParseAddrPort(address)); got != want {
 			t.Errorf("%s leads here: %v", address, got)
 		}
 	}

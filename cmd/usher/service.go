@@ -15,8 +15,8 @@ import (
 	"github.com/jovalle/usher/proxy/takeover"
 )
 
-// announce lets processes of the same service take over from one another. Where
-// that is impossible, it returns nil, and addresses are shared with none.
+// announce lets processes of the same service take over addresses from each other. If
+// that is impossible, it returns nil, and addresses are not shared.
 func (s *settings) announce(ctx context.Context, log logr.Logger) *takeover.Process {
 	log = log.WithName("takeover")
 	process, err := takeover.Announce(context.WithoutCancel(ctx), s.serviceName(), version, log)
@@ -24,14 +24,15 @@ func (s *settings) announce(ctx context.Context, log logr.Logger) *takeover.Proc
 		log.Info("No process can take over from this one, nor this one from another", "reason", err.Error())
 		return nil
 	}
-	if olderAnswers(ctx, s.adminListen) {
+	if olderServes(ctx, s.adminListen) {
 		process.TakeOverFromOlder()
 	}
 	return process
 }
 
-// serviceName is --service, or else what the process follows, and whether it
-// serves it: controllers alone have nothing that a proxy could take over.
+// serviceName returns --service. Its default is the API server and the namespace, or
+// the directory of manifests. A process that runs only the controllers is another
+// service: it listens on no address that a proxy could take over.
 func (s *settings) serviceName() string {
 	switch {
 	case s.service != "":
@@ -44,27 +45,27 @@ func (s *settings) serviceName() string {
 	return fmt.Sprintf("edge %s %s", s.edge.Host, s.namespace)
 }
 
-// absolute returns the path that a relative one leads to.
+// absolute returns the absolute form of a path, or the path itself if there is none.
 func absolute(path string) string {
-	if whole, err := filepath.Abs(path); err == nil {
-		return whole
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
 	}
 	return path
 }
 
 const (
-	// olderTimeout is how long an older usher may take to say that it is one.
+	// olderTimeout bounds the request to an older usher.
 	olderTimeout = time.Second
-	// olderAnswer is how many bytes of its answer are read.
-	olderAnswer = 1 << 20
-	// olderMetric is one that every usher that forwards has had.
+	// maxOlderMetrics is how many bytes of its metrics are read.
+	maxOlderMetrics = 1 << 20
+	// olderMetric begins the line of a metric that every version's data plane has.
 	olderMetric = "\nusher_connections_limit "
 )
 
-// olderAnswers reports whether an usher forwards that has the same admin address.
-// One that announces itself is asked by its socket; one that does not is of a
-// version before that, and an upgrade must not refuse clients because of it.
-func olderAnswers(ctx context.Context, addresses []string) bool {
+// olderServes reports whether an usher with a data plane serves metrics at one of the
+// admin addresses. Newer versions find each other by a Unix socket. Older ones have
+// none, and an upgrade from them must not refuse clients either.
+func olderServes(ctx context.Context, addresses []string) bool {
 	client := http.Client{
 		Timeout:       olderTimeout,
 		Transport:     &http.Transport{DisableKeepAlives: true},
@@ -83,7 +84,7 @@ func olderAnswers(ctx context.Context, addresses []string) bool {
 		if err != nil {
 			continue
 		}
-		text, _ := io.ReadAll(io.LimitReader(response.Body, olderAnswer))
+		text, _ := io.ReadAll(io.LimitReader(response.Body, maxOlderMetrics))
 		response.Body.Close()
 		if strings.Contains(string(text), olderMetric) {
 			return true

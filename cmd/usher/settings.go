@@ -21,27 +21,27 @@ import (
 )
 
 const (
-	// longestService bounds the name of a service, in bytes, so that a message with it is short.
-	longestService = 253
+	// maxServiceName is the maximum length of a service name, in bytes. It keeps messages short.
+	maxServiceName = 253
 
-	// leastHelloMemory is room for fifteen of the longest ClientHellos, in bytes.
-	leastHelloMemory = 1 << 20
+	// minHelloMemory is enough for fifteen ClientHellos of maximum length, in bytes.
+	minHelloMemory = 1 << 20
 
-	// podNamespace is the file in which Kubernetes tells a pod its namespace.
-	podNamespace = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+	// podNamespaceFile holds the namespace of the pod.
+	podNamespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 )
 
-// settings are the flags of usher run, and what is read of them.
+// settings are the flags of usher run, and the values that are parsed from them.
 type settings struct {
 	*runOptions
 	edge      *rest.Config     // of the edge cluster; nil with --manifests
 	namespace string           // of usher in the edge cluster; empty with --manifests
-	listen    []netip.AddrPort // all addresses that this process is going to listen on
-	server    *proxy.Server    // as far as flags describe it
+	listen    []netip.AddrPort // all addresses that this process will listen on
+	server    *proxy.Server    // its fields that flags set
 }
 
-// settings reads the flags, and refuses what is wrong or makes no sense together:
-// all of it at once, before anything is started.
+// settings parses the flags and checks them, also against each other. Its error names
+// every mistake. It starts nothing.
 func (o *runOptions) settings() (*settings, error) {
 	s := &settings{runOptions: o}
 	err := errors.Join(
@@ -58,20 +58,20 @@ func (o *runOptions) checkHalves() error {
 		return errors.New("--controllers=false and --proxy=false leave nothing to run")
 	}
 	if o.stateDir != "" && !o.proxy {
-		return badFlag("state-dir", "the snapshot is the proxy's, and --proxy=false runs none")
+		return badFlag("state-dir", "only the proxy uses a snapshot: leave --proxy on")
 	}
 	return nil
 }
 
-// checkManifests refuses what needs an API server beside --manifests.
+// checkManifests refuses flags that need an API server if --manifests is set.
 func (o *runOptions) checkManifests() error {
 	switch {
 	case o.manifests == "":
 		return nil
 	case o.controllers || !o.proxy:
-		return badFlag("manifests", "files feed the proxy alone: add --controllers=false, and leave --proxy on")
+		return badFlag("manifests", "manifests are for the proxy only: add --controllers=false, and leave --proxy on")
 	case o.kubeconfig != "":
-		return badFlag("manifests", "files stand in for an API server: leave --kubeconfig out")
+		return badFlag("manifests", "manifests replace the API server: remove --kubeconfig")
 	}
 	if _, err := os.ReadDir(o.manifests); err != nil {
 		return badFlag("manifests", "%w", err)
@@ -81,27 +81,27 @@ func (o *runOptions) checkManifests() error {
 
 func (o *runOptions) checkService() error {
 	unprintable := func(r rune) bool { return r <= ' ' || r > '~' }
-	if len(o.service) > longestService || strings.ContainsFunc(o.service, unprintable) {
-		return badFlag("service", "%q: a name is at most %d printable ASCII characters, without spaces", o.service, longestService)
+	if len(o.service) > maxServiceName || strings.ContainsFunc(o.service, unprintable) {
+		return badFlag("service", "%q: a service name has at most %d printable ASCII characters and no spaces", o.service, maxServiceName)
 	}
 	return nil
 }
 
-// checkControllers refuses limits that would publish nothing, and a grace that is none.
+// checkControllers refuses limits that would publish nothing, and a negative grace period.
 func (o *runOptions) checkControllers() error {
-	var wrong []error
+	var errs []error
 	if o.handoverGrace < 0 {
-		wrong = append(wrong, badFlag("handover-grace", "%v is negative", o.handoverGrace))
+		errs = append(errs, badFlag("handover-grace", "%v is negative", o.handoverGrace))
 	}
 	for _, limit := range []struct {
 		flag  string
 		hosts int
 	}{{"max-source-hosts", o.limits.SourceHosts}, {"max-member-hosts", o.limits.MemberHosts}} {
 		if limit.hosts <= 0 {
-			wrong = append(wrong, badFlag(limit.flag, "%d is not a positive number", limit.hosts))
+			errs = append(errs, badFlag(limit.flag, "%d is not a positive number", limit.hosts))
 		}
 	}
-	return errors.Join(wrong...)
+	return errors.Join(errs...)
 }
 
 // logLevels are the values of --log-level.
@@ -114,33 +114,33 @@ func (o *runOptions) checkLogLevel() error {
 	return nil
 }
 
-// readEdge finds out how to reach the edge cluster, and usher's namespace there.
+// readEdge reads the client configuration of the edge cluster, and usher's namespace there.
 func (s *settings) readEdge() error {
 	if s.manifests != "" {
 		return nil
 	}
 	s.namespace = cmp.Or(s.runOptions.namespace, ownNamespace())
-	var wrong []error
+	var errs []error
 	for _, problem := range validation.IsDNS1123Label(s.namespace) {
-		wrong = append(wrong, badFlag("namespace", "%q: %s", s.namespace, problem))
+		errs = append(errs, badFlag("namespace", "%q: %s", s.namespace, problem))
 	}
 	var err error
 	if s.edge, err = edgeConfig(s.kubeconfig); err != nil {
-		wrong = append(wrong, err)
+		errs = append(errs, err)
 	}
-	return errors.Join(wrong...)
+	return errors.Join(errs...)
 }
 
 // ownNamespace returns the pod's namespace, else the default one.
 func ownNamespace() string {
-	data, err := os.ReadFile(podNamespace)
+	data, err := os.ReadFile(podNamespaceFile)
 	if name := strings.TrimSpace(string(data)); err == nil && name != "" {
 		return name
 	}
 	return defaultNamespace
 }
 
-// edgeConfig returns how to reach the edge cluster.
+// edgeConfig returns the client configuration of the edge cluster.
 func edgeConfig(file string) (*rest.Config, error) {
 	config, err := rest.InClusterConfig()
 	if file != "" {
@@ -148,29 +148,30 @@ func edgeConfig(file string) (*rest.Config, error) {
 	}
 	switch {
 	case errors.Is(err, rest.ErrNotInCluster):
-		return nil, badFlag("kubeconfig", "usher does not run in a cluster: give the edge cluster's kubeconfig")
+		return nil, badFlag("kubeconfig", "usher does not run in a cluster: give the kubeconfig of the edge cluster")
 	case err != nil:
 		return nil, badFlag("kubeconfig", "%w", err)
 	}
 	if _, err := rest.TLSConfigFor(config); err != nil {
 		return nil, badFlag("kubeconfig", "%w", err)
 	}
-	config.QPS = -1 // the API server's own fairness bounds what we ask
+	config.QPS = -1 // no client-side limit: the API server's priority and fairness bounds the requests
 	config.UserAgent = "usher/" + version
 	return config, nil
 }
 
-// listening is an address of a flag.
-type listening struct {
+// listenAddress is an address that a flag gives.
+type listenAddress struct {
 	flag, address string
 	parsed        netip.AddrPort
 }
 
-// readListen refuses what is no address to listen on, and a port that is given
-// twice: the kernel would let the process have it twice, and choose one of the two.
+// readListen parses the addresses to listen on. It refuses addresses that overlap: with
+// SO_REUSEPORT the kernel would let this process bind both, and distribute the
+// connections between them.
 func (s *settings) readListen() error {
-	var wrong []error
-	var taken []listening
+	var errs []error
+	var earlier []listenAddress
 	for _, flag := range []struct {
 		name      string
 		addresses []string
@@ -183,24 +184,24 @@ func (s *settings) readListen() error {
 		for _, address := range flag.addresses {
 			parsed, err := takeover.ParseAddress(address)
 			if err != nil {
-				wrong = append(wrong, badFlag(flag.name, "%w", err))
+				errs = append(errs, badFlag(flag.name, "%w", err))
 				continue
 			}
 			if !flag.used {
 				continue
 			}
-			wanted := listening{flag.name, address, parsed}
-			wrong = append(wrong, wanted.refuseTaken(taken))
-			taken = append(taken, wanted)
+			listen := listenAddress{flag.name, address, parsed}
+			errs = append(errs, listen.checkOverlap(earlier))
+			earlier = append(earlier, listen)
 			s.listen = append(s.listen, parsed)
 		}
 	}
-	return errors.Join(wrong...)
+	return errors.Join(errs...)
 }
 
-// refuseTaken refuses an address that overlaps with one before it.
-func (l listening) refuseTaken(taken []listening) error {
-	for _, other := range taken {
+// checkOverlap returns an error if the address overlaps with an earlier one.
+func (l listenAddress) checkOverlap(earlier []listenAddress) error {
+	for _, other := range earlier {
 		if takeover.Overlap(l.parsed, other.parsed) {
 			return badFlag(l.flag, "%s overlaps with %s of --%s: give each a port or an IP address of its own (an address without an IP, 0.0.0.0 and [::] cover all of IPv4 and IPv6)",
 				l.address, other.address, other.flag)
@@ -209,15 +210,15 @@ func (l listening) refuseTaken(taken []listening) error {
 	return nil
 }
 
-// readServer makes the proxy that the flags describe.
+// readServer creates the proxy with the options that the flags set.
 func (s *settings) readServer() error {
 	from, err := trusted.Parse(s.proxyProtocolFrom)
-	wrong := []error{flagError("proxy-protocol-from", err), s.checkTimeouts(), s.checkMaxConnections()}
+	errs := []error{flagError("proxy-protocol-from", err), s.checkTimeouts(), s.checkMaxConnections()}
 	selfCheck, err := s.readSelfCheck()
-	wrong = append(wrong, flagError("self-check", err))
+	errs = append(errs, flagError("self-check", err))
 	helloMemory, err := resource.ParseQuantity(s.maxHelloMemory)
-	if err != nil || helloMemory.Value() < leastHelloMemory {
-		wrong = append(wrong, badFlag("max-hello-memory", "%q is not a number of bytes of at least 1Mi, such as 16Mi", s.maxHelloMemory))
+	if err != nil || helloMemory.Value() < minHelloMemory {
+		errs = append(errs, badFlag("max-hello-memory", "%q is not a number of bytes of at least 1Mi, such as 16Mi", s.maxHelloMemory))
 	}
 	s.server = &proxy.Server{
 		HTTPSListen:             s.httpsListen,
@@ -231,10 +232,10 @@ func (s *settings) readServer() error {
 		HelloMemory:             helloMemory.Value(),
 		SelfCheck:               selfCheck,
 	}
-	return errors.Join(wrong...)
+	return errors.Join(errs...)
 }
 
-// flagError says which flag an error is about.
+// flagError adds the name of the flag to an error; nil stays nil.
 func flagError(name string, err error) error {
 	if err == nil {
 		return nil
@@ -243,28 +244,28 @@ func flagError(name string, err error) error {
 }
 
 func (o *runOptions) checkTimeouts() error {
-	var wrong []error
+	var errs []error
 	for _, t := range o.timeoutFlags() {
 		if *t.value <= 0 {
-			wrong = append(wrong, badFlag(t.name, "%v is not a positive duration", *t.value))
+			errs = append(errs, badFlag(t.name, "%v is not a positive duration", *t.value))
 		}
 	}
-	return errors.Join(wrong...)
+	return errors.Join(errs...)
 }
 
 func (o *runOptions) checkMaxConnections() error {
-	var wrong []error
+	var errs []error
 	if o.maxConnections < 0 {
-		wrong = append(wrong, badFlag("max-connections", "%d is negative", o.maxConnections))
+		errs = append(errs, badFlag("max-connections", "%d is negative", o.maxConnections))
 	}
 	if o.maxConnectionsPerClient < 0 {
-		wrong = append(wrong, badFlag("max-connections-per-client", "%d is negative", o.maxConnectionsPerClient))
+		errs = append(errs, badFlag("max-connections-per-client", "%d is negative", o.maxConnectionsPerClient))
 	}
-	return errors.Join(wrong...)
+	return errors.Join(errs...)
 }
 
-// readSelfCheck refuses an address that nothing listens on: it would look as if it
-// were checked.
+// readSelfCheck parses --self-check. It refuses an address that no flag listens on,
+// since nothing would be checked there.
 func (s *settings) readSelfCheck() (reach.Addresses, error) {
 	addresses, err := reach.ParseAddresses(s.selfCheck)
 	if err != nil || !s.proxy {
@@ -274,7 +275,7 @@ func (s *settings) readSelfCheck() (reach.Addresses, error) {
 	for _, address := range slices.Concat(s.httpsListen, s.httpListen) {
 		parsed, err := takeover.ParseAddress(address)
 		if err != nil {
-			return addresses, nil // readListen says so
+			return addresses, nil // readListen reports it
 		}
 		bound = append(bound, parsed)
 	}

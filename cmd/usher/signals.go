@@ -9,12 +9,13 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// handleSignals keeps signals from ending usher without a drain, until stop is called.
-// SIGTERM and SIGINT end the context of main, which begins the drain; here is what
-// others do, and those two when they come again. SIGUSR1 and SIGUSR2 do nothing in a
-// Go program; SIGQUIT ends it with all its stacks, for debugging.
+// handleSignals prevents signals from ending usher without a drain, until stop is
+// called. SIGTERM and SIGINT cancel the context of main, which begins the drain;
+// handleSignals handles other signals, and SIGTERM and SIGINT if they are repeated. A
+// Go program ignores SIGUSR1 and SIGUSR2. SIGQUIT ends it and prints the stacks of all
+// goroutines, for debugging.
 func handleSignals(log logr.Logger) (stop func()) {
-	signal.Ignore(syscall.SIGPIPE) // a reader of the log that ends would end usher
+	signal.Ignore(syscall.SIGPIPE) // otherwise usher would end when the reader of its log ends
 	received := make(chan os.Signal, 8)
 	signal.Notify(received, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
 	var handling sync.WaitGroup
@@ -23,15 +24,15 @@ func handleSignals(log logr.Logger) (stop func()) {
 		for s := range received {
 			switch {
 			case s == syscall.SIGHUP:
-				log.Info("Ignored SIGHUP: usher follows its configuration by itself")
+				log.Info("Ignored SIGHUP: usher watches its configuration")
 			case !draining:
 				draining = true
-				log.Info("Stopping: open connections may go on until the drain timeout; SIGINT ends them at once", "signal", s.String())
+				log.Info("Stopping: open connections may continue until the drain timeout; SIGINT closes them at once", "signal", s.String())
 			case s == os.Interrupt:
-				log.Info("Interrupted while draining: open connections end now")
+				log.Info("Interrupted while draining: closing open connections")
 				os.Exit(exitFailure)
 			default:
-				log.Info("Ignored another signal to stop: open connections may go on until the drain timeout", "signal", s.String())
+				log.Info("Ignored another signal to stop: open connections may continue until the drain timeout", "signal", s.String())
 			}
 		}
 	})

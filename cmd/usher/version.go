@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by the linker: make build gives what git describes.
+// version is set by the linker: make build passes the output of git describe.
 var version = "devel"
 
 func versionCommand() *cobra.Command {

@@ -11,10 +11,11 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 )
 
-// Add makes a member, or rotates the token of one that there is: the new token is in use before
-// the old one is revoked. It returns when usher has read the member with the new token. What
-// another has made in the place of one of its objects is an error that wraps ErrClash, before
-// anything is written. After any other error what was made stays, and a second call goes on.
+// Add makes a cluster a member, or rotates the token of an existing member: the new token is in
+// use before the old one is revoked. It returns when usher has read the member with the new
+// token. If one of its objects exists already and belongs to somebody else, it returns an error
+// that wraps ErrConflict and writes nothing. After any other error the objects that it wrote stay,
+// and a second call continues.
 func Add(ctx context.Context, edge, member *Cluster, o Options) error {
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
@@ -23,24 +24,24 @@ func Add(ctx context.Context, edge, member *Cluster, o Options) error {
 		return err
 	}
 	if isLoopback(e.server) {
-		o.say("warning: %s", e.loopbackAdvice())
+		o.report("warning: %s", e.loopbackAdvice())
 	}
-	kubeconfig, replaced, err := e.enrol(ctx)
+	kubeconfig, replaced, err := e.writeAll(ctx)
 	if err != nil {
 		return err
 	}
 	if err := e.awaitReady(ctx, kubeconfig); err != nil {
-		return fmt.Errorf("%w\nwhat was made stays: run the same command again, or usher cluster remove %s", err, o.Name)
+		return fmt.Errorf("%w\nthe created objects stay: run the same command again, or usher cluster remove %s", err, o.Name)
 	}
-	if err := e.tidy(ctx, replaced); err != nil {
+	if err := e.cleanUp(ctx, replaced); err != nil {
 		return err
 	}
-	o.say("next: kubectl --context %s annotate ingressroute NAME %s=true", member.context, v1alpha1.AnnotationExpose)
+	o.report("next: kubectl --context %s annotate ingressroute NAME %s=true", member.context, v1alpha1.AnnotationExpose)
 	return nil
 }
 
-// Plan returns what Add would write in each cluster and a person may keep in a repository
-// instead: all but the token, and the Secret that holds it. It writes nothing.
+// Plan returns the manifests that Add would write to each cluster, except for the Secrets with the
+// token, so that they can be kept in a repository. It writes nothing.
 func Plan(ctx context.Context, edge, member *Cluster, o Options) (inMember, atEdge []*unstructured.Unstructured, err error) {
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
@@ -51,9 +52,9 @@ func Plan(ctx context.Context, edge, member *Cluster, o Options) (inMember, atEd
 	return e.reader, []*unstructured.Unstructured{e.cluster}, nil
 }
 
-// enrol writes, in the member and then at the edge, and returns the kubeconfig that it has
-// written, and the tokens that the new one replaces.
-func (e *enrolment) enrol(ctx context.Context) (kubeconfig []byte, replaced []corev1.Secret, err error) {
+// writeAll writes all objects, first in the member and then in the edge cluster. It returns the
+// new kubeconfig and the tokens that must be revoked when usher uses it.
+func (e *enrolment) writeAll(ctx context.Context) (kubeconfig []byte, replaced []corev1.Secret, err error) {
 	for _, want := range e.reader {
 		if err := e.write(ctx, e.member, want); err != nil {
 			return nil, nil, err
@@ -66,7 +67,7 @@ func (e *enrolment) enrol(ctx context.Context) (kubeconfig []byte, replaced []co
 	if err != nil {
 		return nil, nil, err
 	}
-	e.say("Secret %s/%s created in context %s: the account's token", token.Namespace, token.Name, e.member.context)
+	e.report("Secret %s/%s created in context %s: the token of the account", token.Namespace, token.Name, e.member.context)
 	if kubeconfig, err = storedKubeconfig(e.Name, e.server, e.member.config, token); err != nil {
 		return nil, nil, err
 	}
@@ -78,23 +79,23 @@ func (e *enrolment) enrol(ctx context.Context) (kubeconfig []byte, replaced []co
 	return kubeconfig, replaced, nil
 }
 
-// write writes one object, and says so.
+// write writes one object, and reports it.
 func (e *enrolment) write(ctx context.Context, c *Cluster, want *unstructured.Unstructured) error {
 	result, err := c.write(ctx, want)
 	if err == nil {
-		e.say("%s %s in context %s", describe(want), result, c.context)
+		e.report("%s %s in context %s", describe(want), result, c.context)
 	}
 	return err
 }
 
-// tidy revokes the tokens that were replaced, and deletes roles for a Service that is no longer
-// followed.
-func (e *enrolment) tidy(ctx context.Context, replaced []corev1.Secret) error {
+// cleanUp revokes the tokens that were replaced, and deletes roles for a Service that usher no
+// longer follows.
+func (e *enrolment) cleanUp(ctx context.Context, replaced []corev1.Secret) error {
 	if err := e.member.revoke(ctx, replaced); err != nil {
 		return err
 	}
 	if len(replaced) > 0 {
-		e.say("the former token is revoked")
+		e.report("the old token is revoked")
 	}
 	roles, err := e.member.owned(ctx, e.id, &rbacv1.RoleBindingList{}, &rbacv1.RoleList{})
 	if err != nil {
@@ -107,7 +108,7 @@ func (e *enrolment) tidy(ctx context.Context, replaced []corev1.Secret) error {
 		if err := e.member.delete(ctx, o); err != nil {
 			return err
 		}
-		e.say("%s deleted in context %s", describe(o), e.member.context)
+		e.report("%s deleted in context %s", describe(o), e.member.context)
 	}
 	return nil
 }

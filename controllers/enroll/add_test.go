@@ -30,7 +30,7 @@ func TestAddMakesAMemberThatUsherReads(t *testing.T) {
 	edge, hades := reach(t)
 	out := add(t, edge, hades)
 	wantText(t, out,
-		"Traefik answers at "+balancer+", the load balancer of Service kube-system/traefik",
+		"Traefik's address is "+balancer+", from the load balancer of Service kube-system/traefik",
 		"pinned as spec.ingress.addresses", "--service kube-system/traefik follows the Service instead",
 		"ServiceAccount usher-reader/usher-reader created in context hades",
 		"Secret usher-system/hades-kubeconfig created in context edge",
@@ -53,21 +53,21 @@ func TestAddAgainRotatesTheTokenWithoutInterruption(t *testing.T) {
 	edge, hades := reach(t)
 	add(t, edge, hades)
 	publish(t, edge)
-	former := stored(t, edge)
+	old := stored(t, edge)
 	interrupted := watchForInterruption(t, edge)
 	out := add(t, edge, hades)
 	wantInUse(t, edge)
 	if why := interrupted(); why != "" {
 		t.Error(why)
 	}
-	if stored(t, edge).BearerToken == former.BearerToken {
-		t.Error("the token is still the former one")
+	if stored(t, edge).BearerToken == old.BearerToken {
+		t.Error("the token was not replaced")
 	}
-	wantText(t, out, "ClusterRole usher-reader unchanged", "the former token is revoked")
+	wantText(t, out, "ClusterRole usher-reader unchanged", "the old token is revoked")
 	testkit.Must(t, listIngresses(stored(t, edge)))
-	testkit.Eventually(t, "the former token to be refused", func() error {
-		if err := listIngresses(former); !apierrors.IsUnauthorized(err) {
-			return fmt.Errorf("asked with the former token: %w", err)
+	testkit.Eventually(t, "the old token to be refused", func() error {
+		if err := listIngresses(old); !apierrors.IsUnauthorized(err) {
+			return fmt.Errorf("a request with the old token: %w", err)
 		}
 		return nil
 	})
@@ -86,8 +86,9 @@ func wantInUse(t *testing.T, edge *Cluster) {
 	}
 }
 
-// A Secret may have other writers, such as a GitOps controller. One that leaves the kubeconfig as it
-// is delays nobody; one that puts the former back keeps its token from being revoked.
+// A Secret may have other writers, such as a GitOps controller. A writer that does not change the
+// kubeconfig causes no delay. One that restores the old kubeconfig prevents that its token is
+// revoked.
 func TestAddAgainWhileAnotherWritesTheSecret(t *testing.T) {
 	startUsher(t)
 	edge, hades := reach(t)
@@ -97,30 +98,30 @@ func TestAddAgainWhileAnotherWritesTheSecret(t *testing.T) {
 	stop()
 	wantInUse(t, edge)
 	if storedSecret(t, edge).Labels["synced-by"] != "gitops" {
-		t.Error("the other writer came too late for this test")
+		t.Error("the other writer was too late for this test")
 	}
 
-	former, config := storedBytes(t, edge), stored(t, edge)
-	stop = onChange(t, edge, former, func(secret *corev1.Secret) { secret.Data["kubeconfig"] = former })
+	old, config := storedBytes(t, edge), stored(t, edge)
+	stop = onChange(t, edge, old, func(secret *corev1.Secret) { secret.Data["kubeconfig"] = old })
 	var out bytes.Buffer
 	err := Add(t.Context(), edge, hades, options(&out))
 	stop()
 	if !errors.Is(err, errReplaced) {
 		t.Fatalf("%v\n%s", err, &out)
 	}
-	wantText(t, err.Error(), "the kubeconfig in Secret usher-system/hades-kubeconfig was overwritten", "what was made stays")
+	wantText(t, err.Error(), "the kubeconfig in Secret usher-system/hades-kubeconfig was overwritten", "the created objects stay")
 	testkit.Must(t, listIngresses(config))
 }
 
-// onChange has another writer change the Secret once its kubeconfig is not the former one. The
-// function that it returns waits for that.
-func onChange(t *testing.T, edge *Cluster, former []byte, change func(*corev1.Secret)) (done func()) {
+// onChange changes the Secret as another writer as soon as its kubeconfig is not the old one. The
+// returned function waits for that.
+func onChange(t *testing.T, edge *Cluster, old []byte, change func(*corev1.Secret)) (done func()) {
 	t.Helper()
 	ended := make(chan error, 1)
 	go func() {
 		ended <- wait.PollUntilContextTimeout(t.Context(), time.Millisecond, testkit.Timeout, true, func(ctx context.Context) (bool, error) {
 			var secret corev1.Secret
-			if err := edge.get(ctx, "hades-kubeconfig", namespace, &secret); err != nil || bytes.Equal(secret.Data["kubeconfig"], former) {
+			if err := edge.get(ctx, "hades-kubeconfig", namespace, &secret); err != nil || bytes.Equal(secret.Data["kubeconfig"], old) {
 				return false, err
 			}
 			change(&secret)
@@ -130,7 +131,7 @@ func onChange(t *testing.T, edge *Cluster, former []byte, change func(*corev1.Se
 	return func() { testkit.Must(t, <-ended) }
 }
 
-// publish exposes a host of hades, and waits until usher does.
+// publish exposes a host of hades, and waits until usher publishes it.
 func publish(t *testing.T, edge *Cluster) {
 	t.Helper()
 	apply(t, "hades", `{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: whoami, namespace: default, annotations: {usher.techn.is/expose: "true"}},
@@ -147,8 +148,8 @@ func publish(t *testing.T, edge *Cluster) {
 	})
 }
 
-// watchForInterruption looks again and again whether hades and its host stay ready. The function
-// that it returns ends that, and says what was seen otherwise.
+// watchForInterruption polls whether hades and its host stay ready. The returned function ends
+// that, and returns what was not ready, if anything was.
 func watchForInterruption(t *testing.T, edge *Cluster) func() string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -183,7 +184,7 @@ func interruption(ctx context.Context, edge *Cluster) string {
 	return ""
 }
 
-// listIngresses asks a member with a connection of its own.
+// listIngresses lists the Ingresses of a member over a new connection.
 func listIngresses(config *rest.Config) error {
 	clientset, err := kubernetes.NewForConfig(config)
 	if err != nil {
@@ -193,7 +194,7 @@ func listIngresses(config *rest.Config) error {
 	return err
 }
 
-func TestAddAgainKeepsWhatAPersonHasSet(t *testing.T) {
+func TestAddAgainKeepsFieldsThatAPersonSet(t *testing.T) {
 	startUsher(t)
 	edge, hades := reach(t)
 	add(t, edge, hades, following)
@@ -207,12 +208,12 @@ func TestAddAgainKeepsWhatAPersonHasSet(t *testing.T) {
 		t.Errorf("spec %+v", spec)
 	}
 	if roles := slices.DeleteFunc(made(t, "hades"), func(o string) bool { return !strings.HasPrefix(o, "role") }); len(roles) > 0 {
-		t.Errorf("the account may still read a Service that nobody follows: %v", roles)
+		t.Errorf("the account may still read a Service that usher no longer follows: %v", roles)
 	}
 }
 
-// A Service that a person names is followed, and so it stays.
-func TestAddFollowsTheServiceThatIsNamed(t *testing.T) {
+// A Service that a person names is followed, also after a second call without the name.
+func TestAddFollowsTheNamedService(t *testing.T) {
 	startUsher(t)
 	edge, hades := reach(t)
 	wantText(t, add(t, edge, hades, following), "usher follows that Service", "--address pins one")
@@ -222,9 +223,9 @@ func TestAddFollowsTheServiceThatIsNamed(t *testing.T) {
 	}
 }
 
-// What a member's Service says is not written down as a person's word where usher
-// would not take it from the member.
-func TestAddPinsNothingThatIsNotTheMembersOwn(t *testing.T) {
+// An address of a member's Service is not pinned if usher would refuse it from the member, since a
+// pinned address counts as one that a person gave.
+func TestAddPinsNoAddressThatIsNotTheMembersOwn(t *testing.T) {
 	edge, hades := reach(t)
 	testkit.Must(t, edge.client.Create(t.Context(), &v1alpha1.MemberCluster{
 		ObjectMeta: metav1.ObjectMeta{Name: "illmatic"},
@@ -252,7 +253,7 @@ func TestAddPinsNothingThatIsNotTheMembersOwn(t *testing.T) {
 	}
 }
 
-func TestAddSaysThatUsherDoesNotRun(t *testing.T) {
+func TestAddReportsThatUsherDoesNotRun(t *testing.T) {
 	edge, hades := reach(t)
 	removeAfterwards(t, edge, hades)
 	var out bytes.Buffer
@@ -266,7 +267,7 @@ func TestAddSaysThatUsherDoesNotRun(t *testing.T) {
 	wantText(t, out.String(), "usher has not noticed it yet")
 }
 
-func TestAddSaysWhyUsherCannotReachTheMember(t *testing.T) {
+func TestAddReportsWhyUsherCannotReachTheMember(t *testing.T) {
 	startUsher(t)
 	edge, hades := reach(t)
 	removeAfterwards(t, edge, hades)
@@ -279,7 +280,7 @@ func TestAddSaysWhyUsherCannotReachTheMember(t *testing.T) {
 	wantText(t, err.Error(), "Unreachable", "127.0.0.1:1", "--server")
 }
 
-func TestAddNamesTheMissingPermission(t *testing.T) {
+func TestAddReportsTheMissingPermission(t *testing.T) {
 	edge, _ := reach(t)
 	apply(t, "hades", "{apiVersion: v1, kind: ServiceAccount, metadata: {name: guest, namespace: default}}")
 	kubeconfig, err := bed.Cluster("hades").KubeconfigFor(t.Context(), "default", "guest")
@@ -291,11 +292,11 @@ func TestAddNamesTheMissingPermission(t *testing.T) {
 	}
 	wantText(t, err.Error(), "context hades", `"system:serviceaccount:default:guest" cannot get resource "namespaces"`)
 	if left := append(made(t, "hades"), made(t, "edge")...); len(left) > 0 {
-		t.Errorf("made nevertheless: %v", left)
+		t.Errorf("created although it failed: %v", left)
 	}
 }
 
-func TestAddByAnExecPluginStoresNoPlugin(t *testing.T) {
+func TestAddWithAnExecPluginStoresNoPlugin(t *testing.T) {
 	startUsher(t)
 	edge, _ := reach(t)
 	credential := fmt.Sprintf(`{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": %q}}`, bed.Cluster("hades").Config().BearerToken)

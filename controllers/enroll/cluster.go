@@ -25,21 +25,21 @@ import (
 
 const (
 	dialTimeout = 10 * time.Second
-	// reachTimeout bounds the first request to a cluster. A login in a browser, which an exec
-	// plugin may ask for, is part of it.
-	reachTimeout = time.Minute
+	// connectTimeout bounds the first request to a cluster. It includes a login in a browser,
+	// which an exec plugin may require.
+	connectTimeout = time.Minute
 )
 
-// A Cluster is reached with a person's own rights.
+// A Cluster is a connection to a cluster with the permissions of the person who runs the command.
 type Cluster struct {
 	context string // of the kubeconfig
 	config  *rest.Config
 	client  client.Client
 }
 
-// Connect reads a kubeconfig as kubectl does: file, or where that is empty $KUBECONFIG or
-// ~/.kube/config, and of it the named context, or where that is empty the current one. Exec
-// plugins run as they do for kubectl. It sends nothing yet.
+// Connect reads a kubeconfig as kubectl does: file, or if that is empty $KUBECONFIG or
+// ~/.kube/config. It uses the named context, or if that is empty the current one. Exec plugins run
+// as for kubectl. Connect sends no request.
 func Connect(file, context string) (*Cluster, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = file
@@ -74,10 +74,10 @@ func newCluster(context string, config *rest.Config) (*Cluster, error) {
 	return &Cluster{context: context, config: config, client: c}, nil
 }
 
-// uid identifies the cluster, whatever addresses or contexts lead to it: by its namespace
-// kube-system, which lasts as long as the cluster does.
+// uid returns an ID of the cluster that does not depend on its address or context: the UID of its
+// namespace kube-system, which exists as long as the cluster does.
 func (c *Cluster) uid(ctx context.Context) (types.UID, error) {
-	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	var system corev1.Namespace
 	if err := c.get(ctx, metav1.NamespaceSystem, "", &system); err != nil {
@@ -86,7 +86,7 @@ func (c *Cluster) uid(ctx context.Context) (types.UID, error) {
 	return system.UID, nil
 }
 
-// get reads an object; the error names it and the cluster.
+// get reads an object; its error names the object and the cluster.
 func (c *Cluster) get(ctx context.Context, name, namespace string, o client.Object) error {
 	if err := c.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, o); err != nil {
 		return c.failed("read "+name, err)
@@ -94,7 +94,7 @@ func (c *Cluster) get(ctx context.Context, name, namespace string, o client.Obje
 	return nil
 }
 
-// members lists the MemberClusters of the edge.
+// members lists the MemberClusters of the edge cluster.
 func (c *Cluster) members(ctx context.Context) ([]v1alpha1.MemberCluster, error) {
 	var list v1alpha1.MemberClusterList
 	if err := c.client.List(ctx, &list); err != nil {
@@ -103,14 +103,15 @@ func (c *Cluster) members(ctx context.Context) ([]v1alpha1.MemberCluster, error)
 	return list.Items, nil
 }
 
-// failed says in which cluster what failed. An API server's own message names the permission
-// that is missing.
-func (c *Cluster) failed(doing string, err error) error {
-	return fmt.Errorf("context %s: %s: %w", c.context, doing, err)
+// failed adds the cluster and the action to an error. The message of the API server names the
+// permission that is missing.
+func (c *Cluster) failed(action string, err error) error {
+	return fmt.Errorf("context %s: %s: %w", c.context, action, err)
 }
 
-// checkClash returns an error that wraps ErrClash where want cannot be written.
-func (c *Cluster) checkClash(ctx context.Context, want *unstructured.Unstructured) error {
+// checkConflict returns an error that wraps ErrConflict if want exists already and belongs to
+// somebody else.
+func (c *Cluster) checkConflict(ctx context.Context, want *unstructured.Unstructured) error {
 	have := blank(want)
 	err := c.client.Get(ctx, client.ObjectKeyFromObject(want), have)
 	switch {
@@ -122,7 +123,7 @@ func (c *Cluster) checkClash(ctx context.Context, want *unstructured.Unstructure
 	return checkOwner(have, want.GetLabels(), c.context)
 }
 
-// write makes want, or gives the object that is there all fields of want; others stay.
+// write creates want, or sets all fields of want in the existing object and keeps its other fields.
 func (c *Cluster) write(ctx context.Context, want *unstructured.Unstructured) (controllerutil.OperationResult, error) {
 	have := blank(want)
 	result, err := controllerutil.CreateOrPatch(ctx, c.client, have, func() error {
@@ -140,15 +141,15 @@ func (c *Cluster) write(ctx context.Context, want *unstructured.Unstructured) (c
 	return result, nil
 }
 
-// ownedLists are the kinds of what is made in a member, in the order in which it is removed. The
-// account itself goes with its namespace.
+// ownedLists returns the kinds of the objects in a member, in the order in which they are deleted.
+// The account is deleted together with its namespace.
 func ownedLists() []client.ObjectList {
 	return []client.ObjectList{
 		&rbacv1.RoleBindingList{}, &rbacv1.RoleList{}, &rbacv1.ClusterRoleBindingList{}, &rbacv1.ClusterRoleList{}, &corev1.NamespaceList{},
 	}
 }
 
-// owned lists what was made in a member, of all kinds or of those given.
+// owned lists the objects in a member that were created for id, of all kinds or only of the given ones.
 func (c *Cluster) owned(ctx context.Context, id identity, kinds ...client.ObjectList) ([]client.Object, error) {
 	if len(kinds) == 0 {
 		kinds = ownedLists()
@@ -156,20 +157,20 @@ func (c *Cluster) owned(ctx context.Context, id identity, kinds ...client.Object
 	var all []client.Object
 	for _, list := range kinds {
 		if err := c.client.List(ctx, list, client.MatchingLabels(id.memberLabels())); err != nil {
-			return nil, c.failed("look for what was made", err)
+			return nil, c.failed("list the objects of usher", err)
 		}
 		err := meta.EachListItem(list, func(o runtime.Object) error {
 			all = append(all, manifest(o.(client.Object)))
 			return nil
 		})
 		if err != nil {
-			return nil, c.failed("look for what was made", err)
+			return nil, c.failed("list the objects of usher", err)
 		}
 	}
 	return all, nil
 }
 
-// delete deletes an object that was looked at, unless another has taken its place.
+// delete deletes an object by its UID, so that a new object of the same name stays.
 func (c *Cluster) delete(ctx context.Context, o client.Object) error {
 	uid := o.GetUID()
 	if err := c.client.Delete(ctx, o, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil {
@@ -178,7 +179,7 @@ func (c *Cluster) delete(ctx context.Context, o client.Object) error {
 	return nil
 }
 
-// merge sets in have the labels of want, and each field of want besides its metadata.
+// merge copies the labels of want to have, and each field of want except its metadata.
 func merge(have, want *unstructured.Unstructured) {
 	labels := have.GetLabels()
 	if labels == nil {
@@ -193,7 +194,7 @@ func merge(have, want *unstructured.Unstructured) {
 	}
 }
 
-// blank is an object of the same kind and name, and no content.
+// blank returns an object of the same kind and name without content.
 func blank(o *unstructured.Unstructured) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(o.GroupVersionKind())

@@ -1,11 +1,11 @@
-// Package enroll makes a cluster a member, and takes that back. In the member it makes an
-// account that can only read what usher watches; at the edge, the Secret with that account's
-// kubeconfig, and the MemberCluster that refers to it.
+// Package enroll makes a cluster a member, and reverts that. In the member it creates a service
+// account that can only read what usher watches. In the edge cluster it creates the Secret with
+// the kubeconfig of that account, and the MemberCluster that refers to the Secret.
 //
-// A person's command does this with the person's own rights, against two API servers. The
-// controllers have no part in it: they see the Secret and the MemberCluster appear. All that is
-// made carries labels that say for which member of which edge cluster, and what does not carry
-// them is never written to or deleted.
+// A command does this with the permissions of the person who runs it, against two API servers. The
+// controllers are not involved: they see the new Secret and MemberCluster. Labels of all created
+// objects name the member and the edge cluster. The package never modifies or deletes an object
+// without these labels.
 //
-// The package must not import cmd or proxy, nor start anything that outlives a call.
+// The package must not import cmd or proxy, nor start goroutines that outlive a call.
 package enroll

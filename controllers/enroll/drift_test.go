@@ -14,9 +14,9 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// The role of an edge that is its own member is generated from the code that watches. What a
-// member grants must be the same; only of Services it grants a single one, by a role beside it.
-func TestReaderMayReadWhatTheControllersRoleMay(t *testing.T) {
+// The controllers' ClusterRole is generated from the markers of the code that watches. The account
+// in a member must be granted the same. Services are the exception: a separate Role grants only one.
+func TestReaderMayReadWhatTheControllersMayRead(t *testing.T) {
 	want := readable(generatedRole(t, "usher-member").Rules)
 	got := append(readable(readerRules()), "/services")
 	slices.Sort(got)
@@ -25,7 +25,7 @@ func TestReaderMayReadWhatTheControllersRoleMay(t *testing.T) {
 	}
 }
 
-// readable lists what may be read as GROUP/RESOURCE, sorted.
+// readable returns the resources that may be read as GROUP/RESOURCE, sorted.
 func readable(rules []rbacv1.PolicyRule) []string {
 	var all []string
 	for _, rule := range rules {
@@ -42,7 +42,7 @@ func readable(rules []rbacv1.PolicyRule) []string {
 	return all
 }
 
-// generatedRole reads one of the roles that make generate writes.
+// generatedRole returns one of the roles that make generate writes.
 func generatedRole(t *testing.T, name string) rbacv1.ClusterRole {
 	t.Helper()
 	content, err := os.ReadFile("../../config/rbac/role.yaml")

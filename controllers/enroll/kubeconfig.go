@@ -12,17 +12,17 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// storedKubeconfig is what usher reaches the member with: a server, what its certificate is
-// checked by, and a token. Nothing in it runs a program or names a file, whatever the person's
-// own kubeconfig, config, does.
+// storedKubeconfig returns the kubeconfig by which usher connects to the member: the server, its
+// CA and a token. It never runs a program or refers to a file, even if config, the person's own
+// kubeconfig, does.
 func storedKubeconfig(name, server string, config *rest.Config, token *corev1.Secret) ([]byte, error) {
 	if err := rest.LoadTLSFiles(config); err != nil {
 		return nil, fmt.Errorf("read the certificates of the kubeconfig: %w", err)
 	}
 	authority := config.CAData
 	if config.Insecure {
-		// The person takes any certificate for the cluster's. The edge need not:
-		// the cluster tells its own CA with each token.
+		// The person's kubeconfig does not verify the certificate. The stored one can:
+		// Kubernetes adds the CA of the cluster to each token's Secret.
 		authority = token.Data[corev1.ServiceAccountRootCAKey]
 	}
 	stored := clientcmdapi.NewConfig()
@@ -37,23 +37,23 @@ func storedKubeconfig(name, server string, config *rest.Config, token *corev1.Se
 	return clientcmd.Write(*stored)
 }
 
-// checkServer refuses what is no address of an API server that a token may be sent to.
+// checkServer refuses a URL of an API server that a token must not be sent to.
 func checkServer(server string) error {
 	u, err := url.Parse(server)
 	switch {
 	case err != nil:
 		return err
 	case u.Scheme != "https":
-		return errors.New("it must begin with https://, or the token would travel in the clear")
+		return errors.New("it must begin with https://, or the token would be sent unencrypted")
 	case u.Hostname() == "":
 		return errors.New("it has no host")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return errors.New("it must be no more than https://HOST:PORT, and maybe a path")
+		return errors.New("it must be https://HOST:PORT, optionally with a path")
 	}
 	return nil
 }
 
-// isLoopback reports whether an API server's address leads each machine to itself.
+// isLoopback reports whether an API server's address is a loopback address or unspecified.
 func isLoopback(server string) bool {
 	u, err := url.Parse(server)
 	if err != nil {

@@ -17,25 +17,25 @@ import (
 )
 
 const (
-	// readerName is that of all that is made in a member, its namespace included.
+	// readerName is the name of all objects in a member, including the namespace.
 	readerName = "usher-reader"
-	// kubeconfigKey is the key of the edge's Secret.
+	// kubeconfigKey is the key in the Secret of the edge cluster.
 	kubeconfigKey = "kubeconfig"
 )
 
-// scheme knows every kind that is written or read.
+// scheme has every kind that is written or read.
 var scheme = func() *runtime.Scheme {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, rbacv1.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(s); err != nil {
-			panic(err) // two types under one name: a mistake in the API package
+			panic(err) // two types have the same name: a bug in the API package
 		}
 	}
 	return s
 }()
 
-// readerManifests are what is made in a member, in the order in which it is made. Service is the
-// one whose addresses usher follows; the zero value for none.
+// readerManifests returns the objects in a member, in the order in which they are created. Service
+// is the Service whose addresses usher follows; the zero value for none.
 func readerManifests(id identity, service types.NamespacedName) []*unstructured.Unstructured {
 	labels := id.memberLabels()
 	no := false
@@ -54,8 +54,8 @@ func readerManifests(id identity, service types.NamespacedName) []*unstructured.
 	return manifests(objects...)
 }
 
-// readerRules let the account read what usher watches in every namespace, and find out which of
-// it the cluster serves. Of Secrets, or what runs in the cluster, it learns nothing.
+// readerRules allow the account to read the kinds that usher watches in every namespace, and to
+// discover which of them the cluster serves. They allow it to read no Secrets and no workloads.
 func readerRules() []rbacv1.PolicyRule {
 	read := func(group string, resources ...string) rbacv1.PolicyRule {
 		return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: resources, Verbs: readVerbs()}
@@ -66,12 +66,12 @@ func readerRules() []rbacv1.PolicyRule {
 		read("traefik.containo.us", "ingressroutes", "ingressroutetcps"),
 		read("gateway.networking.k8s.io", "gateways", "httproutes", "tlsroutes"),
 		read("", "namespaces"),
-		// Discovery, where a cluster does not grant it to every account.
+		// Discovery, in case the cluster does not grant it to every account.
 		{NonResourceURLs: []string{"/version", "/api/*", "/apis/*"}, Verbs: []string{"get"}},
 	}
 }
 
-// serviceRules let the account follow one Service.
+// serviceRules allow the account to watch one Service.
 func serviceRules(name string) []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"services"}, ResourceNames: []string{name}, Verbs: readVerbs()}}
 }
@@ -86,8 +86,8 @@ func reader() []rbacv1.Subject {
 	return []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: readerName, Name: readerName}}
 }
 
-// tokenSecret asks the member's control plane for a token of the account that lasts until the
-// Secret is deleted.
+// tokenSecret returns a Secret that requests a token of the account from the member's control
+// plane. The token is valid until the Secret is deleted.
 func tokenSecret(id identity) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
@@ -100,10 +100,10 @@ func tokenSecret(id identity) *corev1.Secret {
 	}
 }
 
-// kubeconfigSecretName is the name of a member's Secret at the edge.
+// kubeconfigSecretName returns the name of a member's Secret in the edge cluster.
 func kubeconfigSecretName(member string) string { return member + "-kubeconfig" }
 
-// kubeconfigSecret holds a member's kubeconfig at the edge.
+// kubeconfigSecret returns the Secret in the edge cluster with a member's kubeconfig.
 func kubeconfigSecret(id identity, namespace string, kubeconfig []byte) *unstructured.Unstructured {
 	return manifest(&corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: kubeconfigSecretName(id.name), Namespace: namespace, Labels: id.edgeLabels()},
@@ -112,7 +112,7 @@ func kubeconfigSecret(id identity, namespace string, kubeconfig []byte) *unstruc
 	})
 }
 
-// memberCluster is a member's object at the edge; of spec, all but the kubeconfig is kept.
+// memberCluster returns the MemberCluster with the spec, whose kubeconfig it sets.
 func memberCluster(id identity, spec v1alpha1.MemberClusterSpec) *unstructured.Unstructured {
 	spec.Kubeconfig = &v1alpha1.KubeconfigRef{SecretName: kubeconfigSecretName(id.name), Key: kubeconfigKey}
 	return manifest(&v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: id.name, Labels: id.edgeLabels()}, Spec: spec})
@@ -130,7 +130,7 @@ func manifests(objects ...client.Object) []*unstructured.Unstructured {
 	return all
 }
 
-// manifest is what a person would write of an object: its kind, and no empty fields or status.
+// manifest returns an object as in a manifest: with its kind, and without empty fields and status.
 func manifest(o client.Object) *unstructured.Unstructured {
 	u := complete(o)
 	delete(u.Object, "status")
@@ -138,15 +138,15 @@ func manifest(o client.Object) *unstructured.Unstructured {
 	return u
 }
 
-// complete is an object with its kind, and all that a reader may want to know of it.
+// complete returns an object with its kind and all fields but the managed ones.
 func complete(o client.Object) *unstructured.Unstructured {
 	gvk, err := apiutil.GVKForObject(o, scheme)
 	if err != nil {
-		panic(fmt.Sprintf("a kind that the scheme above lacks: %v", err))
+		panic(fmt.Sprintf("the scheme lacks a kind: %v", err))
 	}
 	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
 	if err != nil {
-		panic(fmt.Sprintf("an API type that has no JSON form: %v", err))
+		panic(fmt.Sprintf("an API type cannot be converted to JSON: %v", err))
 	}
 	u := &unstructured.Unstructured{Object: fields}
 	u.SetGroupVersionKind(gvk)
@@ -154,7 +154,7 @@ func complete(o client.Object) *unstructured.Unstructured {
 	return u
 }
 
-// prune removes fields without a value, at every depth.
+// prune removes empty fields recursively.
 func prune(fields map[string]any) {
 	maps.DeleteFunc(fields, func(_ string, value any) bool {
 		inner, isMap := value.(map[string]any)

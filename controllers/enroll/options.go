@@ -12,31 +12,31 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// Options say which member is added or removed, and how.
+// Options are the parameters of Add, Plan and Remove.
 type Options struct {
 	// Name of the MemberCluster: a DNS label (RFC 1123), at most 63 characters.
 	Name string
-	// Namespace of the edge that usher's Secrets are in.
+	// Namespace of usher's Secrets in the edge cluster.
 	Namespace string
-	// Addresses where the member's ingress answers, IP addresses or DNS names
-	// without a port. None: those of Service.
+	// Addresses of the member's ingress: IP addresses or DNS names without a port.
+	// Empty: those of Service.
 	Addresses []string
-	// Service whose load-balancer addresses are followed. The zero value: what the
-	// member had before, or else the addresses that Traefik's has now, which is
-	// looked for.
+	// Service is the Service whose load-balancer addresses usher follows. The zero
+	// value: the ingress of an existing member is kept; for a new one, Traefik's
+	// Service is searched for, and its current addresses are pinned.
 	Service types.NamespacedName
-	// Server is the URL at which the edge reaches the member's API server. Empty:
-	// the one in the kubeconfig.
+	// Server is the URL of the member's API server as the edge cluster reaches it.
+	// Empty: the one in the kubeconfig.
 	Server string
-	// Force removes what is at the edge though the member cannot be reached.
+	// Force deletes the objects in the edge cluster even if the member cannot be reached.
 	Force bool
 	// Timeout bounds the whole call.
 	Timeout time.Duration
-	// Out is told what is done; nil: nobody.
+	// Out receives a line for each step; nil: none is written.
 	Out io.Writer
 }
 
-// Validate returns what is wrong with the options; no cluster is asked.
+// Validate checks the options without a request to a cluster.
 func (o *Options) Validate() error {
 	if problems := validation.IsDNS1123Label(o.Name); len(problems) > 0 {
 		return fmt.Errorf("name %q: %s", o.Name, strings.Join(problems, "; "))
@@ -70,8 +70,8 @@ func checkAddress(address string) error {
 	return nil
 }
 
-// say tells a line.
-func (o *Options) say(format string, args ...any) {
+// report writes a line to Out.
+func (o *Options) report(format string, args ...any) {
 	if o.Out != nil {
 		_, _ = fmt.Fprintf(o.Out, format+"\n", args...)
 	}

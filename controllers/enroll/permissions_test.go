@@ -35,8 +35,8 @@ func TestStoredTokenOnlyReadsWhatUsherWatches(t *testing.T) {
 	}
 }
 
-// grantedEverywhere is what the account may do in all namespaces, sorted. What is created there is
-// stored nowhere: Kubernetes lets every account ask about itself.
+// grantedEverywhere returns what the account may do in all namespaces, sorted. The objects that it
+// may create are not stored: Kubernetes allows every account to review its own permissions.
 func grantedEverywhere() []string {
 	grants := []string{
 		"create selfsubjectreviews.authentication.k8s.io",
@@ -58,7 +58,7 @@ func grantedEverywhere() []string {
 	return grants
 }
 
-// resourcesOf lists all resources that a cluster serves, and their subresources, each once.
+// resourcesOf lists all resources and subresources that a cluster serves, without duplicates.
 func resourcesOf(t *testing.T, c *Cluster) []schema.GroupResource {
 	t.Helper()
 	clientset, err := kubernetes.NewForConfig(c.config)
@@ -81,7 +81,7 @@ func resourcesOf(t *testing.T, c *Cluster) []schema.GroupResource {
 	return all
 }
 
-// may asks the API server with the account's own token.
+// may reviews a permission with the account's own token.
 func may(t *testing.T, reader *kubernetes.Clientset, attributes authorizationv1.ResourceAttributes) bool {
 	t.Helper()
 	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &attributes}}

@@ -11,7 +11,7 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-func TestPlanIsAppliedByKubectlAndThenAddedWithoutAChange(t *testing.T) {
+func TestAddAfterKubectlHasAppliedThePlanChangesNothing(t *testing.T) {
 	startUsher(t)
 	edge, hades := reach(t)
 	removeAfterwards(t, edge, hades)
@@ -29,7 +29,7 @@ func TestPlanIsAppliedByKubectlAndThenAddedWithoutAChange(t *testing.T) {
 	}
 }
 
-// applyPlan applies what is printed of a plan, which holds nothing that a repository must not.
+// applyPlan prints a plan, checks that it has no secrets, and applies it with kubectl.
 func applyPlan(t *testing.T, cluster string, planned []*unstructured.Unstructured) {
 	t.Helper()
 	var out bytes.Buffer
@@ -43,7 +43,7 @@ func applyPlan(t *testing.T, cluster string, planned []*unstructured.Unstructure
 	testkit.Must(t, err)
 }
 
-func TestPlanPrintsAsAListToo(t *testing.T) {
+func TestPlanAsAList(t *testing.T) {
 	edge, hades := reach(t)
 	planned, _, err := Plan(t.Context(), edge, hades, options(nil))
 	testkit.Must(t, err)

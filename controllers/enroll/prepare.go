@@ -19,20 +19,19 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// An enrolment is what is to be made of a member, after all has been looked at and before
-// anything has been written.
+// An enrolment is the plan for a member. It is complete before anything is written.
 type enrolment struct {
 	Options
 	edge, member *Cluster
 	id           identity
-	atHome       bool                         // the member is the edge cluster itself
+	isEdge       bool                         // the member is the edge cluster itself
 	server       string                       // of the stored kubeconfig
-	service      types.NamespacedName         // that usher will follow; none where addresses are given
-	reader       []*unstructured.Unstructured // to be made in the member
+	service      types.NamespacedName         // that usher will follow; zero if addresses are given
+	reader       []*unstructured.Unstructured // the objects to write in the member
 	cluster      *unstructured.Unstructured   // the MemberCluster
 }
 
-// prepare looks at both clusters, and finds what stands in the way.
+// prepare reads both clusters, and returns an error if an object to write belongs to somebody else.
 func prepare(ctx context.Context, edge, member *Cluster, o Options) (*enrolment, error) {
 	e := &enrolment{Options: o, edge: edge, member: member, server: o.Server}
 	if e.server == "" {
@@ -49,7 +48,7 @@ func prepare(ctx context.Context, edge, member *Cluster, o Options) (*enrolment,
 	if err != nil {
 		return nil, err
 	}
-	e.atHome = uid == e.id.edge
+	e.isEdge = uid == e.id.edge
 	spec, err := e.spec(ctx)
 	if err != nil {
 		return nil, err
@@ -58,7 +57,7 @@ func prepare(ctx context.Context, edge, member *Cluster, o Options) (*enrolment,
 		e.service = types.NamespacedName(spec.Ingress.Service)
 	}
 	e.reader, e.cluster = readerManifests(e.id, e.service), memberCluster(e.id, spec)
-	return e, e.checkClashes(ctx)
+	return e, e.checkConflicts(ctx)
 }
 
 func identify(ctx context.Context, edge *Cluster, name string) (identity, error) {
@@ -66,13 +65,13 @@ func identify(ctx context.Context, edge *Cluster, name string) (identity, error)
 	return identity{name: name, edge: uid}, err
 }
 
-// spec is the MemberCluster's: as it is, but for what the options change.
+// spec returns the spec of the MemberCluster: the existing one with the changes of the options.
 func (e *enrolment) spec(ctx context.Context) (v1alpha1.MemberClusterSpec, error) {
 	var have v1alpha1.MemberCluster
 	err := e.edge.client.Get(ctx, client.ObjectKey{Name: e.Name}, &have)
 	switch {
 	case meta.IsNoMatchError(err):
-		return have.Spec, e.edge.failed("read MemberCluster "+e.Name, fmt.Errorf("usher's kinds are not known there; install usher first: %w", err))
+		return have.Spec, e.edge.failed("read MemberCluster "+e.Name, fmt.Errorf("the cluster lacks the CRDs of usher; install usher first: %w", err))
 	case client.IgnoreNotFound(err) != nil:
 		return have.Spec, e.edge.failed("read MemberCluster "+e.Name, err)
 	}
@@ -87,8 +86,8 @@ func (e *enrolment) spec(ctx context.Context) (v1alpha1.MemberClusterSpec, error
 	return spec, e.findIngress(ctx, &spec.Ingress)
 }
 
-// findIngress has usher follow the Service of the options, or go to the addresses
-// of the one that is found.
+// findIngress makes usher follow the Service of the options. If there is none, it
+// searches for Traefik's Service and pins its addresses.
 func (e *enrolment) findIngress(ctx context.Context, ingress *v1alpha1.IngressEndpoint) error {
 	find := e.member.findIngress
 	if e.Service.Name != "" {
@@ -101,16 +100,16 @@ func (e *enrolment) findIngress(ctx context.Context, ingress *v1alpha1.IngressEn
 		return err
 	}
 	ingress.Addresses, ingress.Service, ingress.HTTPSPort, ingress.HTTPPort = nil, found.Service, found.HTTPSPort, found.HTTPPort
-	e.say("Traefik answers at %s, the load balancer of Service %s/%s", strings.Join(addresses, ", "), found.Service.Namespace, found.Service.Name)
+	e.report("Traefik's address is %s, from the load balancer of Service %s/%s", strings.Join(addresses, ", "), found.Service.Namespace, found.Service.Name)
 	if e.Service.Name == "" {
 		return e.pin(ctx, ingress, addresses)
 	}
-	e.say("usher follows that Service: anyone who may change it can lead usher to any address that is not refused; --address pins one")
+	e.report("usher follows that Service: anyone who may change it can direct usher to any address that is not refused; --address pins one")
 	return nil
 }
 
-// pin writes down addresses that were found, so that nobody but a person changes
-// where the edge is led. It refuses those that usher would not take from the member.
+// pin sets found addresses in the spec, so that only a person can change them later. It
+// refuses addresses that usher would refuse if the member's Service had them.
 func (e *enrolment) pin(ctx context.Context, ingress *v1alpha1.IngressEndpoint, addresses []string) error {
 	members, err := e.edge.members(ctx)
 	if err != nil {
@@ -118,16 +117,16 @@ func (e *enrolment) pin(ctx context.Context, ingress *v1alpha1.IngressEndpoint, 
 	}
 	for _, address := range addresses {
 		if why := whyNotPinned(e.Name, address, members); why != "" {
-			return e.member.failed("find Traefik", fmt.Errorf("its Service says %q, which is %s: %w", address, why, ErrNoIngress))
+			return e.member.failed("find Traefik", fmt.Errorf("its Service has %q, which is %s: %w", address, why, ErrNoIngress))
 		}
 	}
 	ingress.Addresses = addresses
-	e.say("pinned as spec.ingress.addresses: where it moves to later, tell with --address; --service %s/%s follows the Service instead", ingress.Service.Namespace, ingress.Service.Name)
+	e.report("pinned as spec.ingress.addresses: if the address changes, set it with --address; --service %s/%s follows the Service instead", ingress.Service.Namespace, ingress.Service.Name)
 	return nil
 }
 
-// whyNotPinned says, as the end of "which is …", why an address that was found for
-// a member can not be its own; "" where it can.
+// whyNotPinned returns why a found address cannot be the member's own, as the end of
+// "which is …"; "" if it can.
 func whyNotPinned(name, address string, members []v1alpha1.MemberCluster) string {
 	addr, err := netip.ParseAddr(address)
 	if err == nil && !routing.DialAllowed(addr) {
@@ -141,22 +140,22 @@ func whyNotPinned(name, address string, members []v1alpha1.MemberCluster) string
 	return ""
 }
 
-// checkClashes looks at each place where something is to be made.
-func (e *enrolment) checkClashes(ctx context.Context) error {
+// checkConflicts checks each object that will be written.
+func (e *enrolment) checkConflicts(ctx context.Context) error {
 	for _, want := range e.reader {
-		if err := e.member.checkClash(ctx, want); err != nil {
+		if err := e.member.checkConflict(ctx, want); err != nil {
 			return err
 		}
 	}
 	for _, want := range []*unstructured.Unstructured{kubeconfigSecret(e.id, e.Namespace, nil), e.cluster} {
-		if err := e.edge.checkClash(ctx, want); err != nil {
+		if err := e.edge.checkConflict(ctx, want); err != nil {
 			return err
 		}
 	}
 	var namespace corev1.Namespace
 	err := e.edge.client.Get(ctx, client.ObjectKey{Name: e.Namespace}, &namespace)
 	if apierrors.IsNotFound(err) {
-		return e.edge.failed("read Namespace "+e.Namespace, fmt.Errorf("install usher first, or name its namespace with --namespace: %w", err))
+		return e.edge.failed("read Namespace "+e.Namespace, fmt.Errorf("install usher first, or set its namespace with --namespace: %w", err))
 	}
 	if err != nil {
 		return e.edge.failed("read Namespace "+e.Namespace, err)
@@ -164,11 +163,11 @@ func (e *enrolment) checkClashes(ctx context.Context) error {
 	return nil
 }
 
-// loopbackAdvice says what is wrong with a server that each machine takes for itself.
+// loopbackAdvice explains why a loopback address of the server is wrong, and what to use instead.
 func (e *enrolment) loopbackAdvice() string {
-	better := "the address by which the edge reaches it"
-	if e.atHome {
-		better = "https://kubernetes.default.svc, as its own pods do"
+	better := "the address that the edge reaches it by"
+	if e.isEdge {
+		better = "https://kubernetes.default.svc, which its own pods use"
 	}
-	return fmt.Sprintf("the member's API server is %s, which leads each machine to itself; name with --server %s", e.server, better)
+	return fmt.Sprintf("the member's API server is %s, a loopback address, which another machine cannot reach; set --server to %s", e.server, better)
 }

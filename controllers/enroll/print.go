@@ -18,14 +18,14 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 )
 
-// List returns the edge's MemberClusters, made by usher or not.
+// List returns all MemberClusters of the edge cluster, created by usher or not.
 func List(ctx context.Context, edge *Cluster) ([]v1alpha1.MemberCluster, error) {
-	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	return edge.members(ctx)
 }
 
-// Objects are MemberClusters as Print takes them, with their status.
+// Objects converts MemberClusters for Print, with their status.
 func Objects(members []v1alpha1.MemberCluster) []*unstructured.Unstructured {
 	all := make([]*unstructured.Unstructured, len(members))
 	for i := range members {
@@ -38,7 +38,7 @@ func Objects(members []v1alpha1.MemberCluster) []*unstructured.Unstructured {
 const (
 	FormatYAML = "yaml" // documents
 	FormatJSON = "json" // a List
-	FormatName = "name" // one a line, as kubectl takes them
+	FormatName = "name" // one per line, in the form that kubectl accepts
 )
 
 // Print writes objects in a format.
@@ -92,7 +92,7 @@ func printNames(out io.Writer, objects []*unstructured.Unstructured) error {
 	return nil
 }
 
-// PrintTable writes a line a member, with the columns of kubectl get memberclusters.
+// PrintTable writes one line per member, with the columns of kubectl get memberclusters.
 func PrintTable(out io.Writer, members []v1alpha1.MemberCluster, now time.Time) error {
 	table := tabwriter.NewWriter(out, 0, 8, 3, ' ', 0)
 	rows := [][]string{{"NAME", "READY", "REASON", "INGRESS", "HOSTS", "VERSION", "AGE"}}

@@ -16,7 +16,7 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-func TestOptionsThatNoClusterNeedsToBeAskedAbout(t *testing.T) {
+func TestValidateOptions(t *testing.T) {
 	traefik := types.NamespacedName{Namespace: "traefik", Name: "traefik"}
 	for _, test := range []struct {
 		name   string
@@ -52,7 +52,7 @@ func TestOptionsThatNoClusterNeedsToBeAskedAbout(t *testing.T) {
 	}
 }
 
-func TestServersThatLeadEachMachineToItself(t *testing.T) {
+func TestLoopbackServers(t *testing.T) {
 	for server, loopback := range map[string]bool{
 		"https://127.0.0.1:6443":             true,
 		"https://127.1.2.3:6443":             true,
@@ -69,7 +69,7 @@ func TestServersThatLeadEachMachineToItself(t *testing.T) {
 	}
 }
 
-func TestStoredKubeconfigHoldsServerAuthorityAndTokenOnly(t *testing.T) {
+func TestStoredKubeconfigHasOnlyServerCAAndToken(t *testing.T) {
 	token := &corev1.Secret{Data: map[string][]byte{"token": []byte("the-token"), "ca.crt": []byte("the cluster's CA")}}
 	authority := writeFile(t, "ca.crt", "a file's CA", 0o600)
 	for _, test := range []struct {

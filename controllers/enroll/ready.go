@@ -18,23 +18,23 @@ import (
 
 const (
 	readyInterval = 250 * time.Millisecond
-	// quietAfter is how long usher may take to notice a MemberCluster before a
-	// person is told that it may not run.
-	quietAfter = 10 * time.Second
+	// noticeTimeout is how long usher may take to notice a MemberCluster before the
+	// person is warned that usher may not run.
+	noticeTimeout = 10 * time.Second
 )
 
-// errNotReady marks a member that was not read in time, errReplaced a Secret that does not hold
-// what was written.
+// errNotReady marks a member that usher did not read in time. errReplaced marks a Secret that has
+// another kubeconfig than the one that was written.
 var (
 	errNotReady = errors.New("is not ready")
 	errReplaced = errors.New("was overwritten")
 )
 
-// awaitReady waits until usher has read the member with the kubeconfig that was written, and tells
-// what it waits for. It fails at once where the Secret holds another one.
+// awaitReady waits until usher has read the member with the kubeconfig that was written, and
+// reports what it waits for. It fails at once if the Secret has another kubeconfig.
 func (e *enrolment) awaitReady(ctx context.Context, kubeconfig []byte) error {
-	e.say("waiting for usher to read %s", e.Name)
-	started, told, hinted := time.Now(), "", false
+	e.report("waiting for usher to read %s", e.Name)
+	started, reported, hinted := time.Now(), "", false
 	var mc v1alpha1.MemberCluster
 	var failure error
 	err := wait.PollUntilContextCancel(ctx, readyInterval, true, func(ctx context.Context) (bool, error) {
@@ -45,7 +45,7 @@ func (e *enrolment) awaitReady(ctx context.Context, kubeconfig []byte) error {
 		if err == nil {
 			err = e.edge.get(ctx, e.Name, "", &mc)
 		}
-		if ctx.Err() == nil || failure == nil && mc.Name == "" { // else the end of ctx would hide why
+		if ctx.Err() == nil || failure == nil && mc.Name == "" { // otherwise the end of ctx would hide the cause
 			failure = err
 		}
 		if err != nil {
@@ -54,19 +54,19 @@ func (e *enrolment) awaitReady(ctx context.Context, kubeconfig []byte) error {
 		if e.isRead(&mc, written) {
 			return true, nil
 		}
-		if now := e.waitingFor(&mc); now != told {
-			e.say("  %s", now)
-			told = now
+		if now := e.waitingFor(&mc); now != reported {
+			e.report("  %s", now)
+			reported = now
 		}
-		if !hinted && !e.isNoticed(&mc) && time.Since(started) > quietAfter {
-			e.say("  %s", e.notRunning())
+		if !hinted && !e.isNoticed(&mc) && time.Since(started) > noticeTimeout {
+			e.report("  %s", e.notRunning())
 			hinted = true
 		}
 		return false, nil
 	})
 	switch {
 	case err == nil:
-		e.say("%s is ready: Kubernetes %s, ingress %v", e.Name, mc.Status.KubernetesVersion, mc.Status.Ingress.Addresses)
+		e.report("%s is ready: Kubernetes %s, ingress %v", e.Name, mc.Status.KubernetesVersion, mc.Status.Ingress.Addresses)
 		return nil
 	case errors.Is(err, errReplaced):
 		return err
@@ -74,8 +74,8 @@ func (e *enrolment) awaitReady(ctx context.Context, kubeconfig []byte) error {
 	return fmt.Errorf("%s %w after %v: %s", e.Name, errNotReady, e.Timeout, e.whyNot(&mc, failure))
 }
 
-// written returns the version of the Secret that holds the kubeconfig now. Others may write the
-// Secret too, a label say; the error wraps errReplaced where they have written another kubeconfig.
+// written returns the current version of the Secret with the kubeconfig. Others may change the
+// Secret, such as its labels. The error wraps errReplaced if they have changed the kubeconfig.
 func (e *enrolment) written(ctx context.Context, kubeconfig []byte) (*v1alpha1.ObservedKubeconfig, error) {
 	var secret corev1.Secret
 	name := kubeconfigSecretName(e.Name)
@@ -84,38 +84,38 @@ func (e *enrolment) written(ctx context.Context, kubeconfig []byte) (*v1alpha1.O
 	case client.IgnoreNotFound(err) != nil:
 		return nil, err
 	case err != nil || !bytes.Equal(secret.Data[kubeconfigKey], kubeconfig):
-		return nil, e.edge.failed("wait for usher", fmt.Errorf("the kubeconfig in Secret %s/%s %w; see who else writes it, such as a GitOps controller", e.Namespace, name, errReplaced))
+		return nil, e.edge.failed("wait for usher", fmt.Errorf("the kubeconfig in Secret %s/%s %w; find out what else writes it, such as a GitOps controller", e.Namespace, name, errReplaced))
 	}
 	return &v1alpha1.ObservedKubeconfig{SecretUID: secret.UID, ResourceVersion: secret.ResourceVersion}, nil
 }
 
-// isRead reports whether usher has read the member as it was written: what Ready says may still be
-// of the connection before, the kubeconfig in use is not.
+// isRead reports whether usher has read the member with the written kubeconfig. The condition Ready
+// is not enough: it may still be about the connection before.
 func (e *enrolment) isRead(mc *v1alpha1.MemberCluster, written *v1alpha1.ObservedKubeconfig) bool {
 	ready := readyOf(mc)
 	return ready != nil && ready.Status == metav1.ConditionTrue && e.isNoticed(mc) &&
 		mc.Status.Kubeconfig != nil && *mc.Status.Kubeconfig == *written
 }
 
-// isNoticed reports whether usher has seen the MemberCluster as it is.
+// isNoticed reports whether usher has observed the current generation of the MemberCluster.
 func (e *enrolment) isNoticed(mc *v1alpha1.MemberCluster) bool {
 	ready := readyOf(mc)
 	return ready != nil && ready.ObservedGeneration >= mc.Generation
 }
 
-// waitingFor says how far usher is.
+// waitingFor returns what usher has still to do.
 func (e *enrolment) waitingFor(mc *v1alpha1.MemberCluster) string {
 	ready := readyOf(mc)
 	switch {
 	case ready == nil:
 		return "usher has not noticed it yet"
 	case ready.Status == metav1.ConditionTrue:
-		return "usher still uses the former token"
+		return "usher still uses the old token"
 	}
 	return ready.Reason + ": " + ready.Message
 }
 
-// whyNot says why a member is not ready, with all that a person can do about it.
+// whyNot returns why a member is not ready, and what a person can do about it.
 func (e *enrolment) whyNot(mc *v1alpha1.MemberCluster, failure error) string {
 	switch ready := readyOf(mc); {
 	case failure != nil:
@@ -128,7 +128,7 @@ func (e *enrolment) whyNot(mc *v1alpha1.MemberCluster, failure error) string {
 	return e.waitingFor(mc)
 }
 
-// notRunning says that nothing happens at the edge.
+// notRunning returns a hint that usher may not run in the edge cluster.
 func (e *enrolment) notRunning() string {
 	return fmt.Sprintf("usher does not seem to run at the edge: see kubectl --context %s --namespace %s get pods", e.edge.context, e.Namespace)
 }

@@ -16,18 +16,17 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 )
 
-// ErrUnknown marks a member that does not exist, neither at the edge nor in the cluster
-// that was looked at.
-var ErrUnknown = errors.New("nothing was made for this member")
+// ErrUnknown marks a member that has no objects, neither in the edge cluster nor in the member.
+var ErrUnknown = errors.New("there is nothing of this member")
 
-// Remove takes back all that Add made: the MemberCluster, with which usher withdraws the
-// member's hosts, the Secret at the edge, and the account in the member. Member is nil where it
-// cannot be reached, which Options.Force must allow. It returns when all is gone.
+// Remove deletes all objects of Add: the MemberCluster, after which usher withdraws the member's
+// hosts, the Secret in the edge cluster, and the account in the member. Member may be nil if it
+// cannot be reached and Options.Force is set. Remove returns when all objects are deleted.
 func Remove(ctx context.Context, edge, member *Cluster, o Options) error {
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	r := &removal{Options: o, edge: edge, member: member}
-	if err := r.look(ctx); err != nil {
+	if err := r.find(ctx); err != nil {
 		return err
 	}
 	for _, object := range r.atEdge {
@@ -41,23 +40,24 @@ func Remove(ctx context.Context, edge, member *Cluster, o Options) error {
 	return r.awaitGone(ctx)
 }
 
-// A removal is what is to be taken back.
+// A removal is the state of Remove.
 type removal struct {
 	Options
-	edge, member *Cluster // member is nil where it cannot be reached
+	edge, member *Cluster // member is nil if it cannot be reached
 	id           identity
-	atEdge       []client.Object // in the order in which it goes
+	atEdge       []client.Object // in the order of their deletion
 }
 
-// look finds out what there is to remove, and what is in the way, before anything is removed.
-func (r *removal) look(ctx context.Context) (err error) {
+// find finds the objects to delete, and returns an error if one belongs to somebody else. It
+// deletes nothing.
+func (r *removal) find(ctx context.Context) (err error) {
 	if r.id, err = identify(ctx, r.edge, r.Name); err != nil {
 		return err
 	}
-	if r.atEdge, err = r.lookAtEdge(ctx); err != nil {
+	if r.atEdge, err = r.findAtEdge(ctx); err != nil {
 		return err
 	}
-	inMember, err := r.lookIntoMember(ctx)
+	inMember, err := r.findInMember(ctx)
 	switch {
 	case err != nil:
 		return err
@@ -68,11 +68,11 @@ func (r *removal) look(ctx context.Context) (err error) {
 	case r.Force:
 		return nil
 	}
-	return r.member.failed("remove "+r.Name, errors.New("this cluster holds nothing of the member; name the member's context with --context, or remove what is at the edge alone with --force"))
+	return r.member.failed("remove "+r.Name, errors.New("this cluster has nothing of the member; set the member's context with --context, or delete only the objects in the edge cluster with --force"))
 }
 
-// lookAtEdge finds the member's objects at the edge.
-func (r *removal) lookAtEdge(ctx context.Context) ([]client.Object, error) {
+// findAtEdge returns the member's objects in the edge cluster.
+func (r *removal) findAtEdge(ctx context.Context) ([]client.Object, error) {
 	var found []client.Object
 	for _, want := range []*unstructured.Unstructured{memberCluster(r.id, v1alpha1.MemberClusterSpec{}), kubeconfigSecret(r.id, r.Namespace, nil)} {
 		have := blank(want)
@@ -91,30 +91,30 @@ func (r *removal) lookAtEdge(ctx context.Context) ([]client.Object, error) {
 	return found, nil
 }
 
-// lookIntoMember reports whether there is something to remove in the member; one that does not
-// answer is let go where the options allow it.
-func (r *removal) lookIntoMember(ctx context.Context) (bool, error) {
+// findInMember reports whether there is something to delete in the member. If the member does not
+// answer and the options allow it, findInMember sets r.member to nil.
+func (r *removal) findInMember(ctx context.Context) (bool, error) {
 	if r.member == nil {
 		return false, nil
 	}
-	reach, cancel := context.WithTimeout(ctx, reachTimeout)
+	connectContext, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	owned, err := r.member.owned(reach, r.id)
+	owned, err := r.member.owned(connectContext, r.id)
 	switch {
 	case err == nil:
 		return len(owned) > 0, nil
 	case r.Force:
-		r.say("the member is left as it is: %v", err)
+		r.report("the member is not changed: %v", err)
 		r.member = nil
 		return false, nil
 	}
-	return false, fmt.Errorf("%w; to remove what is at the edge alone, add --force", err)
+	return false, fmt.Errorf("%w; to delete only the objects in the edge cluster, add --force", err)
 }
 
-// removeFromMember ends the account first, and then removes the rest.
+// removeFromMember first revokes the account's tokens, and then deletes the rest.
 func (r *removal) removeFromMember(ctx context.Context) error {
 	if r.member == nil {
-		r.say("the member still has usher's account; once it can be reached: %s", takeBackCommand("CONTEXT", r.id.edge))
+		r.report("the member still has the account of usher; when it can be reached again, run: %s", deleteCommand("CONTEXT", r.id.edge))
 		return nil
 	}
 	tokens, err := r.member.tokens(ctx, r.id)
@@ -136,36 +136,36 @@ func (r *removal) removeFromMember(ctx context.Context) error {
 	return nil
 }
 
-// delete deletes an object that was looked at, not another that took its place, and says so.
+// delete deletes an object by its UID, and reports it.
 func (r *removal) delete(ctx context.Context, c *Cluster, o client.Object) error {
 	err := c.delete(ctx, o)
 	if err == nil {
-		r.say("%s deleted in context %s", describe(o), c.context)
+		r.report("%s deleted in context %s", describe(o), c.context)
 	}
 	return err
 }
 
-// awaitGone waits until usher has withdrawn the member's hosts, and the member's control plane
-// has emptied the account's namespace.
+// awaitGone waits until usher has withdrawn the member's hosts, and until the member's control
+// plane has deleted the account's namespace.
 func (r *removal) awaitGone(ctx context.Context) error {
-	for _, what := range []func(context.Context) (string, error){r.published, r.lingering} {
+	for _, remaining := range []func(context.Context) (string, error){r.published, r.undeleted} {
 		var left string
 		err := wait.PollUntilContextCancel(ctx, readyInterval, true, func(ctx context.Context) (bool, error) {
-			now, err := what(ctx)
+			now, err := remaining(ctx)
 			if err == nil {
 				left = now
 			}
 			return err == nil && now == "", client.IgnoreNotFound(err)
 		})
 		if err != nil {
-			return fmt.Errorf("%s is removed, but not all is gone after %v: %s: %w", r.Name, r.Timeout, left, err)
+			return fmt.Errorf("%s is removed, but not completely after %v: %s: %w", r.Name, r.Timeout, left, err)
 		}
 	}
-	r.say("%s is removed", r.Name)
+	r.report("%s is removed", r.Name)
 	return nil
 }
 
-// published says which hosts of the member usher still publishes.
+// published returns a text with the hosts of the member that usher still publishes; "" if there are none.
 func (r *removal) published(ctx context.Context) (string, error) {
 	var list v1alpha1.ExposedHostList
 	err := r.edge.client.List(ctx, &list, client.MatchingLabels{v1alpha1.LabelManaged: "true"})
@@ -184,8 +184,8 @@ func (r *removal) published(ctx context.Context) (string, error) {
 	return fmt.Sprintf("usher still publishes %s; does it run at the edge?", strings.Join(hosts, ", ")), nil
 }
 
-// lingering says what of the account's namespace is left.
-func (r *removal) lingering(ctx context.Context) (string, error) {
+// undeleted returns a text with an object in the member that still exists; "" if there is none.
+func (r *removal) undeleted(ctx context.Context) (string, error) {
 	if r.member == nil {
 		return "", nil
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-func TestRemoveLeavesNothing(t *testing.T) {
+func TestRemoveDeletesEverything(t *testing.T) {
 	startUsher(t)
 	edge, hades := reach(t)
 	add(t, edge, hades)
@@ -35,7 +35,7 @@ func TestRemoveLeavesNothing(t *testing.T) {
 	}
 	testkit.Eventually(t, "the token to be refused", func() error {
 		if err := listIngresses(token); !apierrors.IsUnauthorized(err) {
-			return fmt.Errorf("asked with the removed token: %w", err)
+			return fmt.Errorf("a request with the deleted token: %w", err)
 		}
 		return nil
 	})
@@ -44,7 +44,7 @@ func TestRemoveLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestRemoveThatWasInterruptedGoesOn(t *testing.T) {
+func TestRemoveContinuesAfterAnInterruption(t *testing.T) {
 	startUsher(t)
 	edge, hades := reach(t)
 	add(t, edge, hades)
@@ -55,7 +55,7 @@ func TestRemoveThatWasInterruptedGoesOn(t *testing.T) {
 	}
 }
 
-func TestRemoveTouchesNothingWithoutTheMember(t *testing.T) {
+func TestRemoveDeletesNothingWithoutTheMember(t *testing.T) {
 	startUsher(t)
 	edge, hades := reach(t)
 	add(t, edge, hades)
@@ -63,7 +63,7 @@ func TestRemoveTouchesNothingWithoutTheMember(t *testing.T) {
 		member *Cluster
 		says   string
 	}{
-		"another cluster":       {edge, "this cluster holds nothing of the member"},
+		"another cluster":       {edge, "this cluster has nothing of the member"},
 		"one that is not there": {unreachable(t, hades), "add --force"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestRemoveTouchesNothingWithoutTheMember(t *testing.T) {
 	}
 }
 
-func TestRemoveByForceLeavesTheMemberAsItIs(t *testing.T) {
+func TestRemoveByForceDoesNotChangeTheMember(t *testing.T) {
 	startUsher(t)
 	edge, hades := reach(t)
 	for name, member := range map[string]*Cluster{"no answer": unreachable(t, hades), "no kubeconfig": nil} {
@@ -102,7 +102,7 @@ func TestRemoveByForceLeavesTheMemberAsItIs(t *testing.T) {
 	}
 }
 
-func TestRemoveSaysThatUsherDoesNotWithdraw(t *testing.T) {
+func TestRemoveReportsThatUsherDoesNotWithdraw(t *testing.T) {
 	edge, hades := reach(t)
 	t.Run("while usher runs", func(usher *testing.T) {
 		startUsher(usher)
@@ -118,12 +118,12 @@ func TestRemoveSaysThatUsherDoesNotWithdraw(t *testing.T) {
 	o.Timeout = 4 * time.Second
 	err := Remove(t.Context(), edge, hades, o)
 	if err == nil {
-		t.Fatal("said to be gone")
+		t.Fatal("Remove returned no error")
 	}
 	wantText(t, err.Error(), "usher still publishes whoami.techn.is", "does it run")
 }
 
-// unreachable is the cluster at an address where nothing listens.
+// unreachable returns the cluster with an address that nothing listens on.
 func unreachable(t *testing.T, c *Cluster) *Cluster {
 	t.Helper()
 	config := *c.config

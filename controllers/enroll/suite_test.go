@@ -32,7 +32,7 @@ const (
 	balancer = "192.0.2.10"
 )
 
-// bed has the edge and one member, which one test after the other adds and removes.
+// bed has the edge cluster and one member, which each test adds and removes.
 var bed *testbed.Bed
 
 func TestMain(m *testing.M) {
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	os.Exit(testbed.Main(prepared{m}, &bed, testbed.Options{Clusters: []string{"edge", "hades"}}))
 }
 
-// prepared runs the tests against clusters that hold what they hold before usher comes.
+// prepared runs the tests against clusters in which usher's CRDs and Traefik's Service are installed.
 type prepared struct{ m *testing.M }
 
 func (p prepared) Run() int {
@@ -65,7 +65,7 @@ func (p prepared) Run() int {
 	return p.m.Run()
 }
 
-// startTraefikService makes Traefik's Service in hades, with a load balancer's address.
+// startTraefikService creates Traefik's Service in hades, with a load-balancer address.
 func startTraefikService(ctx context.Context, namespace, address string) error {
 	hades := bed.Cluster("hades")
 	err := hades.Apply(ctx, "apiVersion: v1\nkind: Service\nmetadata: {name: traefik, namespace: "+namespace+", labels: {app.kubernetes.io/name: traefik}}\n"+
@@ -78,7 +78,7 @@ func startTraefikService(ctx context.Context, namespace, address string) error {
 	return err
 }
 
-// reach returns both clusters as a person with kubeconfig files reaches them.
+// reach connects to both clusters by kubeconfig files, as a person does.
 func reach(t *testing.T) (edge, hades *Cluster) {
 	t.Helper()
 	return connect(t, bed.Cluster("edge").KubeconfigFile()), connect(t, bed.Cluster("hades").KubeconfigFile())
@@ -113,12 +113,12 @@ func startUsher(t *testing.T) {
 	})
 }
 
-// options are those of a person who names no more than the member.
+// options returns the options of a person who gives only the name of the member.
 func options(out io.Writer) Options {
 	return Options{Name: "hades", Namespace: namespace, Timeout: testkit.Timeout, Out: out}
 }
 
-// add adds hades and returns what a person saw. With the test's end it is removed again.
+// add adds hades and returns the output. It is removed when the test ends.
 func add(t *testing.T, edge, hades *Cluster, change ...func(*Options)) string {
 	t.Helper()
 	removeAfterwards(t, edge, hades)
@@ -133,12 +133,12 @@ func add(t *testing.T, edge, hades *Cluster, change ...func(*Options)) string {
 	return out.String()
 }
 
-// following has usher follow Traefik's Service.
+// following makes usher follow Traefik's Service.
 func following(o *Options) {
 	o.Service = types.NamespacedName{Namespace: "kube-system", Name: "traefik"}
 }
 
-// removeAfterwards leaves the clusters as the next test expects them.
+// removeAfterwards removes hades when the test ends.
 func removeAfterwards(t *testing.T, edge, hades *Cluster) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -149,7 +149,7 @@ func removeAfterwards(t *testing.T, edge, hades *Cluster) {
 	})
 }
 
-// stored is the client configuration in the edge's Secret.
+// stored returns the client configuration in the Secret of the edge cluster.
 func stored(t *testing.T, edge *Cluster) *rest.Config {
 	t.Helper()
 	config, err := member.ParseKubeconfig(storedBytes(t, edge), "", false)
@@ -177,13 +177,13 @@ func memberOf(t *testing.T, edge *Cluster) *v1alpha1.MemberCluster {
 	return &mc
 }
 
-// made lists all in a cluster that carries usher's label, as kubectl names it.
+// made lists all objects in a cluster that have usher's label, as kubectl names them.
 func made(t *testing.T, cluster string) []string {
 	t.Helper()
 	return list(t, cluster, "-l", "app.kubernetes.io/managed-by=usher", "-o", "name")
 }
 
-// snapshot lists what usher might write in both clusters, each with its version.
+// snapshot lists all objects that usher may write in both clusters, with their versions.
 func snapshot(t *testing.T) []string {
 	t.Helper()
 	columns := "-o=custom-columns=:kind,:metadata.namespace,:metadata.name,:metadata.resourceVersion"
@@ -201,7 +201,7 @@ func list(t *testing.T, cluster string, args ...string) []string {
 	return strings.Fields(out)
 }
 
-// apply applies manifests in a cluster, and deletes them with the test.
+// apply applies manifests in a cluster, and deletes their objects when the test ends.
 func apply(t *testing.T, cluster, manifests string) {
 	t.Helper()
 	testkit.Must(t, bed.Cluster(cluster).Apply(t.Context(), manifests))
@@ -229,7 +229,7 @@ func wantText(t *testing.T, got string, wanted ...string) {
 	}
 }
 
-// kubeconfigOf is a kubeconfig for hades with another user.
+// kubeconfigOf returns a kubeconfig for hades with another user.
 func kubeconfigOf(t *testing.T, user string) string {
 	t.Helper()
 	kubeconfig, err := bed.Cluster("hades").Kubeconfig()

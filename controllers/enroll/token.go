@@ -14,12 +14,12 @@ const (
 	// tokenTimeout bounds the wait for a member's control plane to issue a token.
 	tokenTimeout  = 30 * time.Second
 	tokenInterval = 200 * time.Millisecond
-	// undoTimeout bounds the removal of what a failed step has made.
+	// undoTimeout bounds the deletion of the Secret after a failure.
 	undoTimeout = 10 * time.Second
 )
 
-// issueToken makes a Secret in the member and returns it when the member's control plane has
-// put a token of the reader in. One that stays without a token is deleted again.
+// issueToken creates a Secret in the member, and returns it when the member's control plane has
+// added a token of the account. If it adds none in time, issueToken deletes the Secret.
 func (c *Cluster) issueToken(ctx context.Context, id identity) (*corev1.Secret, error) {
 	secret := tokenSecret(id)
 	if err := c.client.Create(ctx, secret); err != nil {
@@ -36,14 +36,14 @@ func (c *Cluster) issueToken(ctx context.Context, id identity) (*corev1.Secret, 
 	}
 	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
-	_ = c.client.Delete(undo, secret) // the failure that led here is the one to report
+	_ = c.client.Delete(undo, secret) // the first failure is the one to report
 	if wait.Interrupted(err) {
-		err = fmt.Errorf("its control plane has put no token into Secret %s/%s: does its kube-controller-manager run? %w", secret.Namespace, secret.Name, err)
+		err = fmt.Errorf("its control plane has added no token to Secret %s/%s: does its kube-controller-manager run? %w", secret.Namespace, secret.Name, err)
 	}
 	return nil, c.failed("wait for a token", err)
 }
 
-// tokens lists the Secrets that issueToken made for a member.
+// tokens lists the Secrets of issueToken for a member.
 func (c *Cluster) tokens(ctx context.Context, id identity) ([]corev1.Secret, error) {
 	var list corev1.SecretList
 	if err := c.client.List(ctx, &list, client.InNamespace(readerName), client.MatchingLabels(id.memberLabels())); err != nil {
@@ -52,7 +52,7 @@ func (c *Cluster) tokens(ctx context.Context, id identity) ([]corev1.Secret, err
 	return list.Items, nil
 }
 
-// revoke deletes tokens' Secrets; the API server refuses their tokens within seconds.
+// revoke deletes the Secrets of tokens. The API server refuses the tokens within seconds.
 func (c *Cluster) revoke(ctx context.Context, tokens []corev1.Secret) error {
 	for i := range tokens {
 		if err := c.client.Delete(ctx, &tokens[i]); client.IgnoreNotFound(err) != nil {

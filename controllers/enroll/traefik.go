@@ -15,13 +15,13 @@ import (
 	"github.com/jovalle/usher/controllers/source"
 )
 
-// usualServices are where K3s and Traefik's Helm chart put Traefik's Service.
-var usualServices = []types.NamespacedName{
+// defaultServices are the names of Traefik's Service in K3s and in Traefik's Helm chart.
+var defaultServices = []types.NamespacedName{
 	{Namespace: "kube-system", Name: "traefik"},
 	{Namespace: "traefik", Name: "traefik"},
 }
 
-// traefikLabels are on Traefik's Service wherever its Helm chart, which K3s uses too, put it.
+// traefikLabels are the labels that Traefik's Helm chart, which K3s uses too, sets on its Service.
 var traefikLabels = client.MatchingLabels{"app.kubernetes.io/name": "traefik"}
 
 // Names of Traefik's default entry points, which its Helm chart gives to the Service's ports.
@@ -30,10 +30,10 @@ const (
 	portHTTP  = "web"
 )
 
-// ErrNoIngress marks a member whose ingress address has to be told.
-var ErrNoIngress = errors.New("name an address with --address, or a Service with --service")
+// ErrNoIngress marks a member whose ingress address was not found and must be given.
+var ErrNoIngress = errors.New("set an address with --address, or a Service with --service")
 
-// ingressOfService is the endpoint that a Service's load balancer gives, and its addresses now.
+// ingressOfService returns the endpoint of a Service's load balancer, and its current addresses.
 func (c *Cluster) ingressOfService(ctx context.Context, key types.NamespacedName) (v1alpha1.IngressEndpoint, []string, error) {
 	var service corev1.Service
 	if err := c.client.Get(ctx, key, &service); err != nil {
@@ -47,9 +47,9 @@ func (c *Cluster) ingressOfService(ctx context.Context, key types.NamespacedName
 	return endpointOf(&service), addresses, nil
 }
 
-// findIngress looks for Traefik's Service where it usually is, and then anywhere by its label.
+// findIngress searches for Traefik's Service by its default names, and then by its label.
 func (c *Cluster) findIngress(ctx context.Context) (v1alpha1.IngressEndpoint, []string, error) {
-	for _, key := range usualServices {
+	for _, key := range defaultServices {
 		endpoint, addresses, err := c.ingressOfService(ctx, key)
 		if err == nil || !apierrors.IsNotFound(err) && !errors.Is(err, ErrNoIngress) {
 			return endpoint, addresses, err
@@ -66,7 +66,7 @@ func (c *Cluster) findIngress(ctx context.Context) (v1alpha1.IngressEndpoint, []
 	return endpointOf(found), source.LoadBalancerAddresses(found), nil
 }
 
-// onlyBalancer returns the one Service that has a load-balancer address.
+// onlyBalancer returns the only Service that has a load-balancer address.
 func onlyBalancer(services []corev1.Service) (*corev1.Service, error) {
 	var found []*corev1.Service
 	var names []string
@@ -85,7 +85,7 @@ func onlyBalancer(services []corev1.Service) (*corev1.Service, error) {
 	return nil, fmt.Errorf("several Services may be Traefik's, %s: %w", strings.Join(names, " and "), ErrNoIngress)
 }
 
-// endpointOf has usher follow a Service, on the ports that it names as Traefik does.
+// endpointOf returns the endpoint of a Service, with the ports that have Traefik's default names.
 func endpointOf(service *corev1.Service) v1alpha1.IngressEndpoint {
 	endpoint := v1alpha1.IngressEndpoint{Service: v1alpha1.ServiceRef{Namespace: service.Namespace, Name: service.Name}}
 	for _, port := range service.Spec.Ports {

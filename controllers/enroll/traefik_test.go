@@ -11,7 +11,7 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-func TestIngressOfAServiceThatWasNamed(t *testing.T) {
+func TestIngressOfANamedService(t *testing.T) {
 	_, hades := reach(t)
 	apply(t, "hades", "{apiVersion: v1, kind: Service, metadata: {name: pending, namespace: default}, spec: {type: LoadBalancer, ports: [{port: 80}]}}")
 	endpoint, addresses, err := hades.ingressOfService(t.Context(), types.NamespacedName{Namespace: "kube-system", Name: "traefik"})
@@ -29,7 +29,7 @@ func TestIngressOfAServiceThatWasNamed(t *testing.T) {
 	wantText(t, err.Error(), "context hades", "default/nonesuch", "not found")
 }
 
-func TestIngressIsFoundInTheUsualPlaceOrByItsLabel(t *testing.T) {
+func TestIngressIsFoundByDefaultNameOrLabel(t *testing.T) {
 	edge, _ := reach(t) // a cluster without Traefik
 	if _, _, err := edge.findIngress(t.Context()); !errors.Is(err, ErrNoIngress) {
 		t.Errorf("found without a Service: %v", err)
@@ -42,7 +42,7 @@ func TestIngressIsFoundInTheUsualPlaceOrByItsLabel(t *testing.T) {
 	}
 }
 
-func TestOneServiceOutOfThoseWithTraefiksLabel(t *testing.T) {
+func TestOneServiceOfSeveralWithTraefiksLabel(t *testing.T) {
 	named := func(name string, ingress ...corev1.LoadBalancerIngress) corev1.Service {
 		return corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: name},
 			Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: ingress}}}
@@ -77,7 +77,7 @@ func TestOneServiceOutOfThoseWithTraefiksLabel(t *testing.T) {
 	}
 }
 
-func TestPortsAreThoseThatTheServiceNamesAsTraefikDoes(t *testing.T) {
+func TestPortsAreFoundByTraefiksDefaultNames(t *testing.T) {
 	service := &corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{
 		{Name: "web", Port: 8080}, {Name: "websecure", Port: 8443}, {Name: "traefik", Port: 9000},
 	}}}

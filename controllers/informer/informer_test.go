@@ -10,11 +10,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// attempts has persist try what the errors say, one after another, and returns when
-// each attempt was made, in time since the first, and what persist answered in the end.
+// attempts calls retry with a function that returns the errors, one after another. It
+// returns the time of each attempt since the first, and the error of retry.
 func attempts(ctx context.Context, errs ...error) (made []time.Duration, err error) {
 	began := time.Now()
-	_, err = persist(ctx, func(error) {}, func() (struct{}, error) {
+	_, err = retry(ctx, func(error) {}, func() (struct{}, error) {
 		made = append(made, time.Since(began))
 		return struct{}{}, errs[min(len(made), len(errs))-1]
 	})
@@ -23,7 +23,7 @@ func attempts(ctx context.Context, errs ...error) (made []time.Duration, err err
 
 var errAway = errors.New("connection refused")
 
-func TestPersistWaitsLongerEachTime(t *testing.T) {
+func TestRetryWaitsLongerEachTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		made, err := attempts(t.Context(), errAway, errAway, errAway, errAway, errAway, errAway, errAway, nil)
 		if err != nil || len(made) != 8 {
@@ -39,17 +39,17 @@ func TestPersistWaitsLongerEachTime(t *testing.T) {
 	})
 }
 
-func TestPersistEnds(t *testing.T) {
+func TestRetryEnds(t *testing.T) {
 	gone := apierrors.NewResourceExpired("too old")
 	synctest.Test(t, func(t *testing.T) {
 		if made, err := attempts(t.Context(), errAway, gone); !errors.Is(err, gone) || len(made) != 2 {
-			t.Errorf("an error that another request is due for came to %d attempts, then %v", len(made), err)
+			t.Errorf("an error that requires another request was retried: %d attempts, then %v", len(made), err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		began := time.Now()
 		if _, err := attempts(ctx, errAway); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 10*time.Second {
-			t.Errorf("it went on for %v after its context's 10 s: %v", time.Since(began)-10*time.Second, err)
+			t.Errorf("it continued for %v after its context's 10 s: %v", time.Since(began)-10*time.Second, err)
 		}
 	})
 }

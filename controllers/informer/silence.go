@@ -7,49 +7,51 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// silence is how long a watch may bring nothing. Where anything has changed since
-// it began, an API server sends a bookmark each minute, by a timer of up to 1.25 s
-// (defaultBookmarkFrequency and dispatchEvents in k8s.io/apiserver's
-// pkg/storage/cacher). Where nothing has, or there is no watch cache, it may send
-// none: a watch is then renewed for nothing, which costs one small request.
-const silence = 90 * time.Second
+// silenceTimeout is how long a watch may deliver no event before it is renewed. If
+// anything has changed since the watch began, an API server sends a bookmark each
+// minute, by a timer of up to 1.25 s (defaultBookmarkFrequency and dispatchEvents in
+// k8s.io/apiserver's pkg/storage/cacher). If nothing has changed, or if there is no
+// watch cache, it may send none: the watch is then renewed needlessly, which costs one
+// small request.
+const silenceTimeout = 90 * time.Second
 
-// attended is a watch that ends when it has been silent, as one does whose events
-// are lost on the way while its connection lives. The reflector then watches on
-// from the last event that it saw.
-type attended struct {
+// silenceWatch is a watch that ends after a time without events. Its events may be lost
+// although its connection is open. The reflector then starts a watch from the last event
+// that it received.
+type silenceWatch struct {
 	source watch.Interface
 	events chan watch.Event
 	once   sync.Once
 	ended  chan struct{} // closed by Stop
 }
 
-// attend relays a watch until Stop, its own end, or so long a silence.
-func attend(source watch.Interface, silence time.Duration) watch.Interface {
-	a := &attended{source: source, events: make(chan watch.Event), ended: make(chan struct{})}
-	go a.relay(silence)
-	return a
+// endWhenSilent returns a watch with the events of source. It ends with Stop, with
+// source, or when source has delivered no event for that time.
+func endWhenSilent(source watch.Interface, silence time.Duration) watch.Interface {
+	w := &silenceWatch{source: source, events: make(chan watch.Event), ended: make(chan struct{})}
+	go w.relay(silence)
+	return w
 }
 
 // ResultChan implements watch.Interface.
-func (a *attended) ResultChan() <-chan watch.Event { return a.events }
+func (w *silenceWatch) ResultChan() <-chan watch.Event { return w.events }
 
 // Stop implements watch.Interface.
-func (a *attended) Stop() { a.once.Do(func() { close(a.ended) }) }
+func (w *silenceWatch) Stop() { w.once.Do(func() { close(w.ended) }) }
 
-func (a *attended) relay(silence time.Duration) {
-	defer a.source.Stop() // last: it may have to wait for a connection
-	defer close(a.events)
+func (w *silenceWatch) relay(silence time.Duration) {
+	defer w.source.Stop() // last, since it may block on the connection
+	defer close(w.events)
 	timer := time.NewTimer(silence)
 	defer timer.Stop()
 	for {
 		select {
-		case <-a.ended:
+		case <-w.ended:
 			return
 		case <-timer.C:
 			return
-		case event, ok := <-a.source.ResultChan():
-			if !ok || !a.pass(event) {
+		case event, ok := <-w.source.ResultChan():
+			if !ok || !w.pass(event) {
 				return
 			}
 			timer.Reset(silence)
@@ -57,12 +59,12 @@ func (a *attended) relay(silence time.Duration) {
 	}
 }
 
-// pass hands an event on, and reports whether anybody took it.
-func (a *attended) pass(event watch.Event) bool {
+// pass delivers an event, and returns false if the watch was stopped instead.
+func (w *silenceWatch) pass(event watch.Event) bool {
 	select {
-	case a.events <- event:
+	case w.events <- event:
 		return true
-	case <-a.ended:
+	case <-w.ended:
 		return false
 	}
 }

@@ -32,27 +32,27 @@ func TestMain(m *testing.M) {
 	os.Exit(testbed.Main(m, &bed, testbed.Options{Clusters: []string{"hades"}}))
 }
 
-// valve stands before an API server. It can stop the events of the watches that
-// run, while all other requests, and new watches, pass.
-type valve struct {
+// stallingProxy is a reverse proxy of an API server. It can stop the events of the
+// watches that are open, while other requests and new watches work.
+type stallingProxy struct {
 	server         *httptest.Server
-	lists, watches atomic.Int32 // that were begun
+	lists, watches atomic.Int32 // number of started ones
 
 	mu      sync.Mutex
-	stopped chan struct{} // closed when the watches that run now bring nothing any more
+	stopped chan struct{} // closed when the open watches must deliver no more events
 }
 
-func newValve(t *testing.T, cluster *testbed.Cluster) *valve {
+func newStallingProxy(t *testing.T, cluster *testbed.Cluster) *stallingProxy {
 	t.Helper()
 	transport, err := rest.TransportFor(cluster.Config())
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &valve{stopped: make(chan struct{})}
+	v := &stallingProxy{stopped: make(chan struct{})}
 	proxy := &httputil.ReverseProxy{
 		Rewrite:        func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "https", Host: cluster.Address().String()}) },
 		Transport:      transport,
-		FlushInterval:  -1, // a watch's events pass one by one
+		FlushInterval:  -1, // forward each event of a watch at once
 		ModifyResponse: v.pass,
 	}
 	v.server = httptest.NewServer(proxy)
@@ -60,8 +60,8 @@ func newValve(t *testing.T, cluster *testbed.Cluster) *valve {
 	return v
 }
 
-// pass counts an answer, and lets a watch's events be stopped.
-func (v *valve) pass(response *http.Response) error {
+// pass counts a response, and makes the events of a watch stoppable.
+func (v *stallingProxy) pass(response *http.Response) error {
 	if response.Request.URL.Query().Get("watch") == "" {
 		v.lists.Add(1)
 		return nil
@@ -73,15 +73,15 @@ func (v *valve) pass(response *http.Response) error {
 	return nil
 }
 
-// stop stops the events of the watches that run.
-func (v *valve) stop() {
+// stop stops the events of the open watches.
+func (v *stallingProxy) stop() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	close(v.stopped)
 	v.stopped = make(chan struct{})
 }
 
-// stream is a watch's events.
+// stream is the response body of a watch.
 type stream struct {
 	io.ReadCloser
 	stopped chan struct{}
@@ -99,9 +99,9 @@ func (s *stream) Read(p []byte) (int, error) {
 	}
 }
 
-// follow runs an informer of ConfigMaps behind a valve. The returned function
-// waits for one of a name.
-func follow(t *testing.T, v *valve, silence time.Duration) (await func(name string)) {
+// follow runs an informer of ConfigMaps through the proxy. The returned function waits
+// for a ConfigMap with a name.
+func follow(t *testing.T, v *stallingProxy, silence time.Duration) (await func(name string)) {
 	t.Helper()
 	client := kubernetes.NewForConfigOrDie(&rest.Config{Host: v.server.URL})
 	source := toolscache.NewFilteredListWatchFromClient(client.CoreV1().RESTClient(), "configmaps", space(t), func(o *metav1.ListOptions) {
@@ -121,7 +121,7 @@ func follow(t *testing.T, v *valve, silence time.Duration) (await func(name stri
 	}
 }
 
-// write makes a ConfigMap of the test's own namespace, without the valve.
+// write creates a ConfigMap in the test's own namespace, not through the proxy.
 func write(t *testing.T, name string) {
 	t.Helper()
 	client := kubernetes.NewForConfigOrDie(bed.Cluster("hades").Config())
@@ -131,11 +131,11 @@ func write(t *testing.T, name string) {
 	}
 }
 
-// A watch goes silent while its API server answers all else: what changes is heard
-// of, without anything being listed again.
+// If a watch is silent although its API server answers, it is renewed: changes are
+// received without another list request.
 func TestSilentWatchIsRenewed(t *testing.T) {
 	makeNamespace(t)
-	v := newValve(t, bed.Cluster("hades"))
+	v := newStallingProxy(t, bed.Cluster("hades"))
 	await := follow(t, v, time.Second)
 	write(t, "before")
 	await("before")
@@ -150,10 +150,10 @@ func TestSilentWatchIsRenewed(t *testing.T) {
 	}
 }
 
-// A watch that brings something from time to time is left alone.
-func TestWatchThatSpeaksIsKept(t *testing.T) {
+// A watch that delivers an event from time to time is not renewed.
+func TestWatchWithEventsIsKept(t *testing.T) {
 	makeNamespace(t)
-	v := newValve(t, bed.Cluster("hades"))
+	v := newStallingProxy(t, bed.Cluster("hades"))
 	await := follow(t, v, 2*time.Second)
 	write(t, "first")
 	await("first")

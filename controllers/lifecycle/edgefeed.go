@@ -20,50 +20,49 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// leaseName is the Lease by which replicas elect the one that writes.
+// leaseName is the Lease of the leader election.
 const leaseName = "usher"
 
-// A leader that was killed is followed by another after leaseDuration and two
-// retries at most; one that ends in order hands over at once.
+// If a leader is killed, another replica becomes leader after at most leaseDuration and
+// two retries. A leader that stops normally releases the Lease at once.
 const (
 	leaseDuration = 10 * time.Second
 	renewDeadline = 7 * time.Second
 	retryPeriod   = 1 * time.Second
 )
 
-// restarts are the pauses before a manager that has failed is replaced. They begin
-// again from the first every restartsReset.
-var restarts = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 5, Cap: 15 * time.Second}
+// restartBackoff is the backoff before a failed manager is replaced. It starts again
+// every restartBackoffReset.
+var restartBackoff = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 5, Cap: 15 * time.Second}
 
-const restartsReset = time.Minute
+const restartBackoffReset = time.Minute
 
-// EdgeOptions say what an EdgeFeed runs.
+// EdgeOptions are the options of an EdgeFeed.
 type EdgeOptions struct {
-	// Config reaches the edge cluster. Required.
+	// Config is the client configuration of the edge cluster. Required.
 	Config *rest.Config
 	// Namespace has the members' kubeconfig Secrets, and the Lease. Required.
 	Namespace string
 
-	// Controllers runs the control plane, with LeaderElect on one of several
-	// replicas, and with what ControlPlane tells it.
+	// Controllers runs the control plane with the options in ControlPlane. LeaderElect
+	// runs it on only one of several replicas.
 	Controllers  bool
 	LeaderElect  bool
 	ControlPlane []controllers.Option
 
-	// Table is kept by the data plane's reconciler. Nil: no proxy serves by it, and
-	// the reconciler is not run.
+	// Table is updated by the data plane's reconciler. Nil: there is no proxy, and the
+	// reconciler does not run.
 	Table *routing.Live
-	// Snapshot keeps on disk what the table rests on. Nil: nothing does.
+	// Snapshot stores the objects of the table on disk. Nil: they are not stored.
 	Snapshot *manifest.Snapshot
 
-	// Log gets what the controllers and their manager have to say.
+	// Log is the logger of the feed, the controllers and their manager.
 	Log logr.Logger
 }
 
-// EdgeFeed fills the routing table from the edge cluster: it runs the reconcilers.
-// A controller-runtime manager that fails, because there is no API server or
-// because its lease was lost, is replaced by a new one. The table stays as it is
-// meanwhile.
+// EdgeFeed fills the routing table from the edge cluster: it runs the reconcilers. A
+// controller-runtime manager fails if there is no API server, or if it loses its Lease.
+// The feed then replaces it. The table does not change meanwhile.
 type EdgeFeed struct {
 	*tableGate
 	options EdgeOptions
@@ -75,8 +74,8 @@ func NewEdgeFeed(options EdgeOptions) *EdgeFeed {
 	return &EdgeFeed{tableGate: newTableGate(options.Table, options.Log), options: options}
 }
 
-// Ready implements Feed: it is an error until the table has been filled, or, where
-// there is none, until the edge cluster has been read.
+// Ready implements Feed. It returns an error until the table has been filled or, if
+// there is no table, until the edge cluster has been read.
 func (f *EdgeFeed) Ready() error {
 	switch {
 	case f.options.Table != nil:
@@ -87,43 +86,42 @@ func (f *EdgeFeed) Ready() error {
 	return nil
 }
 
-// Run implements Feed. It fills the table from the snapshot, if there is one, and
-// keeps a manager running until ctx ends. An error is that of the last write of the
-// snapshot.
+// Run implements Feed. It fills the table from the snapshot, if there is one, and runs
+// managers until ctx ends. Its error is that of the last write of the snapshot.
 func (f *EdgeFeed) Run(ctx context.Context) error {
 	snapshot := f.options.Snapshot
 	if snapshot == nil {
-		f.keepManager(ctx)
+		f.runManagers(ctx)
 		return nil
 	}
 	if hosts, clusters, ok := snapshot.Load(); ok {
 		f.fill(hosts, clusters)
 		f.log.Info("Serving from the snapshot until the edge cluster has been read", "hosts", f.table.Load().Len())
 	}
-	managing, managed := context.WithCancel(context.WithoutCancel(ctx))
+	snapshotContext, stop := context.WithCancel(context.WithoutCancel(ctx))
 	go func() {
-		defer managed() // what the last manager stored is written after it has ended
-		f.keepManager(ctx)
+		defer stop() // after the last manager has ended, so that its last changes are written
+		f.runManagers(ctx)
 	}()
-	return snapshot.Run(managing)
+	return snapshot.Run(snapshotContext)
 }
 
-// keepManager replaces each manager that fails, until ctx ends.
-func (f *EdgeFeed) keepManager(ctx context.Context) {
-	pauses := restarts.DelayWithReset(clock.RealClock{}, restartsReset)
-	_ = pauses.Until(ctx, true, true, func(ctx context.Context) (done bool, _ error) {
-		if err := f.manage(ctx); ctx.Err() == nil {
-			f.log.Error(err, "The controllers stopped and start again; the proxy serves on")
+// runManagers replaces each manager that fails, until ctx ends.
+func (f *EdgeFeed) runManagers(ctx context.Context) {
+	backoff := restartBackoff.DelayWithReset(clock.RealClock{}, restartBackoffReset)
+	_ = backoff.Until(ctx, true, true, func(ctx context.Context) (done bool, _ error) {
+		if err := f.runManager(ctx); ctx.Err() == nil {
+			f.log.Error(err, "The controllers failed and are restarted; the proxy continues to serve")
 		}
 		return false, nil
 	}) // the only error is that of ctx
 }
 
-// manage runs one manager until it fails or ctx ends.
-func (f *EdgeFeed) manage(ctx context.Context) error {
+// runManager runs one manager until it fails or ctx ends.
+func (f *EdgeFeed) runManager(ctx context.Context) error {
 	mgr, err := f.newManager()
 	if err != nil {
-		return fmt.Errorf("make a manager: %w", err)
+		return fmt.Errorf("create a manager: %w", err)
 	}
 	if f.options.Controllers {
 		if err := controllers.SetupControlPlane(ctx, mgr, f.options.Namespace, f.options.ControlPlane...); err != nil {
@@ -146,7 +144,7 @@ func (f *EdgeFeed) newManager() (manager.Manager, error) {
 		Scheme:                        controllers.Scheme(),
 		Cache:                         controllers.CacheOptions(f.options.Namespace),
 		Logger:                        f.log,
-		Metrics:                       metricsserver.Options{BindAddress: "0"}, // the admin listener shows them
+		Metrics:                       metricsserver.Options{BindAddress: "0"}, // the admin listener serves them
 		LeaderElection:                f.options.LeaderElect && f.options.Controllers,
 		LeaderElectionID:              leaseName,
 		LeaderElectionNamespace:       f.options.Namespace,
@@ -157,8 +155,8 @@ func (f *EdgeFeed) newManager() (manager.Manager, error) {
 	})
 }
 
-// routes returns the reconciler that keeps the table, opens the gate once it is
-// filled, and has the snapshot written.
+// routes returns the reconciler that updates the table. After each update it opens the
+// gate and requests a write of the snapshot.
 func (f *EdgeFeed) routes(mgr manager.Manager) *controllers.RouteReconciler {
 	r := &controllers.RouteReconciler{Client: mgr.GetClient(), Table: f.table}
 	r.Stored = func() {
@@ -170,8 +168,8 @@ func (f *EdgeFeed) routes(mgr manager.Manager) *controllers.RouteReconciler {
 	return r
 }
 
-// onEveryReplica is a runnable that does not wait for the election: a replica that
-// stands by is ready too.
+// onEveryReplica is a runnable that does not wait for the election, since a replica
+// that is not the leader must become ready, too.
 type onEveryReplica func(context.Context) error
 
 // Start implements manager.Runnable.
@@ -180,7 +178,7 @@ func (run onEveryReplica) Start(ctx context.Context) error { return run(ctx) }
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (onEveryReplica) NeedLeaderElection() bool { return false }
 
-// noteSynced runs once the caches are in sync.
+// noteSynced runs when the caches have synced.
 func (f *EdgeFeed) noteSynced(context.Context) error {
 	f.synced.Store(true)
 	return nil

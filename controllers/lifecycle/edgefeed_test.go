@@ -12,8 +12,8 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// A manager that fails is replaced, and the proxy beside it hears nothing of that: a
-// leader ends that cannot renew its Lease.
+// A manager that fails is replaced, and the proxy is not interrupted. The manager fails
+// since the leader cannot renew its Lease.
 func TestManagerIsReplaced(t *testing.T) {
 	c, backend := edge(t), startBackend(t)
 	expose(t, c, "stays.techn.is", backend)
@@ -25,7 +25,7 @@ func TestManagerIsReplaced(t *testing.T) {
 	testkit.Must(t, err)
 
 	endOutage := outage(t, c)
-	p.log.Await(t, "The controllers stopped and start again; the proxy serves on")
+	p.log.Await(t, "The controllers failed and are restarted; the proxy continues to serve")
 	if err := p.Ready(); err != nil {
 		t.Errorf("without a manager: %v", err)
 	}
@@ -35,7 +35,7 @@ func TestManagerIsReplaced(t *testing.T) {
 	endOutage()
 	expose(t, c, "comes.techn.is", backend)
 	withdraw(t, c, "goes.techn.is")
-	p.awaitServed(t, "comes.techn.is") // it is accepted by the controllers, and served by the routes
+	p.awaitServed(t, "comes.techn.is") // the controllers accept it, and the route reconciler serves it
 	p.awaitRefused(t, "goes.techn.is")
 	testkit.Must(t, echoes(open))
 	if n := p.started.Load(); n != 1 {
@@ -45,7 +45,7 @@ func TestManagerIsReplaced(t *testing.T) {
 	p.end(t)
 }
 
-// Without a table the proxy would refuse all: it does not listen before there is one.
+// Without a filled table the proxy would refuse every client, so it does not listen before.
 func TestNothingIsServedBeforeTheTableIsFilled(t *testing.T) {
 	c := edge(t)
 	endOutage := outage(t, c)
@@ -64,8 +64,8 @@ func TestNothingIsServedBeforeTheTableIsFilled(t *testing.T) {
 	}
 }
 
-// Controllers without a proxy are ready when they have read the edge cluster, those
-// that are not elected too.
+// Controllers without a proxy are ready when they have read the edge cluster, even if
+// they are not the leader.
 func TestControllersAlone(t *testing.T) {
 	c, backend := edge(t), startBackend(t)
 	endOutage := outage(t, c)
@@ -89,8 +89,8 @@ func TestControllersAlone(t *testing.T) {
 	p.end(t)
 }
 
-// A replica that is not elected serves, and is ready; once the leader has ended, it
-// decides too.
+// A replica that is not the leader serves and is ready. When the leader has ended, it
+// becomes the leader.
 func TestReplicas(t *testing.T) {
 	c, backend := edge(t), startBackend(t)
 	elected := func(o *lifecycle.EdgeOptions) { o.LeaderElect = true }
@@ -104,8 +104,8 @@ func TestReplicas(t *testing.T) {
 	second.awaitServed(t, "later.techn.is")
 }
 
-// What was served last is served at a start without an API server, until there is
-// one again.
+// The routes of the last run are served after a start without an API server, until
+// there is one again.
 func TestSnapshot(t *testing.T) {
 	c, backend, dir := edge(t), startBackend(t), t.TempDir()
 	kept := func(o *lifecycle.EdgeOptions) {
@@ -116,7 +116,7 @@ func TestSnapshot(t *testing.T) {
 	expose(t, c, "kept.techn.is", backend)
 	p := fromEdge(t, kept).start(t).awaitReady(t)
 	p.awaitServed(t, "kept.techn.is")
-	p.end(t) // which writes what is left to be written
+	p.end(t) // which writes pending changes
 
 	endOutage := outage(t, c)
 	p = fromEdge(t, kept).start(t).awaitReady(t)
@@ -136,8 +136,8 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-// A snapshot that cannot be written is an error of the process at its end, and of
-// nothing before that.
+// If the snapshot cannot be written, the process continues, and Run returns the error
+// when it ends.
 func TestSnapshotThatCannotBeWritten(t *testing.T) {
 	c, backend, dir := edge(t), startBackend(t), t.TempDir()
 	p := fromEdge(t, func(o *lifecycle.EdgeOptions) {

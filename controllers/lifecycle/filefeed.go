@@ -15,13 +15,13 @@ type FileFeed struct {
 	watcher *manifest.Watcher
 }
 
-// NewFileFeed returns the feed of a directory that nobody else watches by watcher.
+// NewFileFeed returns a feed that runs watcher, which must have no other user.
 func NewFileFeed(watcher *manifest.Watcher, table *routing.Live, log logr.Logger) *FileFeed {
 	return &FileFeed{tableGate: newTableGate(table, log), watcher: watcher}
 }
 
-// Ready implements Feed: it is an error until the table has been filled, and while
-// a file without a known good state keeps it from being all that is asked for.
+// Ready implements Feed. It returns an error until the table has been filled, and while
+// a file is refused since the start and has no last good state.
 func (f *FileFeed) Ready() error {
 	if err := f.tableGate.Ready(); err != nil {
 		return err
@@ -29,6 +29,6 @@ func (f *FileFeed) Ready() error {
 	return f.watcher.Ready()
 }
 
-// Run implements Feed: it follows the directory. One that cannot be read at the
-// start is an error.
+// Run implements Feed: it watches the directory. It returns an error if the directory
+// cannot be read at the start.
 func (f *FileFeed) Run(ctx context.Context) error { return f.watcher.Run(ctx, f.fill) }

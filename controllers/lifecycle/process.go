@@ -8,45 +8,45 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// A Feed keeps the routing table in line with what is to be served.
+// A Feed updates the routing table.
 type Feed interface {
-	// Run goes on until ctx ends, which is no error. It is called once.
+	// Run runs until ctx ends, and then returns nil. It is called once.
 	Run(ctx context.Context) error
-	// Ready returns what the feed still waits for, or nil.
+	// Ready returns an error that says what the feed still waits for, or nil.
 	Ready() error
 	// Filled is closed once the table has been filled for the first time.
 	Filled() <-chan struct{}
 }
 
-// A Proxy serves clients by the routing table. It is *proxy.Server, which this
+// A Proxy forwards connections by the routing table. It is *proxy.Server, which this
 // package does not import.
 type Proxy interface {
-	// Listen binds the proxy's addresses.
+	// Listen listens on the proxy's addresses.
 	Listen() error
 	// Serve serves until ctx ends, and then drains. It is called once, after Listen.
 	Serve(ctx context.Context) error
-	// Reached returns why clients do not reach the proxy though it listens, or nil.
+	// Reached returns an error if clients do not reach the proxy although it listens.
 	Reached() error
 }
 
-// Process is a feed and the proxy that it is for. Its fields are set before Run
-// and not changed after.
+// Process is a feed and its proxy. The fields must be set before Run and not changed
+// afterwards.
 type Process struct {
-	// Feed keeps the routing table. Required.
+	// Feed updates the routing table. Required.
 	Feed Feed
-	// Proxy serves by that table. Nil: this process runs the controllers alone.
+	// Proxy uses that table. Nil: this process runs only the controllers.
 	Proxy Proxy
-	// Started is called once the proxy listens; where there is none, at once. Required.
+	// Started is called when the proxy listens; if there is no proxy, at once. Required.
 	Started func()
-	// Stopping is called when ctx ends or a part has failed, while the proxy
-	// drains. Required.
+	// Stopping is called when ctx ends or the feed or the proxy has failed, while the
+	// proxy drains. Required.
 	Stopping func()
 
-	listens atomic.Bool // the proxy does
+	listens atomic.Bool // Proxy listens
 }
 
-// Run runs the feed and the proxy until ctx ends or one of them fails. It returns
-// the first error, once the feed has ended and the proxy has drained. It is called
+// Run runs the feed and the proxy until ctx ends or one of them fails. It returns the
+// first error when the feed has ended and the proxy has drained. It must be called only
 // once.
 func (p *Process) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
@@ -60,8 +60,8 @@ func (p *Process) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// serve runs the proxy. It listens once the table is filled: before that it would
-// refuse clients whom another process that shares the addresses still serves.
+// serve runs the proxy. It listens only when the table is filled: before that it would
+// refuse clients that another process, which shares the addresses, still serves.
 func (p *Process) serve(ctx context.Context) error {
 	if p.Proxy == nil {
 		p.Started()
@@ -80,8 +80,8 @@ func (p *Process) serve(ctx context.Context) error {
 	return p.Proxy.Serve(ctx)
 }
 
-// Ready returns what the process still waits for before it serves, or why clients
-// do not reach it, or nil. Any goroutine may ask, at any time.
+// Ready returns an error that says what the process still waits for, or why clients do
+// not reach it, or nil. It may be called at any time, from any goroutine.
 func (p *Process) Ready() error {
 	if err := p.Feed.Ready(); err != nil {
 		return err

@@ -9,7 +9,7 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// write puts a manifest into a directory.
+// write writes a manifest into a directory.
 func write(t *testing.T, dir, name, text string) {
 	t.Helper()
 	testkit.Must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
@@ -27,8 +27,8 @@ func TestHostsFromManifests(t *testing.T) {
 	p.end(t)
 }
 
-// The proxy serves what is good while a file that was never good keeps the process
-// from being ready.
+// The proxy serves the good manifests, but the process is not ready while a file without
+// a last good state is refused.
 func TestNotReadyWhileAManifestIsBroken(t *testing.T) {
 	dir, backend := t.TempDir(), startBackend(t)
 	write(t, dir, "a.yaml", exposedHost("a.techn.is", backend))
@@ -43,8 +43,8 @@ func TestNotReadyWhileAManifestIsBroken(t *testing.T) {
 	p.awaitReady(t)
 }
 
-// What fails ends the process, whichever half it is of.
-func TestAHalfThatFails(t *testing.T) {
+// A failure of the feed or of the proxy ends the process.
+func TestFailureOfFeedOrProxy(t *testing.T) {
 	t.Run("the feed", func(t *testing.T) {
 		p := fromFiles(t, filepath.Join(t.TempDir(), "missing")).start(t)
 		if err := p.awaitEnd(t); err == nil || !strings.Contains(err.Error(), "missing") {
@@ -69,9 +69,9 @@ func TestAHalfThatFails(t *testing.T) {
 	})
 }
 
-// A process that is told to stop says so at once, and ends when the last connection
+// A process calls Stopping as soon as it must stop, and ends when the last connection
 // has ended.
-func TestStoppingIsSaidBeforeTheDrain(t *testing.T) {
+func TestStoppingIsCalledBeforeTheDrain(t *testing.T) {
 	dir, backend := t.TempDir(), startBackend(t)
 	write(t, dir, "a.yaml", exposedHost("a.techn.is", backend))
 	p := fromFiles(t, dir).start(t).awaitReady(t)

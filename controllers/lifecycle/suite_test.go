@@ -60,27 +60,27 @@ func outage(t *testing.T, c *testbed.Cluster) (end func()) {
 	return end
 }
 
-// exposedHost is a host that a person published on a backend of this machine.
+// exposedHost returns the ExposedHost of a person, with a backend on this machine.
 func exposedHost(host string, backend netip.AddrPort) string {
 	return fmt.Sprintf("---\napiVersion: usher.techn.is/v1alpha1\nkind: ExposedHost\nmetadata: {name: %[1]s}\nspec: {host: %[1]s, backends: [{address: %[2]s, httpsPort: %[3]d}]}\n",
 		host, backend.Addr(), backend.Port())
 }
 
-// expose publishes a host at the edge until the test ends.
+// expose publishes a host in the edge cluster until the test ends.
 func expose(t *testing.T, c *testbed.Cluster, host string, backend netip.AddrPort) {
 	t.Helper()
 	testkit.Must(t, c.Apply(t.Context(), exposedHost(host, backend)))
 	t.Cleanup(func() { withdraw(t, c, host) })
 }
 
-// withdraw deletes a host at the edge.
+// withdraw deletes a host in the edge cluster.
 func withdraw(t *testing.T, c *testbed.Cluster, host string) {
 	t.Helper()
 	_, err := c.Kubectl(context.Background(), "delete", "exposedhost", host, "--ignore-not-found")
 	testkit.Must(t, err)
 }
 
-// A process is one under test, with a real proxy on loopback.
+// A process is a Process under test, with a real proxy on loopback addresses.
 type process struct {
 	*lifecycle.Process
 	proxy  *proxy.Server
@@ -88,7 +88,7 @@ type process struct {
 	cancel context.CancelFunc
 	ended  chan error
 
-	started, stopping atomic.Int64 // how often it was said
+	started, stopping atomic.Int64 // number of calls
 }
 
 // newProcess returns a process whose feed fills its proxy's table.
@@ -108,7 +108,7 @@ func newProcess(feed func(table *routing.Live, log logr.Logger) lifecycle.Feed) 
 	return p
 }
 
-// fromEdge returns a process that is fed by the edge cluster, with the controllers.
+// fromEdge returns a process with an EdgeFeed and the controllers.
 func fromEdge(t *testing.T, change func(*lifecycle.EdgeOptions)) *process {
 	t.Helper()
 	return newProcess(func(table *routing.Live, log logr.Logger) lifecycle.Feed {
@@ -122,7 +122,7 @@ func fromEdge(t *testing.T, change func(*lifecycle.EdgeOptions)) *process {
 	})
 }
 
-// fromFiles returns a process that is fed by a directory of manifests.
+// fromFiles returns a process with a FileFeed.
 func fromFiles(t *testing.T, dir string) *process {
 	t.Helper()
 	return newProcess(func(table *routing.Live, log logr.Logger) lifecycle.Feed {
@@ -132,7 +132,7 @@ func fromFiles(t *testing.T, dir string) *process {
 	})
 }
 
-// start runs the process, until the test ends at the latest.
+// start runs the process until the test ends, or until end is called.
 func (p *process) start(t *testing.T) *process {
 	t.Helper()
 	var ctx context.Context
@@ -149,7 +149,7 @@ func (p *process) start(t *testing.T) *process {
 	return p
 }
 
-// awaitEnd waits until the process has ended, and returns what Run did.
+// awaitEnd waits until the process has ended, and returns the error of Run.
 func (p *process) awaitEnd(t *testing.T) error {
 	t.Helper()
 	select {
@@ -162,7 +162,7 @@ func (p *process) awaitEnd(t *testing.T) error {
 	}
 }
 
-// end stops the process, which must end well.
+// end stops the process. Run must return nil.
 func (p *process) end(t *testing.T) {
 	t.Helper()
 	p.cancel()
@@ -178,7 +178,7 @@ func (p *process) awaitReady(t *testing.T) *process {
 	return p
 }
 
-// visit connects to a host through the proxy, to its backend.
+// visit connects to a host's backend through the proxy.
 func (p *process) visit(t *testing.T, host string) (*tls.Conn, error) {
 	t.Helper()
 	dialer := &tls.Dialer{Config: &tls.Config{ServerName: host, InsecureSkipVerify: true}}
@@ -208,7 +208,7 @@ func (p *process) serves(t *testing.T, host string) error {
 	return echoes(conn)
 }
 
-// awaitRefused waits until the proxy serves a host no more.
+// awaitRefused waits until the proxy no longer serves a host.
 func (p *process) awaitRefused(t *testing.T, host string) {
 	t.Helper()
 	testkit.Eventually(t, host+" should be refused", func() error {

@@ -11,8 +11,8 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// tableGate is the routing table of a feed. It opens when the table is filled for
-// the first time, and stays open.
+// tableGate is the routing table of a feed with a gate for its users. The gate opens
+// when the table is filled for the first time, and stays open.
 type tableGate struct {
 	table *routing.Live
 	log   logr.Logger
@@ -38,7 +38,7 @@ func (g *tableGate) Ready() error {
 	}
 }
 
-// fill builds the table from objects, swaps it in, and opens the gate.
+// fill builds a table from the objects, stores it, and opens the gate.
 func (g *tableGate) fill(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) {
 	table, problems := routetable.Build(hosts, clusters)
 	for _, problem := range problems {
@@ -48,5 +48,5 @@ func (g *tableGate) fill(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.Membe
 	g.open()
 }
 
-// open opens the gate, once the table has been filled.
+// open opens the gate. The table must have been filled.
 func (g *tableGate) open() { g.once.Do(func() { close(g.filled) }) }

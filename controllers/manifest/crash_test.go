@@ -19,23 +19,23 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// The environment by which a test runs this program again, for another purpose.
+// The environment variables with which a test runs the test binary for another purpose.
 const (
 	envWriter   = "USHER_TEST_SNAPSHOT_WRITER" // write snapshots into this directory until killed
-	envFullDisk = "USHER_TEST_FULL_DISK"       // this process may mount a file system of its own
+	envFullDisk = "USHER_TEST_FULL_DISK"       // this process may mount a file system
 )
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(envWriter); dir != "" {
-		fmt.Fprintln(os.Stderr, writeForEver(dir))
+		fmt.Fprintln(os.Stderr, writeForever(dir))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
 
-// writeForEver replaces the snapshot as fast as it can, and prints a byte when the
-// first is there.
-func writeForEver(dir string) error {
+// writeForever replaces the snapshot as fast as it can, and prints a byte after the
+// first write.
+func writeForever(dir string) error {
 	s, err := NewSnapshot(dir, logr.Discard())
 	if err != nil {
 		return err
@@ -60,12 +60,12 @@ func TestAKillAtAnyMomentLeavesAGoodFile(t *testing.T) {
 			dir := t.TempDir()
 			for range kills {
 				killWriter(t, dir)
-				if n := holds(dir); n < 100 {
-					t.Fatalf("it holds %d hosts", n)
+				if n := hostsIn(dir); n < 100 {
+					t.Fatalf("the snapshot has %d hosts", n)
 				}
 			}
 			if _, _, ok := newSnapshot(t, dir).Load(); !ok {
-				t.Error("it was not loaded")
+				t.Error("the snapshot was not loaded")
 			}
 			if entries, err := os.ReadDir(dir); len(entries) != 1 || err != nil {
 				t.Errorf("there are %v, %v", entries, err)
@@ -90,11 +90,11 @@ func killWriter(t *testing.T, dir string) {
 	if _, err := stdout.Read(make([]byte, 1)); err != nil {
 		t.Errorf("the writer: %v", err)
 	}
-	time.Sleep(rand.N(20 * time.Millisecond)) // any moment will do
+	time.Sleep(rand.N(20 * time.Millisecond)) // a random moment of a write
 	if err := writer.Process.Kill(); err != nil {
 		t.Error(err)
 	}
-	_ = writer.Wait() // it was killed, and says so
+	_ = writer.Wait() // the error is that it was killed
 }
 
 func TestAFullDiskKeepsTheOldSnapshot(t *testing.T) {
@@ -123,19 +123,19 @@ func TestAFullDiskKeepsTheOldSnapshot(t *testing.T) {
 	more := served(10)
 	s.Store(more.source)
 	testkit.WaitFor(t, "two failures in the log", func() bool { return logged.Load() >= 2 })
-	if n := holds(dir); n != 3 {
-		t.Errorf("while the disk is full it holds %d hosts", n)
+	if n := hostsIn(dir); n != 3 {
+		t.Errorf("while the disk is full the snapshot has %d hosts", n)
 	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	testkit.WaitFor(t, "the new snapshot", func() bool { return holds(dir) == 10 })
+	testkit.WaitFor(t, "the new snapshot", func() bool { return hostsIn(dir) == 10 })
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
 }
 
-// inMountNamespace runs the test again, in a process that may mount.
+// inMountNamespace runs the test in a process with a mount namespace of its own.
 func inMountNamespace(t *testing.T) {
 	t.Helper()
 	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")

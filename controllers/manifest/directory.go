@@ -17,19 +17,19 @@ import (
 )
 
 // A directory is the state of a --manifests directory. A file with a problem keeps
-// its last good state and harms no other.
+// its last good state and does not affect other files.
 type directory struct {
 	path  string
 	log   logr.Logger
-	kept  *lastGood        // nil: last good states are not kept on disk
+	kept  *lastGood        // nil: last good states are not stored on disk
 	files map[string]*file // name → file; nil before the first scan
 
-	refusing []string // the hosts that refused files name and that are not served, as of the last scan
+	refusedHosts []string // the hosts of refused files that are not served, as of the last scan
 }
 
-// scan reads what is new in the directory and reports whether that changes what
-// is served. A directory that cannot be listed is an error, and changes nothing:
-// it is no evidence that anything was withdrawn.
+// scan reads new and changed files of the directory, and reports whether they change
+// what is served. A directory that cannot be listed is an error and changes nothing: it
+// is no evidence that a host was withdrawn.
 func (d *directory) scan(ctx context.Context) (changed bool, err error) {
 	names, err := manifestNames(d.path)
 	if err != nil {
@@ -37,130 +37,130 @@ func (d *directory) scan(ctx context.Context) (changed bool, err error) {
 	}
 	first := d.files == nil
 	present := make(map[string]*file, len(names))
-	stale := first // what was checked last
+	unchecked := first // a file has changed since the last check
 	for _, name := range names {
 		f := d.files[name]
 		if f == nil {
 			f = &file{name: name, path: filepath.Join(d.path, name)}
 		}
-		fresh, err := f.load(ctx)
+		updated, err := f.load(ctx)
 		if ctx.Err() != nil {
 			return false, ctx.Err()
 		}
-		if err == nil { // else it went after it was listed
+		if err == nil { // otherwise it was deleted after it was listed
 			present[name] = f
 		}
-		stale = stale || fresh
+		unchecked = unchecked || updated
 	}
 	for name := range d.files {
 		changed = changed || present[name] == nil
 	}
 	d.files = present
 	if first {
-		if err := d.recall(ctx); err != nil {
+		if err := d.restore(ctx); err != nil {
 			return false, err
 		}
 	}
-	changed = (stale || changed) && d.settle() || changed
-	refusing := d.unserved()
-	changed = changed || !slices.Equal(refusing, d.refusing)
-	d.refusing = refusing
+	changed = (unchecked || changed) && d.acceptNew() || changed
+	refused := d.unserved()
+	changed = changed || !slices.Equal(refused, d.refusedHosts)
+	d.refusedHosts = refused
 	return changed, nil
 }
 
-// recall gives files their last good states from the disk, which are then checked as
-// if usher had never ended: a file that has not changed keeps what it had, and a
-// state that does not go together with the other ones is not taken over.
-func (d *directory) recall(ctx context.Context) error {
+// restore loads the last good states of files from the disk, so that a restart changes
+// nothing of what is served. The state of an unchanged file is restored first. Another
+// state is not restored if it conflicts with the ones before it.
+func (d *directory) restore(ctx context.Context) error {
 	if d.kept == nil {
 		return nil
 	}
-	taken := map[key]bool{}
-	var others []func() error
+	owned := map[key]bool{} // the objects of restored states
+	var changedFiles []func() error
 	for _, f := range d.byName() {
 		text, modified, ok := d.kept.load(f.name)
 		switch {
 		case !ok:
-		case f.proposes() && sha256.Sum256(text) == f.sum:
-			if _, twice := f.next.claim(taken); !twice { // else it is turned down
-				f.adopt()
+		case f.hasNew() && sha256.Sum256(text) == f.sum:
+			if _, duplicate := f.next.addTo(owned); !duplicate { // otherwise acceptNew refuses it
+				f.acceptNext()
 			}
 		default:
-			others = append(others, func() error { return f.recall(ctx, text, modified, taken) })
+			changedFiles = append(changedFiles, func() error { return f.restore(ctx, text, modified, owned) })
 		}
 	}
-	for _, recall := range others {
-		if err := recall(); err != nil {
+	for _, restore := range changedFiles {
+		if err := restore(); err != nil {
 			d.log.Error(err, "Could not use the last good state of a manifest file")
 		}
 	}
 	return ctx.Err()
 }
 
-// settle accepts the new states of files that go together with the other files,
-// and reports whether there were any. One that is turned down is looked at again
-// when any file has changed.
-func (d *directory) settle() (changed bool) {
+// acceptNew accepts the new states of files that do not conflict with other files, and
+// reports whether there were any. A state that conflicts is checked again after any
+// file has changed.
+func (d *directory) acceptNew() (changed bool) {
 	for _, f := range d.files {
-		f.turnedDown, f.together = false, nil
+		f.conflicts, f.withOthers = false, nil
 	}
 	for {
 		found := d.check()
 		if len(found) == 0 {
 			break
 		}
-		d.blame(found)
+		d.noteProblems(found)
 		for f := range found {
-			f.turnedDown = true
+			f.conflicts = true
 		}
 	}
 	for _, f := range d.files {
-		if f.proposes() {
-			text := f.adopt()
+		if f.hasNew() {
+			text := f.acceptNext()
 			if d.kept != nil {
-				f.unkept = text
+				f.unsaved = text
 			}
 			changed = true
 		}
 	}
-	d.blame(d.checkOthers())
+	d.noteProblems(d.checkOthers())
 	return changed
 }
 
-// A verdict is what is wrong with files: file → its mistakes.
-type verdict map[*file][]mistake
+// mistakesByFile has only files with mistakes: file → its mistakes.
+type mistakesByFile map[*file][]mistake
 
-// check returns what is wrong with the new states of files. Files that propose
-// nothing keep what they have; of the others the first by name does.
-func (d *directory) check() verdict {
-	found := verdict{}
+// check returns the mistakes of the new states of files. If two files have the same
+// object, it belongs to the file without a new state, else to the first by name.
+func (d *directory) check() mistakesByFile {
+	found := mistakesByFile{}
 	files := d.byName()
-	sort.SliceStable(files, func(i, j int) bool { return !files[i].proposes() && files[j].proposes() })
+	sort.SliceStable(files, func(i, j int) bool { return !files[i].hasNew() && files[j].hasNew() })
 	owners, clusters := map[key]place{}, d.clusters()
 	for _, f := range files {
-		mistakes := f.twice(f.state(), owners)
-		if f.proposes() {
+		mistakes := f.duplicates(f.state(), owners)
+		if f.hasNew() {
 			found.add(f, append(mistakes, f.unrouted(f.state(), clusters)...))
 		}
 	}
 	return found
 }
 
-// checkOthers returns what is wrong with the files that check does not cover. The good
+// checkOthers returns the mistakes of the files that check does not cover. The good
 // objects of a file with mistakes are checked only to report all mistakes at once. A file
-// that was accepted, and names a cluster that has been taken away since, keeps its
-// state: its hosts are not served, as the person asked who took the cluster away.
-func (d *directory) checkOthers() verdict {
-	found := verdict{}
+// that was accepted, and names a cluster that was deleted since, keeps its state, but
+// its hosts are not served: the person who deleted the cluster wanted that.
+func (d *directory) checkOthers() mistakesByFile {
+	found := mistakesByFile{}
 	owners, clusters := map[key]place{}, d.clusters()
 	files := d.byName()
 	for _, f := range files {
-		f.twice(f.state(), owners)
+		f.duplicates(f.state(), owners)
 	}
 	for _, f := range files {
 		switch {
 		case len(f.own) > 0:
-			mistakes := f.twice(f.next, owners)
+			mistakes := f.duplicates(f.next, owners)
 			found.add(f, append(mistakes, f.unrouted(f.next, slices.Concat(clusters, f.next.clusters))...))
 		case f.good && f.sum == f.acceptedSum:
 			found.add(f, f.unrouted(&f.accepted, clusters))
@@ -169,27 +169,27 @@ func (d *directory) checkOthers() verdict {
 	return found
 }
 
-func (v verdict) add(f *file, mistakes []mistake) {
+func (m mistakesByFile) add(f *file, mistakes []mistake) {
 	if len(mistakes) > 0 {
-		v[f] = mistakes
+		m[f] = mistakes
 	}
 }
 
-// twice returns which objects of a file's state another file owns, and makes it the
-// owner of the others.
-func (f *file) twice(state *objects, owners map[key]place) (mistakes []mistake) {
+// duplicates returns a mistake for each object of the state that another file owns. It
+// makes the file the owner of the other objects.
+func (f *file) duplicates(state *objects, owners map[key]place) (mistakes []mistake) {
 	for k, at := range state.keys {
-		switch owner, taken := owners[k]; {
-		case !taken:
+		switch owner, owned := owners[k]; {
+		case !owned:
 			owners[k] = place{f, state, at}
 		case owner.in != f:
-			mistakes = append(mistakes, inTwoPlaces(at, k, owner))
+			mistakes = append(mistakes, duplicateOf(at, k, owner))
 		}
 	}
 	return mistakes
 }
 
-// unrouted returns what keeps hosts of a file's state from being served.
+// unrouted returns the mistakes that prevent hosts of the state from being served.
 func (f *file) unrouted(state *objects, clusters []v1alpha1.MemberCluster) (mistakes []mistake) {
 	routetable.Check(state.hosts, clusters, func(host int, e *field.Error) {
 		mistakes = append(mistakes, mistakeOf(state.hostAt[host], e))
@@ -197,18 +197,18 @@ func (f *file) unrouted(state *objects, clusters []v1alpha1.MemberCluster) (mist
 	return mistakes
 }
 
-// blame notes the problems of files.
-func (d *directory) blame(found verdict) {
+// noteProblems stores the mistakes in their files, with their lines.
+func (d *directory) noteProblems(found mistakesByFile) {
 	for f, mistakes := range found {
 		state := &f.accepted
 		if f.next != nil {
 			state = f.next
 		}
-		f.together = f.locate(state).problems(mistakes)
+		f.withOthers = f.locate(state).problems(mistakes)
 	}
 }
 
-// clusters are those of all files' states.
+// clusters returns the MemberClusters of all files' states.
 func (d *directory) clusters() (all []v1alpha1.MemberCluster) {
 	for _, f := range d.files {
 		all = append(all, f.state().clusters...)
@@ -216,7 +216,7 @@ func (d *directory) clusters() (all []v1alpha1.MemberCluster) {
 	return all
 }
 
-// objects returns all that is served.
+// objects returns the accepted objects of all files.
 func (d *directory) objects() objects {
 	var all objects
 	for _, f := range d.byName() {
@@ -226,60 +226,60 @@ func (d *directory) objects() objects {
 	return all
 }
 
-// tellProblems logs what is wrong with each file, once.
-func (d *directory) tellProblems() {
+// logProblems logs the problems of each file, once.
+func (d *directory) logProblems() {
 	for _, f := range d.byName() {
-		wrong := f.problems()
-		said := wrong.Error()
-		if said == f.logged {
+		found := f.problems()
+		text := found.Error()
+		if text == f.logged {
 			continue
 		}
-		f.logged = said
+		f.logged = text
 		switch {
-		case len(wrong) == 0:
+		case len(found) == 0:
 			d.log.Info("A manifest file is good again", "file", f.name)
 		case f.good:
-			d.log.Error(wrong, "Refused a manifest file; its last good state is served on", "file", f.name, "lastGood", f.modified)
+			d.log.Error(found, "Refused a manifest file; its last good state is still served", "file", f.name, "lastGood", f.modified)
 		default:
-			d.log.Error(wrong, "Refused a manifest file; no good state of it is known, and none of its hosts is served", "file", f.name)
+			d.log.Error(found, "Refused a manifest file; there is no last good state, and none of its hosts is served", "file", f.name)
 		}
 	}
 }
 
-// refused counts the files that have a problem, by whether a good state of each is
-// served, and returns the problems of those that have none.
+// refused counts the files that have a problem: those with a last good state, which is
+// served, and those without one. It returns the problems of the latter.
 func (d *directory) refused() (served, unserved int, without problems) {
 	for _, f := range d.byName() {
-		switch wrong := f.problems(); {
-		case len(wrong) == 0:
+		switch found := f.problems(); {
+		case len(found) == 0:
 		case f.good:
 			served++
 		default:
 			unserved++
-			without = append(without, wrong...)
+			without = append(without, found...)
 		}
 	}
 	return served, unserved, without
 }
 
-// keep writes the last good states to the disk that are not there yet. What fails is
-// logged, and tried again at the next scan.
-func (d *directory) keep() {
+// save writes new last good states to the disk. A failure is logged, and retried at the
+// next scan.
+func (d *directory) save() {
 	if d.kept == nil {
 		return
 	}
 	for _, f := range d.byName() {
-		if f.unkept == nil {
+		if f.unsaved == nil {
 			continue
 		}
-		if err := d.kept.store(f.name, f.unkept, f.modified); err != nil {
-			d.log.Error(err, "Could not keep the last good state of a manifest file; it is tried again", "file", f.name)
+		if err := d.kept.store(f.name, f.unsaved, f.modified); err != nil {
+			d.log.Error(err, "Could not store the last good state of a manifest file; will retry", "file", f.name)
 			continue
 		}
-		f.unkept = nil
+		f.unsaved = nil
 	}
 	if err := d.kept.prune(d.files); err != nil {
-		d.log.Error(err, "Could not remove the last good states of deleted manifest files; it is tried again")
+		d.log.Error(err, "Could not remove the last good states of deleted manifest files; will retry")
 	}
 }
 

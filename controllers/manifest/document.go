@@ -19,34 +19,34 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 )
 
-// A document is an object as it stands in a file.
+// A document is the text of an object or List in a file.
 type document struct {
 	position
-	start int // offset in the file of the document
+	start int // offset of the document in the file
 	text  []byte
 }
 
-// wrong is a mistake of the document as a whole.
+// wrong returns a mistake of the document as a whole.
 func (d document) wrong(format string, args ...any) []mistake {
 	return []mistake{{position: d.position, message: fmt.Sprintf(format, args...)}}
 }
 
-// A list is a List of any kind. Its metadata says nothing of its items.
+// A list is a List of any kind. Its metadata is ignored.
 type list struct {
 	metav1.TypeMeta `json:",inline"`
 	Metadata        json.RawMessage   `json:"metadata"`
 	Items           []json.RawMessage `json:"items"`
 }
 
-// marker is a line that ends a YAML document: "---", or "...". Such a line ends
-// one wherever it stands, in a quoted string too (YAML 1.1, section 4.3.1), and
-// YAML knows more line breaks than two.
+// marker matches a line that ends a YAML document: "---" or "...". Such a line ends a
+// document even in a quoted string (YAML 1.1, section 4.3.1). YAML has more line breaks
+// than LF and CR.
 var marker = regexp.MustCompile(`(?:^|[\r\n\x{85}\x{2028}\x{2029}])(?:---|\.\.\.)(?:[ \t\r\n\x{85}\x{2028}\x{2029}]|$)`)
 
-// withoutMark leaves out a byte order mark at the begin of a file.
-func withoutMark(data []byte) []byte { return bytes.TrimPrefix(data, []byte("\ufeff")) }
+// withoutBOM removes a byte order mark from the beginning of a file.
+func withoutBOM(data []byte) []byte { return bytes.TrimPrefix(data, []byte("\ufeff")) }
 
-// split cuts a file into its documents. The file's name tells JSON from YAML.
+// split cuts a file into its documents. The extension of its name selects JSON or YAML.
 func split(name string, data []byte) ([]document, []mistake) {
 	if !utf8.Valid(data) {
 		return nil, []mistake{{message: "is not UTF-8 text: save it as UTF-8"}}
@@ -57,11 +57,11 @@ func split(name string, data []byte) ([]document, []mistake) {
 	return splitYAML(data), nil
 }
 
-// splitYAML cuts a file into its documents, which may be JSON. It does not use
-// the YAMLReader of k8s.io/apimachinery/pkg/util/yaml, which cuts at "---" after LF
-// only: what follows "...", or "---" after another line break, stays in the document
-// before it, and sigs.k8s.io/yaml reads the first document of a text and drops the
-// others without an error. Their hosts would be withdrawn.
+// splitYAML cuts a file into its documents, which may be JSON. It does not use the
+// YAMLReader of k8s.io/apimachinery/pkg/util/yaml, which cuts only at "---" after LF. A
+// document after "...", or after "---" that follows another line break, would stay in
+// the text of the document before it. sigs.k8s.io/yaml reads the first document of a
+// text and ignores the others without an error: their hosts would be withdrawn.
 func splitYAML(data []byte) []document {
 	var documents []document
 	begin := 0
@@ -85,7 +85,7 @@ func splitYAML(data []byte) []document {
 	}
 }
 
-// splitJSON cuts a file into its JSON texts. It returns those that come before a mistake, too.
+// splitJSON cuts a file into its JSON texts. If there is a mistake, it returns the texts before it, too.
 func splitJSON(data []byte) (documents []document, _ []mistake) {
 	for decoder := json.NewDecoder(bytes.NewReader(data)); ; {
 		var text json.RawMessage
@@ -106,7 +106,7 @@ func splitJSON(data []byte) (documents []document, _ []mistake) {
 	}
 }
 
-// toJSON returns the document as JSON: "null" where it has comments only.
+// toJSON returns the document as JSON, which is "null" if it has only comments.
 func (d document) toJSON() (document, []mistake) {
 	if json.Valid(d.text) {
 		return d, nil
@@ -119,8 +119,9 @@ func (d document) toJSON() (document, []mistake) {
 	return d, nil
 }
 
-// notYAML says why the YAML parser refused the document. What it says of lines is
-// of the document's own, and for a mistake against the syntax of another line.
+// notYAML returns the mistakes that the YAML parser found. It replaces the lines in the
+// parser's error: they count from the start of the document, and for a syntax error
+// they may be those of another line.
 func (d document) notYAML(err error) []mistake {
 	values, ok := strings.CutPrefix(err.Error(), "yaml: unmarshal errors:\n")
 	if !ok {
@@ -142,11 +143,11 @@ func (d document) notYAML(err error) []mistake {
 	return all
 }
 
-// parserLine is how the YAML parser begins what it says.
+// parserLine matches the beginning of an error of the YAML parser.
 var parserLine = regexp.MustCompile(`^(?: *yaml: )?(?: *line (\d+): )?`)
 
-// open returns the items of a List, the document itself where it is none, and
-// nothing where it is empty. The document is JSON.
+// open returns the items of a List, the document itself if it is no List, and nothing
+// if it is empty. The document must be JSON.
 func (d document) open() ([]document, []mistake) {
 	if string(d.text) == "null" {
 		return nil, nil
@@ -170,7 +171,7 @@ func (d document) open() ([]document, []mistake) {
 	return items, nil
 }
 
-// isList reports whether a kind is what kubectl or the API server lists objects in.
+// isList reports whether a kind is a List as kubectl or the API server writes it.
 func isList(kind metav1.TypeMeta) bool {
 	if kind.Kind == "List" && kind.APIVersion == "v1" {
 		return true

@@ -20,46 +20,46 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1/reason"
 )
 
-// maxFile bounds a file, in bytes. A host takes a few hundred.
+// maxFile is the maximum size of a file, in bytes. A host takes a few hundred.
 const maxFile = 512 << 20
 
-// extensions are those of the files that are read.
+// extensions are the extensions of the files that are read.
 var extensions = []string{".yaml", ".yml", ".json"}
 
-// A file is what is known of one file of the directory.
+// A file is the state of one file of the directory.
 type file struct {
 	name string
 	path string
-	sum  [sha256.Size]byte // of the bytes that were read last
+	sum  [sha256.Size]byte // of the content that was read last
 	text []byte            // of the new state below, until it is accepted
 
 	good        bool    // the file has a last good state
-	accepted    objects // that state: what is served
+	accepted    objects // the last good state, which is served
 	acceptedSum [sha256.Size]byte
-	modified    time.Time // when the file had that state written
+	modified    time.Time // modification time of the last good state
 
-	next         *objects // a newer state; of a file with mistakes, what is good of it
+	next         *objects // a newer state; if the file has mistakes, its good objects
 	nextModified time.Time
-	turnedDown   bool // that state does not go together with the other files
+	conflicts    bool // the newer state conflicts with other files
 
-	unreadable problems // the file could not be read the last time
-	own        problems // of its bytes
-	together   problems // with other files
+	unreadable problems // of the last attempt to read the file
+	own        problems // of its content
+	withOthers problems // conflicts with other files
 	logged     string   // the problems that were logged last
 
-	unkept []byte // a text to be kept on disk
+	unsaved []byte // the text of the last good state, until it is stored on disk
 }
 
-// problems are all that is wrong with the file as it stands.
+// problems returns all problems of the current content of the file.
 func (f *file) problems() problems {
-	all := slices.Concat(f.unreadable, f.own, f.together)
+	all := slices.Concat(f.unreadable, f.own, f.withOthers)
 	slices.SortStableFunc(all, Problem.compare)
 	return all
 }
 
-// load reads the file where its bytes have changed, and reports whether they have.
-// What is wrong with the file is kept; an error says that it is gone, or that ctx has
-// ended.
+// load reads the file, and parses it if its content has changed. It reports whether it
+// has. It stores the problems of the file. It returns an error only if the file was
+// deleted, or if ctx has ended.
 func (f *file) load(ctx context.Context) (changed bool, err error) {
 	data, modified, err := readFile(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -87,8 +87,9 @@ func (f *file) load(ctx context.Context) (changed bool, err error) {
 	return true, nil
 }
 
-// recall takes a state over that was good before, and holds no object that is taken.
-func (f *file) recall(ctx context.Context, text []byte, modified time.Time, taken map[key]bool) error {
+// restore makes the text the last good state. It returns an error if the text has
+// mistakes by now, or an object that another file owns.
+func (f *file) restore(ctx context.Context, text []byte, modified time.Time, owned map[key]bool) error {
 	found, mistakes := read(ctx, f.name, text)
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -96,7 +97,7 @@ func (f *file) recall(ctx context.Context, text []byte, modified time.Time, take
 	if len(mistakes) > 0 {
 		return fmt.Errorf("the rules have changed since: %w", newLocator(f.name, text).problems(mistakes))
 	}
-	if k, twice := found.claim(taken); twice {
+	if k, duplicate := found.addTo(owned); duplicate {
 		return fmt.Errorf("%s: %v is in another file by now", f.name, k)
 	}
 	accept(found.hosts, f.name, modified)
@@ -104,26 +105,26 @@ func (f *file) recall(ctx context.Context, text []byte, modified time.Time, take
 	return nil
 }
 
-// proposes reports whether the file has a new state to serve.
-func (f *file) proposes() bool { return f.next != nil && len(f.own) == 0 && !f.turnedDown }
+// hasNew reports whether the file has a new state that may be accepted.
+func (f *file) hasNew() bool { return f.next != nil && len(f.own) == 0 && !f.conflicts }
 
-// state returns what the file would have served.
+// state returns the new state if it may be accepted, else the last good one.
 func (f *file) state() *objects {
-	if f.proposes() {
+	if f.hasNew() {
 		return f.next
 	}
 	return &f.accepted
 }
 
-// adopt makes the new state the one that is served, and returns its text.
-func (f *file) adopt() (text []byte) {
+// acceptNext makes the new state the last good one, and returns its text.
+func (f *file) acceptNext() (text []byte) {
 	f.good, f.accepted, f.acceptedSum, f.modified = true, *f.next, f.sum, f.nextModified
 	text, f.text, f.next = f.text, nil, nil
 	return text
 }
 
-// locate returns what finds the lines of one of the file's states: none of them where
-// the file has other bytes by now.
+// locate returns the locator of one of the file's states. It finds no lines if the
+// content of the file has changed since.
 func (f *file) locate(state *objects) *locator {
 	if state == f.next {
 		return newLocator(f.name, f.text)
@@ -135,8 +136,8 @@ func (f *file) locate(state *objects) *locator {
 	return newLocator(f.name, data)
 }
 
-// accept decides on hosts that nobody else decides on. The condition's time is
-// the file's, so that reading it again changes nothing.
+// accept sets the Accepted condition of hosts that have none. Its time is the file's
+// modification time, so that reading the file again changes nothing.
 func accept(hosts []v1alpha1.ExposedHost, name string, modified time.Time) {
 	for i := range hosts {
 		conditions := &hosts[i].Status.Conditions
@@ -153,9 +154,9 @@ func accept(hosts []v1alpha1.ExposedHost, name string, modified time.Time) {
 	}
 }
 
-// manifestNames lists the files of a directory that are manifests by their
-// names. What begins with a dot is a temporary file of an editor, or of the
-// kubelet where the directory is a mounted ConfigMap.
+// manifestNames lists the files of a directory that have a manifest's extension. A name
+// that begins with a dot is a temporary file of an editor, or of the kubelet if the
+// directory is a mounted ConfigMap.
 func manifestNames(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -171,11 +172,11 @@ func manifestNames(dir string) ([]string, error) {
 	return names, nil
 }
 
-// readFile reads a regular file, or one that a symbolic link leads to, and
-// returns when it was modified.
+// readFile reads a regular file or the target of a symbolic link. It also returns the
+// modification time.
 func readFile(path string) ([]byte, time.Time, error) {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // before the open, which waits at a pipe
-		return nil, time.Time{}, fmt.Errorf("%s is not a regular file: move it away", path)
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // before Open, which would block on a named pipe
+		return nil, time.Time{}, fmt.Errorf("%s is not a regular file: remove it", path)
 	}
 	opened, err := os.Open(path)
 	if err != nil {

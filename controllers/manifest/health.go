@@ -7,21 +7,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// descRefused tells files that are served as they last were from those that are not
-// served at all: the first are late, the second are an outage.
+// descRefused distinguishes refused files whose last good state is served from those
+// that serve nothing: the former are outdated, the latter are an outage.
 var descRefused = prometheus.NewDesc("usher_manifest_files_refused",
 	"Files of the --manifests directory that are refused, by what is served of them: their last good state, or nothing.",
 	[]string{"serves"}, nil)
 
-// health is what others than the watcher's goroutine ask of it.
+// health is the part of a Watcher's state that other goroutines read.
 type health struct {
 	mu               sync.Mutex
 	served, unserved int      // files that are refused
 	unready          problems // of files that have been refused since the start
-	wasReady         bool     // from then on a new file that is broken is no outage
+	wasReady         bool     // afterwards, a new file that is broken does not make usher unready
 }
 
-// note takes what a scan has come to.
+// note stores the result of a scan.
 func (h *health) note(served, unserved int, without problems) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -35,7 +35,7 @@ func (h *health) ready() error {
 	if h.wasReady {
 		return nil
 	}
-	return fmt.Errorf("manifest files are refused and no good state of them is known: %w", h.unready)
+	return fmt.Errorf("manifest files are refused and have no last good state: %w", h.unready)
 }
 
 // Describe implements prometheus.Collector.

@@ -15,26 +15,26 @@ import (
 )
 
 const (
-	// lastGoodFolder of the state directory holds a file NAME.last-good for each
-	// manifest NAME. No manifest's name ends so.
+	// lastGoodFolder is the folder of the state directory that has a file
+	// NAME.last-good for each manifest NAME. No manifest has this extension.
 	lastGoodFolder = "manifests"
 	lastGoodSuffix = ".last-good"
 
-	// sealFormat is the first line of such a file, a comment in YAML. The checksum
-	// is of what follows it: the manifest's text, byte for byte.
-	sealFormat = "# usher: the last good text of this manifest; sha256 %x\n"
+	// headerFormat is the first line of such a file, a comment in YAML. It has the
+	// checksum of the manifest's text, which follows it byte for byte.
+	headerFormat = "# usher: the last good text of this manifest; sha256 %x\n"
 )
 
-// lastGood keeps the last good text of each manifest on disk, so that one that is
-// broken when usher starts is served as it last was. A file is replaced as a whole:
-// whenever usher is killed, a good one is there.
+// lastGood stores the last good text of each manifest on disk, so that usher can serve
+// it if the manifest is broken at a start. A file is replaced atomically: a kill at any
+// moment leaves a complete one.
 type lastGood struct {
 	dir string
 	log logr.Logger
 }
 
-// newLastGood returns what is kept in a state directory, which it makes where there
-// is none. A directory that cannot be written to is an error.
+// newLastGood returns the store in a state directory, which it creates if it is missing.
+// It returns an error if the directory is not writable.
 func newLastGood(state string, log logr.Logger) (*lastGood, error) {
 	dir := filepath.Join(state, lastGoodFolder)
 	if err := prepareState(filepath.Join(dir, "any"), "."); err != nil {
@@ -45,28 +45,28 @@ func newLastGood(state string, log logr.Logger) (*lastGood, error) {
 
 func (l *lastGood) path(name string) string { return filepath.Join(l.dir, name+lastGoodSuffix) }
 
-// load returns the text that is kept of a manifest and when that was written, and
-// false where there is none that can be used. One that is damaged is logged.
+// load returns the last good text of a manifest and its modification time, or false if
+// there is no usable one. It logs a damaged one.
 func (l *lastGood) load(name string) (text []byte, modified time.Time, ok bool) {
 	data, modified, err := readFile(l.path(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, time.Time{}, false
 	}
-	seal, text, _ := bytes.Cut(data, []byte("\n"))
-	if err == nil && string(seal)+"\n" != fmt.Sprintf(sealFormat, sha256.Sum256(text)) {
+	header, text, _ := bytes.Cut(data, []byte("\n"))
+	if err == nil && string(header)+"\n" != fmt.Sprintf(headerFormat, sha256.Sum256(text)) {
 		err = errors.New("its checksum is wrong: it was damaged, or edited")
 	}
 	if err != nil {
-		l.log.Error(err, "Ignored the kept last good state of a manifest file", "file", name, "kept", l.path(name))
+		l.log.Error(err, "Ignored the stored last good state of a manifest file", "file", name, "kept", l.path(name))
 		return nil, time.Time{}, false
 	}
 	return text, modified, true
 }
 
-// store keeps a text, and when it was written.
+// store stores a text and its modification time.
 func (l *lastGood) store(name string, text []byte, modified time.Time) error {
 	return replace(l.path(name), func(file *os.File) error {
-		if _, err := fmt.Fprintf(file, sealFormat, sha256.Sum256(text)); err != nil {
+		if _, err := fmt.Fprintf(file, headerFormat, sha256.Sum256(text)); err != nil {
 			return err
 		}
 		if _, err := file.Write(text); err != nil {
@@ -76,7 +76,7 @@ func (l *lastGood) store(name string, text []byte, modified time.Time) error {
 	})
 }
 
-// prune removes what is kept of manifests that are there no more.
+// prune removes the last good texts of manifests that no longer exist.
 func (l *lastGood) prune(present map[string]*file) error {
 	entries, err := os.ReadDir(l.dir)
 	for _, entry := range entries {

@@ -14,7 +14,7 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// restarts follow one directory, one after the other, with one state directory.
+// restarts are successive watchers of one directory with one state directory.
 type restarts struct {
 	dir, state string
 }
@@ -23,7 +23,7 @@ func newRestarts(t *testing.T) restarts {
 	return restarts{dir: t.TempDir(), state: filepath.Join(t.TempDir(), "state")}
 }
 
-// watch follows the directory until stop is called.
+// watch watches the directory until stop is called.
 func (r restarts) watch(t *testing.T) (w *watched, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -37,21 +37,21 @@ func (r restarts) watch(t *testing.T) (w *watched, stop func()) {
 	}
 }
 
-// kept is the file of what is kept of a manifest.
-func (r restarts) kept(name string) string {
+// stored returns the path of the last good text of a manifest.
+func (r restarts) stored(name string) string {
 	return filepath.Join(r.state, "manifests", name+".last-good")
 }
 
-func (r restarts) awaitKept(w *watched, name string, hosts ...string) {
+func (r restarts) awaitStored(w *watched, name string, hosts ...string) {
 	w.Helper()
 	w.await(func() bool {
-		text, _ := os.ReadFile(r.kept(name))
+		text, _ := os.ReadFile(r.stored(name))
 		_, rest, _ := strings.Cut(string(text), "\n")
 		return rest == file(hosts...)
-	}, "what is kept of "+name)
+	}, "the last good text of "+name)
 }
 
-// refusedFiles reads the metric: what is served of refused files → how many there are.
+// refusedFiles returns the values of the metric: name and label → number of files.
 func refusedFiles(t *testing.T, w *watched) map[string]float64 {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
@@ -67,23 +67,23 @@ func refusedFiles(t *testing.T, w *watched) map[string]float64 {
 	return counts
 }
 
-// expectRefused expects numbers of files whose last good state is served, and of files that serve nothing.
+// expectRefused checks the number of refused files whose last good state is served, and of those that serve nothing.
 func expectRefused(t *testing.T, w *watched, lastGood, nothing float64) {
 	t.Helper()
 	got := refusedFiles(t, w)
 	if len(got) != 2 || got["usher_manifest_files_refused last_good"] != lastGood || got["usher_manifest_files_refused nothing"] != nothing {
-		t.Errorf("the metric says %v, want %v and %v", got, lastGood, nothing)
+		t.Errorf("the metric is %v, want %v and %v", got, lastGood, nothing)
 	}
 }
 
-func TestABrokenFileAtTheStartIsNotReady(t *testing.T) {
+func TestABrokenFileAtTheStartMakesUsherUnready(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "a.yaml", file("a.techn.is", "BAD.techn.is"))
 	write(t, dir, "b.yaml", file("b.techn.is"))
 	w := watch(t, dir)
 	w.awaitServed("b.techn.is")
 	if err := w.watcher.Ready(); err == nil || !strings.Contains(err.Error(), "a.yaml:9: spec.host: ") {
-		t.Errorf("ready says %v", err)
+		t.Errorf("Ready returns %v", err)
 	}
 	expectRefused(t, w, 0, 1)
 
@@ -93,14 +93,14 @@ func TestABrokenFileAtTheStartIsNotReady(t *testing.T) {
 	expectRefused(t, w, 0, 0)
 
 	write(t, dir, "a.yaml", "kind: {")
-	write(t, dir, "c.yaml", "kind: {") // no outage: it never served anything
-	w.awaitLog("Refused a manifest file; its last good state is served on", "a.yaml:1")
-	w.awaitLog("Refused a manifest file; no good state of it is known", "c.yaml:1")
+	write(t, dir, "c.yaml", "kind: {") // does not make usher unready: it never served anything
+	w.awaitLog("Refused a manifest file; its last good state is still served", "a.yaml:1")
+	w.awaitLog("Refused a manifest file; there is no last good state", "c.yaml:1")
 	testkit.Must(t, w.watcher.Ready())
 	expectRefused(t, w, 1, 1)
 }
 
-func TestADeletedFileIsNotWaitedFor(t *testing.T) {
+func TestADeletedFileDoesNotPreventReadiness(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "a.yaml", "kind: {")
 	w := watch(t, dir)
@@ -111,16 +111,16 @@ func TestADeletedFileIsNotWaitedFor(t *testing.T) {
 	w.await(func() bool { return w.watcher.Ready() == nil }, "readiness")
 }
 
-func TestTheLastGoodStateOutlivesARestart(t *testing.T) {
+func TestTheLastGoodStateSurvivesARestart(t *testing.T) {
 	r := newRestarts(t)
 	write(t, r.dir, "a.yaml", file("a1.techn.is"))
 	write(t, r.dir, "b.yaml", file("b.techn.is"))
 	w, stop := r.watch(t)
 	write(t, r.dir, "a.yaml", file("a2.techn.is"))
-	r.awaitKept(w, "a.yaml", "a2.techn.is")
-	r.awaitKept(w, "b.yaml", "b.techn.is")
+	r.awaitStored(w, "a.yaml", "a2.techn.is")
+	r.awaitStored(w, "b.yaml", "b.techn.is")
 	stop()
-	if info, err := os.Stat(r.kept("a.yaml")); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(r.stored("a.yaml")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("it is kept as %v, %v", info.Mode(), err)
 	}
 
@@ -130,11 +130,11 @@ func TestTheLastGoodStateOutlivesARestart(t *testing.T) {
 	w.awaitServed("a2.techn.is")
 	testkit.Must(t, w.watcher.Ready())
 	expectRefused(t, w, 1, 0)
-	w.awaitLog("its last good state is served on", "a.yaml:9: spec.host")
-	w.await(func() bool { _, err := os.Stat(r.kept("b.yaml")); return err != nil }, "the removal of what was kept of b.yaml")
+	w.awaitLog("its last good state is still served", "a.yaml:9: spec.host")
+	w.await(func() bool { _, err := os.Stat(r.stored("b.yaml")); return err != nil }, "the removal of what was kept of b.yaml")
 	stop()
 
-	write(t, r.dir, "b.yaml", "kind: {") // it was withdrawn: nothing of it comes back
+	write(t, r.dir, "b.yaml", "kind: {") // it was deleted before: its old state is not restored
 	w, stop = r.watch(t)
 	w.awaitServed("a2.techn.is")
 	expectRefused(t, w, 1, 1)
@@ -144,62 +144,62 @@ func TestTheLastGoodStateOutlivesARestart(t *testing.T) {
 	testkit.Must(t, os.Remove(filepath.Join(r.dir, "b.yaml")))
 	write(t, r.dir, "a.yaml", file("a3.techn.is"))
 	w.awaitServed("a3.techn.is")
-	r.awaitKept(w, "a.yaml", "a3.techn.is")
+	r.awaitStored(w, "a.yaml", "a3.techn.is")
 	stop()
 }
 
-func TestWhatIsKeptDamagedIsNotServed(t *testing.T) {
+func TestADamagedLastGoodStateIsNotServed(t *testing.T) {
 	for name, damage := range map[string]func(string) string{
-		"cut short":     func(kept string) string { return kept[:strings.LastIndex(kept, "---")] },
-		"empty":         func(string) string { return "" },
-		"edited":        func(kept string) string { return strings.ReplaceAll(kept, "a.techn.is", "x.techn.is") },
-		"without seal":  func(kept string) string { _, text, _ := strings.Cut(kept, "\n"); return text },
-		"another seal":  func(kept string) string { return strings.Replace(kept, "sha256 ", "sha256 0", 1) },
-		"a second seal": func(kept string) string { return kept[:strings.Index(kept, "\n")+1] + kept },
+		"cut short":        func(kept string) string { return kept[:strings.LastIndex(kept, "---")] },
+		"empty":            func(string) string { return "" },
+		"edited":           func(kept string) string { return strings.ReplaceAll(kept, "a.techn.is", "x.techn.is") },
+		"without header":   func(kept string) string { _, text, _ := strings.Cut(kept, "\n"); return text },
+		"another checksum": func(kept string) string { return strings.Replace(kept, "sha256 ", "sha256 0", 1) },
+		"a second header":  func(kept string) string { return kept[:strings.Index(kept, "\n")+1] + kept },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRestarts(t)
 			write(t, r.dir, "a.yaml", file("a.techn.is", "b.techn.is"))
 			w, stop := r.watch(t)
-			r.awaitKept(w, "a.yaml", "a.techn.is", "b.techn.is")
+			r.awaitStored(w, "a.yaml", "a.techn.is", "b.techn.is")
 			stop()
-			kept, err := os.ReadFile(r.kept("a.yaml"))
+			kept, err := os.ReadFile(r.stored("a.yaml"))
 			testkit.Must(t, err)
-			testkit.Must(t, os.WriteFile(r.kept("a.yaml"), []byte(damage(string(kept))), 0o600))
+			testkit.Must(t, os.WriteFile(r.stored("a.yaml"), []byte(damage(string(kept))), 0o600))
 			write(t, r.dir, "a.yaml", "kind: {")
 
 			w, stop = r.watch(t)
 			w.awaitServed()
-			w.awaitLog("Ignored the kept last good state", "a.yaml")
+			w.awaitLog("Ignored the stored last good state", "a.yaml")
 			expectRefused(t, w, 0, 1)
 			if w.watcher.Ready() == nil {
 				t.Error("it is ready")
 			}
 			write(t, r.dir, "a.yaml", file("c.techn.is"))
-			r.awaitKept(w, "a.yaml", "c.techn.is")
+			r.awaitStored(w, "a.yaml", "c.techn.is")
 			stop()
 		})
 	}
 }
 
-// An object that moved from one file to another while only one of them was kept is
-// served once.
-func TestKeptStatesThatClash(t *testing.T) {
+// An object that moved to another file, while only the last good state of one of them
+// was stored, is served once.
+func TestLastGoodStatesThatConflict(t *testing.T) {
 	r := newRestarts(t)
 	write(t, r.dir, "a.yaml", file("x.techn.is"))
 	w, stop := r.watch(t)
-	r.awaitKept(w, "a.yaml", "x.techn.is")
+	r.awaitStored(w, "a.yaml", "x.techn.is")
 	stop()
-	old, err := os.ReadFile(r.kept("a.yaml"))
+	old, err := os.ReadFile(r.stored("a.yaml"))
 	testkit.Must(t, err)
 	write(t, r.dir, "a.yaml", file("a.techn.is"))
 	write(t, r.dir, "b.yaml", file("x.techn.is"))
 	w, stop = r.watch(t)
-	r.awaitKept(w, "b.yaml", "x.techn.is")
-	r.awaitKept(w, "a.yaml", "a.techn.is")
+	r.awaitStored(w, "b.yaml", "x.techn.is")
+	r.awaitStored(w, "a.yaml", "a.techn.is")
 	stop()
 
-	testkit.Must(t, os.WriteFile(r.kept("a.yaml"), old, 0o600))
+	testkit.Must(t, os.WriteFile(r.stored("a.yaml"), old, 0o600))
 	for _, text := range []string{"kind: {", file("x.techn.is")} {
 		write(t, r.dir, "a.yaml", text)
 		w, stop = r.watch(t)
@@ -219,7 +219,7 @@ func TestAStateDirectoryThatCannotBeWritten(t *testing.T) {
 
 const hades = "apiVersion: usher.techn.is/v1alpha1\nkind: MemberCluster\nmetadata: {name: hades}\nspec: {ingress: {addresses: [192.168.1.10]}}\n"
 
-// onHades is the text of a file with a host of that cluster.
+// onHades returns the text of a file with a host of the cluster hades.
 func onHades(host string) string {
 	return strings.Replace(exposedHost(host), "address: 10.0.0.1", "cluster: hades", 1)
 }
@@ -233,14 +233,14 @@ func TestABackendOfAnUnknownCluster(t *testing.T) {
 	w.awaitServed("c.techn.is")
 	w.awaitLog("Refused", place, says)
 	if err := w.watcher.Ready(); err == nil || !strings.Contains(err.Error(), place+`"hades": `+says) {
-		t.Errorf("ready says %v", err)
+		t.Errorf("Ready returns %v", err)
 	}
 
 	write(t, dir, "a.yaml", hades) // the file that names it has not changed
 	w.awaitServed("b.techn.is", "c.techn.is")
 	testkit.Must(t, w.watcher.Ready())
 
-	testkit.Must(t, os.Remove(filepath.Join(dir, "a.yaml"))) // its hosts have nowhere to go
+	testkit.Must(t, os.Remove(filepath.Join(dir, "a.yaml"))) // its hosts have no backend any longer
 	w.await(func() bool { return len(w.log.With("Refused", place, says)) == 2 }, "the complaint")
 	expectRefused(t, w, 1, 0)
 	write(t, dir, "b.yaml", onHades("b.techn.is")+"---\n"+exposedHost("d.techn.is"))
@@ -251,7 +251,7 @@ func TestABackendOfAnUnknownCluster(t *testing.T) {
 	expectRefused(t, w, 0, 0)
 }
 
-func TestALinkThatLeadsNowhereIsNoDeletion(t *testing.T) {
+func TestADanglingSymbolicLinkIsNoDeletion(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "target", file("a.techn.is"))
 	testkit.Must(t, os.Symlink("target", filepath.Join(dir, "a.yaml")))

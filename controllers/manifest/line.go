@@ -23,35 +23,35 @@ func lineStarts(text []byte, lineBreak *regexp.Regexp) []int {
 	return starts
 }
 
-// lineAt returns the line that an offset is in, from 1.
+// lineAt returns the line of an offset, from 1.
 func lineAt(starts []int, offset int) int {
 	return sort.Search(len(starts), func(i int) bool { return starts[i] > offset })
 }
 
-// A locator finds the lines of a file's objects and fields. It reads a document
-// again for that, by a parser that knows lines, and once however much is looked for.
+// A locator finds the lines of a file's objects and fields. It parses a document a
+// second time for that, by a parser that reports lines. It does so once per document.
 type locator struct {
 	name      string
 	starts    []int // of the file's lines
 	documents []document
-	trees     map[int]tree          // document → what it holds
-	others    map[*objects]*locator // state of another file → what finds its lines
+	trees     map[int]tree          // document → its values with their lines
+	others    map[*objects]*locator // state of another file → the locator of that file
 }
 
 // newLocator returns the locator of a file's bytes.
 func newLocator(name string, data []byte) *locator {
-	data = withoutMark(data)
-	documents, _ := split(name, data) // what is wrong there is known already
+	data = withoutBOM(data)
+	documents, _ := split(name, data) // its mistakes are known already
 	return &locator{name: name, starts: lineStarts(data, lineBreak), documents: documents, trees: map[int]tree{}, others: map[*objects]*locator{}}
 }
 
-// problems finds the lines of mistakes in the file, and returns them by line.
+// problems returns the mistakes with their lines in the file, ordered by line.
 func (l *locator) problems(mistakes []mistake) problems {
 	all := make(problems, len(mistakes))
 	for i, m := range mistakes {
 		all[i] = Problem{File: l.name, Field: m.field, Message: m.message}
-		if m.twice != nil {
-			all[i].Message = fmt.Sprintf(m.message, l.write(*m.twice))
+		if m.other != nil {
+			all[i].Message = fmt.Sprintf(m.message, l.format(*m.other))
 		}
 		switch {
 		case m.syntax:
@@ -64,8 +64,8 @@ func (l *locator) problems(mistakes []mistake) problems {
 	return all
 }
 
-// write writes a place as file:line.
-func (l *locator) write(p place) string {
+// format returns a place as file:line.
+func (l *locator) format(p place) string {
 	if p.in != nil {
 		other := l.others[p.state]
 		if other == nil {
@@ -80,8 +80,8 @@ func (l *locator) write(p place) string {
 	return l.name
 }
 
-// line returns the line of an object's field, or of the innermost value around it
-// that is there, such as the line of spec where spec.host is missing.
+// line returns the line of an object's field. If the field is missing, it is the line
+// of the innermost value that should contain it, such as spec for spec.host.
 func (l *locator) line(at position, field string) int {
 	if at.document < 1 || at.document > len(l.documents) {
 		return 0

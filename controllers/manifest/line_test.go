@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// linesOf returns the problems of a file, each cut after its field.
+// linesOf returns the file, line and field of each problem.
 func linesOf(t *testing.T, name, text string) []string {
 	t.Helper()
 	_, mistakes := read(t.Context(), name, []byte(text))
@@ -74,7 +74,7 @@ func TestAProblemIsOneLine(t *testing.T) {
 	}
 }
 
-// FuzzLines feeds files to what finds lines. Each problem is on a line that the file has.
+// FuzzLines checks that each problem has a line that is in the file.
 func FuzzLines(f *testing.F) {
 	f.Add(exposedHost("A.techn.is")+"---\n"+hades+"  x: [", false)
 	f.Add("items:\n- &a {<<: *a, x: y}\n- *a\nkind: List\napiVersion: v1\n", false)

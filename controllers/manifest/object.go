@@ -23,19 +23,19 @@ type object interface {
 	runtime.Object
 }
 
-// A key names an object.
+// A key identifies an object.
 type key struct{ kind, name string }
 
 func (k key) String() string { return k.kind + " " + k.name }
 
-// objects are the content of a file, or of several.
+// objects are the content of one or more files.
 type objects struct {
 	hosts    []v1alpha1.ExposedHost
 	clusters []v1alpha1.MemberCluster
 
 	hostAt, clusterAt []position // of each in its file
 
-	mistaken []string // hosts of ExposedHosts with mistakes, which are not among hosts
+	mistaken []string // spec.host of ExposedHosts with mistakes, which are not in hosts
 }
 
 func (o *objects) add(added object, at position) {
@@ -47,7 +47,7 @@ func (o *objects) add(added object, at position) {
 	}
 }
 
-// keys yields the name of each object of a file, and where it is.
+// keys yields the key of each object of a file, and its position.
 func (o *objects) keys(yield func(key, position) bool) {
 	for i := range o.hosts {
 		if !yield(key{kindExposedHost, o.hosts[i].Name}, o.hostAt[i]) {
@@ -61,27 +61,28 @@ func (o *objects) keys(yield func(key, position) bool) {
 	}
 }
 
-// claim adds the objects to those that are taken, unless one of them is already.
-func (o *objects) claim(taken map[key]bool) (k key, twice bool) {
+// addTo adds the keys of all objects to owned. If one of them is owned already, it
+// returns that key and adds none.
+func (o *objects) addTo(owned map[key]bool) (k key, duplicate bool) {
 	for k := range o.keys {
-		if taken[k] {
+		if owned[k] {
 			return k, true
 		}
 	}
 	for k := range o.keys {
-		taken[k] = true
+		owned[k] = true
 	}
 	return key{}, false
 }
 
-// A validator fills in an object's defaults and says what is wrong with it.
+// A validator sets an object's defaults and returns its mistakes.
 type validator func(ctx context.Context, kind string, content map[string]any) field.ErrorList
 
 // noValidation accepts objects that were validated before.
 func noValidation(context.Context, string, map[string]any) field.ErrorList { return nil }
 
-// object reads a document, which is JSON. The key is what the document says of
-// itself, whatever is wrong with it.
+// object decodes a document, which must be JSON. It returns the key of the document
+// even if the document has mistakes.
 func (d document) object(ctx context.Context, validate validator) (object, key, []mistake) {
 	var content map[string]any
 	strict, err := kjson.UnmarshalStrict(d.text, &content)
@@ -106,7 +107,7 @@ func (d document) object(ctx context.Context, validate validator) (object, key, 
 	return typed, name, nil
 }
 
-// nameOf reads what it can of the key of an object that may be anything.
+// nameOf returns the key of an object that is not validated yet: what is missing is empty.
 func nameOf(content map[string]any) key {
 	kind, _ := content["kind"].(string)
 	metadata, _ := content["metadata"].(map[string]any)
@@ -123,15 +124,15 @@ func newObject(content map[string]any) (object, *field.Error) {
 	case kindMemberCluster:
 		empty = &v1alpha1.MemberCluster{}
 	default:
-		return nil, notReadHere("kind", content)
+		return nil, unsupported("kind", content)
 	}
 	if content["apiVersion"] != v1alpha1.GroupVersion.String() {
-		return nil, notReadHere("apiVersion", content)
+		return nil, unsupported("apiVersion", content)
 	}
 	return empty, nil
 }
 
-func notReadHere(name string, content map[string]any) *field.Error {
+func unsupported(name string, content map[string]any) *field.Error {
 	path := field.NewPath(name)
 	detail := fmt.Sprintf("is not read here: keep only %s and %s of %s in these files", kindExposedHost, kindMemberCluster, v1alpha1.GroupVersion)
 	if content[name] == nil {
@@ -140,7 +141,7 @@ func notReadHere(name string, content map[string]any) *field.Error {
 	return field.Invalid(path, content[name], detail)
 }
 
-// validate is the validator of what a person wrote.
+// validate is the validator of manifests.
 func validate(ctx context.Context, kind string, content map[string]any) field.ErrorList {
 	compiled := exposedHostRules
 	if kind == kindMemberCluster {

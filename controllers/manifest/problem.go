@@ -11,7 +11,7 @@ import (
 	kjson "sigs.k8s.io/json"
 )
 
-// maxErrors is how many of a file's problems the log tells at once.
+// maxErrors is how many problems an error lists.
 const maxErrors = 10
 
 // A Problem is one mistake in a file.
@@ -22,8 +22,8 @@ type Problem struct {
 	Message string // what is wrong, and what to do
 }
 
-// String returns the problem on one line, as file:line: field: message. What a file
-// says cannot begin another line.
+// String returns the problem on one line, as file:line: field: message. It replaces
+// line breaks and other control characters of the file's content by spaces.
 func (p Problem) String() string {
 	var text strings.Builder
 	text.WriteString(p.File)
@@ -42,15 +42,15 @@ func (p Problem) String() string {
 	}, text.String())
 }
 
-// compare orders a file's problems by their lines, and always in the same way.
+// compare orders a file's problems by line, then by field and message.
 func (p Problem) compare(other Problem) int {
 	return cmp.Or(cmp.Compare(p.Line, other.Line), cmp.Compare(p.Field, other.Field), cmp.Compare(p.Message, other.Message))
 }
 
-// problems are those of a file, or of several.
+// problems are the problems of one or more files.
 type problems []Problem
 
-// Error lists the first ones, and counts the others.
+// Error lists the first ones and the number of the others.
 func (p problems) Error() string {
 	var lines []string
 	for _, problem := range p[:min(len(p), maxErrors)] {
@@ -62,35 +62,35 @@ func (p problems) Error() string {
 	return strings.Join(lines, "; ")
 }
 
-// A position is that of an object in a file.
+// A position is the position of an object in a file.
 type position struct {
 	document int // from 1
-	item     int // of the object in a List, from 1; 0: the document is the object
+	item     int // in a List, from 1; 0: the document is the object
 }
 
-// A mistake is a problem before its line is looked for, which costs time.
+// A mistake is a problem without its line, since finding the line costs time.
 type mistake struct {
 	position
-	offset  int // in the file, of a mistake against the syntax
-	syntax  bool
+	offset  int  // in the file, of a syntax error
+	syntax  bool // a syntax error
 	field   string
 	message string
-	twice   *place // where the same object is, too; the message has a %s for it
+	other   *place // where the same object is, too; the message has a %s for it
 }
 
-// A place is that of an object in a directory.
+// A place is the position of an object in a directory.
 type place struct {
-	in    *file // nil: the file itself that the mistake is in
+	in    *file // nil: the file with the mistake
 	state *objects
 	position
 }
 
-// inTwoPlaces is the mistake of an object that another place has too.
-func inTwoPlaces(at position, k key, other place) mistake {
-	return mistake{position: at, field: "metadata.name", message: k.String() + " is in %s too: remove one of them", twice: &other}
+// duplicateOf returns the mistake of an object that is also at another place.
+func duplicateOf(at position, k key, other place) mistake {
+	return mistake{position: at, field: "metadata.name", message: k.String() + " is in %s too: remove one of them", other: &other}
 }
 
-// mistakeOf makes a mistake of what the API server's code says of an object.
+// mistakeOf converts a validation error of the API server's code.
 func mistakeOf(at position, e *field.Error) mistake {
 	if e.Field == "" || e.Field == "<nil>" { // the object as a whole
 		return mistake{position: at, message: e.Detail}
@@ -98,7 +98,7 @@ func mistakeOf(at position, e *field.Error) mistake {
 	return mistake{position: at, field: e.Field, message: e.ErrorBody()}
 }
 
-// strictMistakes makes mistakes of what the strict JSON decoder says, which may be nothing.
+// strictMistakes converts the errors of the strict JSON decoder, if there are any.
 func strictMistakes(at position, strict []error, err error) []mistake {
 	var all []mistake
 	for _, e := range strict {

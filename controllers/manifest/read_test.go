@@ -11,7 +11,7 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 )
 
-// exposedHost is a manifest, as a person writes it, of a host that hades serves.
+// exposedHost returns a manifest of a host on the cluster hades.
 func exposedHost(host string) string {
 	return fmt.Sprintf(`apiVersion: usher.techn.is/v1alpha1
 kind: ExposedHost
@@ -29,7 +29,7 @@ metadata: {name: hades}
 spec: {ingress: {addresses: [192.168.1.10]}}
 `
 
-// names lists objects as kind and name.
+// names returns the kind and name of each object.
 func names(o objects) []string {
 	var all []string
 	for k := range o.keys {
@@ -38,7 +38,7 @@ func names(o objects) []string {
 	return all
 }
 
-// readText reads a file, and returns what is wrong with it as a person is told.
+// readText reads a file, and returns its problems as an error.
 func readText(t testing.TB, name, text string) (objects, error) {
 	t.Helper()
 	found, mistakes := read(t.Context(), name, []byte(text))
@@ -83,7 +83,7 @@ func TestReadGoodFiles(t *testing.T) {
 	}
 }
 
-func TestReadNamesWhatIsWrong(t *testing.T) {
+func TestReadReportsMistakes(t *testing.T) {
 	good := exposedHost("a.techn.is")
 	replace := func(old, with string) string { return strings.Replace(good, old, with, 1) }
 	for name, test := range map[string]struct {
@@ -111,9 +111,9 @@ func TestReadNamesWhatIsWrong(t *testing.T) {
 		"an invalid host":             {"x.yaml", replace(`host: "a.techn.is"`, `host: "A.techn.is"`), []string{"spec.host: Invalid", "lower-case ASCII labels"}},
 		"a value of another type":     {"x.yaml", replace("[{cluster: hades}]", "[{cluster: 7}]"), []string{"spec.backends[0].cluster", "string"}},
 		"a value of an unknown name":  {"x.yaml", good + "  plainHTTP: Maybe\n", []string{"spec.plainHTTP: Unsupported value", "Redirect"}},
-		"a port that is none":         {"x.yaml", replace("{cluster: hades}", "{address: 10.0.0.1, httpsPort: 65536}"), []string{"spec.backends[0].httpsPort", "65535"}},
+		"an invalid port":             {"x.yaml", replace("{cluster: hades}", "{address: 10.0.0.1, httpsPort: 65536}"), []string{"spec.backends[0].httpsPort", "65535"}},
 		"both a cluster and address":  {"x.yaml", replace("cluster: hades", "cluster: hades, address: 10.0.0.1"), []string{"spec.backends[0]", "exactly one of"}},
-		"a CIDR that is none":         {"x.yaml", good + "  allowFrom: [10.0.0.1]\n", []string{"spec.allowFrom[0]", "not a CIDR"}},
+		"an invalid CIDR":             {"x.yaml", good + "  allowFrom: [10.0.0.1]\n", []string{"spec.allowFrom[0]", "not a CIDR"}},
 		"an ingress address twice":    {"x.yaml", strings.Replace(hades, "192.168.1.10", "10.0.0.1, 10.0.0.1", 1), []string{"spec.ingress.addresses[1]: Duplicate"}},
 		"an item of a list":           {"x.yaml", "apiVersion: v1\nkind: List\nitems:\n- {kind: Pod}\n- " + strings.ReplaceAll(good, "\n", "\n  "), []string{"x.yaml:4: kind: ", "not read here"}},
 		"more mistakes than a screen": {"x.yaml", strings.Repeat("kind: Pod\n---\n", 25), []string{"x.yaml:19: ", "and 15 more"}},
@@ -121,7 +121,7 @@ func TestReadNamesWhatIsWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := readText(t, test.file, test.text)
 			if err == nil {
-				t.Fatal("it was read")
+				t.Fatal("the file was accepted")
 			}
 			for _, part := range test.want {
 				if !strings.Contains(err.Error(), part) {
@@ -145,8 +145,8 @@ func TestReadFillsInDefaults(t *testing.T) {
 	}
 }
 
-// FuzzRead feeds files to the reader. What it takes it must take again, and find
-// the same in it, when it is written as the snapshot writes it.
+// FuzzRead checks that objects that were read from a file are the same after they were
+// encoded and read again.
 func FuzzRead(f *testing.F) {
 	f.Add(exposedHost("a.techn.is")+"---\n"+hades, false)
 	f.Add("--- # x\n...\n"+exposedHost("*.techn.is"), false)
@@ -189,7 +189,7 @@ func asItems(o objects) []any {
 	return items
 }
 
-// BenchmarkRead reads as many hosts as anyone has, in one file.
+// BenchmarkRead reads a file with many hosts.
 func BenchmarkRead(b *testing.B) {
 	var asYAML, items []string
 	for i := range 100_000 {

@@ -9,36 +9,35 @@ import (
 	"time"
 )
 
-// maxAside is how many bad snapshots are kept.
-const maxAside = 3
+// maxBad is how many bad snapshots are kept.
+const maxBad = 3
 
-// errUnchanged says that a file is not to be replaced.
+// errUnchanged makes replace keep the old file.
 var errUnchanged = errors.New("unchanged")
 
-// replace writes a file as a whole or not at all: a new one, readable by its
-// owner only, is safe on the disk before it takes the old one's name, and its
-// name before replace returns. Where write returns an error the old one stays.
+// replace replaces a file atomically. It writes a temporary file that only its owner
+// can read, syncs it, renames it and syncs the directory. If write returns an error,
+// the old file stays.
 //
-// github.com/google/renameio does the same up to the rename (v2.0.2), and does not sync
-// the directory: after a power failure the old file may be back, and with it hosts that
-// were withdrawn.
+// github.com/google/renameio (v2.0.2) does the same, but does not sync the directory:
+// after a power failure the old file may be back, and with it hosts that were withdrawn.
 func replace(path string, write func(*os.File) error) error {
 	temp, err := writeTemp(path, write)
 	if err == nil {
 		err = os.Rename(temp, path)
 	}
 	if err != nil {
-		_ = os.Remove(temp) // what stays is removed at the next start
+		_ = os.Remove(temp) // if this fails, the next start removes it
 		return err
 	}
 	return syncDirectory(filepath.Dir(path))
 }
 
-// tempPrefix begins the names of a file's forerunners. No manifest's name begins so.
+// tempPrefix returns the prefix of a file's temporary files. Manifests have no such prefix.
 func tempPrefix(path string) string { return "." + filepath.Base(path) + "." }
 
-// writeTemp has a file of its own beside path written, makes it safe on the disk,
-// and returns its name, empty where there is no file.
+// writeTemp writes a temporary file in the directory of path and syncs it. It returns
+// the name of the file, which is empty if it could not be created.
 func writeTemp(path string, write func(*os.File) error) (string, error) {
 	temp, err := os.CreateTemp(filepath.Dir(path), tempPrefix(path))
 	if err != nil {
@@ -50,7 +49,7 @@ func writeTemp(path string, write func(*os.File) error) (string, error) {
 	return temp.Name(), errors.Join(err, temp.Close())
 }
 
-// syncDirectory makes the names in a directory safe on the disk.
+// syncDirectory syncs the entries of a directory to the disk.
 func syncDirectory(dir string) error {
 	opened, err := os.Open(dir)
 	if err != nil {
@@ -60,11 +59,11 @@ func syncDirectory(dir string) error {
 	return opened.Sync()
 }
 
-// prepareState makes the folder of a file that is to be replaced, finds out whether it
-// could be, and removes what killed writes left behind: all that begins with the prefix.
+// prepareState creates the directory of path and checks that it is writable. It removes
+// the temporary files of killed writes: all files with the prefix.
 func prepareState(path, prefix string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil { //nolint:gosec // the operator names the directory
-		return fmt.Errorf("make the state directory: %w", err)
+		return fmt.Errorf("create the state directory: %w", err)
 	}
 	_, err := writeTemp(path, func(*os.File) error { return nil })
 	if err == nil {
@@ -76,7 +75,7 @@ func prepareState(path, prefix string) error {
 	return nil
 }
 
-// removeSiblings removes the files beside path whose names begin so.
+// removeSiblings removes the files in the directory of path that have the prefix.
 func removeSiblings(path, prefix string) error {
 	left, err := siblings(path, prefix)
 	for _, name := range left {
@@ -85,8 +84,8 @@ func removeSiblings(path, prefix string) error {
 	return err
 }
 
-// setAside renames a file so that it is not read again but can be looked at, and
-// returns its new name. Of those set aside before only the newest stay.
+// setAside renames a bad file, so that it is not read again but can be examined, and
+// returns its new name. It keeps only the newest files that were set aside.
 func setAside(path string) (string, error) {
 	prefix := filepath.Base(path) + ".bad-"
 	aside := filepath.Join(filepath.Dir(path), prefix+time.Now().UTC().Format("20060102T150405.000000000Z"))
@@ -94,13 +93,13 @@ func setAside(path string) (string, error) {
 		return "", err
 	}
 	bad, err := siblings(path, prefix)
-	for ; len(bad) > maxAside; bad = bad[1:] {
+	for ; len(bad) > maxBad; bad = bad[1:] {
 		err = errors.Join(err, os.Remove(bad[0]))
 	}
 	return aside, err
 }
 
-// siblings returns the files beside path whose names begin so, in order.
+// siblings returns the files in the directory of path that have the prefix, sorted.
 func siblings(path, prefix string) ([]string, error) {
 	dir := filepath.Dir(path)
 	entries, err := os.ReadDir(dir)

@@ -23,16 +23,16 @@ import (
 	"github.com/jovalle/usher/config/crd"
 )
 
-// rules are what a CustomResourceDefinition asks of an object, by the API
-// server's own code: no rule is written twice.
+// rules validate an object by the schema of a CustomResourceDefinition. They use the
+// API server's own code, so that no rule is written twice.
 type rules struct {
 	structural *schema.Structural
 	openAPI    crdvalidation.SchemaValidator
 	cel        *cel.Validator // safe for concurrent use, as the API server uses it
 }
 
-// The rules of both kinds, compiled when first needed: a process that reads no
-// manifests pays nothing for them.
+// The rules of both kinds. They are compiled when first used, since most processes read
+// no manifests.
 var (
 	exposedHostRules   = sync.OnceValues(func() (*rules, error) { return compile(crd.ExposedHosts) })
 	memberClusterRules = sync.OnceValues(func() (*rules, error) { return compile(crd.MemberClusters) })
@@ -61,8 +61,8 @@ func compile(definition string) (*rules, error) {
 	return &rules{structural, openAPI, cel.NewValidator(structural, true, celconfig.PerCallLimit)}, nil
 }
 
-// apply fills in the defaults of an object and returns what is wrong with it.
-// It does what the API server does on a strict create, in its order.
+// apply sets the defaults of an object and returns its mistakes. It does the same steps
+// as the API server for a strict create, in the same order.
 func (r *rules) apply(ctx context.Context, object map[string]any) field.ErrorList {
 	unknown := pruning.PruneWithOptions(object, r.structural, true, schema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})
 	defaulting.PruneNonNullableNullsWithoutDefaults(object, r.structural)
@@ -79,12 +79,12 @@ func (r *rules) apply(ctx context.Context, object map[string]any) field.ErrorLis
 	if slices.ContainsFunc(errs, blocksExpressions) {
 		return errs
 	}
-	broken, _ := r.cel.Validate(ctx, nil, r.structural, object, nil, celconfig.RuntimeCELCostBudget)
-	return append(errs, broken...)
+	violations, _ := r.cel.Validate(ctx, nil, r.structural, object, nil, celconfig.RuntimeCELCostBudget)
+	return append(errs, violations...)
 }
 
-// blocksExpressions reports whether the object is so wrong that a CEL rule might
-// not find what it looks at.
+// blocksExpressions reports whether CEL rules cannot be evaluated after this error,
+// since a value that they read may be missing or of another type.
 func blocksExpressions(e *field.Error) bool {
 	switch e.Type {
 	case field.ErrorTypeNotSupported, field.ErrorTypeRequired, field.ErrorTypeTooLong, field.ErrorTypeTooMany, field.ErrorTypeTypeInvalid:

@@ -18,7 +18,7 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// TestRulesAreThoseOfTheAPIServer asks both for their opinion of the same objects.
+// TestRulesAreThoseOfTheAPIServer validates the same objects by the API server and by this package.
 func TestRulesAreThoseOfTheAPIServer(t *testing.T) {
 	host := func(spec string) string { return asObject("ExposedHost", "a.techn.is", spec) }
 	cluster := func(spec string) string { return asObject("MemberCluster", "hades", spec) }
@@ -32,41 +32,41 @@ func TestRulesAreThoseOfTheAPIServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		"a host":                          host("{host: a.techn.is, backends: [{cluster: hades}]}"),
-		"a host without a backend":        host("{host: a.techn.is}"),
-		"nulls":                           host("{host: a.techn.is, backends: null, plainHTTP: null, allowFrom: null}"),
-		"all of a host":                   host("{host: a.techn.is, backends: [{address: '::1', httpsPort: 8443, httpPort: 8080}], plainHTTP: Deny, allowFrom: ['2001:db8::/32']}"),
-		"another host than the name":      host("{host: b.techn.is}"),
-		"a wildcard of another name":      host("{host: '*.techn.is'}"),
-		"no host":                         host("{}"),
-		"no spec":                         "{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: a.techn.is}}",
-		"an address for a host":           asObject("ExposedHost", "10.0.0.1", "{host: 10.0.0.1}"),
-		"a name in upper case":            asObject("ExposedHost", "A.techn.is", "{host: A.techn.is}"),
-		"too long a host":                 host("{host: " + strings.Repeat("a", 254) + "}"),
-		"a host that is a number":         host("{host: 7}"),
-		"an unknown field":                host("{host: a.techn.is, hosts: []}"),
-		"an unknown field of a backend":   host("{host: a.techn.is, backends: [{cluster: hades, port: 443}]}"),
-		"a backend of two minds":          host("{host: a.techn.is, backends: [{cluster: hades, address: 10.0.0.1}]}"),
-		"a backend of none":               host("{host: a.techn.is, backends: [{}]}"),
-		"a cluster's port":                host("{host: a.techn.is, backends: [{cluster: hades, httpsPort: 443}]}"),
-		"an address with a port":          host("{host: a.techn.is, backends: [{address: '10.0.0.1:443'}]}"),
-		"port 0":                          host("{host: a.techn.is, backends: [{address: 10.0.0.1, httpsPort: 0}]}"),
-		"half a port":                     host("{host: a.techn.is, backends: [{address: 10.0.0.1, httpsPort: 1.5}]}"),
-		"a port with a point":             host("{host: a.techn.is, backends: [{address: 10.0.0.1, httpsPort: 443.0}]}"),
-		"seventeen backends":              host("{host: a.techn.is, backends: [" + strings.Repeat("{cluster: hades},", 17) + "]}"),
-		"no answer to plain HTTP":         host("{host: a.techn.is, plainHTTP: Maybe}"),
-		"an address for a CIDR":           host("{host: a.techn.is, allowFrom: [10.0.0.1]}"),
-		"a CIDR twice":                    host("{host: a.techn.is, allowFrom: [10.0.0.0/8, 10.0.0.0/8]}"),
-		"a cluster":                       cluster("{}"),
-		"a cluster with a kubeconfig":     cluster("{kubeconfig: {secretName: hades}}"),
-		"a kubeconfig without a Secret":   cluster("{kubeconfig: {key: config}}"),
-		"all of a cluster":                cluster("{ingress: {addresses: [192.168.1.10], httpsPort: 8443, proxyProtocol: V2}, ingressClasses: [traefik], allowedDomains: [techn.is]}"),
-		"an ingress address with a port":  cluster("{ingress: {addresses: ['192.168.1.10:443']}}"),
-		"an ingress address twice":        cluster("{ingress: {addresses: [192.168.1.10, 192.168.1.10]}}"),
-		"a domain with a dot at its end":  cluster("{allowedDomains: [techn.is.]}"),
-		"a name that is too long":         asObject("MemberCluster", strings.Repeat("a", 64), "{}"),
-		"a PROXY protocol of the future":  cluster("{ingress: {proxyProtocol: V3}}"),
-		"an unknown field of the cluster": cluster("{ingress: {address: 192.168.1.10}}"),
+		"a host":                               host("{host: a.techn.is, backends: [{cluster: hades}]}"),
+		"a host without a backend":             host("{host: a.techn.is}"),
+		"nulls":                                host("{host: a.techn.is, backends: null, plainHTTP: null, allowFrom: null}"),
+		"a host with all fields":               host("{host: a.techn.is, backends: [{address: '::1', httpsPort: 8443, httpPort: 8080}], plainHTTP: Deny, allowFrom: ['2001:db8::/32']}"),
+		"a name that is not the host":          host("{host: b.techn.is}"),
+		"a wildcard of another name":           host("{host: '*.techn.is'}"),
+		"no host":                              host("{}"),
+		"no spec":                              "{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: a.techn.is}}",
+		"an address for a host":                asObject("ExposedHost", "10.0.0.1", "{host: 10.0.0.1}"),
+		"a name in upper case":                 asObject("ExposedHost", "A.techn.is", "{host: A.techn.is}"),
+		"a host that is too long":              host("{host: " + strings.Repeat("a", 254) + "}"),
+		"a host that is a number":              host("{host: 7}"),
+		"an unknown field":                     host("{host: a.techn.is, hosts: []}"),
+		"an unknown field of a backend":        host("{host: a.techn.is, backends: [{cluster: hades, port: 443}]}"),
+		"a backend with cluster and address":   host("{host: a.techn.is, backends: [{cluster: hades, address: 10.0.0.1}]}"),
+		"an empty backend":                     host("{host: a.techn.is, backends: [{}]}"),
+		"a cluster's port":                     host("{host: a.techn.is, backends: [{cluster: hades, httpsPort: 443}]}"),
+		"an address with a port":               host("{host: a.techn.is, backends: [{address: '10.0.0.1:443'}]}"),
+		"port 0":                               host("{host: a.techn.is, backends: [{address: 10.0.0.1, httpsPort: 0}]}"),
+		"a fractional port":                    host("{host: a.techn.is, backends: [{address: 10.0.0.1, httpsPort: 1.5}]}"),
+		"an integer port with a decimal point": host("{host: a.techn.is, backends: [{address: 10.0.0.1, httpsPort: 443.0}]}"),
+		"seventeen backends":                   host("{host: a.techn.is, backends: [" + strings.Repeat("{cluster: hades},", 17) + "]}"),
+		"an unknown value of plainHTTP":        host("{host: a.techn.is, plainHTTP: Maybe}"),
+		"an address for a CIDR":                host("{host: a.techn.is, allowFrom: [10.0.0.1]}"),
+		"a CIDR twice":                         host("{host: a.techn.is, allowFrom: [10.0.0.0/8, 10.0.0.0/8]}"),
+		"a cluster":                            cluster("{}"),
+		"a cluster with a kubeconfig":          cluster("{kubeconfig: {secretName: hades}}"),
+		"a kubeconfig without a Secret":        cluster("{kubeconfig: {key: config}}"),
+		"a cluster with all fields":            cluster("{ingress: {addresses: [192.168.1.10], httpsPort: 8443, proxyProtocol: V2}, ingressClasses: [traefik], allowedDomains: [techn.is]}"),
+		"an ingress address with a port":       cluster("{ingress: {addresses: ['192.168.1.10:443']}}"),
+		"an ingress address twice":             cluster("{ingress: {addresses: [192.168.1.10, 192.168.1.10]}}"),
+		"a domain with a dot at its end":       cluster("{allowedDomains: [techn.is.]}"),
+		"a name that is too long":              asObject("MemberCluster", strings.Repeat("a", 64), "{}"),
+		"an unknown PROXY protocol":            cluster("{ingress: {proxyProtocol: V3}}"),
+		"an unknown field of the cluster":      cluster("{ingress: {address: 192.168.1.10}}"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			theirs := &unstructured.Unstructured{}
@@ -89,13 +89,12 @@ func TestRulesAreThoseOfTheAPIServer(t *testing.T) {
 	}
 }
 
-// asObject is a manifest with that spec, on one line.
+// asObject returns a manifest with the spec, on one line.
 func asObject(kind, name, spec string) string {
 	return "{apiVersion: usher.techn.is/v1alpha1, kind: " + kind + ", metadata: {name: " + name + "}, spec: " + spec + "}"
 }
 
-// compareErrors expects ours to name each field, and to give each reason, that
-// theirs does.
+// compareErrors checks that our error has each field and reason of the API server's.
 func compareErrors(t *testing.T, theirs, ours error) {
 	t.Helper()
 	var status *apierrors.StatusError
@@ -123,12 +122,13 @@ func specOf(t *testing.T, o objects) any {
 	return object["spec"]
 }
 
-// The schema takes no host that routing.ParseHost refuses, internationalized labels
-// aside, which only a decoder can check; and each that it takes has a name of its own.
+// The schema refuses each host that routing.ParseHost refuses, except for
+// internationalized labels, which only a decoder can check. Hosts that it accepts have
+// different names.
 func TestTheSchemaAgreesWithTheParserOfHosts(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
 	pieces := []string{"*", ".", ".", ".", "-", "a", "b2", "1", "23", "xn--", "xn--bcher-kva", "_", "A", "techn", "is", "wildcard", ":", strings.Repeat("c", 62)}
-	taken := 0
+	accepted := 0
 	for range 3000 {
 		var host strings.Builder
 		for range 1 + random.IntN(7) {
@@ -143,15 +143,15 @@ func TestTheSchemaAgreesWithTheParserOfHosts(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		taken++
+		accepted++
 		if v1alpha1.HostOfName(name) != h {
-			t.Errorf("the schema takes %q, whose name is another host's", h)
+			t.Errorf("the schema accepts %q, whose object name is another host's", h)
 		}
 		if canonical, err := routing.ParseHost(h); (err != nil || canonical != h) && !strings.Contains(h, "xn--") {
-			t.Errorf("the schema takes %q, and the parser makes %q of it: %v", h, canonical, err)
+			t.Errorf("the schema accepts %q; the parser returns %q, %v", h, canonical, err)
 		}
 	}
-	if taken < 50 {
-		t.Errorf("the schema took only %d hosts", taken)
+	if accepted < 50 {
+		t.Errorf("the schema accepted only %d hosts", accepted)
 	}
 }

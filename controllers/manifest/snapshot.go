@@ -19,17 +19,17 @@ import (
 const (
 	snapshotName = "table.json"
 
-	interval = time.Second      // between two writes, at least
-	retry    = 10 * time.Second // after a write that failed
-	leisure  = 9                // times as long as a write took, it pauses: a large table must not keep a core busy
+	interval   = time.Second      // minimum pause after a write
+	retry      = 10 * time.Second // pause after a write that failed
+	pauseRatio = 9                // minimum pause per duration of the write: writing takes at most 10 % of a core
 )
 
-// A Snapshot keeps what is served in a file, table.json of the state directory,
-// so that usher can serve it again when there is no API server to ask. The file
-// is a List with one object a line, a version and a checksum, and is replaced as
-// a whole: whenever usher is killed, a good one is there.
+// A Snapshot stores what is served in the file table.json of the state directory, so
+// that usher can serve it after a start without an API server. The file is a List with
+// one object per line, a version and a checksum. It is replaced atomically: a kill at
+// any moment leaves a complete one.
 //
-// Load comes before Run. Store may be called at any time, from any goroutine.
+// Load must be called before Run. Store may be called at any time, from any goroutine.
 type Snapshot struct {
 	path     string
 	log      logr.Logger
@@ -39,15 +39,15 @@ type Snapshot struct {
 	written [sha256.Size]byte // of the items in the file, as far as known
 
 	mu      sync.Mutex
-	pending Source        // of what is to be written; nil: nothing
+	pending Source        // returns what Run has to write; nil: nothing
 	wake    chan struct{} // holds one value while something is pending
 }
 
-// A Source returns all that is served now. Nobody may edit that any more.
+// A Source returns all objects that are served now. They must not be modified afterwards.
 type Source func(context.Context) ([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster, error)
 
-// NewSnapshot returns the snapshot in a state directory, which it makes where
-// there is none. A directory that cannot be written to is an error.
+// NewSnapshot returns the snapshot in a state directory, which it creates if it is
+// missing. It returns an error if the directory is not writable.
 func NewSnapshot(dir string, log logr.Logger) (*Snapshot, error) {
 	path := filepath.Join(dir, snapshotName)
 	if err := prepareState(path, tempPrefix(path)); err != nil {
@@ -56,8 +56,8 @@ func NewSnapshot(dir string, log logr.Logger) (*Snapshot, error) {
 	return &Snapshot{path: path, log: log, interval: interval, retry: retry, wake: make(chan struct{}, 1)}, nil
 }
 
-// Load returns what the file holds, and false where there is none that can be
-// used. One that is damaged, or that a newer usher wrote, is logged and set aside.
+// Load returns the objects of the file, or false if there is no usable one. A file that
+// is damaged, or that a newer usher wrote, is logged and set aside.
 func (s *Snapshot) Load() ([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster, bool) {
 	data, _, err := readFile(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -77,9 +77,10 @@ func (s *Snapshot) Load() ([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster, boo
 	return found.hosts, found.clusters, true
 }
 
-// Store has a source's hosts, refused ones too, and its clusters, written soon:
-// at once after a pause, else a second later, and by the end of Run. The source is
-// asked then, once for all calls until then.
+// Store makes Run write the hosts of a source, accepted and refused, and its clusters.
+// Run writes at once, or when the pause after its last write is over, and before it
+// returns. It calls the source just before it writes. Of several calls of Store until
+// then, only the last one counts.
 func (s *Snapshot) Store(source Source) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,9 +96,9 @@ func (s *Snapshot) signal() {
 	}
 }
 
-// Run writes what Store is given until ctx ends, and then what is left. A write
-// that fails is logged and tried again, and the old file stays; the error is
-// that of the last write.
+// Run writes what Store requests until ctx ends, and once more after that if something
+// is pending. A write that fails is logged and retried, and the old file stays. The
+// error is that of the last write.
 func (s *Snapshot) Run(ctx context.Context) error {
 	for {
 		select {
@@ -107,17 +108,17 @@ func (s *Snapshot) Run(ctx context.Context) error {
 		}
 		began, pause := time.Now(), s.interval
 		if err := s.flush(ctx); err != nil {
-			s.log.Error(err, "Could not write the snapshot; the old one stays, and it is tried again", "after", s.retry)
+			s.log.Error(err, "Could not write the snapshot; the old one stays; will retry", "after", s.retry)
 			pause = s.retry
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(max(pause, leisure*time.Since(began))):
+		case <-time.After(max(pause, pauseRatio*time.Since(began))):
 		}
 	}
 }
 
-// flush writes what is pending, unless the file holds the same.
+// flush writes what is pending, if anything is.
 func (s *Snapshot) flush(ctx context.Context) error {
 	s.mu.Lock()
 	pending := s.pending
@@ -133,7 +134,7 @@ func (s *Snapshot) flush(ctx context.Context) error {
 	return nil
 }
 
-// write replaces the file with what a source holds, unless it is the same.
+// write replaces the file with the objects of a source, unless it has the same already.
 func (s *Snapshot) write(ctx context.Context, source Source) error {
 	hosts, clusters, err := source(ctx)
 	if err != nil {
@@ -153,7 +154,7 @@ func (s *Snapshot) write(ctx context.Context, source Source) error {
 	return nil
 }
 
-// putBack leaves what could not be written pending, unless there is newer.
+// putBack makes a source pending again after a failure, unless a newer one is.
 func (s *Snapshot) putBack(source Source) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

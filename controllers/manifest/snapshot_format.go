@@ -22,21 +22,21 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1/reason"
 )
 
-// snapshotFormat is the version of the format below. It rises when an older
-// usher would serve a newer snapshot wrongly, or a newer one an older snapshot:
-// one of format 1 lacks the hosts that are refused, which a wildcard would serve.
+// snapshotFormat is the version of the format below. It must be incremented if an older
+// usher would serve a new snapshot incorrectly, or a new usher an old one. Format 1, for
+// example, lacks the refused hosts, which a wildcard would then serve.
 const snapshotFormat = 2
 
-// The annotations of a snapshot's List. The checksum is of the bytes of its
-// items, from '[' to ']', as they stand in the file.
+// The annotations of a snapshot's List. The checksum covers the bytes of its items in
+// the file, from '[' to ']'.
 const (
 	annotationFormat   = "usher.techn.is/snapshot-format"
 	annotationChecksum = "usher.techn.is/snapshot-sha256"
 )
 
-// encodeSnapshot writes the file that holds the objects, one a line, and returns
-// the checksum of its items: the same for the same objects in any order. It holds
-// one line in memory, not the whole: a table may be large.
+// encodeSnapshot writes the objects to the file, one per line, and returns the checksum
+// of the items. The order of the objects does not change it. Since a table may be
+// large, encodeSnapshot has only one line in memory at a time.
 func encodeSnapshot(file io.WriteSeeker, served *objects) (sum [sha256.Size]byte, err error) {
 	hash := sha256.New()
 	out := bufio.NewWriter(file)
@@ -44,11 +44,11 @@ func encodeSnapshot(file io.WriteSeeker, served *objects) (sum [sha256.Size]byte
 "apiVersion": "v1",
 "kind": "List",
 "metadata": {"annotations": {%q: "%d", %q: "`, annotationFormat, snapshotFormat, annotationChecksum)
-	fmt.Fprintf(out, "%s%x\"}},\n\"items\": ", head, sum) // zeros, until the items are known
+	fmt.Fprintf(out, "%s%x\"}},\n\"items\": ", head, sum) // zeros, until the checksum is known
 	if err := encodeItems(io.MultiWriter(out, hash), served); err != nil {
 		return sum, err
 	}
-	fmt.Fprint(out, "\n}\n") // what fails, Flush tells
+	fmt.Fprint(out, "\n}\n") // Flush returns the error
 	if err := out.Flush(); err != nil {
 		return sum, err
 	}
@@ -60,7 +60,7 @@ func encodeSnapshot(file io.WriteSeeker, served *objects) (sum [sha256.Size]byte
 	return sum, err
 }
 
-// encodeItems writes one object a line: clusters, then hosts, each by name.
+// encodeItems writes one object per line: clusters, then hosts, each sorted by name.
 func encodeItems(out io.Writer, served *objects) error {
 	lines := lineWriter{out: out, separator: "[\n"}
 	for _, i := range sorted(served.clusters, func(c *v1alpha1.MemberCluster) string { return c.Name }) {
@@ -77,7 +77,7 @@ func encodeItems(out io.Writer, served *objects) error {
 	return lines.end()
 }
 
-// lineWriter writes a JSON array, one element a line.
+// lineWriter writes a JSON array, one element per line.
 type lineWriter struct {
 	out       io.Writer
 	separator string // before the next element
@@ -104,7 +104,7 @@ func (w *lineWriter) end() error {
 	return err
 }
 
-// sorted returns the indexes of a slice, which is not to be edited, by name.
+// sorted returns the indexes of a slice, sorted by name. It does not modify the slice.
 func sorted[T any](all []T, name func(*T) string) []int {
 	order := make([]int, len(all))
 	for i := range order {
@@ -114,20 +114,21 @@ func sorted[T any](all []T, name func(*T) string) []int {
 	return order
 }
 
-// trimHost returns what the routing table needs of a host, and its labels.
+// trimHost returns the fields of a host that the routing table needs, and its labels.
 func trimHost(host *v1alpha1.ExposedHost) *v1alpha1.ExposedHost {
 	trimmed := &v1alpha1.ExposedHost{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: kindExposedHost},
 		ObjectMeta: metav1.ObjectMeta{Name: host.Name, Labels: host.Labels},
 		Spec:       host.Spec,
 	}
-	trimmed.Spec.Holder = "" // for who decides; an usher from before it would take no snapshot that has it
+	trimmed.Spec.Holder = "" // only the control plane needs it, and an older usher without this field would refuse the snapshot
 	trimmed.Status.Conditions = []metav1.Condition{acceptedOf(host)}
 	return trimmed
 }
 
-// acceptedOf returns a host's Accepted condition. One that nobody has decided about
-// says so: without it, the host would be accepted where the file is a manifest.
+// acceptedOf returns a host's Accepted condition. A host without a decision gets the
+// reason NotDecided: without a condition, it would be accepted if the file became a
+// manifest.
 func acceptedOf(host *v1alpha1.ExposedHost) metav1.Condition {
 	if accepted := meta.FindStatusCondition(host.Status.Conditions, v1alpha1.ConditionAccepted); accepted != nil {
 		return *accepted
@@ -138,7 +139,7 @@ func acceptedOf(host *v1alpha1.ExposedHost) metav1.Condition {
 	}
 }
 
-// trimCluster returns what the routing table needs of a cluster, and its labels.
+// trimCluster returns the fields of a cluster that the routing table needs, and its labels.
 func trimCluster(cluster *v1alpha1.MemberCluster) *v1alpha1.MemberCluster {
 	return &v1alpha1.MemberCluster{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: kindMemberCluster},
@@ -148,7 +149,7 @@ func trimCluster(cluster *v1alpha1.MemberCluster) *v1alpha1.MemberCluster {
 	}
 }
 
-// decodeSnapshot reads a file that encodeSnapshot wrote, and nothing else.
+// decodeSnapshot decodes a file of encodeSnapshot, and refuses any other.
 func decodeSnapshot(data []byte) (objects, [sha256.Size]byte, error) {
 	var file struct {
 		metav1.TypeMeta `json:",inline"`
@@ -159,7 +160,7 @@ func decodeSnapshot(data []byte) (objects, [sha256.Size]byte, error) {
 		return objects{}, [sha256.Size]byte{}, fmt.Errorf("is not JSON: %w", err)
 	}
 	sum := sha256.Sum256(file.Items)
-	if err := checkSeal(file.Metadata.Annotations, sum); err != nil {
+	if err := checkAnnotations(file.Metadata.Annotations, sum); err != nil {
 		return objects{}, sum, err
 	}
 	items, mistakes := document{position: position{document: 1}, text: data}.open()
@@ -170,8 +171,8 @@ func decodeSnapshot(data []byte) (objects, [sha256.Size]byte, error) {
 	return found, sum, nil
 }
 
-// checkSeal checks a snapshot's version, and its items' checksum.
-func checkSeal(annotations map[string]string, sum [sha256.Size]byte) error {
+// checkAnnotations checks a snapshot's version and the checksum of its items.
+func checkAnnotations(annotations map[string]string, sum [sha256.Size]byte) error {
 	format, err := strconv.Atoi(annotations[annotationFormat])
 	switch {
 	case err != nil:

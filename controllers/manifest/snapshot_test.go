@@ -24,8 +24,8 @@ import (
 	"github.com/jovalle/usher/controllers/routetable"
 )
 
-// served makes objects as a cache holds them: accepted hosts a1.techn.is … of a
-// cluster whose ingress was found, with more metadata than a file needs.
+// served returns objects as in a cache: accepted hosts a1.techn.is … of a cluster whose
+// ingress is known, with more metadata than a file needs.
 func served(hosts int) objects {
 	since := metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	o := objects{clusters: []v1alpha1.MemberCluster{{
@@ -60,7 +60,7 @@ func newSnapshot(t *testing.T, dir string) *Snapshot {
 	return s
 }
 
-// runSnapshot runs it and returns what ends it.
+// runSnapshot starts Run, and returns a function that ends it and returns its error.
 func runSnapshot(t *testing.T, s *Snapshot) (stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -69,7 +69,7 @@ func runSnapshot(t *testing.T, s *Snapshot) (stop func() error) {
 	return func() error { cancel(); return <-done }
 }
 
-// save writes objects as usher does, and ends.
+// save writes objects to the snapshot.
 func save(t *testing.T, dir string, o objects) {
 	t.Helper()
 	s := newSnapshot(t, dir)
@@ -80,7 +80,7 @@ func save(t *testing.T, dir string, o objects) {
 	}
 }
 
-// routes is what the proxy would make of the objects: host → route.
+// routes returns the routing table of the objects: host → route.
 func routes(t *testing.T, o objects) map[string]string {
 	t.Helper()
 	table, problems := routetable.Build(o.hosts, o.clusters)
@@ -94,7 +94,7 @@ func routes(t *testing.T, o objects) map[string]string {
 	return routes
 }
 
-func TestASnapshotServesTheSame(t *testing.T) {
+func TestASnapshotHasTheSameRoutes(t *testing.T) {
 	dir := t.TempDir()
 	before := served(3)
 	refused := *before.hosts[0].DeepCopy()
@@ -123,7 +123,7 @@ func TestASnapshotServesTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	if bytes.Contains(data, []byte("holder")) {
-		t.Error("it has holders, which an older usher cannot read")
+		t.Error("the snapshot has holders, which an older usher cannot read")
 	}
 	asManifest, err := readText(t, snapshotName, string(data))
 	if err != nil {
@@ -159,7 +159,7 @@ func TestASnapshotIsWrittenOnlyWhenItChanges(t *testing.T) {
 	}
 }
 
-func TestStoresAreGathered(t *testing.T) {
+func TestStoresAreCoalesced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		s := newSnapshot(t, dir)
@@ -172,8 +172,8 @@ func TestStoresAreGathered(t *testing.T) {
 			t.Helper()
 			time.Sleep(wait)
 			synctest.Wait()
-			if n := holds(dir); n != want {
-				t.Errorf("it holds %d hosts, want %d", n, want)
+			if n := hostsIn(dir); n != want {
+				t.Errorf("the snapshot has %d hosts, want %d", n, want)
 			}
 		}
 		store(1)
@@ -184,14 +184,14 @@ func TestStoresAreGathered(t *testing.T) {
 		holdsAfter(s.interval-1, 1)
 		holdsAfter(1, 100)
 		store(101)
-		if err := stop(); err != nil || holds(dir) != 101 {
-			t.Errorf("at the end it holds %d hosts: %v", holds(dir), err)
+		if err := stop(); err != nil || hostsIn(dir) != 101 {
+			t.Errorf("at the end the snapshot has %d hosts: %v", hostsIn(dir), err)
 		}
 	})
 }
 
-// holds returns how many hosts a good snapshot holds; -1 where there is none.
-func holds(dir string) int {
+// hostsIn returns the number of hosts in the snapshot of a directory, or -1 if there is no good one.
+func hostsIn(dir string) int {
 	data, _, err := readFile(filepath.Join(dir, snapshotName))
 	if err != nil {
 		return -1
@@ -209,19 +209,19 @@ func TestABadSnapshotIsSetAside(t *testing.T) {
 	newer := `{"usher.techn.is/snapshot-format": "3"`
 	older := `{"usher.techn.is/snapshot-format": "1"`
 	for name, data := range map[string][]byte{
-		"empty":                {},
-		"zeros":                make([]byte, 4096),
-		"cut off":              good[:len(good)/2],
-		"cut off at the end":   good[:len(good)-3],
-		"followed by more":     append(slices.Clone(good), '}'),
-		"one letter changed":   swap("a1.techn.is", "b1.techn.is"),
-		"one space added":      swap(`"spec":{`, `"spec": {`),
-		"of a newer format":    swap(`{"usher.techn.is/snapshot-format": "2"`, newer),
-		"of an older format":   swap(`{"usher.techn.is/snapshot-format": "2"`, older),
-		"without a format":     swap("snapshot-format", "snapshot-formed"),
-		"without a checksum":   swap("snapshot-sha256", "snapshot-sha512"),
-		"of another kind":      swap(`"List"`, `"Lost"`),
-		"with a field we lack": resealed(t, good, `"plainHTTP":`, `"onlyFrom":`),
+		"empty":                 {},
+		"zeros":                 make([]byte, 4096),
+		"cut off":               good[:len(good)/2],
+		"cut off at the end":    good[:len(good)-3],
+		"followed by more":      append(slices.Clone(good), '}'),
+		"one letter changed":    swap("a1.techn.is", "b1.techn.is"),
+		"one space added":       swap(`"spec":{`, `"spec": {`),
+		"of a newer format":     swap(`{"usher.techn.is/snapshot-format": "2"`, newer),
+		"of an older format":    swap(`{"usher.techn.is/snapshot-format": "2"`, older),
+		"without a format":      swap("snapshot-format", "snapshot-formed"),
+		"without a checksum":    swap("snapshot-sha256", "snapshot-sha512"),
+		"of another kind":       swap(`"List"`, `"Lost"`),
+		"with an unknown field": edited(t, good, `"plainHTTP":`, `"onlyFrom":`),
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -233,10 +233,10 @@ func TestABadSnapshotIsSetAside(t *testing.T) {
 			s := newSnapshot(t, dir)
 			s.log = funcr.New(func(_, _ string) { logged.Add(1) }, funcr.Options{})
 			if _, _, ok := s.Load(); ok {
-				t.Error("it was used")
+				t.Error("the snapshot was used")
 			}
 			if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("it is still there: %v", err)
+				t.Errorf("the file is still there: %v", err)
 			}
 			if bad, err := siblings(path, snapshotName+".bad-"); len(bad) != 1 || err != nil {
 				t.Errorf("set aside: %v, %v", bad, err)
@@ -248,7 +248,7 @@ func TestABadSnapshotIsSetAside(t *testing.T) {
 	}
 }
 
-// encoded is a snapshot's bytes.
+// encoded returns the bytes of a snapshot.
 func encoded(t *testing.T, o objects) []byte {
 	t.Helper()
 	dir := t.TempDir()
@@ -260,8 +260,8 @@ func encoded(t *testing.T, o objects) []byte {
 	return data
 }
 
-// resealed changes an item and makes the checksum right again.
-func resealed(t *testing.T, file []byte, old, with string) []byte {
+// edited changes an item and updates the checksum.
+func edited(t *testing.T, file []byte, old, with string) []byte {
 	t.Helper()
 	_, sum, err := decodeSnapshot(file)
 	if err != nil {
@@ -283,10 +283,10 @@ func TestFewBadSnapshotsAreKept(t *testing.T) {
 		newSnapshot(t, dir).Load()
 	}
 	bad, err := siblings(path, snapshotName+".bad-")
-	if len(bad) != maxAside || err != nil {
+	if len(bad) != maxBad || err != nil {
 		t.Fatalf("kept %v, %v", bad, err)
 	}
-	if data, _, err := readFile(bad[maxAside-1]); string(data) != "bad 4" {
+	if data, _, err := readFile(bad[maxBad-1]); string(data) != "bad 4" {
 		t.Errorf("the newest holds %q, %v", data, err)
 	}
 }
@@ -313,7 +313,7 @@ func TestAStateDirectoryThatCannotBeWrittenTo(t *testing.T) {
 	}
 }
 
-func TestLeftoversOfKilledWritesAreRemoved(t *testing.T) {
+func TestTemporaryFilesOfKilledWritesAreRemoved(t *testing.T) {
 	dir := t.TempDir()
 	left := filepath.Join(dir, tempPrefix(snapshotName)+"123")
 	if err := os.WriteFile(left, nil, 0o600); err != nil {

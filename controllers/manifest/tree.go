@@ -10,13 +10,13 @@ import (
 	goyaml "go.yaml.in/yaml/v3"
 )
 
-// A tree is a document with the lines of its values.
+// A tree has the values of a document with their lines.
 type tree struct {
-	root   *goyaml.Node // nil: the document cannot be read
+	root   *goyaml.Node // nil: the document cannot be parsed
 	starts []int        // offsets of the document's lines
 }
 
-// tree reads the document as it stands in the file.
+// tree parses the text of the document.
 func (d document) tree() tree {
 	if json.Valid(d.text) {
 		t := tree{starts: lineStarts(d.text, lineBreak)}
@@ -33,7 +33,7 @@ func (d document) tree() tree {
 	return t
 }
 
-// readJSON reads the next value of a valid JSON text. No token spans lines.
+// readJSON reads the next value of a valid JSON text. A token never spans several lines.
 func (t tree) readJSON(decoder *json.Decoder) *goyaml.Node {
 	token, err := decoder.Token()
 	if err != nil {
@@ -56,9 +56,10 @@ func (t tree) readJSON(decoder *json.Decoder) *goyaml.Node {
 	return n
 }
 
-// offset returns where the line begins of a field of the item of a List, from 1, or
-// of the document where the item is 0: that of the innermost value around it that is
-// there, such as spec where spec.host is missing.
+// offset returns the offset at which the line of a field begins. The field belongs to
+// the item of a List, from 1, or to the document if item is 0. If the field is missing,
+// it is the line of the innermost value that should contain it, such as spec for
+// spec.host.
 func (t tree) offset(item int, field string) int {
 	if t.root == nil {
 		return 0
@@ -78,11 +79,11 @@ func (t tree) offset(item int, field string) int {
 	return t.starts[min(max(line, 1), len(t.starts))-1]
 }
 
-// maxMerges bounds how deep merge keys are followed: they may lead in a circle.
+// maxMerges is the maximum depth to which merge keys are followed: they may form a cycle.
 const maxMerges = 8
 
-// step goes to the first element of a path. It returns where that stands, its value
-// and the rest of the path; nil where it is not there.
+// step resolves the first element of a path. It returns the node of its name, its value
+// and the rest of the path, or nil if the element is missing.
 func step(n *goyaml.Node, path string, merges int) (at, value *goyaml.Node, rest string) {
 	if n.Kind == goyaml.AliasNode {
 		n = n.Alias
@@ -101,8 +102,8 @@ func step(n *goyaml.Node, path string, merges int) (at, value *goyaml.Node, rest
 	return nil, nil, ""
 }
 
-// stepInto goes to a field of a mapping. A field's name may have dots in it: the
-// longest one that fits counts.
+// stepInto resolves a field of a mapping. Since a name may contain dots, the longest
+// name that matches counts.
 func stepInto(n *goyaml.Node, path string, merges int) (at, value *goyaml.Node, rest string) {
 	longest := -1
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -120,7 +121,7 @@ func stepInto(n *goyaml.Node, path string, merges int) (at, value *goyaml.Node, 
 	return at, value, rest
 }
 
-// merged goes to a field of what a merge key names, which is a mapping or several.
+// merged resolves a field in the value of a merge key: a mapping or a list of mappings.
 func merged(n *goyaml.Node, path string, merges int) (at, value *goyaml.Node, rest string) {
 	if n.Kind != goyaml.SequenceNode {
 		return step(n, path, merges)
@@ -133,7 +134,7 @@ func merged(n *goyaml.Node, path string, merges int) (at, value *goyaml.Node, re
 	return at, value, rest
 }
 
-// cutName takes a name off a path, where it may stand in brackets.
+// cutName removes a name, which may be in brackets, from the start of a path.
 func cutName(path, name string) (rest string, ok bool) {
 	if rest, ok = strings.CutPrefix(path, "["+name+"]"); !ok {
 		rest, ok = strings.CutPrefix(path, name)
@@ -144,9 +145,9 @@ func cutName(path, name string) (rest string, ok bool) {
 	return strings.TrimPrefix(rest, "."), true
 }
 
-// syntaxOffset returns the offset of the line at which a YAML text goes wrong. The
-// parser says where the value began that it could not read, which may be far above.
-// The shortest run of lines that fails in the same way ends with the line that is wrong.
+// syntaxOffset returns the offset of the line with the syntax error. The parser reports
+// the line at which the invalid value begins, which may be far above. The shortest
+// prefix of the text that fails with the same error ends with the wrong line.
 func syntaxOffset(text []byte, fails func(text []byte) error) int {
 	starts := append(lineStarts(text, yamlBreak), len(text))
 	whole := fails(text).Error()

@@ -11,8 +11,8 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1/reason"
 )
 
-// hostOf returns the host that a document with mistakes names, as far as it can be
-// read; empty where it cannot.
+// hostOf returns the host of a document with mistakes, or an empty string if it cannot
+// be read.
 func (d document) hostOf() string {
 	var content struct {
 		Kind string
@@ -24,9 +24,9 @@ func (d document) hostOf() string {
 	return strings.TrimSuffix(strings.ToLower(content.Spec.Host), ".")
 }
 
-// unserved returns the hosts that refused files name and that are not served from
-// elsewhere, sorted. They are refused by name: no wildcard of another file is to
-// serve a host whose own file is broken.
+// unserved returns the hosts of refused files that no other file serves, sorted. They
+// are refused by name: a wildcard of another file must not serve a host whose own file
+// is broken.
 func (d *directory) unserved() []string {
 	served := map[string]bool{} // host → true
 	for _, f := range d.files {
@@ -49,7 +49,7 @@ func (d *directory) unserved() []string {
 	return slices.Compact(hosts)
 }
 
-// refusals are ExposedHosts that refuse hosts.
+// refusals returns refused ExposedHosts for the hosts.
 func refusals(hosts []string) []v1alpha1.ExposedHost {
 	refused := make([]v1alpha1.ExposedHost, len(hosts))
 	for i, host := range hosts {

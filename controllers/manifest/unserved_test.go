@@ -10,8 +10,8 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// A host whose own file is broken is refused by name: the wildcard of another file is
-// not to serve it. When its file is good again, or gone, no refusal is left.
+// A host whose own file is broken is refused by name, since the wildcard of another file
+// must not serve it. The refusal ends when the file is good again or deleted.
 func TestHostsOfARefusedFileAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "wild.yaml", "apiVersion: usher.techn.is/v1alpha1\nkind: ExposedHost\nmetadata: {name: wildcard.techn.is}\nspec: {host: '*.techn.is', backends: [{address: 10.0.0.1}]}\n")
@@ -29,7 +29,7 @@ func TestHostsOfARefusedFileAreRefused(t *testing.T) {
 	w.awaitServed("*.techn.is", "vault.techn.is")
 	refused()
 
-	// What has a last good state is served by it.
+	// A file with a last good state is served from it.
 	write(t, dir, "vault.yaml", broken+"---\n"+exposedHost("new.techn.is"))
 	refused("new.techn.is")
 	w.awaitServed("*.techn.is", "vault.techn.is")

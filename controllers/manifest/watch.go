@@ -12,19 +12,19 @@ import (
 )
 
 const (
-	quiet  = 100 * time.Millisecond // without an event, before the directory is read: a save is several events
-	reread = 30 * time.Second       // and it is read this often without any: symbolic links lead to where no watch is
-	absent = time.Second            // and this often while it cannot be
+	debounce       = 100 * time.Millisecond // without an event before the directory is read: a save causes several events
+	rescanInterval = 30 * time.Second       // without any event: the targets of symbolic links are not watched
+	retryInterval  = time.Second            // while the directory cannot be read
 )
 
-// A Watcher follows a directory of manifests: its *.yaml, *.yml and *.json files, not
-// those of the directories below it. It is a prometheus.Collector of how many files
-// are refused.
+// A Watcher watches a directory of manifests: its *.yaml, *.yml and *.json files, but no
+// subdirectories. It is a prometheus.Collector of the number of refused files.
 //
-// A file that is broken, that holds an object of another file, or a host whose backend
-// names a cluster that no file has, is refused as a whole. The log names it; its last
-// good state is served on, and the other files are. A file that was never good serves
-// nothing. A deleted file's objects go; a deleted directory's do not, until it is back.
+// A file is refused as a whole if it is broken, if it has an object of another file, or
+// if a backend of a host names a cluster that no file has. The log names the file. Its
+// last good state is still served, and so are the other files. A file that was never
+// good serves nothing. If a file is deleted, its objects are no longer served. If the
+// directory is deleted, all objects are still served until it is back.
 type Watcher struct {
 	directory
 	events   *fsnotify.Watcher
@@ -34,9 +34,9 @@ type Watcher struct {
 	health health
 }
 
-// NewWatcher returns a watcher of a directory. With a state directory, which it makes
-// where there is none, it keeps the last good text of each file on disk, so that they
-// outlive a restart; one that cannot be written to is an error.
+// NewWatcher returns a watcher of a directory. If stateDir is not empty, it stores the
+// last good text of each file there, for the next start. It creates stateDir if it is
+// missing, and returns an error if stateDir is not writable.
 func NewWatcher(dir, stateDir string, log logr.Logger) (*Watcher, error) {
 	w := &Watcher{directory: directory{path: dir, log: log}}
 	if stateDir == "" {
@@ -47,10 +47,10 @@ func NewWatcher(dir, stateDir string, log logr.Logger) (*Watcher, error) {
 	return w, err
 }
 
-// Run follows the directory until ctx ends, which is no error. It calls onChange with
-// all objects once at the start and after each change of what is served; it keeps
-// the objects, which onChange must not edit. The slices are onChange's own. A directory
-// that cannot be read at the start is an error. Run is called once.
+// Run watches the directory until ctx ends, and then returns nil. It calls onChange with
+// all objects at the start and after each change of what is served. onChange may keep
+// and modify the slices, but must not modify the objects. Run returns an error if the
+// directory cannot be read at the start. It must be called only once.
 func (w *Watcher) Run(ctx context.Context, onChange func([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster)) error {
 	events, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -61,20 +61,19 @@ func (w *Watcher) Run(ctx context.Context, onChange func([]v1alpha1.ExposedHost,
 	if _, err := w.rescan(ctx); err != nil {
 		return fmt.Errorf("read the manifests: %w", err)
 	}
-	w.tell()
-	w.keep()
+	w.report()
+	w.save()
 	w.follow(ctx)
 	return nil
 }
 
-// Ready returns an error while a file has been refused since the start and no good
-// state of it is known. It is called from any goroutine, after the first onChange.
+// Ready returns an error while a file has been refused since the start and has no last
+// good state. It may be called from any goroutine, after the first onChange.
 func (w *Watcher) Ready() error { return w.health.ready() }
 
-// follow rescans the directory when it has been quiet after an event, and from time
-// to time, whether it is quiet or not.
+// follow rescans the directory after each burst of events, and every rescanInterval.
 func (w *Watcher) follow(ctx context.Context) {
-	settled, next := time.NewTimer(quiet), time.NewTimer(reread)
+	settled, next := time.NewTimer(debounce), time.NewTimer(rescanInterval)
 	defer settled.Stop()
 	defer next.Stop()
 	for {
@@ -82,10 +81,10 @@ func (w *Watcher) follow(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-w.events.Events:
-			settled.Reset(quiet)
+			settled.Reset(debounce)
 		case err := <-w.events.Errors:
-			w.log.Error(err, "Lost events of the manifests' directory; it is read again", "directory", w.path)
-			settled.Reset(quiet)
+			w.log.Error(err, "Lost events of the manifests' directory; reading it again", "directory", w.path)
+			settled.Reset(debounce)
 		case <-settled.C:
 			next.Reset(w.refresh(ctx))
 		case <-next.C:
@@ -94,44 +93,45 @@ func (w *Watcher) follow(ctx context.Context) {
 	}
 }
 
-// refresh rescans, tells of a change, and returns when to look again.
+// refresh rescans the directory, reports a change, and returns the time until the next rescan.
 func (w *Watcher) refresh(ctx context.Context) time.Duration {
 	changed, err := w.rescan(ctx)
 	switch {
 	case ctx.Err() != nil:
-		return reread
+		return rescanInterval
 	case err != nil:
 		if !w.lost {
-			w.log.Error(err, "Could not read the manifests; what they last held is served on", "directory", w.path)
+			w.log.Error(err, "Could not read the manifests; their last state is still served", "directory", w.path)
 		}
 		w.lost = true
-		return absent
+		return retryInterval
 	}
 	w.lost = false
 	if changed {
-		w.tell()
+		w.report()
 	}
-	w.keep()
-	return reread
+	w.save()
+	return rescanInterval
 }
 
-// rescan watches the directory that the path leads to now, which may be another
-// one than before, and then scans it, so that no change goes unseen.
+// rescan watches the directory of the path, which may be another one than before if the
+// path has a symbolic link. Then it scans the directory. In this order it misses no
+// change.
 func (w *Watcher) rescan(ctx context.Context) (changed bool, err error) {
-	_ = w.events.Remove(w.path) // fails where the directory went, and its watch with it
+	_ = w.events.Remove(w.path) // fails if the directory was deleted, and its watch with it
 	if err := w.events.Add(w.path); err != nil {
 		return false, fmt.Errorf("watch %s: %w", w.path, err)
 	}
 	if changed, err = w.scan(ctx); err == nil {
-		w.tellProblems()
+		w.logProblems()
 		w.health.note(w.refused())
 	}
 	return changed, err
 }
 
-// tell hands over all that is served, and the hosts that are refused with their files.
-func (w *Watcher) tell() {
+// report passes all accepted objects and the hosts of refused files to onChange.
+func (w *Watcher) report() {
 	all := w.objects()
 	w.log.Info("Read the manifests", "directory", w.path, "files", len(w.files), "hosts", len(all.hosts), "clusters", len(all.clusters))
-	w.onChange(append(all.hosts, refusals(w.refusing)...), all.clusters)
+	w.onChange(append(all.hosts, refusals(w.refusedHosts)...), all.clusters)
 }

@@ -24,7 +24,7 @@ func exposedHost(host string) string {
 	return fmt.Sprintf("apiVersion: usher.techn.is/v1alpha1\nkind: ExposedHost\nmetadata: {name: %s}\nspec: {host: %[1]s, backends: [{address: 10.0.0.1}]}\n", host)
 }
 
-// file is the text of a file with a document a host.
+// file returns the text of a file with one document per host.
 func file(hosts ...string) string {
 	var documents []string
 	for _, host := range hosts {
@@ -35,7 +35,7 @@ func file(hosts ...string) string {
 
 func logTo(l *testkit.Log) logr.Logger { return funcr.New(l.Add, funcr.Options{}) }
 
-// A watched directory, and what is served of it.
+// watched is a watched directory and the objects that are served from it.
 type watched struct {
 	*testing.T
 	log testkit.Log
@@ -50,7 +50,7 @@ type watched struct {
 	changes  int
 }
 
-// watch follows a directory until the test ends.
+// watch watches a directory until the test ends.
 func watch(t *testing.T, dir string) *watched {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
@@ -65,7 +65,7 @@ func watch(t *testing.T, dir string) *watched {
 	return w
 }
 
-// start follows the directory until ctx ends, and waits for the first reading.
+// start watches the directory until ctx ends, and waits for the first onChange.
 func (w *watched) start(ctx context.Context, state string) {
 	w.Helper()
 	var err error
@@ -91,7 +91,7 @@ func (w *watched) changed(hosts []v1alpha1.ExposedHost, _ []v1alpha1.MemberClust
 	slices.Sort(w.served)
 }
 
-// await polls until what is served is as it should be.
+// await polls until good returns true.
 func (w *watched) await(good func() bool, what string) {
 	w.Helper()
 	testkit.Eventually(w.T, what, func() error {
@@ -122,7 +122,7 @@ func write(t *testing.T, dir, name, text string) {
 	}
 }
 
-func TestWatchFollowsFiles(t *testing.T) {
+func TestWatchReadsChangedFiles(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "a.yaml", file("a.techn.is"))
 	w := watch(t, dir)
@@ -142,7 +142,7 @@ func TestWatchFollowsFiles(t *testing.T) {
 	w.awaitServed("b2.techn.is")
 }
 
-func TestAFileThatIsWrittenAgainTellsNobody(t *testing.T) {
+func TestAFileThatIsWrittenUnchangedReportsNoChange(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "a.yaml", file("a.techn.is"))
 	w := watch(t, dir)
@@ -151,14 +151,14 @@ func TestAFileThatIsWrittenAgainTellsNobody(t *testing.T) {
 		w.servedMu.Lock()
 		defer w.servedMu.Unlock()
 		if w.changes != 1 {
-			return fmt.Errorf("told of %d changes", w.changes)
+			return fmt.Errorf("%d changes were reported", w.changes)
 		}
 		return nil
 	})
 	write(t, dir, "b.yaml", file("b.techn.is"))
 	w.awaitServed("a.techn.is", "b.techn.is")
 	if w.changes != 2 {
-		t.Errorf("told of %d changes", w.changes)
+		t.Errorf("%d changes were reported", w.changes)
 	}
 }
 
@@ -175,13 +175,13 @@ func TestWatchFollowsALinkToADirectory(t *testing.T) {
 
 	testkit.Must(t, os.Remove(link))
 	testkit.Must(t, os.Symlink("v2", link))
-	write(t, filepath.Join(dir, "v1"), "b.yaml", file("b.techn.is")) // the old one is what is watched, for half a minute
+	write(t, filepath.Join(dir, "v1"), "b.yaml", file("b.techn.is")) // the old directory is still watched, until the next rescan
 	w.awaitServed("v2.techn.is")
 	write(t, filepath.Join(dir, "v2"), "c.yaml", file("c.techn.is"))
 	w.awaitServed("c.techn.is", "v2.techn.is")
 }
 
-func TestWatchLeavesOutWhatIsNoManifest(t *testing.T) {
+func TestWatchIgnoresOtherFiles(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{".a.yaml", ".a.yaml.swp", "a.yaml~", "#a.yaml#", "a.yaml.bak", "4913", "README.md"} {
 		write(t, dir, name, file("hidden.techn.is"))
@@ -192,7 +192,7 @@ func TestWatchLeavesOutWhatIsNoManifest(t *testing.T) {
 	w := watch(t, dir)
 	w.awaitServed("a.techn.is")
 	if n := len(w.log.With("Refused")); n > 0 {
-		t.Errorf("the log complains: %q", w.log.With())
+		t.Errorf("the log has an error: %q", w.log.With())
 	}
 }
 
@@ -217,7 +217,7 @@ func TestABrokenFileKeepsItsLastGoodState(t *testing.T) {
 	}
 }
 
-func TestABrokenFileAtTheStartHarmsNoOther(t *testing.T) {
+func TestABrokenFileAtTheStartAffectsNoOther(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "a.yaml", "kind: {")
 	write(t, dir, "b.yaml", file("b.techn.is"))
@@ -248,8 +248,8 @@ func TestAnObjectInTwoFiles(t *testing.T) {
 	w.awaitServed("a2.techn.is", "both.techn.is")
 }
 
-// A mounted ConfigMap: files are links through ..data, which leads to the newest
-// folder and is replaced as a whole.
+// In a mounted ConfigMap files are symbolic links through ..data. ..data is a link to the
+// newest folder, and is replaced atomically.
 func TestWatchFollowsAConfigMap(t *testing.T) {
 	dir := t.TempDir()
 	swap := func(version, text string) {

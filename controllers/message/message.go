@@ -43,8 +43,8 @@ func Bound(text string) string { return cut(printable(text), Max) }
 // attempts although the cause is the same.
 func Of(err error) string { return Bound(stable(err.Error())) }
 
-// Quote quotes a value that somebody else wrote. One that is longer than MaxQuoted
-// bytes is cut, and its length is appended.
+// Quote quotes a value of an object. A value longer than MaxQuoted bytes is cut, and its
+// length is appended.
 func Quote(value string) string {
 	if len(value) <= MaxQuoted {
 		return strconv.Quote(value)
@@ -52,7 +52,7 @@ func Quote(value string) string {
 	return fmt.Sprintf("%s… (%d bytes)", strconv.Quote(head(value, MaxQuoted)), len(value))
 }
 
-// part bounds an argument that is a text.
+// part limits an argument that is a text to MaxPart bytes.
 func part(arg any) any {
 	switch text := arg.(type) {
 	case string:
@@ -65,21 +65,21 @@ func part(arg any) any {
 	return arg
 }
 
-// cut shortens a text to at most so many bytes, and appends the original length.
-func cut(text string, most int) string {
-	if len(text) <= most {
+// cut shortens a text to at most limit bytes, and appends the original length.
+func cut(text string, limit int) string {
+	if len(text) <= limit {
 		return text
 	}
 	note := fmt.Sprintf("… (%d bytes)", len(text))
-	return head(text, most-len(note)) + note
+	return head(text, limit-len(note)) + note
 }
 
-// head returns the first bytes of a text, and no part of a character.
-func head(text string, most int) string {
-	for most < len(text) && most > 0 && !utf8.RuneStart(text[most]) {
-		most--
+// head returns at most the first limit bytes of a text, without a partial character.
+func head(text string, limit int) string {
+	for limit < len(text) && limit > 0 && !utf8.RuneStart(text[limit]) {
+		limit--
 	}
-	return text[:most]
+	return text[:limit]
 }
 
 // printable replaces control characters, which a terminal could interpret.

@@ -14,14 +14,14 @@ import (
 func TestFormatIsBounded(t *testing.T) {
 	huge := strings.Repeat("x", 240<<10)
 	for name, test := range map[string]struct{ got, want string }{
-		"what is short stays":           {message.Format("%s of %d: %v", "a", 3, errors.New("b")), "a of 3: b"},
-		"an argument leaves room":       {message.Format("%s; correct it", huge), strings.Repeat("x", message.MaxPart-len("… (245760 bytes)")) + "… (245760 bytes); correct it"},
-		"an error is an argument":       {message.Format("%v; correct it", errors.New(huge)), strings.Repeat("x", message.MaxPart-len("… (245760 bytes)")) + "… (245760 bytes); correct it"},
-		"the whole is bounded":          {message.Format(huge), strings.Repeat("x", message.Max-len("… (245760 bytes)")) + "… (245760 bytes)"},
-		"one line without instructions": {message.Format("a\nb\x1b[31mc\u202ed"), "a b\uFFFD[31mc\uFFFDd"},
-		"a quoted value is short":       {message.Quote("a\"b"), `"a\"b"`},
-		"a quoted value is cut":         {message.Quote(huge), `"` + strings.Repeat("x", 64) + `"… (245760 bytes)`},
-		"between characters":            {message.Quote(strings.Repeat("ü", 100) + "."), `"` + strings.Repeat("ü", 32) + `"… (201 bytes)`},
+		"a short text is unchanged":           {message.Format("%s of %d: %v", "a", 3, errors.New("b")), "a of 3: b"},
+		"an argument leaves room":             {message.Format("%s; correct it", huge), strings.Repeat("x", message.MaxPart-len("… (245760 bytes)")) + "… (245760 bytes); correct it"},
+		"an error is an argument":             {message.Format("%v; correct it", errors.New(huge)), strings.Repeat("x", message.MaxPart-len("… (245760 bytes)")) + "… (245760 bytes); correct it"},
+		"the whole is bounded":                {message.Format(huge), strings.Repeat("x", message.Max-len("… (245760 bytes)")) + "… (245760 bytes)"},
+		"one line without control characters": {message.Format("a\nb\x1b[31mc\u202ed"), "a b\uFFFD[31mc\uFFFDd"},
+		"a quoted value is short":             {message.Quote("a\"b"), `"a\"b"`},
+		"a quoted value is cut":               {message.Quote(huge), `"` + strings.Repeat("x", 64) + `"… (245760 bytes)`},
+		"between characters":                  {message.Quote(strings.Repeat("ü", 100) + "."), `"` + strings.Repeat("ü", 32) + `"… (201 bytes)`},
 	} {
 		if test.got != test.want {
 			t.Errorf("%s: got\n%q, want\n%q", name, test.got, test.want)
@@ -43,7 +43,7 @@ func FuzzFormat(f *testing.F) {
 	})
 }
 
-// Two attempts that fail alike have the same message.
+// Two attempts that fail for the same cause have the same message.
 func TestOfIsStable(t *testing.T) {
 	for _, test := range []struct{ first, second, want string }{
 		{

@@ -12,14 +12,14 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// Build returns the table of all hosts: a host that is accepted and has a backend
-// with an address is served, each other one is refused, so that no wildcard serves
-// it. It also returns what keeps an accepted host from being served, an error a
-// host, each naming the object and the field.
+// Build returns the table of all hosts. A host that is accepted and has a backend with
+// an address is served. Every other host is refused, so that no wildcard serves it.
+// Build also returns an error for each accepted host that cannot be served. The error
+// names the object and the field.
 func Build(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) (*routing.Table, []error) {
 	named := byName(clusters)
 	routes := make([]routing.Route, 0, len(hosts))
-	alone := map[string][]routing.Backend{} // cluster → the backends of hosts that it alone serves
+	shared := map[string][]routing.Backend{} // cluster → the backends of hosts with only this cluster
 	var problems []error
 	for i := range hosts {
 		route, err := read(&hosts[i], named)
@@ -28,20 +28,20 @@ func Build(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) (*ro
 		}
 		if len(route.Backends) == 1 && route.Backends[0].Cluster != "" {
 			cluster := route.Backends[0].Cluster
-			if alone[cluster] == nil {
-				alone[cluster] = route.Backends
+			if shared[cluster] == nil {
+				shared[cluster] = route.Backends
 			}
-			route.Backends = alone[cluster] // one for all, so that it stays in the processor's caches
+			route.Backends = shared[cluster] // one slice for all hosts, so that it stays in the CPU caches
 		}
 		routes = append(routes, route)
 	}
 	return routing.NewTable(routes), problems
 }
 
-// Follow returns the table that Build would return now that the object of one host
-// has changed: the same one where that makes no difference. The clusters must be
-// those that the table rests on.
-func Follow(table *routing.Table, eh *v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) (*routing.Table, error) {
+// Update returns the table that Build would return after the object of one host has
+// changed. If its route has not changed, that is the same table. The clusters must be
+// those that the table was built with.
+func Update(table *routing.Table, eh *v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) (*routing.Table, error) {
 	route, err := read(eh, byName(clusters))
 	if before := table.Own(route.Host); before != nil && reflect.DeepEqual(*before, route) {
 		return table, err
@@ -49,7 +49,7 @@ func Follow(table *routing.Table, eh *v1alpha1.ExposedHost, clusters []v1alpha1.
 	return table.With(route), err
 }
 
-// byName returns clusters by their names: name → cluster.
+// byName returns a map of the clusters: name → cluster.
 func byName(clusters []v1alpha1.MemberCluster) map[string]*v1alpha1.MemberCluster {
 	named := make(map[string]*v1alpha1.MemberCluster, len(clusters))
 	for i := range clusters {
@@ -58,17 +58,18 @@ func byName(clusters []v1alpha1.MemberCluster) map[string]*v1alpha1.MemberCluste
 	return named
 }
 
-// read returns an object's route, which is a refusal unless the host is to be
-// served, and why it is not although it is accepted, where the object is to blame.
-// Its host is the object's own in any case: the API keeps name and host in line.
+// read returns the route of an object. The route is a refusal if the host cannot be
+// served. If the host is accepted, but a field of the object is invalid, read also
+// returns an error. The host of the route is always spec.host, which the API server
+// keeps consistent with the object's name.
 func read(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (routing.Route, error) {
 	accepted := meta.FindStatusCondition(eh.Status.Conditions, v1alpha1.ConditionAccepted)
 	if accepted == nil || accepted.Status != metav1.ConditionTrue {
 		return refusal(eh, refusalReason(accepted)), nil
 	}
-	route, wrong := routeOf(eh, clusters)
-	if wrong != nil {
-		return refusal(eh, reason.SpecInvalid), fmt.Errorf("ExposedHost %s: %w", eh.Name, wrong)
+	route, invalid := routeOf(eh, clusters)
+	if invalid != nil {
+		return refusal(eh, reason.SpecInvalid), fmt.Errorf("ExposedHost %s: %w", eh.Name, invalid)
 	}
 	if len(route.Backends) == 0 {
 		return refusal(eh, Unserved(eh.Spec.Backends, clusters)), nil
@@ -84,7 +85,7 @@ func refusalReason(accepted *metav1.Condition) string {
 	return accepted.Reason
 }
 
-// Unserved says why a host whose backends have no address is not served.
+// Unserved returns the reason why a host whose backends have no address is not served.
 func Unserved(backends []v1alpha1.HostBackend, clusters map[string]*v1alpha1.MemberCluster) string {
 	switch {
 	case len(backends) == 0:

@@ -15,9 +15,9 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// A table that has followed every change holds what one does that is built of the
-// objects as they are in the end.
-func TestFollowComesToWhatBuildDoes(t *testing.T) {
+// A table that was updated after every change has the same routes as a table that is
+// built from the final objects.
+func TestUpdateIsConsistentWithBuild(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	objects := map[string]v1alpha1.ExposedHost{} // host → object
 	table, _ := routetable.Build(nil, clusters)
@@ -29,9 +29,9 @@ func TestFollowComesToWhatBuildDoes(t *testing.T) {
 			table = table.Without(name)
 		} else {
 			objects[name] = anyHost(random, name)
-			next, problem := routetable.Follow(table, new(objects[name]), clusters)
-			if again, _ := routetable.Follow(next, new(objects[name]), clusters); again != next {
-				t.Fatalf("step %d: to follow %s once more makes another table", i, name)
+			next, problem := routetable.Update(table, new(objects[name]), clusters)
+			if again, _ := routetable.Update(next, new(objects[name]), clusters); again != next {
+				t.Fatalf("step %d: a second update of %s returns another table", i, name)
 			}
 			if table = next; problem != nil {
 				reported = append(reported, problem)
@@ -39,17 +39,17 @@ func TestFollowComesToWhatBuildDoes(t *testing.T) {
 		}
 		want, problems := routetable.Build(slices.Collect(maps.Values(objects)), clusters)
 		if g, w := routesOf(table), routesOf(want); !maps.Equal(g, w) || table.Len() != want.Len() || table.Refused() != want.Refused() {
-			t.Fatalf("step %d: after a change of %s the table holds %v, want %v", i, name, g, w)
+			t.Fatalf("step %d: after a change of %s the table has %v, want %v", i, name, g, w)
 		}
 		for _, problem := range reported {
 			if !slices.ContainsFunc(problems, func(p error) bool { return p.Error() == problem.Error() }) {
-				t.Fatalf("step %d: Follow says %q, and Build %q", i, problem, problems)
+				t.Fatalf("step %d: Update returns %q, and Build %q", i, problem, problems)
 			}
 		}
 	}
 }
 
-// anyHost is served, or not, for one reason or another.
+// anyHost returns a random host, which is served or refused for one of several reasons.
 func anyHost(random *rand.Rand, name string) v1alpha1.ExposedHost {
 	const yes, no = metav1.ConditionTrue, metav1.ConditionFalse
 	return host(name, []metav1.ConditionStatus{yes, yes, yes, no, ""}[random.IntN(5)], func(s *v1alpha1.ExposedHostSpec) {
@@ -63,7 +63,7 @@ func anyHost(random *rand.Rand, name string) v1alpha1.ExposedHost {
 	})
 }
 
-// routesOf writes out what a table holds: host → route.
+// routesOf returns the routes of a table as texts: host → route.
 func routesOf(table *routing.Table) map[string]string {
 	routes := map[string]string{}
 	for r := range table.All() {
@@ -72,9 +72,9 @@ func routesOf(table *routing.Table) map[string]string {
 	return routes
 }
 
-// The data plane does not know the API, and so spells the reason that it gives itself.
-func TestExceptedIsOfTheTable(t *testing.T) {
+// The data plane does not import the API, so it has a copy of the reason that it sets itself.
+func TestReasonExcepted(t *testing.T) {
 	if routing.ReasonExcepted != reason.Excepted {
-		t.Errorf("package routing says %q, and the table %q", routing.ReasonExcepted, reason.Excepted)
+		t.Errorf("package routing has %q, package reason has %q", routing.ReasonExcepted, reason.Excepted)
 	}
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 )
 
-// Check reports, by the index of the host, each field that keeps an accepted host
-// out of the table, and each backend that names a cluster without an address or no
-// cluster at all. Where an API server feeds the table such a cluster may still come,
-// so Build only leaves the backend out. Files have no such later moment.
+// Check reports each invalid field of an accepted host, with the index of the host. It
+// also reports each backend whose cluster does not exist or has no address. Build only
+// omits such a backend, since with an API server the cluster may still appear. Manifests
+// are read all at once, so a missing cluster is a mistake.
 func Check(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster, report func(host int, mistake *field.Error)) {
 	named := byName(clusters)
 	for i := range hosts {
@@ -31,7 +31,7 @@ func Check(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster, repo
 	}
 }
 
-// checkCluster returns what is wrong with a backend's cluster, if it has one.
+// checkCluster checks the cluster of a backend, if it has one.
 func checkCluster(name string, clusters map[string]*v1alpha1.MemberCluster) *field.Error {
 	cluster := clusters[name]
 	switch {
@@ -40,7 +40,7 @@ func checkCluster(name string, clusters map[string]*v1alpha1.MemberCluster) *fie
 	case cluster == nil:
 		return &field.Error{Type: field.ErrorTypeInvalid, BadValue: name, Detail: fmt.Sprintf("there is no MemberCluster %s, or its file is refused: add it, or correct the name", name)}
 	case len(Ingress(cluster).Addresses) == 0:
-		return &field.Error{Type: field.ErrorTypeInvalid, BadValue: name, Detail: fmt.Sprintf("MemberCluster %s has no address: give it spec.ingress.addresses", name)}
+		return &field.Error{Type: field.ErrorTypeInvalid, BadValue: name, Detail: fmt.Sprintf("MemberCluster %s has no address: set its spec.ingress.addresses", name)}
 	}
 	return nil
 }

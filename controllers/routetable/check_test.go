@@ -13,7 +13,7 @@ import (
 	"github.com/jovalle/usher/controllers/routetable"
 )
 
-func TestCheckNamesTheFieldThatKeepsAHostOut(t *testing.T) {
+func TestCheckReportsInvalidFields(t *testing.T) {
 	cluster := func(names ...string) func(*v1alpha1.ExposedHostSpec) {
 		return func(s *v1alpha1.ExposedHostSpec) {
 			for _, name := range names {
@@ -46,8 +46,8 @@ func TestCheckNamesTheFieldThatKeepsAHostOut(t *testing.T) {
 	}
 }
 
-// Where Check has nothing to say, Build serves each accepted host by all of its backends.
-func TestCheckMissesNothingThatBuildLeavesOut(t *testing.T) {
+// If Check reports nothing, Build serves each accepted host by all of its backends.
+func TestCheckReportsEverythingThatBuildOmits(t *testing.T) {
 	all := []string{"hades", "illmatic", "astray", "nowhere"}
 	for i := range 1 << len(all) {
 		eh := host("a.is", metav1.ConditionTrue, func(s *v1alpha1.ExposedHostSpec) {

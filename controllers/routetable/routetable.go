@@ -1,7 +1,6 @@
 // Package routetable turns ExposedHosts and MemberClusters into the routing
-// table that the data plane consults. It is pure: objects in, routes out, so
-// that the API server, the snapshot and files feed one table in one way. It must
-// not import Kubernetes clients.
+// table that the data plane consults. It is pure: the API server, the snapshot and
+// manifests all use the same code. It must not import Kubernetes clients.
 package routetable
 
 import (
@@ -17,7 +16,7 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// The ports of an address whose backend gives none.
+// The default ports of a backend.
 const (
 	defaultHTTPSPort = 443
 	defaultHTTPPort  = 80
@@ -25,7 +24,7 @@ const (
 
 var specPath = field.NewPath("spec")
 
-// routeOf returns an object's route, or the first field that it cannot be made of.
+// routeOf returns the route of an object, or an error for its first invalid field.
 func routeOf(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (routing.Route, *field.Error) {
 	if err := CheckHost(eh.Spec.Host); err != nil {
 		return routing.Route{}, field.Invalid(specPath.Child("host"), eh.Spec.Host, err.Error())
@@ -49,8 +48,8 @@ func routeOf(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberClust
 	return route, nil
 }
 
-// CheckHost returns why a spec.host that the API takes can be no client's: an API
-// server's schema cannot decode an internationalized label.
+// CheckHost returns an error if no client can request a spec.host that the API server
+// accepts. A schema cannot decode an internationalized label.
 func CheckHost(host string) error {
 	switch parsed, err := routing.ParseHost(host); {
 	case err != nil:
@@ -73,8 +72,8 @@ func plainHTTP(p v1alpha1.PlainHTTP) (routing.PlainHTTP, error) {
 	return 0, fmt.Errorf("%q is none of Redirect, Forward, Deny", p)
 }
 
-// Backends resolves a host's backends in their order, leaving out those without
-// an address. Clusters: name → cluster.
+// Backends resolves a host's backends in their order, without those that have no
+// address. Clusters: name → cluster.
 func Backends(backends []v1alpha1.HostBackend, clusters map[string]*v1alpha1.MemberCluster) []routing.Backend {
 	var resolved []routing.Backend
 	for _, b := range backends {
@@ -93,9 +92,9 @@ func Backends(backends []v1alpha1.HostBackend, clusters map[string]*v1alpha1.Mem
 	return resolved
 }
 
-// clusterBackend returns the endpoint of a cluster, with those of its addresses
-// that may be dialled; none for a nil cluster. It checks the addresses of the status
-// again, since a status may have been written by others.
+// clusterBackend returns the endpoint of a cluster, with only the addresses that may be
+// dialled; it has none for a nil cluster. It checks the addresses of the status again,
+// since others may have written the status.
 func clusterBackend(c *v1alpha1.MemberCluster) routing.Backend {
 	ingress := Ingress(c)
 	if len(ingress.Addresses) == 0 {
@@ -109,8 +108,8 @@ func clusterBackend(c *v1alpha1.MemberCluster) routing.Backend {
 	return backend
 }
 
-// Backend returns an endpoint of a cluster as the data plane has it, with all its
-// addresses, those too that Refusal refuses.
+// Backend returns an endpoint of a cluster as the data plane uses it, with all of its
+// addresses, including those that Refusal refuses.
 func Backend(cluster string, spec v1alpha1.IngressEndpoint, ingress v1alpha1.ResolvedIngress) routing.Backend {
 	return routing.Backend{
 		Cluster:       cluster,
@@ -123,15 +122,15 @@ func Backend(cluster string, spec v1alpha1.IngressEndpoint, ingress v1alpha1.Res
 	}
 }
 
-// Refusal says, as the end of "it is …", why an address of a cluster's ingress is
-// not used, as far as the address itself shows; "" where it is. A name is used
-// only where a person gave it: an object's may lead anywhere at any time. What a
-// person's name resolves to is checked when it is dialled.
+// Refusal returns why an address of a cluster's ingress is not used, as the end of
+// "it is …"; "" if it is used. A DNS name is used only if a person set it, since a name
+// of an object may resolve to any address at any time. The addresses that a person's
+// name resolves to are checked when they are dialled.
 func Refusal(backend *routing.Backend, address string) string {
 	addr, err := netip.ParseAddr(address)
 	switch {
 	case err != nil && backend.Discovered:
-		return "a name, which may lead anywhere at any time"
+		return "a name, which may resolve to any address at any time"
 	case err != nil:
 		return ""
 	case backend.Dials(addr):
@@ -142,7 +141,7 @@ func Refusal(backend *routing.Backend, address string) string {
 	return "outside spec.ingress.allowedNetworks"
 }
 
-// networks are the allowedNetworks of a spec. One that cannot be read contains no address.
+// networks returns the allowedNetworks of a spec. An invalid one contains no address.
 func networks(spec v1alpha1.IngressEndpoint) []netip.Prefix {
 	var prefixes []netip.Prefix
 	for _, cidr := range spec.AllowedNetworks {
@@ -152,8 +151,8 @@ func networks(spec v1alpha1.IngressEndpoint) []netip.Prefix {
 	return prefixes
 }
 
-// Ingress returns the endpoint of a cluster: the one its spec gives, else the
-// one that was last found for it; the zero value for a nil cluster.
+// Ingress returns the endpoint of a cluster: the one of its spec, else the one that was
+// last discovered; the zero value for a nil cluster.
 func Ingress(c *v1alpha1.MemberCluster) v1alpha1.ResolvedIngress {
 	switch {
 	case c == nil:
@@ -166,8 +165,8 @@ func Ingress(c *v1alpha1.MemberCluster) v1alpha1.ResolvedIngress {
 	return v1alpha1.ResolvedIngress{}
 }
 
-// Resolve returns the endpoint that a spec describes, at the given addresses;
-// pinned: a person gave them.
+// Resolve returns the endpoint of a spec with the given addresses. Pinned means that a
+// person set them.
 func Resolve(spec v1alpha1.IngressEndpoint, addresses []string, pinned bool) v1alpha1.ResolvedIngress {
 	return v1alpha1.ResolvedIngress{
 		Addresses:     addresses,
@@ -178,7 +177,7 @@ func Resolve(spec v1alpha1.IngressEndpoint, addresses []string, pinned bool) v1a
 	}
 }
 
-// port returns the given port, or the default where it is not set or no port.
+// port returns the given port, or the default if it is not set or not valid.
 func port(given int32, defaultPort uint16) uint16 {
 	if given < 1 || given > 65535 {
 		return defaultPort
@@ -196,7 +195,7 @@ func proxyProtocol(p v1alpha1.ProxyProtocol) routing.ProxyProtocol {
 	return routing.None
 }
 
-// Endpoints writes addresses with their HTTPS port, as address:port.
+// Endpoints returns addresses with their HTTPS port, as address:port.
 func Endpoints(addresses []string, httpsPort int32) []string {
 	endpoints := make([]string, len(addresses))
 	for i, address := range addresses {

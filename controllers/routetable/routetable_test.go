@@ -12,7 +12,7 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// hades has addresses in its spec, illmatic those of its Service, and astray none.
+// hades has addresses in its spec, illmatic has those of its Service, and astray has none.
 var clusters = []v1alpha1.MemberCluster{
 	{
 		ObjectMeta: metav1.ObjectMeta{Name: "hades"},
@@ -39,7 +39,7 @@ func on(backends ...v1alpha1.HostBackend) func(*v1alpha1.ExposedHostSpec) {
 	return func(spec *v1alpha1.ExposedHostSpec) { spec.Backends = backends }
 }
 
-func TestBuildServesWhatIsAcceptedAndHasAnAddress(t *testing.T) {
+func TestBuildServesAcceptedHostsWithAddress(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		host    v1alpha1.ExposedHost
@@ -79,8 +79,8 @@ func TestBuildServesWhatIsAcceptedAndHasAnAddress(t *testing.T) {
 	}
 }
 
-// What cannot be read is refused and named: a host is never opened wider than its object says.
-func TestBuildRefusesWhatItCannotRead(t *testing.T) {
+// A host with an invalid field is refused and reported: it is never served with fewer restrictions than its object has.
+func TestBuildRefusesInvalidHosts(t *testing.T) {
 	for name, change := range map[string]func(*v1alpha1.ExposedHostSpec){
 		"spec.allowFrom[1]": func(s *v1alpha1.ExposedHostSpec) { s.AllowFrom = []string{"192.0.2.0/24", "192.0.2.300/24"} },
 		"spec.plainHTTP":    func(s *v1alpha1.ExposedHostSpec) { s.PlainHTTP = "Maybe" },
@@ -98,7 +98,7 @@ func TestBuildRefusesWhatItCannotRead(t *testing.T) {
 				t.Errorf("the table serves %d hosts and refuses %d", table.Len(), table.Refused())
 			}
 			if route := table.Lookup(bad.Spec.Host); route == nil || route.Refusal != "SpecInvalid" {
-				t.Errorf("what cannot be read has the route %+v", route)
+				t.Errorf("an invalid host has the route %+v", route)
 			}
 		})
 	}
@@ -116,13 +116,13 @@ func TestBuildCarriesOptions(t *testing.T) {
 	}
 }
 
-// Whatever keeps a host from being served, the wildcard above it does not serve it.
-func TestNoWildcardServesWhatIsNotServed(t *testing.T) {
+// A host that is not served is not served by its wildcard either, for every reason.
+func TestNoWildcardServesARefusedHost(t *testing.T) {
 	wildcard := host("*.techn.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "hades"}))
 	for name, eh := range map[string]v1alpha1.ExposedHost{
-		"refused":            host("vault.techn.is", metav1.ConditionFalse, on()),
-		"not decided about":  host("vault.techn.is", "", on(v1alpha1.HostBackend{Cluster: "hades"})),
-		"by hand, to nobody": host("vault.techn.is", metav1.ConditionTrue, on()),
+		"refused":           host("vault.techn.is", metav1.ConditionFalse, on()),
+		"not decided about": host("vault.techn.is", "", on(v1alpha1.HostBackend{Cluster: "hades"})),
+		"without backends":  host("vault.techn.is", metav1.ConditionTrue, on()),
 		"member without address": host("vault.techn.is", metav1.ConditionTrue,
 			on(v1alpha1.HostBackend{Cluster: "astray"})),
 		"unknown member": host("vault.techn.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "nowhere"})),
@@ -133,8 +133,8 @@ func TestNoWildcardServesWhatIsNotServed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			built, _ := routetable.Build([]v1alpha1.ExposedHost{wildcard, eh}, clusters)
 			only, _ := routetable.Build([]v1alpha1.ExposedHost{wildcard}, clusters)
-			followed, _ := routetable.Follow(only, &eh, clusters)
-			for _, table := range []*routing.Table{built, followed} {
+			updated, _ := routetable.Update(only, &eh, clusters)
+			for _, table := range []*routing.Table{built, updated} {
 				if route := table.Lookup("vault.techn.is"); route == nil || route.Refusal == "" || len(route.Backends) > 0 {
 					t.Errorf("the route is %+v", route)
 				}
@@ -146,15 +146,15 @@ func TestNoWildcardServesWhatIsNotServed(t *testing.T) {
 	}
 }
 
-// Regardless of who wrote a status: what a member's object must not name is no backend.
-func TestBuildServesNoAddressThatMustNotBeDialled(t *testing.T) {
+// An address in a status that a member's object must not have is no backend, no matter what wrote the status.
+func TestBuildOmitsAddressesThatMustNotBeDialled(t *testing.T) {
 	for _, test := range []struct {
 		name          string
 		spec          v1alpha1.IngressEndpoint
-		found         []string // in the status
-		pinned        bool     // they were, until spec.ingress.addresses was emptied
+		found         []string // addresses in the status
+		pinned        bool     // the addresses were pinned before spec.ingress.addresses was emptied
 		want          []string
-		inNetworkOnly bool // the backend is bound to networks
+		inNetworkOnly bool // the backend is limited to networks
 	}{
 		{"found, of every sort", v1alpha1.IngressEndpoint{}, []string{"127.0.0.1", "::ffff:169.254.169.254", "localhost", "fe80::1", "192.0.2.20"}, false, []string{"192.0.2.20"}, false},
 		{"found, and none is sound", v1alpha1.IngressEndpoint{}, []string{"localhost"}, false, nil, false},

@@ -1,11 +1,10 @@
-// Command bench measures what usher costs beside other proxies that pass TLS
-// through: processor time a connection and a byte, memory an idle connection,
-// and what a round trip takes longer. All run on loopback, each freshly started,
-// in rounds in which each has its turn, so that other work on the machine meets
-// all of them alike.
+// Command bench compares usher with other TLS passthrough proxies: CPU time per
+// connection and per byte, memory per idle connection, and added round-trip time. All
+// run on loopback, and each is started before its measurement. In each round all proxies
+// take turns, so that other work on the machine affects all of them equally.
 //
-// It runs the real binary and imports nothing of usher's but the parser of
-// ClientHellos, which its plain baseline uses.
+// It runs the real binary. Of usher's packages it imports only the parser of
+// ClientHellos, which its baseline proxy uses.
 package main
 
 import (
@@ -24,7 +23,7 @@ import (
 	"github.com/jovalle/usher/hack/bench/workload"
 )
 
-// The commands by which the bench runs itself as a process of its own.
+// The commands by which the bench starts itself as another process.
 const (
 	backendCommand  = "backend"  // ADDRESS...
 	baselineCommand = "baseline" // ADDRESS TABLE
@@ -67,7 +66,7 @@ func run(ctx context.Context, args []string) error {
 	return o.run(ctx)
 }
 
-// options are what the command line says.
+// options are the options of the command line.
 type options struct {
 	usher, others, traefik, out, report, tests, proxies string
 	quick                                               bool
@@ -91,7 +90,7 @@ func (o *options) run(ctx context.Context) error {
 	)
 }
 
-// obtain reads a report, or measures one and keeps it.
+// obtain reads a report, or measures and stores one.
 func (o *options) obtain(ctx context.Context) (*results.Report, error) {
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return nil, err

@@ -15,8 +15,8 @@ import (
 	"github.com/jovalle/usher/hack/bench/workload"
 )
 
-// run runs all tests. It keeps the report after each, so that what was measured
-// is not lost with an interrupted run.
+// run runs all tests. It writes the report after each of them, so that an interrupted
+// run loses no results.
 func (b *bench) run(ctx context.Context, path string) error {
 	for _, t := range b.tests {
 		table := results.Table{Name: t.name, Title: t.title, Reference: t.reference, Columns: t.columns, Series: make([]results.Series, len(t.proxies))}
@@ -36,9 +36,9 @@ func (b *bench) run(ctx context.Context, path string) error {
 	return nil
 }
 
-// round lets each proxy have its turn, in an order of chance: what one leaves in
-// the kernel's caches is not always the same one's gain. A round that fails invalidates
-// no other.
+// round measures each proxy once, in random order, so that the state of the kernel's
+// caches does not always favour the same proxy. A failed round does not invalidate
+// others.
 func (b *bench) round(ctx context.Context, t test, round int, series []results.Series) error {
 	for _, i := range rand.Perm(len(t.proxies)) {
 		sample, err := b.sample(ctx, t, &t.proxies[i])
@@ -81,7 +81,7 @@ func (b *bench) sample(ctx context.Context, t test, p *peer.Peer) (workload.Samp
 	return sample, nil
 }
 
-// one starts a proxy, does a test's work on it and stops it.
+// one starts a proxy, runs a test with it and stops it.
 func (b *bench) one(ctx context.Context, work string, p *peer.Peer, hosts int) (workload.Sample, error) {
 	site := peer.Site{Dir: filepath.Join(b.dir, "site"), Hosts: hostNames(hosts), Backends: b.backends}
 	if err := errors.Join(os.RemoveAll(site.Dir), os.Mkdir(site.Dir, 0o700)); err != nil {
@@ -108,8 +108,8 @@ func (b *bench) one(ctx context.Context, work string, p *peer.Peer, hosts int) (
 	return workload.Tests[work](ctx, target, b.sizeFor(p))
 }
 
-// start starts a proxy, and waits until it serves the last of its hosts and has
-// nothing left to do: what a start costs is not what is measured.
+// start starts a proxy, and waits until it serves the last of its hosts and is idle, so
+// that the cost of the start is not measured.
 func (b *bench) start(ctx context.Context, p *peer.Peer, site peer.Site) (*peer.Running, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -153,7 +153,7 @@ func awaitCalm(ctx context.Context, parties usage.Parties) error {
 	return err
 }
 
-// spareDescriptors are left to what is not a connection.
+// spareDescriptors are reserved for files that are no connections.
 const spareDescriptors = 1000
 
 // sizeFor returns the size of a test, with as many idle connections as a proxy
@@ -164,7 +164,7 @@ func (b *bench) sizeFor(p *peer.Peer) workload.Size {
 	return size
 }
 
-// hostNames returns so many names.
+// hostNames returns count host names.
 func hostNames(count int) []string {
 	names := make([]string, count)
 	for i := range names {

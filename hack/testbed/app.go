@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// An App is a small HTTP server in this process that says who it is and what it was asked. It
-// stands in a cluster as a Service of type ExternalName to localhost: there are no pods, and
-// Endpoints may not be loopback addresses.
+// An App is a small HTTP server in this process that answers with its name and the request. In a
+// cluster it is a Service of type ExternalName to localhost, since there are no pods, and Endpoints
+// may not be loopback addresses.
 type App struct {
 	Namespace, Service string // of the Service in the cluster
 	Port               int32  // of the Service, and of the server on loopback
@@ -25,7 +25,7 @@ type Answer struct {
 	Host    string `json:"host"` // the request's Host header
 	Path    string `json:"path"` // the request's target, with its query
 
-	// What the request's X-Forwarded-... headers say.
+	// The request's X-Forwarded-... headers.
 	ForwardedFor   string `json:"forwardedFor,omitempty"`
 	ForwardedHost  string `json:"forwardedHost,omitempty"`
 	ForwardedPort  string `json:"forwardedPort,omitempty"`

@@ -18,23 +18,23 @@ import (
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
-// readyTimeout bounds each server's start. It takes two seconds; a laden machine needs more.
+// readyTimeout bounds the start of each server. It takes two seconds, and longer on a busy machine.
 const readyTimeout = 90 * time.Second
 
-// Options say what a Bed starts with. The zero value is an etcd without clusters.
+// Options are the options of a Bed. The zero value is an etcd without clusters.
 type Options struct {
 	// Clusters are the names of the clusters to start, as DNS labels.
 	Clusters []string
-	// Address is where API servers and Traefiks listen, one of this machine's. The zero value:
-	// 127.0.0.1.
+	// Address is the address of this machine that API servers and Traefiks listen on. The zero
+	// value: 127.0.0.1.
 	Address netip.Addr
-	// Output is told what is ready, and after how long. Nil: nobody.
+	// Output receives a line for each server that is ready. Nil: none is written.
 	Output io.Writer
 }
 
 // A Bed is an etcd with clusters on it. Its methods may be called from several goroutines.
 type Bed struct {
-	dir     string // holds data/, which goes with the bed, and log/
+	dir     string // has data/, which is removed with the bed, and log/
 	address netip.Addr
 	output  io.Writer
 	release func() error // removes data/
@@ -45,10 +45,10 @@ type Bed struct {
 	keepLogs bool
 }
 
-// Start starts etcd, and then all clusters at once, and returns when each serves. Where it
-// fails nothing runs on; the logs stay, and the error names them.
+// Start starts etcd, and then all clusters at once, and returns when each of them serves. If it
+// fails, no server is left running. The logs stay, and the error names their folder.
 func Start(ctx context.Context, o Options) (*Bed, error) {
-	if err := built(servers.Etcd, servers.KubeAPIServer); err != nil {
+	if err := checkBuilt(servers.Etcd, servers.KubeAPIServer); err != nil {
 		return nil, err
 	}
 	start := time.Now()
@@ -60,12 +60,12 @@ func Start(ctx context.Context, o Options) (*Bed, error) {
 		bed.KeepLogs()
 		return nil, errors.Join(fmt.Errorf("starting the test bed (logs in %s): %w", bed.LogDir(), err), bed.Stop())
 	}
-	bed.say("%d clusters ready after %s", len(o.Clusters), since(start))
+	bed.report("%d clusters ready after %s", len(o.Clusters), since(start))
 	return bed, nil
 }
 
-// built says at once what would fail later, before there are logs to point to.
-func built(names ...string) error {
+// checkBuilt returns an error if a server is not built.
+func checkBuilt(names ...string) error {
 	for _, name := range names {
 		if _, err := servers.Locate(name); err != nil {
 			return err
@@ -110,8 +110,8 @@ func (b *Bed) startServers(ctx context.Context, clusters []string) error {
 	return group.Wait()
 }
 
-// Stop ends everything, last started first, and removes the data, and the logs too unless
-// KeepLogs was called. A second call does nothing.
+// Stop stops all servers in reverse order of their start, and removes the data. It also removes the
+// logs unless KeepLogs was called. A second call does nothing.
 func (b *Bed) Stop() error {
 	b.mu.Lock()
 	stops, keepLogs := b.atStop, b.keepLogs
@@ -127,20 +127,20 @@ func (b *Bed) Stop() error {
 	return errors.Join(err, os.RemoveAll(b.dir))
 }
 
-// KeepLogs makes Stop leave the logs in LogDir, for a person to read after a failure.
+// KeepLogs makes Stop keep the logs in LogDir, so that a person can read them after a failure.
 func (b *Bed) KeepLogs() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.keepLogs = true
 }
 
-// LogDir is the folder of the logs, one file a server.
+// LogDir returns the folder of the logs, which has one file per server.
 func (b *Bed) LogDir() string { return filepath.Join(b.dir, "log") }
 
 func (b *Bed) dataDir() string { return filepath.Join(b.dir, "data") }
 
-// Cluster returns a started cluster. It panics where there is none of that name, which is a
-// mistake in the caller's code.
+// Cluster returns a started cluster. It panics if there is none of that name, since that is a bug
+// of the caller.
 func (b *Bed) Cluster(name string) *Cluster {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -151,8 +151,8 @@ func (b *Bed) Cluster(name string) *Cluster {
 	return c
 }
 
-// Run starts any program beside the bed's own, usher itself say. It ends with the bed, and logs
-// to NAME.log in LogDir. Env is KEY=value, in addition to this process's environment.
+// Run starts another program, such as usher. It is killed when the bed stops, and logs to NAME.log
+// in LogDir. Env has entries KEY=value, which are added to the environment of this process.
 func (b *Bed) Run(name string, env []string, path string, args ...string) (*process.Process, error) {
 	p, err := process.Start(process.Command{
 		Path:    path,
@@ -173,7 +173,7 @@ func (b *Bed) onStop(stop func()) {
 	b.atStop = append(b.atStop, stop)
 }
 
-func (b *Bed) say(format string, args ...any) {
+func (b *Bed) report(format string, args ...any) {
 	fmt.Fprintf(b.output, "testbed: "+format+"\n", args...)
 }
 

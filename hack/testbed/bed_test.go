@@ -18,33 +18,33 @@ import (
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
-// bed is shared by the tests of this package; each keeps to objects of its own.
+// bed is shared by the tests of this package. Each test uses its own objects.
 var bed *Bed
 
 func TestMain(m *testing.M) {
 	os.Exit(Main(m, &bed, Options{Clusters: []string{"hades", "illmatic"}, Output: os.Stderr}))
 }
 
-func TestClustersAreApart(t *testing.T) {
+func TestClustersAreIsolated(t *testing.T) {
 	for _, name := range []string{"hades", "illmatic"} {
 		apply(t, bed.Cluster(name), configMap("apart", name))
 	}
 	for _, name := range []string{"hades", "illmatic"} {
 		if got := kubectl(t, bed.Cluster(name), "get", "configmap", "apart", "-o", "jsonpath={.data.value}"); got != name {
-			t.Errorf("cluster %s stores what %q was given", name, got)
+			t.Errorf("cluster %s has the object of %q", name, got)
 		}
 	}
 }
 
-func TestOneClustersTokenIsNotAnothers(t *testing.T) {
+func TestAClusterRefusesTheTokenOfAnother(t *testing.T) {
 	config := bed.Cluster("hades").Config()
 	config.BearerToken = bed.Cluster("illmatic").Config().BearerToken
 	if _, err := clientset(t, config).CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{}); !apierrors.IsUnauthorized(err) {
-		t.Errorf("hades was asked with a token of illmatic: %v, want Unauthorized", err)
+		t.Errorf("hades answers a token of illmatic with %v, want Unauthorized", err)
 	}
 }
 
-func TestServiceAccountHasOnlyTheRightsItWasGiven(t *testing.T) {
+func TestServiceAccountHasOnlyItsGrantedPermissions(t *testing.T) {
 	hades := bed.Cluster("hades")
 	apply(t, hades, `
 apiVersion: v1
@@ -80,7 +80,7 @@ subjects: [{kind: ServiceAccount, name: reader, namespace: default}]
 	}
 }
 
-func TestStoppedClusterComesBackWhereItWasWithWhatItHad(t *testing.T) {
+func TestStoppedClusterKeepsItsAddressAndData(t *testing.T) {
 	illmatic := bed.Cluster("illmatic")
 	apply(t, illmatic, configMap("kept", "yes"))
 	illmatic.Stop()
@@ -96,14 +96,14 @@ func TestStoppedClusterComesBackWhereItWasWithWhatItHad(t *testing.T) {
 	}
 }
 
-func TestPausedClusterIsSilentUntilResumed(t *testing.T) {
+func TestPausedClusterDoesNotAnswerUntilResumed(t *testing.T) {
 	illmatic := bed.Cluster("illmatic")
 	if err := illmatic.Pause(); err != nil {
 		t.Fatal(err)
 	}
 	_, err := configMaps(t, illmatic, time.Second).List(t.Context(), metav1.ListOptions{})
 	if err == nil || !strings.Contains(err.Error(), "Timeout") && !strings.Contains(err.Error(), "deadline") {
-		t.Errorf("a paused API server was asked: %v, want a timeout", err)
+		t.Errorf("a paused API server answers with %v, want a timeout", err)
 	}
 	if err := illmatic.Resume(); err != nil {
 		t.Fatal(err)
@@ -127,7 +127,7 @@ func TestClusterCanBeAddedLater(t *testing.T) {
 	}
 }
 
-func TestStartWithoutServersSaysWhatToRun(t *testing.T) {
+func TestStartWithoutServersNamesTheCommand(t *testing.T) {
 	t.Setenv("USHER_TESTBED_CACHE", t.TempDir())
 	t.Setenv("TMPDIR", t.TempDir())
 	_, err := Start(t.Context(), Options{})
@@ -139,7 +139,7 @@ func TestStartWithoutServersSaysWhatToRun(t *testing.T) {
 	}
 }
 
-func TestStopLeavesNothingAndKeepsLogsWhenAsked(t *testing.T) {
+func TestStopRemovesDataAndKeepsLogsOnRequest(t *testing.T) {
 	for name, keep := range map[string]bool{"success": false, "failure": true} {
 		t.Run(name, func(t *testing.T) {
 			b, err := Start(t.Context(), Options{})
@@ -187,7 +187,7 @@ func clientset(t *testing.T, config *rest.Config) *kubernetes.Clientset {
 	return c
 }
 
-// configMaps is a client that gives up an answer after timeout.
+// configMaps returns a client with a timeout.
 func configMaps(t *testing.T, c *Cluster, timeout time.Duration) typedcorev1.ConfigMapInterface {
 	t.Helper()
 	config := c.Config()

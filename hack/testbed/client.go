@@ -15,23 +15,22 @@ import (
 )
 
 const (
-	// answerTimeout bounds a request from connect to the last byte.
-	answerTimeout = 30 * time.Second
-	// maxAnswer bounds what is read of an answer, in bytes; Traefik's list of routers is the
-	// longest.
-	maxAnswer = 16 << 20
+	// requestTimeout bounds a request from connect to the last byte.
+	requestTimeout = 30 * time.Second
+	// maxBody is how many bytes of a response are read. Traefik's list of routers is the longest.
+	maxBody = 16 << 20
 )
 
-// ClientTo makes an HTTP client that connects to address, HOST:PORT, whatever host a URL names:
-// by TLS it sends the URL's host as SNI, and believes any certificate. It makes a connection for
-// each request, and follows no redirect.
+// ClientTo returns an HTTP client that connects to address, HOST:PORT, for every URL. For https it
+// sends the host of the URL as SNI, and accepts any certificate. It makes a new connection for each
+// request, and does not follow redirects.
 func ClientTo(address string) *http.Client { return clientOf("tcp", address) }
 
-// AnnouncingClientTo makes a client like ClientTo that a load balancer stands before: a PROXY
-// header, version 2, says that each connection is the client's of that address.
-func AnnouncingClientTo(address string, client netip.Addr) *http.Client {
-	announcing := ClientTo(address)
-	transport := announcing.Transport.(*http.Transport)
+// ProxyProtocolClientTo returns a client like ClientTo that sends a PROXY header, version 2, as a
+// load balancer does. The header gives client as the source address.
+func ProxyProtocolClientTo(address string, client netip.Addr) *http.Client {
+	proxied := ClientTo(address)
+	transport := proxied.Transport.(*http.Transport)
 	dial := transport.DialContext
 	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
@@ -42,12 +41,12 @@ func AnnouncingClientTo(address string, client netip.Addr) *http.Client {
 		_, err = proxyproto.HeaderProxyFromAddrs(2, source, conn.RemoteAddr()).WriteTo(conn)
 		return conn, err
 	}
-	return announcing
+	return proxied
 }
 
 func clientOf(network, address string) *http.Client {
 	return &http.Client{
-		Timeout:       answerTimeout,
+		Timeout:       requestTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
@@ -60,20 +59,21 @@ func clientOf(network, address string) *http.Client {
 	}
 }
 
-// Ask gets url and returns the answer of the App behind it. Anything but an App's is an error.
-func Ask(ctx context.Context, client *http.Client, url string) (Answer, error) {
+// GetAnswer sends a GET request for url and returns the answer of the App behind it. It returns an
+// error if the answer is not an App's.
+func GetAnswer(ctx context.Context, client *http.Client, url string) (Answer, error) {
 	body, err := fetch(ctx, client, url)
 	if err != nil {
 		return Answer{}, err
 	}
 	var answer Answer
 	if err := json.Unmarshal(body, &answer); err != nil || answer.App == "" {
-		return Answer{}, fmt.Errorf("%s: not an app's answer: %.100q", url, body)
+		return Answer{}, fmt.Errorf("%s: the answer is not an app's: %.100q", url, body)
 	}
 	return answer, nil
 }
 
-// fetch returns what url answers with status 200.
+// fetch returns the body of url. A status other than 200 is an error.
 func fetch(ctx context.Context, client *http.Client, url string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -87,5 +87,5 @@ func fetch(ctx context.Context, client *http.Client, url string) ([]byte, error)
 	if response.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s: %s", url, response.Status)
 	}
-	return io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	return io.ReadAll(io.LimitReader(response.Body, maxBody))
 }

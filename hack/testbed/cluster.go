@@ -20,7 +20,7 @@ import (
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
-// A Cluster is an API server and what it stores. It listens on one address for its whole life.
+// A Cluster is an API server and its data. Its address does not change.
 // Its methods may be called from several goroutines.
 type Cluster struct {
 	name        string
@@ -34,8 +34,8 @@ type Cluster struct {
 	server *process.Process
 }
 
-// StartCluster starts an API server of that name, which must be a DNS label and new to the bed,
-// and returns when it serves.
+// StartCluster starts an API server, and returns when it serves. The name must be a DNS label that
+// no other cluster of the bed has.
 func (b *Bed) StartCluster(ctx context.Context, name string) (*Cluster, error) {
 	c := &Cluster{name: name, bed: b}
 	var err error
@@ -61,19 +61,19 @@ func (b *Bed) StartCluster(ctx context.Context, name string) (*Cluster, error) {
 	return c, nil
 }
 
-// silent is for clients that must not complain of a process-wide logger that nobody has set.
+// silent is a logger for clients, which otherwise warn that no process-wide logger is set.
 var silent = logr.FromSlogHandler(slog.DiscardHandler)
 
-// Name is the cluster's name, and that of its kubeconfig's context.
+// Name returns the name of the cluster, which is also the context in its kubeconfig.
 func (c *Cluster) Name() string { return c.name }
 
-// Address is where the API server listens, by TLS.
+// Address returns the address of the API server, for TLS.
 func (c *Cluster) Address() netip.AddrPort { return c.address }
 
-// Config returns a copy of an administrator's configuration, without a limit on its requests.
+// Config returns a client configuration of an administrator, without a rate limit.
 func (c *Cluster) Config() *rest.Config { return rest.CopyConfig(c.config) }
 
-// Start starts the API server again after Stop, on the port it had, and returns when it serves.
+// Start starts the API server again after Stop, on the same port, and returns when it serves.
 func (c *Cluster) Start(ctx context.Context) error {
 	path, err := servers.Locate(servers.KubeAPIServer)
 	if err != nil {
@@ -91,18 +91,17 @@ func (c *Cluster) Start(ctx context.Context) error {
 		p.Kill()
 		return fmt.Errorf("starting cluster %s: %w", c.name, portTaken(err))
 	}
-	c.bed.say("%s ready after %s", c.name, since(start))
+	c.bed.report("%s ready after %s", c.name, since(start))
 	return nil
 }
 
-// Stop kills the API server, as a power cut would. What it stored is kept.
+// Stop kills the API server, as a power failure would. Its data is kept.
 func (c *Cluster) Stop() { c.process().Kill() }
 
-// Pause stops the API server in its tracks: connections are accepted by the kernel, and nobody
-// answers.
+// Pause suspends the API server by SIGSTOP: the kernel accepts connections, but nothing answers.
 func (c *Cluster) Pause() error { return c.process().Signal(syscall.SIGSTOP) }
 
-// Resume lets a paused API server go on.
+// Resume continues a paused API server.
 func (c *Cluster) Resume() error { return c.process().Signal(syscall.SIGCONT) }
 
 func (c *Cluster) process() *process.Process {
@@ -125,13 +124,13 @@ func (c *Cluster) flags() []string {
 		"--service-account-signing-key-file=" + c.credentials.serviceAccountKeyFile,
 		"--authorization-mode=RBAC",
 		"--service-cluster-ip-range=10.0.0.0/24",
-		"--disable-admission-plugins=ServiceAccount", // nobody makes each namespace's default one
+		"--disable-admission-plugins=ServiceAccount", // no controller creates the default ServiceAccount of each namespace
 		"--endpoint-reconciler-type=none",            // endpoints may not be loopback addresses
 	}
 }
 
-// awaitServing waits until the server is ready and has made the default namespace, which it does
-// on the side.
+// awaitServing waits until the server is ready and has created the default namespace, which it does
+// asynchronously.
 func (c *Cluster) awaitServing(ctx context.Context, p *process.Process) error {
 	clientset, err := kubernetes.NewForConfig(c.config)
 	if err != nil {
@@ -148,5 +147,5 @@ func (c *Cluster) awaitServing(ctx context.Context, p *process.Process) error {
 	})
 }
 
-// dir is the folder of the cluster's files.
+// dir returns the folder of the cluster's files.
 func (c *Cluster) dir() string { return filepath.Join(c.bed.dataDir(), c.name) }

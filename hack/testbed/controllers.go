@@ -8,13 +8,12 @@ import (
 
 // Some of Kubernetes' own controllers.
 const (
-	TokenController     = "serviceaccount-token-controller" // puts tokens into their Secrets
-	NamespaceController = "namespace-controller"            // empties and ends deleted namespaces
+	TokenController     = "serviceaccount-token-controller" // adds tokens to Secrets of ServiceAccounts
+	NamespaceController = "namespace-controller"            // deletes the objects of deleted namespaces
 )
 
-// StartControllers starts a controller manager with no more than the named controllers of
-// Kubernetes. They follow the cluster until the bed stops; what they do becomes seen some
-// seconds later. It is called once for a cluster.
+// StartControllers starts a kube-controller-manager with only the named controllers. They run until
+// the bed stops, and begin to work after some seconds. It must be called at most once per cluster.
 func (c *Cluster) StartControllers(names ...string) error {
 	path, err := servers.Locate(servers.KubeControllerManager)
 	if err != nil {
@@ -26,7 +25,7 @@ func (c *Cluster) StartControllers(names ...string) error {
 		"--service-account-private-key-file="+c.credentials.serviceAccountKeyFile,
 		"--root-ca-file="+c.credentials.certFile,
 		"--leader-elect=false",
-		"--secure-port=0", // it serves nobody
+		"--secure-port=0", // it serves no requests
 	)
 	return err
 }

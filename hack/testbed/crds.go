@@ -13,17 +13,16 @@ import (
 
 const (
 	traefikGroup    = "traefik.io"
-	oldTraefikGroup = "traefik.containo.us" // Traefik 2 before 2.10, and beside the new one until 3.0
+	oldTraefikGroup = "traefik.containo.us" // Traefik 2 before 2.10; Traefik 2.10 and later 2.x serve both
 )
 
-// InstallTraefikCRDs installs the definitions of Traefik's kinds, group traefik.io, as its
-// release has them.
+// InstallTraefikCRDs installs the CRDs of Traefik's release, group traefik.io.
 func (c *Cluster) InstallTraefikCRDs(ctx context.Context) error {
 	return c.installCRDs(ctx, servers.TraefikCRDs, func(*unstructured.Unstructured) error { return nil })
 }
 
-// InstallOldTraefikCRDs installs the same kinds in Traefik's former group, traefik.containo.us,
-// which no Traefik of today serves.
+// InstallOldTraefikCRDs installs the same CRDs in Traefik's old group, traefik.containo.us, which
+// Traefik 3 does not serve.
 func (c *Cluster) InstallOldTraefikCRDs(ctx context.Context) error {
 	return c.installCRDs(ctx, servers.TraefikCRDs, func(definition *unstructured.Unstructured) error {
 		plural := strings.TrimSuffix(definition.GetName(), "."+traefikGroup)
@@ -32,18 +31,17 @@ func (c *Cluster) InstallOldTraefikCRDs(ctx context.Context) error {
 	})
 }
 
-// InstallGatewayCRDs installs the definitions of the Gateway API's standard channel.
+// InstallGatewayCRDs installs the CRDs of the Gateway API's standard channel.
 func (c *Cluster) InstallGatewayCRDs(ctx context.Context) error {
 	return c.installCRDs(ctx, servers.GatewayCRDs, func(*unstructured.Unstructured) error { return nil })
 }
 
-// InstallPrometheusCRDs installs the Prometheus Operator's definitions of ServiceMonitor and
-// PrometheusRule.
+// InstallPrometheusCRDs installs the Prometheus Operator's CRDs ServiceMonitor and PrometheusRule.
 func (c *Cluster) InstallPrometheusCRDs(ctx context.Context) error {
 	return c.installCRDs(ctx, servers.PrometheusCRDs, func(*unstructured.Unstructured) error { return nil })
 }
 
-// installCRDs applies what is in one of the test bed's files, after a change to each object.
+// installCRDs applies the objects of one of the test bed's files, after calling change for each.
 func (c *Cluster) installCRDs(ctx context.Context, file string, change func(*unstructured.Unstructured) error) error {
 	path, err := servers.Locate(file)
 	if err != nil {

@@ -13,18 +13,18 @@ import (
 	"k8s.io/client-go/util/keyutil"
 )
 
-// credentials are what an API server proves itself with, and what it knows others by.
+// credentials are the certificate and keys of an API server, and the tokens of its clients.
 type credentials struct {
-	certificate []byte // PEM; trusted by the cluster's clients
+	certificate []byte // PEM; the cluster's clients trust it
 	adminToken  string
 
 	certFile, keyFile     string // the server's certificate and its key
-	tokensFile            string // tokens that the server believes
+	tokensFile            string // tokens that the server accepts
 	serviceAccountKeyFile string // signs and verifies ServiceAccounts' tokens
 }
 
-// makeCredentials writes new ones into a new folder. They are the cluster's own, so that no
-// cluster takes another for itself, or believes another's tokens.
+// makeCredentials writes new credentials into a new folder. Each cluster has its own, so that it
+// does not accept tokens of another cluster.
 func makeCredentials(dir string, address netip.Addr) (credentials, error) {
 	certificate, key, err := cert.GenerateSelfSignedCertKey("localhost", []net.IP{address.AsSlice()}, nil)
 	if err != nil {
@@ -50,7 +50,7 @@ func makeCredentials(dir string, address netip.Addr) (credentials, error) {
 	})
 }
 
-// writeFiles makes a folder and private files in it.
+// writeFiles creates a folder with files that only the owner can read.
 func writeFiles(dir string, files map[string][]byte) error { // path → content
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
@@ -68,6 +68,6 @@ func (c credentials) adminConfig(address netip.AddrPort) *rest.Config {
 		Host:            "https://" + address.String(),
 		BearerToken:     c.adminToken,
 		TLSClientConfig: rest.TLSClientConfig{CAData: c.certificate},
-		QPS:             -1, // unlimited: a test's thousand objects shall not trickle in
+		QPS:             -1, // no rate limit: a test may create a thousand objects
 	}
 }

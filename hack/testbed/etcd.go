@@ -8,8 +8,8 @@ import (
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
-// startEtcd starts the store of all clusters. It listens on a socket in the bed's private folder
-// and on no port: it asks nobody for a password.
+// startEtcd starts the etcd of all clusters. It has no authentication, so it listens on a socket in
+// the bed's private folder and on no port.
 func (b *Bed) startEtcd(ctx context.Context) error {
 	path, err := servers.Locate(servers.Etcd)
 	if err != nil {
@@ -17,7 +17,7 @@ func (b *Bed) startEtcd(ctx context.Context) error {
 	}
 	start := time.Now()
 	p, err := b.Run("etcd", nil, path,
-		"--unsafe-no-fsync", // a bed outlives no power cut
+		"--unsafe-no-fsync", // the data of a bed need not survive a power failure
 		"--log-level=warn",
 		"--data-dir="+filepath.Join(b.dataDir(), "etcd"),
 		"--listen-client-urls="+b.etcdURL(),
@@ -35,7 +35,7 @@ func (b *Bed) startEtcd(ctx context.Context) error {
 		return err
 	})
 	if err == nil {
-		b.say("etcd ready after %s", since(start))
+		b.report("etcd ready after %s", since(start))
 	}
 	return err
 }

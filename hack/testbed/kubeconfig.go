@@ -13,17 +13,17 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// Kubeconfig is an administrator's, self-contained, with one context named as the cluster.
+// Kubeconfig returns an administrator's kubeconfig. It refers to no files, and has one context with the cluster's name.
 func (c *Cluster) Kubeconfig() ([]byte, error) {
 	return c.KubeconfigWithToken(c.credentials.adminToken)
 }
 
-// KubeconfigFile is where Kubeconfig is kept as a file. Several clusters' make one list for
-// $KUBECONFIG.
+// KubeconfigFile returns the path of the file with Kubeconfig. Those of several clusters can be
+// combined in $KUBECONFIG.
 func (c *Cluster) KubeconfigFile() string { return filepath.Join(c.dir(), "kubeconfig") }
 
-// KubeconfigFor is a ServiceAccount's kubeconfig, with a token of one day that the API server
-// issues for it. The account must exist.
+// KubeconfigFor returns the kubeconfig of a ServiceAccount, with a new token that is valid for one
+// day. The account must exist.
 func (c *Cluster) KubeconfigFor(ctx context.Context, namespace, serviceAccount string) ([]byte, error) {
 	clientset, err := kubernetes.NewForConfig(c.config)
 	if err != nil {
@@ -39,7 +39,7 @@ func (c *Cluster) KubeconfigFor(ctx context.Context, namespace, serviceAccount s
 	return c.KubeconfigWithToken(issued.Status.Token)
 }
 
-// KubeconfigWithToken is a kubeconfig like Kubeconfig with any bearer token, a wrong one say.
+// KubeconfigWithToken returns a kubeconfig like Kubeconfig with another bearer token, which may be invalid.
 func (c *Cluster) KubeconfigWithToken(token string) ([]byte, error) {
 	config := clientcmdapi.NewConfig()
 	config.Clusters[c.name] = &clientcmdapi.Cluster{

@@ -12,8 +12,8 @@ import (
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
-// Kubectl runs the real kubectl as the cluster's administrator and returns what it prints. What
-// it complains of is in the error.
+// Kubectl runs the real kubectl as the cluster's administrator and returns its standard output. An
+// error contains its standard error.
 func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
 	path, err := servers.Locate(servers.Kubectl)
 	if err != nil {
@@ -25,7 +25,7 @@ func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
 	cmd.Env = append(os.Environ(),
 		"KUBECONFIG="+c.KubeconfigFile(),
 		"KUBECACHEDIR="+filepath.Join(c.dir(), "kubectl-cache"),
-		"KUBERC=off", // a person's own aliases and defaults
+		"KUBERC=off", // ignore a person's aliases and defaults
 	)
 	if err := cmd.Run(); err != nil {
 		return stdout.String(), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))

@@ -18,15 +18,15 @@ import (
 )
 
 const (
-	// fieldOwner is the field manager of all that the test bed applies.
+	// fieldOwner is the field manager of applied objects.
 	fieldOwner = client.FieldOwner("testbed")
-	// kindTimeout bounds the wait for a CustomResourceDefinition, or for a kind that one defines.
+	// kindTimeout bounds the wait for a CustomResourceDefinition or its kind.
 	kindTimeout  = 30 * time.Second
 	kindInterval = 50 * time.Millisecond
 )
 
-// Apply applies manifests, YAML or JSON of any number of documents, by server-side apply and in
-// order. Objects may follow the definition of their kind, in the same manifests or the next.
+// Apply applies manifests by server-side apply, in order. They are any number of YAML or JSON
+// documents. Objects may follow the CRD of their kind, in the same or the next manifests.
 func (c *Cluster) Apply(ctx context.Context, manifests string) error {
 	objects, err := decode([]byte(manifests))
 	if err != nil {
@@ -35,8 +35,7 @@ func (c *Cluster) Apply(ctx context.Context, manifests string) error {
 	return c.applyAll(ctx, objects)
 }
 
-// ApplyFiles applies manifest files. A path may be a pattern, as of filepath.Glob, and must
-// match something.
+// ApplyFiles applies manifest files. Each pattern is one of filepath.Glob, and must match a file.
 func (c *Cluster) ApplyFiles(ctx context.Context, patterns ...string) error {
 	for _, pattern := range patterns {
 		files, err := filepath.Glob(pattern)
@@ -56,7 +55,7 @@ func (c *Cluster) ApplyFiles(ctx context.Context, patterns ...string) error {
 	return nil
 }
 
-// decode reads all documents of a manifest; empty ones are skipped.
+// decode reads all documents of a manifest, except for empty ones.
 func decode(manifests []byte) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
 	for decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifests), 4096); ; {
@@ -74,7 +73,7 @@ func decode(manifests []byte) ([]*unstructured.Unstructured, error) {
 	}
 }
 
-// applyAll returns when all definitions among the objects are served.
+// applyAll applies objects, and returns when the kinds of all CRDs among them are served.
 func (c *Cluster) applyAll(ctx context.Context, objects []*unstructured.Unstructured) error {
 	for _, apply := range []func(context.Context, *unstructured.Unstructured) error{c.apply, c.awaitEstablished} {
 		for _, object := range objects {
@@ -86,14 +85,14 @@ func (c *Cluster) applyAll(ctx context.Context, objects []*unstructured.Unstruct
 	return nil
 }
 
-// apply waits for the object's kind, which may have been defined a moment ago.
+// apply applies an object. It waits for the object's kind, whose CRD may be new.
 func (c *Cluster) apply(ctx context.Context, object *unstructured.Unstructured) error {
 	return poll(ctx, func(ctx context.Context) error {
 		return c.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), fieldOwner, client.ForceOwnership)
 	}, meta.IsNoMatchError)
 }
 
-// awaitEstablished waits for the kind that a definition defines; other objects need no waiting.
+// awaitEstablished waits for the kind of a CRD; for other objects it returns at once.
 func (c *Cluster) awaitEstablished(ctx context.Context, object *unstructured.Unstructured) error {
 	if object.GetKind() != "CustomResourceDefinition" {
 		return nil
@@ -101,16 +100,16 @@ func (c *Cluster) awaitEstablished(ctx context.Context, object *unstructured.Uns
 	return poll(ctx, func(ctx context.Context) error { return c.established(ctx, object) }, isNotEstablished)
 }
 
-var errNotEstablished = errors.New("the definition is not established")
+var errNotEstablished = errors.New("the CRD is not established")
 
 func isNotEstablished(err error) bool { return errors.Is(err, errNotEstablished) }
 
-// established looks whether the API server serves the kind that a definition defines.
+// established returns nil if the API server serves the kind of a CRD.
 func (c *Cluster) established(ctx context.Context, definition *unstructured.Unstructured) error {
 	if err := c.client.Get(ctx, client.ObjectKeyFromObject(definition), definition); err != nil {
 		return err
 	}
-	// A definition that is a moment old has null for its conditions, which is no slice.
+	// The conditions of a new CRD are null, which is no slice.
 	conditions, _, _ := unstructured.NestedSlice(definition.Object, "status", "conditions")
 	for _, condition := range conditions {
 		if c, ok := condition.(map[string]any); ok && c["type"] == "Established" && c["status"] == "True" {
@@ -120,11 +119,11 @@ func (c *Cluster) established(ctx context.Context, definition *unstructured.Unst
 	return errNotEstablished
 }
 
-// poll repeats try while its error is one that passes, for at most kindTimeout.
-func poll(ctx context.Context, try func(context.Context) error, passes func(error) bool) error {
+// poll repeats try while its error is temporary, for at most kindTimeout.
+func poll(ctx context.Context, try func(context.Context) error, temporary func(error) bool) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, kindInterval, kindTimeout, true, func(ctx context.Context) (bool, error) {
-		if last = try(ctx); passes(last) {
+		if last = try(ctx); temporary(last) {
 			return false, nil
 		}
 		return true, last

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Servers listen below the range from which Linux takes ports for outgoing connections and for
-// listeners on port 0 (32768 and up, ip_local_port_range in ip(7)), so that nobody is given a
-// cluster's port by chance while its API server is stopped.
+// Servers listen on ports below the ephemeral range of Linux, which outgoing connections and
+// listeners on port 0 use (32768 and up, ip_local_port_range in ip(7)). So no other process gets the
+// port of a cluster by chance while its API server is stopped.
 const (
 	firstPort  = 20000
 	endOfPorts = 32768
@@ -24,11 +24,11 @@ const (
 
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
-// freePorts finds n ports of an address that nobody listens on at this moment. Somebody may
-// take one before its server does: the caller tries again with others.
+// freePorts returns n ports of an address that no process listens on now. Another process may take
+// one before its server does: then the caller must retry with other ports.
 func freePorts(ctx context.Context, at netip.Addr, n int) ([]netip.AddrPort, error) {
 	var config net.ListenConfig
-	held := make(map[netip.AddrPort]net.Listener, n) // held until all are found: no port is found twice
+	held := make(map[netip.AddrPort]net.Listener, n) // open until all are found, so that no port is found twice
 	defer func() {
 		for _, listener := range held {
 			listener.Close()
@@ -46,10 +46,10 @@ func freePorts(ctx context.Context, at netip.Addr, n int) ([]netip.AddrPort, err
 	return nil, fmt.Errorf("no free port on %s", at)
 }
 
-// startAttempts is how often a server is started when others are faster to take its ports.
+// startAttempts is how often a start is tried when another process takes the ports first.
 const startAttempts = 5
 
-// withFreePorts calls start with n free ports, and again with others while it finds them taken.
+// withFreePorts calls start with n free ports, and retries with other ports if one was taken.
 func withFreePorts(ctx context.Context, at netip.Addr, n int, start func([]netip.AddrPort) error) error {
 	for attempt := 1; ; attempt++ {
 		ports, err := freePorts(ctx, at, n)
@@ -64,8 +64,8 @@ func withFreePorts(ctx context.Context, at netip.Addr, n int, start func([]netip
 
 var errPortTaken = errors.New("a port was taken by another process")
 
-// portTaken makes errPortTaken of a server's failure to start where that was the cause. The
-// servers say so in their logs, whose end the failure carries.
+// portTaken wraps a server's failure to start in errPortTaken if a taken port was the cause. The
+// servers log the cause, and the failure contains the end of the log.
 func portTaken(failure error) error {
 	if failure != nil && strings.Contains(failure.Error(), unix.EADDRINUSE.Error()) {
 		return fmt.Errorf("%w: %w", errPortTaken, failure)

@@ -21,11 +21,11 @@ func TestFreePortsAreDistinctAndBelowTheEphemeralRange(t *testing.T) {
 	}
 }
 
-func TestTakenPortsAreTriedAgainAFewTimes(t *testing.T) {
+func TestStartIsRetriedWhenPortsAreTaken(t *testing.T) {
 	broken := errors.New("broken")
 	for _, c := range []struct {
 		name   string
-		errors []error // of one start after another; nil from then on
+		errors []error // of successive starts; later ones return nil
 		starts int
 		want   error
 	}{
@@ -50,7 +50,7 @@ func TestTakenPortsAreTriedAgainAFewTimes(t *testing.T) {
 	}
 }
 
-func TestServersSayThatTheirPortIsTaken(t *testing.T) {
+func TestServersReportThatTheirPortIsTaken(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -6,7 +6,7 @@ import (
 	"os"
 )
 
-// TB is what New uses of *testing.T.
+// TB is the part of *testing.T that New uses.
 type TB interface {
 	Helper()
 	Context() context.Context
@@ -16,8 +16,7 @@ type TB interface {
 	Logf(format string, args ...any)
 }
 
-// New starts a bed for one test, and stops it at the test's end. It fails the test where it
-// cannot.
+// New starts a bed for one test, and stops it when the test ends. If it fails, it fails the test.
 func New(t TB, o Options) *Bed {
 	t.Helper()
 	bed, err := Start(t.Context(), o)

@@ -24,7 +24,7 @@ type Traefik struct {
 	server *process.Process
 }
 
-// ingressClass is what makes Traefik see an Ingress that names it.
+// ingressClass makes Traefik serve an Ingress that names it.
 const ingressClass = `
 apiVersion: networking.k8s.io/v1
 kind: IngressClass
@@ -32,9 +32,9 @@ metadata: {name: traefik}
 spec: {controller: traefik.io/ingress-controller}
 `
 
-// StartTraefik installs Traefik's kinds and IngressClass in the cluster and starts a Traefik that
-// serves it. As in K3s, routers on websecure have TLS without asking. More args are Traefik's own
-// flags, proxyProtocol.trustedIPs say. It returns when Traefik listens; see AwaitHost for routes.
+// StartTraefik installs Traefik's CRDs and IngressClass in the cluster and starts a Traefik for it.
+// As in K3s, routers on websecure have TLS by default. Args are more flags of Traefik, such as
+// proxyProtocol.trustedIPs. It returns when Traefik listens; see AwaitHost for routes.
 func (c *Cluster) StartTraefik(ctx context.Context, args ...string) (*Traefik, error) {
 	if err := c.InstallTraefikCRDs(ctx); err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func (t *Traefik) start(ctx context.Context, c *Cluster, args []string) error {
 		t.Stop()
 		return portTaken(err)
 	}
-	c.bed.say("%s ready after %s", t.name, since(start))
+	c.bed.report("%s ready after %s", t.name, since(start))
 	return nil
 }
 
@@ -93,7 +93,7 @@ func (t *Traefik) flags() []string {
 		"--accessLog=true",
 		"--providers.providersThrottleDuration=100ms", // 2s by default: tests wait for changes
 		"--providers.kubernetesCRD=true",
-		"--providers.kubernetesCRD.allowExternalNameServices=true", // of our apps; see StartApp
+		"--providers.kubernetesCRD.allowExternalNameServices=true", // for apps; see StartApp
 		"--providers.kubernetesIngress=true",
 		"--providers.kubernetesIngress.allowExternalNameServices=true",
 	}
@@ -106,7 +106,7 @@ func (t *Traefik) AwaitHost(ctx context.Context, host string) error {
 	return t.server.AwaitReady(ctx, func(ctx context.Context) error { return t.routes(ctx, host) })
 }
 
-// A routerSet is what AwaitHost reads of Traefik's /api/rawdata.
+// A routerSet is the part of Traefik's /api/rawdata that AwaitHost reads.
 type routerSet struct {
 	Routers    map[string]router `json:"routers"`    // name → HTTP router
 	TCPRouters map[string]router `json:"tcpRouters"` // name → TCP router
@@ -114,7 +114,7 @@ type routerSet struct {
 
 type router struct{ Rule, Status string }
 
-// routes succeeds when Traefik has a working router for host at this moment.
+// routes returns nil if Traefik has a working router for host now.
 func (t *Traefik) routes(ctx context.Context, host string) error {
 	answer, err := fetch(ctx, http.DefaultClient, fmt.Sprintf("http://%s/api/rawdata", t.API))
 	if err != nil {
@@ -134,7 +134,7 @@ func (t *Traefik) routes(ctx context.Context, host string) error {
 	return fmt.Errorf("no router names %s", host)
 }
 
-// names reports whether the rule has host as one of its string literals, of either kind.
+// names reports whether host is one of the rule's string literals, in double quotes or backquotes.
 func (r router) names(host string) bool {
 	return strings.Contains(r.Rule, "`"+host+"`") || strings.Contains(r.Rule, strconv.Quote(host))
 }

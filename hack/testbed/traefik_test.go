@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// traefikOf starts a cluster's Traefik at its first use.
+// traefikOf returns a cluster's Traefik, and starts it at the first call.
 func traefikOf(t *testing.T, cluster string) *Traefik {
 	t.Helper()
 	traefik, err := traefiks[cluster]()
@@ -64,7 +64,7 @@ func TestTraefikServesEachKindOverTLS(t *testing.T) {
 			if err := traefik.AwaitHost(t.Context(), c.host); err != nil {
 				t.Fatal(err)
 			}
-			got, err := Ask(t.Context(), ClientTo(traefik.HTTPS.String()), "https://"+c.host+"/some/path?and=query")
+			got, err := GetAnswer(t.Context(), ClientTo(traefik.HTTPS.String()), "https://"+c.host+"/some/path?and=query")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -91,7 +91,7 @@ func TestTraefikAnswersPlainHTTP(t *testing.T) {
 	}
 }
 
-func TestTraefikGoesOnAfterItsAPIServerRestarts(t *testing.T) {
+func TestTraefikContinuesAfterItsAPIServerRestarts(t *testing.T) {
 	illmatic, traefik := bed.Cluster("illmatic"), traefikOf(t, "illmatic")
 	app, err := illmatic.StartApp(t.Context(), "default", "later")
 	if err != nil {

@@ -8,9 +8,9 @@ import (
 	"github.com/jovalle/usher/hack/testbed"
 )
 
-// Publish starts an app in a member and routes a host to it: by an IngressRoute
-// of the app's name, with the given annotations. It returns when the member's
-// Traefik serves the host.
+// Publish starts an app in a member and routes a host to it by an IngressRoute with
+// the app's name and the given annotations. It returns when the member's Traefik
+// serves the host.
 func (m *Member) Publish(ctx context.Context, app, host string, annotations ...string) error {
 	a, err := m.StartApp(ctx, "default", app)
 	if err != nil {
@@ -19,7 +19,7 @@ func (m *Member) Publish(ctx context.Context, app, host string, annotations ...s
 	return m.Route(ctx, a, host, annotations...)
 }
 
-// Route writes an app's IngressRoute.
+// Route writes the IngressRoute of an app.
 func (m *Member) Route(ctx context.Context, a *testbed.App, host string, annotations ...string) error {
 	err := m.Apply(ctx, fmt.Sprintf(`
 apiVersion: traefik.io/v1alpha1

@@ -2,8 +2,8 @@
 // clusters with a Traefik each, apps behind those, and usher's own program in front.
 // The demo and the end-to-end tests use it.
 //
-// It builds on hack/testbed, and must not import usher's own packages: what it
-// knows of usher is its program, its CRDs and its command line.
+// It builds on hack/testbed, and must not import usher's own packages: it uses only
+// usher's program, CRDs and command line.
 package testenv
 
 import (
@@ -19,7 +19,7 @@ import (
 
 // Options configure an Env.
 type Options struct {
-	// Usher is the path of usher's program, CRDs a glob of its CRDs' files.
+	// Usher is the path of usher's program. CRDs is a glob pattern of the CRD files.
 	Usher, CRDs string
 	// Args are more flags of usher run.
 	Args []string
@@ -57,7 +57,7 @@ func Start(ctx context.Context, o Options) (*Env, error) {
 	return e, nil
 }
 
-// start starts what is needed on the clusters, and then usher.
+// start prepares the clusters, and then starts usher.
 func (e *Env) start(ctx context.Context) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) { e.Hades, err = e.member(groupCtx, "hades"); return err })
@@ -105,7 +105,7 @@ spec:
 `, m.Name(), kubeconfig, m.Traefik.HTTPS.Addr(), m.Traefik.HTTPS.Port(), m.Traefik.HTTP.Port()))
 }
 
-// StartUsher starts usher's program, which must not be running, and waits until it is ready.
+// StartUsher starts usher, which must not be running, and waits until it is ready.
 func (e *Env) StartUsher(ctx context.Context) (err error) {
 	e.Usher, err = Run(ctx, e.Bed, "usher", e.options.Usher, e.Edge, e.options.Args...)
 	return err

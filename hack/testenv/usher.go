@@ -20,15 +20,15 @@ import (
 // readyTimeout is how long usher may take until it is ready.
 const readyTimeout = time.Minute
 
-// Usher is usher's program, running on ports of its own of loopback.
+// Usher is a running usher process on free ports of loopback.
 type Usher struct {
-	HTTPS, HTTP, API netip.AddrPort // where it listens; API is the admin listener
-	log              string         // path of its log
+	HTTPS, HTTP, API netip.AddrPort // listen addresses; API is the admin listener
+	log              string         // path of the log file
 	process          *process.Process
 }
 
-// Run starts usher's program with more flags of usher run, and waits until it
-// is ready. It ends with the bed at the latest. NAME.log, in the bed's LogDir, is its log.
+// Run starts usher run with additional flags, and waits until it is ready. It is
+// killed when the bed stops. Its log is NAME.log in the bed's LogDir.
 func Run(ctx context.Context, bed *testbed.Bed, name, program string, edge *testbed.Cluster, flags ...string) (*Usher, error) {
 	u, err := Begin(bed, name, program, edge, flags...)
 	if err != nil {
@@ -37,7 +37,7 @@ func Run(ctx context.Context, bed *testbed.Bed, name, program string, edge *test
 	return u, u.AwaitReady(ctx)
 }
 
-// Begin is Run without the wait.
+// Begin is like Run, but does not wait until usher is ready.
 func Begin(bed *testbed.Bed, name, program string, edge *testbed.Cluster, flags ...string) (*Usher, error) {
 	args := append([]string{"run", "--kubeconfig", edge.KubeconfigFile(),
 		"--https-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, flags...)
@@ -47,23 +47,23 @@ func Begin(bed *testbed.Bed, name, program string, edge *testbed.Cluster, flags 
 	return u, err
 }
 
-// AwaitReady waits until usher says that it is ready, for at most a minute.
+// AwaitReady waits until usher is ready, for at most a minute.
 func (u *Usher) AwaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	return u.process.AwaitReady(ctx, u.ready)
 }
 
-// PID is the process's identifier.
+// PID returns the process ID.
 func (u *Usher) PID() int { return u.process.PID() }
 
-// Kill ends usher at once, as a crash would.
+// Kill ends usher with SIGKILL.
 func (u *Usher) Kill() { u.process.Kill() }
 
-// Terminate asks usher to end, and returns how it did.
+// Terminate sends SIGTERM, waits for the end of usher, and returns its error.
 func (u *Usher) Terminate(ctx context.Context) error { return u.process.Terminate(ctx) }
 
-// ready finds where usher listens and asks whether it is ready.
+// ready reads usher's addresses from its log, and queries /readyz.
 func (u *Usher) ready(ctx context.Context) error {
 	if err := u.readAddresses(); err != nil {
 		return err
@@ -72,8 +72,8 @@ func (u *Usher) ready(ctx context.Context) error {
 	return err
 }
 
-// Get returns a page of usher's admin listener, /metrics say. A status other than 200 is
-// an error.
+// Get returns a page of usher's admin listener, such as /metrics. A status other than
+// 200 is an error.
 func (u *Usher) Get(ctx context.Context, page string) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s%s", u.API, page), nil)
 	if err != nil {
@@ -91,7 +91,7 @@ func (u *Usher) Get(ctx context.Context, page string) (string, error) {
 	return string(body), err
 }
 
-// started is the line that usher logs once it listens.
+// started is the line that usher logs when it listens.
 type started struct {
 	Message string           `json:"msg"`
 	HTTPS   []netip.AddrPort `json:"https"`
@@ -99,8 +99,8 @@ type started struct {
 	Admin   []netip.AddrPort `json:"admin"`
 }
 
-// readAddresses takes usher's addresses from the last such line of its log. A
-// log may go on where that of a former process ended.
+// readAddresses reads usher's addresses from the last such line of the log, since
+// earlier processes may have written to the same file.
 func (u *Usher) readAddresses() error {
 	file, err := os.Open(u.log)
 	if err != nil {

@@ -1,4 +1,4 @@
-{{/* The name of what the release makes: usher, or RELEASE-usher where the release is not called so. */}}
+{{/* The name of the release's objects: the release's name if it contains "usher", else RELEASE-usher. */}}
 {{- define "usher.fullname" -}}
 {{- if contains .Chart.Name .Release.Name -}}
 {{- .Release.Name | trunc 50 | trimSuffix "-" -}}
@@ -7,13 +7,13 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The name of a half's workload and ServiceAccount. Takes root and half: both, controllers or proxy. */}}
+{{/* The name of a half's workload and ServiceAccount. Parameters: root, and half (both, controllers or proxy). */}}
 {{- define "usher.name" -}}
 {{- $suffix := dict "both" "" "controllers" "-controller" "proxy" "-proxy" -}}
 {{- include "usher.fullname" .root }}{{ get $suffix .half -}}
 {{- end -}}
 
-{{/* Labels that select a half's pods. Takes root and half. */}}
+{{/* Labels that select the pods of a half. Parameters: root and half. */}}
 {{- define "usher.selector" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -29,7 +29,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
-{{/* The half that decides, and the half that forwards, in this mode. */}}
+{{/* The half with the control plane, and the half with the data plane, in this mode. */}}
 {{- define "usher.decides" -}}{{ ternary "controllers" "both" (eq .Values.mode "split") }}{{- end -}}
 {{- define "usher.forwards" -}}{{ ternary "proxy" "both" (eq .Values.mode "split") }}{{- end -}}
 
@@ -39,7 +39,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ .Values.image.repository }}{{ ternary "@" ":" (hasPrefix "sha256:" $tag) }}{{ $tag }}
 {{- end -}}
 
-{{/* Where a half serves health and metrics. Only the host's network can be the internet's. Takes root and half. */}}
+{{/* The address of a half for health and metrics. Only on the host's network it may be reachable from the internet. Parameters: root and half. */}}
 {{- define "usher.adminListen" -}}
 {{- $values := .root.Values -}}
 {{- if and (eq $values.network "HostNetwork") (ne .half "controllers") -}}
@@ -50,9 +50,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
 {{/*
-Running pods of others that have one of the proxy's ports on their node, one a line; where a Service
-leads to usher, those of K3s' ServiceLB, which would have to have that port for it. Nothing is known
-of them where Helm asks no cluster, as with helm template.
+Running pods of others that use one of the proxy's ports on their node, one per line. With a Service
+only pods of K3s' ServiceLB count, since ServiceLB needs the ports for usher's Service. The result is
+empty if Helm has no cluster, as in helm template.
 */}}
 {{- define "usher.portTakers" -}}
 {{- $ours := list (int .Values.proxy.httpsPort) (int .Values.proxy.httpPort) -}}
@@ -78,7 +78,7 @@ of them where Helm asks no cluster, as with helm template.
 {{- $lines | sortAlpha | join "\n" -}}
 {{- end -}}
 
-{{/* Whether the edge cluster's own ingresses are read: "true" or nothing. */}}
+{{/* Whether usher reads the ingresses of the edge cluster itself: "true" or empty. */}}
 {{- define "usher.edgeIsMember" -}}
 {{- $isMember := .Values.edgeIsMember -}}
 {{- range .Values.clusters -}}

@@ -1,5 +1,5 @@
 {{/*
-The pod template of a half. Takes root and half: both, controllers or proxy.
+The pod template of a half. Parameters: root, and half (both, controllers or proxy).
 */}}
 {{- define "usher.pod" -}}
 {{- $values := .root.Values -}}
@@ -38,8 +38,8 @@ spec:
       args:
         {{- include "usher.args" . | nindent 8 }}
       {{- /*
-      On the host's network no port is declared, since each one would be a host port: the scheduler would refuse the new
-      pod of an upgrade beside the old one. usher finds out itself who else has the port: --self-check.
+      On the host's network no port is declared, since each one would be a host port: during an upgrade the scheduler could
+      not place the new pod on the node of the old one. usher itself checks whether another process uses the port: --self-check.
       */}}
       {{- if not $hostNetwork }}
       ports:
@@ -48,7 +48,7 @@ spec:
       {{- if and $forwards (eq $values.network "LoadBalancer") }}
       lifecycle:
         preStop:
-          # The pod listens on until every node's Service has forgotten it.
+          # The pod continues to listen until every node has removed it from the Service.
           sleep:
             seconds: 5
       {{- end }}
@@ -67,8 +67,8 @@ spec:
         readOnlyRootFilesystem: true
         capabilities:
           drop: [ALL]
-          # The binary has this as a file capability: without it here the kernel
-          # would not start it, whatever ports it listens on.
+          # The binary has this as a file capability: without it in this list the
+          # kernel refuses to start the binary, even if it needs no low port.
           add: [NET_BIND_SERVICE]
       resources:
         {{- toYaml $values.resources | nindent 8 }}
@@ -79,7 +79,7 @@ spec:
       {{- end }}
   {{- if $forwards }}
   volumes:
-    # The routing table's snapshot. It outlives the container, and the node's restart.
+    # The snapshot of the routing table. It survives a restart of the container and of the node.
     - name: state
       emptyDir: {}
   {{- with $values.nodeSelector }}
@@ -123,7 +123,7 @@ spec:
 - --http-listen=:{{ $values.proxy.httpPort }}
 - --drain-timeout={{ $values.proxy.drainSeconds }}s
 - --state-dir=/var/lib/usher
-{{- /* In a network of its own a pod reaches itself, even if another process has the node's port. */}}
+{{- /* In its own network a pod always reaches itself, even if another process uses the node's port. */}}
 {{- if ne $values.network "HostNetwork" }}
 - --self-check=off
 {{- end }}
@@ -136,7 +136,7 @@ spec:
 {{- end }}
 {{- end -}}
 
-{{/* The declared ports of a pod with a network of its own. */}}
+{{/* The declared ports of a pod with its own network. */}}
 {{- define "usher.ports" -}}
 {{- $values := .root.Values -}}
 {{- $forwards := ne .half "controllers" -}}
@@ -153,7 +153,7 @@ spec:
 {{- end }}
 {{- end -}}
 
-{{/* Where probes ask: the admin listener's own address where it is not every address. */}}
+{{/* The host and port of probes: the host is set only if the admin listener has an IP address. */}}
 {{- define "usher.probed" -}}
 {{- $listen := include "usher.adminListen" . -}}
 {{- $port := $listen | splitList ":" | last -}}

@@ -1,6 +1,6 @@
-// Package admin is the admin listener: health, readiness and metrics. It is the
-// one room that looks into both halves, and is meant for the operator's network,
-// never for the internet.
+// Package admin serves health, readiness and metrics of both the control plane and the
+// data plane. It has no authentication: its addresses belong in the operator's network,
+// never on the internet.
 package admin
 
 import (
@@ -25,27 +25,28 @@ import (
 type Server struct {
 	// Listen are the addresses to serve on, such as "127.0.0.1:8080".
 	Listen []string
-	// Process lets another process of the same service take the addresses over;
-	// by default they are shared with none.
+	// Process lets another process of the same service take over the addresses; if it
+	// is nil, they are not shared.
 	Process *takeover.Process
-	// Ready returns why usher is not ready to serve, or nil.
+	// Ready returns an error that says why usher is not ready, or nil.
 	Ready func() error
-	// Metrics is what /metrics shows.
+	// Metrics are served at /metrics.
 	Metrics prometheus.Gatherer
 
 	draining  atomic.Bool
-	drained   chan struct{} // closed when the addresses are to be let go
+	drained   chan struct{} // closed when Serve must close the listeners
 	listeners []net.Listener
 }
 
-// notice is how long a server that drains says so before it lets go of its
-// addresses: long enough for a probe to see it, and then the process that takes
-// over is asked.
-const notice = 5 * time.Second
+// drainNotice is how long a draining server answers "draining" before it closes its
+// listeners. It is long enough for a probe to see it. After that, probes reach the
+// process that takes over.
+const drainNotice = 5 * time.Second
 
-// Bind takes the addresses; nothing is served before Serve. Another process may
-// hold them too, and is asked no more: a probe that is meant for a process that
-// takes over must not be answered by the one that is ready already.
+// Bind listens on the addresses; nothing is served before Serve. Another process of
+// the service may listen on them, too: it receives no new connections from then on,
+// since it is ready already and must not answer the probes of the process that takes
+// over.
 func (s *Server) Bind() error {
 	s.drained = make(chan struct{})
 	for _, address := range s.Listen {
@@ -58,7 +59,7 @@ func (s *Server) Bind() error {
 	return nil
 }
 
-// Addrs returns the addresses that Bind took.
+// Addrs returns the addresses that Bind listens on.
 func (s *Server) Addrs() []netip.AddrPort {
 	addrs := make([]netip.AddrPort, len(s.listeners))
 	for i, listener := range s.listeners {
@@ -67,14 +68,14 @@ func (s *Server) Addrs() []netip.AddrPort {
 	return addrs
 }
 
-// Drain makes the server report not ready from now on, and end soon. It is called at most once.
+// Drain makes the server report not ready from now on, and makes Serve return 5 s later. It must be called at most once.
 func (s *Server) Drain() {
 	s.draining.Store(true)
-	time.AfterFunc(notice, func() { close(s.drained) })
+	time.AfterFunc(drainNotice, func() { close(s.drained) })
 }
 
-// Serve answers until ctx ends, or for a moment after Drain. No error of a
-// listener ends it: see package accept.
+// Serve answers requests until ctx ends, or until 5 s after Drain. An error of a
+// listener does not end it: see package accept.
 func (s *Server) Serve(ctx context.Context) {
 	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
 	var accepting sync.WaitGroup
@@ -91,8 +92,8 @@ func (s *Server) Serve(ctx context.Context) {
 
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.ready()) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, nil) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, s.ready()) })
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}))
 	return mux
 }
@@ -104,8 +105,8 @@ func (s *Server) ready() error {
 	return s.Ready()
 }
 
-// answer says ok, or 503 and why not.
-func answer(w http.ResponseWriter, err error) {
+// writeHealth answers 200 and ok, or 503 and the error.
+func writeHealth(w http.ResponseWriter, err error) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if err != nil {
 		w.WriteHeader(http.StatusServiceUnavailable)

@@ -17,7 +17,7 @@ import (
 	"github.com/jovalle/usher/proxy/takeover"
 )
 
-// start serves, on a free port where none is given, until the test ends.
+// start serves until the test ends, on a free port unless one is given.
 func start(t *testing.T, s *admin.Server) netip.AddrPort {
 	t.Helper()
 	s.Metrics = prometheus.NewRegistry()
@@ -40,7 +40,7 @@ func start(t *testing.T, s *admin.Server) netip.AddrPort {
 	return s.Addrs()[0]
 }
 
-// announce stands for a process of a service that all are of.
+// announce announces a process of the test's service.
 func announce(t *testing.T) *takeover.Process {
 	t.Helper()
 	process, err := takeover.Announce(t.Context(), t.Name(), "v1", logr.Discard())
@@ -51,12 +51,12 @@ func announce(t *testing.T) *takeover.Process {
 	return process
 }
 
-// fresh makes a connection for each request, as a probe does.
-var fresh = http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+// probe makes a new connection for each request.
+var probe = http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 func get(t *testing.T, at netip.AddrPort, path string) (status int, body string) {
 	t.Helper()
-	response, err := fresh.Get(fmt.Sprintf("http://%s%s", at, path))
+	response, err := probe.Get(fmt.Sprintf("http://%s%s", at, path))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,13 +69,13 @@ func get(t *testing.T, at netip.AddrPort, path string) (status int, body string)
 }
 
 func TestReadinessFollowsTheFeedAndTheDrain(t *testing.T) {
-	waits := errors.New("the routing table has not been filled yet")
-	s := &admin.Server{Ready: func() error { return waits }}
+	notReady := errors.New("the routing table has not been filled yet")
+	s := &admin.Server{Ready: func() error { return notReady }}
 	at := start(t, s)
-	if status, body := get(t, at, "/readyz"); status != http.StatusServiceUnavailable || body != waits.Error() {
+	if status, body := get(t, at, "/readyz"); status != http.StatusServiceUnavailable || body != notReady.Error() {
 		t.Errorf("not ready: %d %q", status, body)
 	}
-	waits = nil
+	notReady = nil
 	if status, body := get(t, at, "/readyz"); status != http.StatusOK || body != "ok" {
 		t.Errorf("ready: %d %q", status, body)
 	}
@@ -84,7 +84,7 @@ func TestReadinessFollowsTheFeedAndTheDrain(t *testing.T) {
 		t.Errorf("draining: %d %q", status, body)
 	}
 	if status, _ := get(t, at, "/healthz"); status != http.StatusOK {
-		t.Errorf("a process that drains is healthy, and answers %d", status)
+		t.Errorf("a draining process should be healthy, and answers %d", status)
 	}
 }
 
@@ -100,15 +100,15 @@ func TestNothingElseIsServed(t *testing.T) {
 	}
 }
 
-// A process that takes over is the one that is asked from the start: were the former
-// asked, which is ready, it would be taken for ready before it is.
-func TestTheNewcomerIsAsked(t *testing.T) {
+// Probes reach the process that takes over from its start. If the older one, which is
+// ready, answered them, the new one would seem ready too early.
+func TestProbesReachTheNewProcess(t *testing.T) {
 	at := start(t, &admin.Server{Process: announce(t), Ready: func() error { return nil }})
-	waits := errors.New("the routing table has not been filled yet")
-	start(t, &admin.Server{Process: announce(t), Listen: []string{at.String()}, Ready: func() error { return waits }})
-	for range 20 { // of two that share the probes, one would answer all by a chance of 1 in 2^20
-		if status, body := get(t, at, "/readyz"); status != http.StatusServiceUnavailable || body != waits.Error() {
-			t.Fatalf("while the newcomer is not ready: %d %q", status, body)
+	notReady := errors.New("the routing table has not been filled yet")
+	start(t, &admin.Server{Process: announce(t), Listen: []string{at.String()}, Ready: func() error { return notReady }})
+	for range 20 { // if two processes shared the probes, one would answer all with a probability of 1 in 2^20
+		if status, body := get(t, at, "/readyz"); status != http.StatusServiceUnavailable || body != notReady.Error() {
+			t.Fatalf("while the new process is not ready: %d %q", status, body)
 		}
 	}
 }

@@ -1,6 +1,6 @@
-// Package baseline is the SNI proxy that one writes first in Go: two goroutines
-// a connection and io.Copy, which splices on Linux. It shows what usher's event
-// loop is worth; it is no part of usher, and has no limits to speak of.
+// Package baseline is a simple SNI proxy in Go: two goroutines per connection and
+// io.Copy, which splices on Linux. It shows the benefit of usher's event loop. It is no
+// part of usher, and has almost no limits.
 package baseline
 
 import (
@@ -67,7 +67,7 @@ func readTable(path string) (map[string]string, error) {
 	return backends, lines.Err()
 }
 
-// forward carries bytes both ways until both sides have ended.
+// forward copies bytes in both directions until both sides have ended.
 func forward(ctx context.Context, client *net.TCPConn, backends map[string]string) {
 	defer client.Close()
 	_ = client.SetReadDeadline(time.Now().Add(timeout)) // fails where the read will
@@ -94,13 +94,13 @@ func forward(ctx context.Context, client *net.TCPConn, backends map[string]strin
 	<-sent
 }
 
-// carry copies until from ends, and passes the end on.
+// carry copies until from ends, and then closes the write side of to.
 func carry(to, from *net.TCPConn) {
-	_, _ = io.Copy(to, from) // whatever ends it, the connection is over
+	_, _ = io.Copy(to, from) // after any error the connection ends
 	_ = to.CloseWrite()
 }
 
-// readHello reads until the bytes tell a host.
+// readHello reads until the bytes contain a host.
 func readHello(client net.Conn) (hello []byte, host string, err error) {
 	hello = make([]byte, 0, maxHello)
 	var parser clienthello.Parser

@@ -21,11 +21,11 @@ import (
 	"github.com/jovalle/usher/controllers/member"
 )
 
-// syncTimeout is how long the members may take to come in sync.
+// syncTimeout is how long the members may take to sync.
 const syncTimeout = 5 * time.Minute
 
-// holders: name → what holds the members' caches until ctx ends. It returns once
-// they are in sync, with a function that counts the hosts that are claimed.
+// holders: name → a function that holds the members' caches until ctx ends. It returns
+// when they have synced, with a function that counts the claimed hosts.
 var holders = map[string]func(ctx context.Context, members []*rest.Config) (hosts func() int, err error){
 	"empty": func(context.Context, []*rest.Config) (func() int, error) { return func() int { return 0 }, nil },
 	"usher": holdAsUsher,
@@ -78,7 +78,7 @@ func holdAsUsher(ctx context.Context, members []*rest.Config) (func() int, error
 	for i, config := range members {
 		set.Ensure(member.Config{Name: strconv.Itoa(i), REST: config, Origin: config.Host}, member.Rules{})
 	}
-	go func() { _ = set.Start(ctx) }() // it fails never
+	go func() { _ = set.Start(ctx) }() // it never fails
 	err := await(ctx, func() bool {
 		for _, name := range set.Names() {
 			if state, _ := set.State(name); !state.Synced.True {
@@ -96,7 +96,7 @@ func holdAsUsher(ctx context.Context, members []*rest.Config) (func() int, error
 	}, err
 }
 
-// holdPlain holds the same objects whole, as controller-runtime does by itself.
+// holdPlain holds the same objects untrimmed, as controller-runtime does by default.
 func holdPlain(ctx context.Context, members []*rest.Config) (func() int, error) {
 	var clusters []cluster.Cluster
 	for _, config := range members {
@@ -108,7 +108,7 @@ func holdPlain(ctx context.Context, members []*rest.Config) (func() int, error) 
 			return nil, err
 		}
 		clusters = append(clusters, c)
-		go func() { _ = c.Start(ctx) }() // it fails only where it is started twice
+		go func() { _ = c.Start(ctx) }() // it fails only if it is started twice
 	}
 	for _, c := range clusters {
 		if !c.GetCache().WaitForCacheSync(ctx) {

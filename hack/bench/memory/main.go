@@ -1,10 +1,10 @@
-// Command memory measures what it costs usher to follow large members: many
-// Ingresses over two real API servers, few of them annotated. It prints the
-// resident memory of a process that holds the members' caches, and how long the
-// first sync takes: once as usher keeps them, and once as controller-runtime does
-// without usher's transform, which drops what no claim is read from.
+// Command memory measures the memory that usher needs to watch large members: many
+// Ingresses in two real API servers, few of them annotated. It prints the resident
+// memory of a process that holds the members' caches, and how long the first sync takes.
+// It compares usher's caches with those of controller-runtime without usher's transform,
+// which removes the fields that claims are not read from.
 //
-// Each is held by a process of its own: this program, started again.
+// Each variant runs in its own process: this program, started again.
 package main
 
 import (
@@ -38,7 +38,7 @@ func run() int {
 	annotated := flag.Int("annotated", 100, "one Ingress of how many is annotated")
 	hold := flag.String("hold", "", "hold the members' caches as `usher` or plain does, and report: what a child is told")
 	flag.Parse()
-	ctrl.SetLogger(logr.Discard()) // else its clients complain
+	ctrl.SetLogger(logr.Discard()) // otherwise its clients log a warning
 	task := func() error { return compare(ctx, *objects, *annotated) }
 	if *hold != "" {
 		task = func() error { return report(ctx, *hold, flag.Args()) }
@@ -52,13 +52,13 @@ func run() int {
 
 // figures are what a holder reports, as JSON.
 type figures struct {
-	Hosts    int           `json:"hosts"`    // that the annotated objects claim
+	Hosts    int           `json:"hosts"`    // claimed by annotated objects
 	Sync     time.Duration `json:"sync"`     // until all members were in sync
 	Resident int64         `json:"resident"` // bytes (VmRSS, proc(5)), after a garbage collection
 	Peak     int64         `json:"peak"`     // bytes (VmHWM)
 }
 
-// compare fills the members and has them held in both ways.
+// compare fills the members and measures both variants.
 func compare(ctx context.Context, objects, annotated int) error {
 	bed, err := testbed.Start(ctx, testbed.Options{Clusters: members})
 	if err != nil {
@@ -90,7 +90,7 @@ func measure(ctx context.Context, bed *testbed.Bed, objects, annotated int) erro
 
 func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
 
-// startHolder runs this program as a holder, and returns what it reports.
+// startHolder runs this program as a holder, and returns its figures.
 func startHolder(ctx context.Context, bed *testbed.Bed, hold string) (figures, error) {
 	self, err := os.Executable()
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/jovalle/usher/hack/testbed/process"
 )
 
-// A Site is what a proxy is to serve.
+// A Site has the hosts and backends that a proxy must serve.
 type Site struct {
 	Dir      string // for configurations and logs
 	Listen   string // the proxy's address, as host:port
@@ -26,7 +26,7 @@ type Site struct {
 	Backends []Address
 }
 
-// An Address is a backend's.
+// An Address is the address of a backend.
 type Address struct {
 	IP   string
 	Port int
@@ -85,14 +85,14 @@ type Peer struct {
 	command func(Site) (process.Command, error)
 }
 
-// Direct is no proxy at all: the client connects to the backend.
+// Direct is no proxy: the client connects to the backend.
 const Direct = "direct"
 
 // IsDirect reports whether there is no proxy to start.
 func (p *Peer) IsDirect() bool { return p.command == nil }
 
-// Version returns the first line that the program prints of itself; empty where
-// it has no word for it.
+// Version returns the first line of the program's version output; empty if it has no
+// such command.
 func (p *Peer) Version(ctx context.Context) string {
 	if len(p.version) == 0 {
 		return ""
@@ -136,10 +136,10 @@ type Running struct {
 // PID is the process's identifier; there may be others below it.
 func (r *Running) PID() int { return r.process.PID() }
 
-// stopTimeout is how long a proxy may take to end by itself.
+// stopTimeout is how long a proxy may take to end after SIGTERM.
 const stopTimeout = 5 * time.Second
 
-// Stop ends the proxy and all that it started.
+// Stop ends the proxy and all of its child processes.
 func (r *Running) Stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()

@@ -17,13 +17,13 @@ import (
 type Report struct {
 	Started  time.Time
 	Machine  Machine
-	Versions map[string]string // proxy → what it says of itself
+	Versions map[string]string // proxy → its version
 	Rounds   int
 	Size     workload.Size
 	Tables   []Table
 }
 
-// A Machine is where a run took place.
+// A Machine is the machine of a run.
 type Machine struct {
 	Kernel, Processor string
 	Processors        int
@@ -47,10 +47,10 @@ type Column struct {
 	Ratio bool // and its ratio to the reference, which makes it a headline
 }
 
-// A Series is what one proxy did, a sample a round.
+// A Series has the samples of one proxy, one per round.
 type Series struct {
 	Proxy   string
-	Samples []workload.Sample // one a round; nil where it failed
+	Samples []workload.Sample // one per round; nil if it failed
 	Errors  []string          `json:",omitempty"`
 }
 

@@ -14,7 +14,7 @@ import (
 const (
 	createWorkers = 16 // objects made at once
 	exposeKey     = "usher.techn.is/expose"
-	timed         = "timed" // the one IngressRoute that is annotated again and again
+	timed         = "timed" // the IngressRoute that is annotated repeatedly
 )
 
 // createMember creates the member, with an ingress that answers every host.
@@ -55,8 +55,8 @@ spec:
 // hostOf names the i-th exposed host.
 func hostOf(i int) string { return fmt.Sprintf("host%05d.techn.is", i) }
 
-// expose makes annotated IngressRoutes until there are n of them, and an
-// unannotated one whose changes are timed.
+// expose creates annotated IngressRoutes until there are n of them, and one without an
+// annotation whose changes are timed.
 func (b *bench) expose(ctx context.Context, n int) error {
 	member, err := client.New(b.hades.Config(), client.Options{})
 	if err != nil {
@@ -74,7 +74,7 @@ func (b *bench) expose(ctx context.Context, n int) error {
 	return workers.Wait()
 }
 
-// ingressRoute is about as large as those that people write.
+// ingressRoute returns an IngressRoute of realistic size.
 func ingressRoute(name, host string, annotations map[string]string) *unstructured.Unstructured {
 	o := &unstructured.Unstructured{Object: map[string]any{
 		"spec": map[string]any{
@@ -94,7 +94,7 @@ func ingressRoute(name, host string, annotations map[string]string) *unstructure
 	return o
 }
 
-// annotate exposes the timed IngressRoute, or takes that back.
+// annotate adds the annotation to the timed IngressRoute, or removes it.
 func annotate(ctx context.Context, member client.Client, exposed bool) error {
 	value := "null"
 	if exposed {

@@ -31,7 +31,7 @@ func main() {
 	flag.StringVar(&b.program, "usher", "bin/usher", "usher's program")
 	flag.BoolVar(&b.keepLogs, "keep-logs", false, "leave the logs of all servers")
 	flag.Parse()
-	ctrl.SetLogger(logr.Discard()) // else its clients complain
+	ctrl.SetLogger(logr.Discard()) // otherwise its clients log a warning
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := b.run(ctx, *sizes)
 	stop()
@@ -49,7 +49,7 @@ type bench struct {
 
 	bed         *testbed.Bed
 	edge, hades *testbed.Cluster
-	state       string // where each start of usher has a state directory of its own: with the last one's snapshot it would serve at once
+	state       string // folder with a state directory for each start of usher: with the snapshot of the last start it would serve at once
 	hosts       int    // exposed so far
 }
 

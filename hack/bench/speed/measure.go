@@ -14,10 +14,10 @@ import (
 	"github.com/jovalle/usher/hack/testenv"
 )
 
-// settle is how long usher is left alone before single changes are timed or its memory is read.
+// settle is how long usher runs undisturbed before single changes are timed or its memory is read.
 const settle = 10 * time.Second
 
-// measure takes all figures with n hosts exposed, and prints them.
+// measure measures and prints all figures with n exposed hosts.
 func (b *bench) measure(ctx context.Context, n int) error {
 	if err := b.expose(ctx, n); err != nil {
 		return fmt.Errorf("make the IngressRoutes: %w", err)
@@ -91,7 +91,7 @@ func (b *bench) connectToAll(ctx context.Context, usher netip.AddrPort) (waited 
 	return waited, nil
 }
 
-// timeChanges exposes a host and takes that back, again and again.
+// timeChanges exposes and withdraws a host repeatedly.
 func (b *bench) timeChanges(ctx context.Context, usher netip.AddrPort) error {
 	member, err := client.New(b.hades.Config(), client.Options{})
 	if err != nil {
@@ -101,7 +101,7 @@ func (b *bench) timeChanges(ctx context.Context, usher netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
-	took := map[bool][]time.Duration{} // exposed or withdrawn → one a change
+	took := map[bool][]time.Duration{} // exposed or withdrawn → one duration per change
 	for i := range 2 * b.changes {
 		exposed := i%2 == 0
 		began := time.Now()

@@ -18,7 +18,7 @@ import (
 
 const (
 	connectTimeout = 5 * time.Second
-	patience       = 5 * time.Minute // for everything to be served
+	serveTimeout   = 5 * time.Minute // for everything to be served
 	pollEvery      = time.Millisecond
 )
 
@@ -63,8 +63,8 @@ func selfSigned() (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }
 
-// visitor asks for one host, with the same ClientHello at each attempt: on a machine
-// that all parts share, its own work must not count for theirs.
+// visitor connects to one host, with the same ClientHello at each attempt: since all
+// processes share the machine, the visitor must use little CPU time.
 type visitor struct{ hello []byte }
 
 func newVisitor(ctx context.Context, host string) (*visitor, error) {
@@ -76,7 +76,7 @@ func newVisitor(ctx context.Context, host string) (*visitor, error) {
 	return &visitor{r.hello}, nil
 }
 
-// recorder is a connection that takes a ClientHello, and ends.
+// recorder is a connection that stores a ClientHello, and then fails.
 type recorder struct {
 	net.Conn
 	hello []byte
@@ -89,15 +89,15 @@ func (r *recorder) Write(p []byte) (int, error) {
 	return 0, io.ErrClosedPipe
 }
 
-// Types of TLS records (RFC 8446, section 5.1): the ingress begins its ServerHello
-// with the one, usher its refusal with the other.
+// Types of TLS records (RFC 8446, section 5.1): the first begins the ServerHello of the
+// ingress, the second the alert of usher's refusal.
 const (
 	recordAlert     = 21
 	recordHandshake = 22
 )
 
-// connect reports whether usher routes a connection: the ingress answers its
-// ClientHello. It is an error where neither the ingress nor usher does.
+// connect reports whether usher routes a connection, so that the ingress answers its
+// ClientHello. It returns an error if neither the ingress nor usher answers.
 func (v *visitor) connect(ctx context.Context, usher netip.AddrPort) (routed bool, err error) {
 	dialer := net.Dialer{Timeout: connectTimeout}
 	conn, err := dialer.DialContext(ctx, "tcp", usher.String())
@@ -135,8 +135,8 @@ func (v *visitor) awaitRouted(ctx context.Context, usher netip.AddrPort, routed 
 			return attempts, nil
 		case ctx.Err() != nil:
 			return attempts, ctx.Err()
-		case time.Since(began) > patience:
-			return attempts, fmt.Errorf("routed should be %v within %v: is %v, %w", routed, patience, is, err)
+		case time.Since(began) > serveTimeout:
+			return attempts, fmt.Errorf("routed should be %v within %v: is %v, %w", routed, serveTimeout, is, err)
 		}
 		time.Sleep(pollEvery)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// Memory is what a proxy and the kernel hold.
+// Memory is the memory of a proxy and of the kernel.
 type Memory struct {
 	User        int64 // bytes of the proxy's processes; what they share is divided (PSS, proc(5))
 	Kernel      int64 // bytes of the machine's kernel: slab, stacks, page tables, socket buffers

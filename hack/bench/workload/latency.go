@@ -31,8 +31,8 @@ func latency(ctx context.Context, t Target, s Size) (Sample, error) {
 	}
 	defer file.Close()
 	fd := int(file.Fd()) // makes the descriptor blocking
-	patience := unix.Timeval{Sec: 5}
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience); err != nil {
+	timeout := unix.Timeval{Sec: 5}
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
 		return nil, err
 	}
 	runtime.LockOSThread()

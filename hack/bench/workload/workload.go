@@ -1,7 +1,7 @@
 // Package workload is both ends of every connection that the benchmark makes
 // through a proxy: the client, which is the bench itself, and the backend, a
-// process of its own. What a backend is to do stands in the ClientHello, so that
-// one port serves all tests and a proxy sees nothing unusual.
+// separate process. The ClientHello contains what the backend must do, so that one port
+// serves all tests and a proxy sees nothing unusual.
 //
 // It knows nothing of any proxy. It must not import usher's, whose mistakes it
 // would then share.
@@ -50,7 +50,7 @@ type Sample map[string]float64
 // Names of measurements.
 const (
 	CPU         = "cpu"         // the proxy's processor time a unit of work
-	Total       = "total"       // everyone's: client, proxy, backend, kernel
+	Total       = "total"       // of client, proxy, backend and kernel
 	Rate        = "rate"        // units of work a second
 	P50         = "p50"         // the time of a connection or round trip: median
 	P99         = "p99"         // and 99th percentile
@@ -64,7 +64,7 @@ const (
 // A Test does its work on a target.
 type Test func(context.Context, Target, Size) (Sample, error)
 
-// Tests are all there are: name → test.
+// Tests has all tests: name → test.
 var Tests = map[string]Test{
 	"hello":   hello,
 	"connect": connect,
@@ -74,7 +74,7 @@ var Tests = map[string]Test{
 	"idle":    idle,
 }
 
-// Probe makes one short connection. It tells whether a proxy is ready.
+// Probe makes one short connection. It returns an error if the proxy is not ready.
 func Probe(ctx context.Context, address, host string) error {
 	conn, err := dial(ctx, address, 0)
 	if err != nil {

@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// servesListener is a call by which a server of net/http takes a listener.
+// servesListener matches a call that passes a listener to a server of net/http.
 var servesListener = regexp.MustCompile(`\bserver\.Serve(TLS)?\(.*listener.*\)|\bhttp\.(Serve|ListenAndServe)(TLS)?\(`)
 
-// TestListenersRest holds that no server of net/http is given a listener that ends
-// it, and the process with it, at the first error.
+// TestListenersRest checks that each listener of a net/http server is wrapped by
+// accept.Resting. Otherwise the first error of Accept would end the server.
 func TestListenersRest(t *testing.T) {
 	found := 0
 	for _, p := range packages(t) {
@@ -40,6 +40,6 @@ func TestListenersRest(t *testing.T) {
 		}
 	}
 	if found == 0 {
-		t.Error("no server is found: this test looks for nothing")
+		t.Error("no server is found: the pattern is wrong")
 	}
 }

@@ -5,12 +5,11 @@ import (
 	"testing"
 )
 
-// A rule keeps the packages of a folder from knowing others, directly or through
-// what they import.
+// A rule forbids the packages of a folder to import others, directly or indirectly.
 type rule struct {
 	of     string   // folder of the module
 	never  []string // import paths, and all below them
-	except []string // of those
+	except []string // exceptions
 	why    string
 }
 

@@ -9,18 +9,18 @@ import (
 	"testing"
 )
 
-// messages is the one package that makes what usher writes into conditions,
-// refusals and Events.
+// messages is the only package that formats the texts of conditions, refusals and
+// Events.
 const messages = "controllers/message"
 
-// speakers are the packages that write such messages. Folders, without those below.
-var speakers = []string{"controllers", "controllers/admission", "controllers/member", "controllers/source", "controllers/source/traefikrule"}
+// messagePackages are the folders of the packages that write such messages, without subfolders.
+var messagePackages = []string{"controllers", "controllers/admission", "controllers/member", "controllers/source", "controllers/source/traefikrule"}
 
-// A message that quotes a member's object or API server must be bounded where it is
-// made: what is too large for the API server is never written, whatever else it says.
+// A message with text of a member's object or API server must be bounded where it is
+// formatted, since the API server refuses an object with a message that is too long.
 func TestMessagesAreBoundedWhereTheyAreMade(t *testing.T) {
 	all := packages(t)
-	for _, speaker := range speakers {
+	for _, speaker := range messagePackages {
 		for _, p := range all {
 			if p.ImportPath != module+"/"+speaker {
 				continue
@@ -32,8 +32,8 @@ func TestMessagesAreBoundedWhereTheyAreMade(t *testing.T) {
 	}
 }
 
-// checkMessages reports what puts a text together by hand and calls it a message.
-// Where values of members are read, errors quote them by message.Quote alone.
+// checkMessages reports messages that are not formatted by the package. In packages that
+// read values of members, errors may quote those only by message.Quote.
 func checkMessages(t *testing.T, path string, reads bool) {
 	t.Helper()
 	files := token.NewFileSet()
@@ -66,8 +66,8 @@ func checkMessages(t *testing.T, path string, reads bool) {
 	})
 }
 
-// bounded reports whether a message's text is a constant, was made by the package,
-// or is another message or a variable, whose own text is checked.
+// bounded reports whether the text of a message is a constant, a result of the package,
+// another message or a variable, whose own text is checked.
 func bounded(text ast.Expr) bool {
 	switch e := text.(type) {
 	case *ast.CallExpr:
@@ -78,7 +78,7 @@ func bounded(text ast.Expr) bool {
 	return true
 }
 
-// selected reports whether a call is of a package's function.
+// selected reports whether a call calls a function of a package.
 func selected(call *ast.CallExpr, pkg, name string) bool {
 	fun, ok := call.Fun.(*ast.SelectorExpr)
 	if !ok {
@@ -88,13 +88,13 @@ func selected(call *ast.CallExpr, pkg, name string) bool {
 	return ok && of.Name == pkg && fun.Sel.Name == name
 }
 
-// called reports whether a call is of a method of that name.
+// called reports whether a call calls a method of that name.
 func called(call *ast.CallExpr, method string) bool {
 	fun, ok := call.Fun.(*ast.SelectorExpr)
 	return ok && fun.Sel.Name == method
 }
 
-// literal is the text of a string literal.
+// literal returns the text of a string literal.
 func literal(e ast.Expr) string {
 	if l, ok := e.(*ast.BasicLit); ok {
 		return l.Value

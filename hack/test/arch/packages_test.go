@@ -1,6 +1,6 @@
-// Package arch holds the architecture by ordinary tests: which package may
-// know which, what a pure package may touch, and that each says what it is for.
-// It has tests only, and nothing imports it.
+// Package arch checks the architecture by tests: which package may import which, what a
+// pure package may do, and that each package has a comment. It has only tests, and
+// nothing imports it.
 package arch
 
 import (
@@ -19,17 +19,17 @@ import (
 
 const module = "github.com/jovalle/usher"
 
-// A goPackage is what `go list` says of a package of usher.
+// A goPackage is the output of `go list` for a package of usher.
 type goPackage struct {
 	ImportPath string
 	Dir        string
 	Doc        string   // first sentence of the package comment
 	GoFiles    []string // without tests
-	Imports    []string // by those files, directly
-	Deps       []string // and through others
+	Imports    []string // direct imports of those files
+	Deps       []string // direct and indirect imports
 }
 
-// in reports whether the package is the folder dir of the module, or below it.
+// in reports whether the package is in the folder dir of the module, or below it.
 func (p goPackage) in(dir string) bool {
 	return within(p.ImportPath, module+"/"+dir)
 }
@@ -53,16 +53,16 @@ func within(path, root string) bool {
 	return path == root || strings.HasPrefix(path, root+"/")
 }
 
-// packages lists those of usher that have more than tests.
+// packages returns the packages of usher that have more than tests.
 func packages(t *testing.T) []goPackage {
 	t.Helper()
 	testkit.ReadSources(t)
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Doc,GoFiles,Imports,Deps", module+"/...")
-	var complaint strings.Builder
-	cmd.Stderr = &complaint
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("go list: %v\n%s", err, complaint.String())
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
 	}
 	var all []goPackage
 	for decoder := json.NewDecoder(strings.NewReader(string(out))); ; {
@@ -70,7 +70,7 @@ func packages(t *testing.T) []goPackage {
 		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
 			return all
 		} else if err != nil {
-			t.Fatalf("reading what go list says: %v", err)
+			t.Fatalf("reading the output of go list: %v", err)
 		}
 		if len(p.GoFiles) > 0 {
 			all = append(all, p)
@@ -78,7 +78,7 @@ func packages(t *testing.T) []goPackage {
 	}
 }
 
-func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
+func TestEveryPackageHasAComment(t *testing.T) {
 	for _, p := range packages(t) {
 		if p.Doc == "" {
 			t.Errorf("%s has no package comment", p.ImportPath)

@@ -11,15 +11,14 @@ import (
 	"testing"
 )
 
-// layout is the document that says which packages are pure: they do no I/O, start no
-// goroutine and read no clock, so that a table of inputs and outputs says all there is
-// to say of them.
+// layout is the document that lists the pure packages. They do no I/O, start no
+// goroutine and read no clock, so that tables of inputs and outputs test them completely.
 const layout = "../../../docs/architecture.md"
 
-// pureFolder matches a row of the layout that calls a folder pure.
+// pureFolder matches a row of the layout that describes a folder as pure.
 var pureFolder = regexp.MustCompile("(?m)^\\| `([a-z0-9/]+)` \\|.*\\bpure\\b.*\\|$")
 
-// pureFolders returns the folders that the layout calls pure. Those below them are, too.
+// pureFolders returns the folders that the layout describes as pure, without their subfolders, which are pure, too.
 func pureFolders(t *testing.T) []string {
 	t.Helper()
 	text, err := os.ReadFile(layout)
@@ -36,11 +35,11 @@ func pureFolders(t *testing.T) []string {
 	return folders
 }
 
-// saysPure matches a package comment that calls the package pure.
+// saysPure matches a package comment that describes the package as pure.
 var saysPure = regexp.MustCompile(`\b(It|The package) is pure\b`)
 
-// outside are packages through which a program touches the world. Pure packages
-// import none of them directly; through others they may (fmt needs os).
+// outside are packages for I/O. Pure packages import none of them directly. They may
+// import them indirectly: fmt needs os.
 var outside = []string{
 	"crypto/rand", "io/ioutil", "log", "log/slog", "math/rand", "net", "os", "runtime", "syscall", "unsafe",
 	"golang.org/x/sys",
@@ -48,11 +47,11 @@ var outside = []string{
 	"sigs.k8s.io/controller-runtime",
 }
 
-// arithmetic is what those packages have of pure packages and functions.
-var arithmetic = []string{"net", "net/netip", "net/url"}
+// pureParts are packages of outside that pure packages may import, except for impure functions.
+var pureParts = []string{"net", "net/netip", "net/url"}
 
-// impure tells whether a function of package time reads or waits for the clock,
-// or one of package net does more than parse or join.
+// impure reports, by package, the functions of package time that read the clock or wait for it, and
+// functions of package net that do more than parse or join.
 var impure = map[string]func(name string) bool{
 	"time": func(name string) bool {
 		return slices.Contains([]string{"After", "AfterFunc", "NewTicker", "NewTimer", "Now", "Since", "Sleep", "Tick", "Until"}, name)
@@ -62,7 +61,7 @@ var impure = map[string]func(name string) bool{
 	},
 }
 
-func TestPurePackagesTouchNothing(t *testing.T) {
+func TestPurePackagesDoNoIO(t *testing.T) {
 	all := packages(t)
 	pure := pureFolders(t)
 	for _, folder := range pure {
@@ -90,7 +89,7 @@ func checkImports(t *testing.T, p goPackage) {
 	t.Helper()
 	for _, path := range p.Imports {
 		reaches := slices.ContainsFunc(outside, func(root string) bool { return within(path, root) })
-		if reaches && !slices.Contains(arithmetic, path) {
+		if reaches && !slices.Contains(pureParts, path) {
 			t.Errorf("%s is pure and imports %s", p.ImportPath, path)
 		}
 	}

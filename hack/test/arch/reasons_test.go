@@ -11,8 +11,8 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1/reason"
 )
 
-// TestReasonsAreOfTheTable holds that package reason is the one place where the
-// control plane's reasons are written: what is written elsewhere is not explained.
+// TestReasonsAreOfTheTable checks that the reasons of the control plane are written only
+// in package reason, since only those are documented.
 func TestReasonsAreOfTheTable(t *testing.T) {
 	known := map[string]bool{} // reason → true
 	for _, table := range reason.Tables() {
@@ -30,8 +30,8 @@ func TestReasonsAreOfTheTable(t *testing.T) {
 	}
 }
 
-// checkReasons reports each reason that a file spells out: by a name of the table,
-// or by any name where a reason is given.
+// checkReasons reports each reason that a file has as a string literal: a name of the
+// table, or any literal that is used as a reason.
 func checkReasons(t *testing.T, path string, known map[string]bool) {
 	t.Helper()
 	files := token.NewFileSet()
@@ -62,7 +62,7 @@ func checkReasons(t *testing.T, path string, known map[string]bool) {
 			}
 		case *ast.CallExpr:
 			if called(n, "WithKind") {
-				return false // IngressClass is a kind, too
+				return false // IngressClass is also a kind
 			}
 			if called(n, "Eventf") && len(n.Args) > 3 {
 				refuse(n.Args[3])

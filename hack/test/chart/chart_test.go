@@ -19,7 +19,7 @@ import (
 
 const namespace = "usher-system"
 
-// A release is what runs usher: as the chart renders it, or as config/ has it.
+// A release has the objects that run usher, as rendered from the chart or from config/.
 type release struct {
 	roles []rbacv1.ClusterRole // Roles too, with a namespace
 	pods  map[string]corev1.PodSpec
@@ -51,7 +51,7 @@ func renderConfig(t *testing.T) release {
 	return parse(t, out)
 }
 
-// output returns what one of the test bed's programs prints; an error has what it complains of.
+// output returns the standard output of one of the test bed's programs. An error contains its standard error.
 func output(t *testing.T, program string, args ...string) ([]byte, error) {
 	t.Helper()
 	path, err := servers.Locate(program)
@@ -78,7 +78,7 @@ func parse(t *testing.T, manifests []byte) release {
 	return r
 }
 
-// sort puts a rendered object where it belongs.
+// sort stores a rendered object in the field for its kind.
 func (r *release) sort(document []byte) error {
 	var workload appsv1.DaemonSet // a Deployment's pod template is in the same place
 	if err := yaml.Unmarshal(document, &workload); err != nil {
@@ -99,7 +99,7 @@ func (r *release) sort(document []byte) error {
 	return nil
 }
 
-// apply applies the release's roles but for one permission, which is the zero value for all.
+// apply applies the release's roles without one permission; the zero value removes none.
 func (r *release) apply(t *testing.T, without permission) {
 	t.Helper()
 	edge := bed.Cluster("edge")
@@ -111,9 +111,9 @@ func (r *release) apply(t *testing.T, without permission) {
 	}
 }
 
-// waitUntilRefused waits until the API server refuses a workload's account a permission:
-// it follows the roles as they change, and a program that it starts before then may
-// need the permission once only.
+// waitUntilRefused waits until the API server refuses a permission to a workload's
+// account. The API server watches the roles. A program that starts before it has seen
+// the change may use the permission, and may not need it again.
 func (r *release) waitUntilRefused(t *testing.T, workload string, p permission) {
 	t.Helper()
 	resource, subresource, _ := strings.Cut(p.resource, "/")
@@ -122,7 +122,7 @@ func (r *release) waitUntilRefused(t *testing.T, workload string, p permission) 
 		answer, err := bed.Cluster("edge").Kubectl(t.Context(), "auth", "can-i", p.verbs[0], strings.TrimSuffix(resource+"."+p.group, "."),
 			"--subresource="+subresource, "--as="+account, "--namespace="+namespace)
 		if strings.TrimSpace(answer) != "no" {
-			return fmt.Errorf("can-i says %q: %w", answer, err)
+			return fmt.Errorf("can-i answers %q: %w", answer, err)
 		}
 		return nil
 	})

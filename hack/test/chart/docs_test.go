@@ -13,12 +13,12 @@ import (
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
-// installing is a command in the docs that sets values.
+// installing matches a command in the docs that sets values.
 var installing = regexp.MustCompile(`(?m)^ +(?:\$ )?(helm (?:install|upgrade) usher charts/usher.*)$`)
 
-// Whatever values the docs tell to set the chart takes: each command is rendered, with the values of
-// those before it in its file where it keeps them.
-func TestChartTakesTheValuesThatTheDocsSet(t *testing.T) {
+// The chart accepts all values that the docs set. Each command is rendered. A command that reuses
+// values gets those of the commands before it in its file.
+func TestChartAcceptsTheValuesOfTheDocs(t *testing.T) {
 	files, err := filepath.Glob("../../../docs/*.md")
 	testkit.Must(t, err)
 	commands := 0

@@ -1,11 +1,11 @@
-// Package chart tests what the chart and config/ render, without a node: that usher serves in
-// each mode, that its roles are enough and no rule of them is needless, that values are refused
-// which make no sense, and that the Prometheus Operator takes what is meant for it.
+// Package chart tests the rendered chart and config/ without a node. It tests that usher serves in
+// each mode, that its roles have all necessary permissions and no others, that invalid values are
+// refused, and that the Prometheus Operator accepts its objects.
 //
-// The rendered pods' command lines run with their environment and volumes under the rendered
-// ServiceAccounts' tokens, against a real API server, which refuses what the roles do not grant. So
-// all of that is tested too where hack/test/node has to be skipped. It must not import usher's own
-// packages.
+// The tests run the command lines of the rendered pods with their environment and volumes and the
+// tokens of the rendered ServiceAccounts. They use a real API server, which refuses what the roles do
+// not grant. So all of that is tested even if hack/test/node is skipped. The package must not import
+// usher's own packages.
 package chart
 
 import (
@@ -17,10 +17,10 @@ import (
 	"github.com/jovalle/usher/hack/testbed"
 )
 
-// bed has one cluster: the edge, which is a member too.
+// bed has one cluster: the edge cluster, which is also a member.
 var bed *testbed.Bed
 
-// program is usher.
+// program is the path of usher.
 var program string
 
 func TestMain(m *testing.M) {

@@ -11,8 +11,7 @@ import (
 	"github.com/jovalle/usher/hack/testbed"
 )
 
-// In each mode the pods become ready, and a host that is annotated is served through the one that
-// forwards.
+// In each mode the pods become ready, and the pod with the proxy serves an annotated host.
 func TestEachModeServes(t *testing.T) {
 	edge := bed.Cluster("edge")
 	traefik, err := edge.StartTraefik(t.Context())
@@ -29,7 +28,7 @@ func TestEachModeServes(t *testing.T) {
 		{"one Deployment on the host's network", chart("edgeIsMember=true"), "usher", "usher", testbed.ClientTo},
 		{"one Deployment on host ports", chart("edgeIsMember=true", "network=HostPort"), "usher", "usher", testbed.ClientTo},
 		{"two replicas behind a load balancer that speaks PROXY",
-			chart("edgeIsMember=true", "network=LoadBalancer", "replicas=2", "proxy.proxyProtocolFrom={127.0.0.0/8}"), "usher", "usher", announcingClientTo},
+			chart("edgeIsMember=true", "network=LoadBalancer", "replicas=2", "proxy.proxyProtocolFrom={127.0.0.0/8}"), "usher", "usher", proxyProtocolClientTo},
 		{"a Deployment and a DaemonSet", chart("edgeIsMember=true", "mode=split"), "usher-controller", "usher-proxy", testbed.ClientTo},
 		{"config/", renderConfig, "usher", "usher", testbed.ClientTo},
 	} {
@@ -57,7 +56,7 @@ spec: {routes: [{match: "Host(`+"`%s`"+`)", kind: Rule, services: [{name: %s, po
 			ready(t, forwards)
 			client := mode.client(forwards.addresses(t).HTTPS[0].String())
 			testkit.Eventually(t, host+" should be answered", func() error {
-				_, err := testbed.Ask(t.Context(), client, "https://"+host+"/")
+				_, err := testbed.GetAnswer(t.Context(), client, "https://"+host+"/")
 				return err
 			})
 		})
@@ -71,7 +70,7 @@ func chart(values ...string) func(t *testing.T) release {
 	}
 }
 
-// ready waits until a pod says that it is.
+// ready waits until /readyz of a pod answers with 200.
 func ready(t *testing.T, p *pod) {
 	t.Helper()
 	admin := p.addresses(t).Admin[0]
@@ -82,13 +81,13 @@ func ready(t *testing.T, p *pod) {
 		}
 		_ = response.Body.Close()
 		if response.StatusCode != http.StatusOK {
-			return fmt.Errorf("it is not: %s", response.Status)
+			return fmt.Errorf("it is not ready: %s", response.Status)
 		}
 		return nil
 	})
 }
 
-// cleanUp deletes what a test published, so that the next begins without it.
+// cleanUp deletes the published hosts of a test before the next one.
 func cleanUp(t *testing.T) {
 	t.Helper()
 	for _, args := range [][]string{
@@ -101,7 +100,7 @@ func cleanUp(t *testing.T) {
 	}
 }
 
-// announcingClientTo makes the client of a load balancer that speaks PROXY.
-func announcingClientTo(address string) *http.Client {
-	return testbed.AnnouncingClientTo(address, netip.MustParseAddr("192.0.2.7"))
+// proxyProtocolClientTo returns a client that sends PROXY headers, as a load balancer does.
+func proxyProtocolClientTo(address string) *http.Client {
+	return testbed.ProxyProtocolClientTo(address, netip.MustParseAddr("192.0.2.7"))
 }

@@ -16,9 +16,9 @@ import (
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
-// A real API server that has the Prometheus Operator's definitions takes the ServiceMonitor and the
-// PrometheusRule, whole: a field that it does not know would be an error.
-func TestPrometheusOperatorTakesWhatIsMeantForIt(t *testing.T) {
+// A real API server with the CRDs of the Prometheus Operator accepts the ServiceMonitor and the
+// PrometheusRule with strict validation, which refuses unknown fields.
+func TestPrometheusOperatorAcceptsItsObjects(t *testing.T) {
 	edge := bed.Cluster("edge")
 	testkit.Must(t, edge.InstallPrometheusCRDs(t.Context()))
 	testkit.Must(t, edge.Apply(t.Context(), fmt.Sprintf("{apiVersion: v1, kind: Namespace, metadata: {name: %s}}", namespace)))
@@ -43,7 +43,7 @@ func TestPrometheusOperatorTakesWhatIsMeantForIt(t *testing.T) {
 	_, err = edge.Kubectl(t.Context(), "apply", "--server-side", "--validate=strict", "-f", file)
 	testkit.Must(t, err)
 
-	// What the operator hands to Prometheus is what Prometheus' own tool takes.
+	// The operator passes the rules to Prometheus, so Prometheus' own tool must accept them.
 	groups, err := edge.Kubectl(t.Context(), "get", "prometheusrule", "usher", "--namespace", namespace, "--output=jsonpath={.spec}")
 	testkit.Must(t, err)
 	rules := filepath.Join(t.TempDir(), "rules.yaml")

@@ -8,8 +8,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 )
 
-// A permission is the least that the tests take away. Reading is one permission: who may list
-// objects needs no leave to get one.
+// A permission is the smallest unit that the tests remove from a role. The read verbs are one
+// permission, since an account that may list objects does not need get.
 type permission struct {
 	role            string // the role's name and kind, since a Role may be called as a ClusterRole
 	group, resource string
@@ -24,7 +24,7 @@ func nameOf(role rbacv1.ClusterRole) string { return role.Kind + " " + role.Name
 
 func isRead(verb string) bool { return slices.Contains([]string{"get", "list", "watch"}, verb) }
 
-// permissions lists what a role grants.
+// permissions returns the permissions of a role.
 func permissions(role rbacv1.ClusterRole) []permission {
 	var all []permission
 	for _, rule := range role.Rules {
@@ -69,7 +69,7 @@ func (p permission) takenFrom(role rbacv1.ClusterRole) []rbacv1.PolicyRule {
 	return left
 }
 
-// missedIn reports whether a log complains that the permission is not there.
+// missedIn reports whether a log has an error about the missing permission.
 func (p permission) missedIn(log string) bool {
 	resource, _, _ := strings.Cut(p.resource, "/")
 	for line := range strings.Lines(log) {

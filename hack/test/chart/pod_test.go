@@ -24,24 +24,24 @@ var loopback = map[string]string{ // flag → value
 	"--admin-listen": "127.0.0.1:0",
 }
 
-// A pod is a rendered pod's program, which runs on this machine without a container.
+// A pod is the process of a rendered pod, which runs on this machine without a container.
 type pod struct {
 	logFile string
 	stop    func()
 }
 
-// start runs a rendered pod's command line with its environment and its volumes, under its
-// account's token. It ends with the test at the latest.
+// start runs the command line of a rendered pod with its environment, its volumes and the token of
+// its account. It is killed when the test ends.
 func (r *release) start(t *testing.T, workload string) *pod {
 	t.Helper()
 	spec, ok := r.pods[workload]
 	if !ok {
-		t.Fatalf("no workload is called %s", workload)
+		t.Fatalf("there is no workload %s", workload)
 	}
 	dir := t.TempDir()
 	kubeconfig, err := bed.Cluster("edge").KubeconfigFor(t.Context(), namespace, spec.ServiceAccountName)
 	testkit.Must(t, err)
-	file := filepath.Join(dir, "kubeconfig") // for the token and the address that a pod has mounted
+	file := filepath.Join(dir, "kubeconfig") // replaces the token and the address of a pod in a cluster
 	testkit.Must(t, os.WriteFile(file, kubeconfig, 0o600))
 	container := spec.Containers[0]
 	p := &pod{logFile: filepath.Join(dir, "log")}
@@ -57,8 +57,8 @@ func (r *release) start(t *testing.T, workload string) *pod {
 	return p
 }
 
-// commandLine is a container's, with loopback's addresses for the pod's, and a folder in dir for
-// each volume.
+// commandLine returns the command line of a container, with loopback addresses instead of the pod's,
+// and with a folder in dir for each volume.
 func commandLine(t *testing.T, container corev1.Container, dir string) []string {
 	t.Helper()
 	var args []string
@@ -95,7 +95,7 @@ func (p *pod) log(t *testing.T) string {
 	return string(content)
 }
 
-// addresses are where a pod listens, as its log says.
+// addresses are the listen addresses of a pod, as logged.
 type addresses struct{ HTTPS, Admin []netip.AddrPort }
 
 // addresses waits until the pod listens.

@@ -13,15 +13,15 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// Each pod is selected by one NetworkPolicy, which lets in what the pod declares and nothing else.
-// The node of hack/test/node has a network that enforces none.
-func TestNetworkPoliciesLetInWhatPodsListenOn(t *testing.T) {
+// Each pod is selected by one NetworkPolicy, which allows exactly the ports that the pod declares.
+// This test compares objects, since the node of hack/test/node does not enforce NetworkPolicies.
+func TestNetworkPoliciesAllowThePortsOfPods(t *testing.T) {
 	rendered, err := helmTemplate(t, "mode=split", "network=LoadBalancer", "networkPolicy.enabled=true")
 	testkit.Must(t, err)
 	const component = "app.kubernetes.io/component"
 	declared, allowed := map[string][]int32{}, map[string][]int32{} // component → ports
 	for document := range bytes.SplitSeq(rendered, []byte("\n---\n")) {
-		var workload appsv1.DaemonSet // a Deployment's pod template is in the same place
+		var workload appsv1.DaemonSet // a Deployment has the pod template in the same field
 		testkit.Must(t, yaml.Unmarshal(document, &workload))
 		switch workload.Kind {
 		case "NetworkPolicy":
@@ -46,6 +46,6 @@ func TestNetworkPoliciesLetInWhatPodsListenOn(t *testing.T) {
 		}
 	}
 	if len(allowed) != 2 || !maps.EqualFunc(declared, allowed, slices.Equal) {
-		t.Errorf("the pods declare %v, and the policies let in %v", declared, allowed)
+		t.Errorf("the pods declare %v, and the policies allow %v", declared, allowed)
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// objects make usher use every permission that it has. The edge cluster is a member twice: as itself,
-// and as hades, by a Secret.
+// objects make usher use each of its permissions. The edge cluster is a member twice: as the edge
+// cluster, and as hades with a Secret.
 const objects = `
 {apiVersion: v1, kind: Namespace, metadata: {name: usher-system}}
 ---
@@ -38,14 +38,14 @@ func applyObjects(t *testing.T, r release) {
 	r.apply(t, permission{})
 }
 
-// split renders the chart in split mode, where each half has an account of its own.
+// split renders the chart in split mode, in which each half has its own account.
 func split(t *testing.T) release {
 	t.Helper()
 	return renderChart(t, "mode=split", "edgeIsMember=true", "replicas=2")
 }
 
-// churn publishes and withdraws a host until done, or for testkit.Timeout, so that usher
-// uses its permissions again and again.
+// churn publishes and withdraws a host repeatedly until done, or for testkit.Timeout, so
+// that usher uses its permissions repeatedly.
 func churn(t *testing.T, done func() bool) {
 	t.Helper()
 	edge := bed.Cluster("edge")
@@ -61,10 +61,10 @@ spec: {rules: [{host: churned.techn.is, http: {paths: [{path: /, pathType: Prefi
 	}
 }
 
-// interval is how often hosts come or go.
+// interval is the time between two changes of churn.
 const interval = 400 * time.Millisecond
 
-// unprovoked are permissions that no test makes usher use: permission → when it does.
+// unprovoked are permissions that usher does not use in these tests: permission → when usher uses it.
 var unprovoked = map[string]string{
 	"patch events.events.k8s.io in ClusterRole usher-controller": "an event that is repeated, of the same version of an object, is counted in the first",
 	"patch events. in Role usher-controller":                     "a replica that loses the election and wins it again has its event counted in the first",
@@ -77,14 +77,14 @@ func TestPermissionsAreEnough(t *testing.T) {
 	withdrawn := func() bool { return strings.Contains(decides.log(t), "Withdrew host") }
 	churn(t, withdrawn)
 	if !withdrawn() {
-		t.Errorf("no host came and went; the log:\n%s", decides.log(t))
+		t.Errorf("no host was published and withdrawn; the log:\n%s", decides.log(t))
 	}
 	if log := decides.log(t) + forwards.log(t) + conditions(t); strings.Contains(log, "forbidden") {
 		t.Errorf("something is forbidden:\n%s", log)
 	}
 	for line := range strings.Lines(decides.log(t)) {
 		if strings.Contains(line, `"level":"error"`) || strings.Contains(line, "Warning:") {
-			t.Errorf("a host that comes and goes is no error: %s", line)
+			t.Errorf("a host that is published and withdrawn is no error: %s", line)
 		}
 	}
 }
@@ -102,7 +102,7 @@ func TestEachPermissionIsNeeded(t *testing.T) {
 				if why, ok := unprovoked[p.String()]; ok {
 					t.Skip(why)
 				}
-				// The one before was killed while it held its lease.
+				// The process before was killed while it held the Lease.
 				_, err := bed.Cluster("edge").Kubectl(t.Context(), "delete", "lease", "--all", "--namespace", namespace)
 				testkit.Must(t, err)
 				r.apply(t, p)
@@ -111,14 +111,14 @@ func TestEachPermissionIsNeeded(t *testing.T) {
 				said := func() string { return running.log(t) + conditions(t) }
 				churn(t, func() bool { return p.missedIn(said()) })
 				if !p.missedIn(said()) {
-					t.Errorf("nothing is missed without it; usher says:\n%s", said())
+					t.Errorf("usher does not need it; it reports:\n%s", said())
 				}
 			})
 		}
 	}
 }
 
-// conditions are what usher says of the members.
+// conditions returns the conditions of the members.
 func conditions(t *testing.T) string {
 	t.Helper()
 	out, err := bed.Cluster("edge").Kubectl(t.Context(), "get", "memberclusters", "--output=jsonpath={range .items[*]}{.status.conditions}{\"\\n\"}{end}")

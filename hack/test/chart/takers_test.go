@@ -10,7 +10,7 @@ import (
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
-// taker is a pod that has a port of its node; the labels are ServiceLB's for a Service.
+// taker returns a pod with a host port; the labels are those that ServiceLB sets for a Service.
 const taker = `
 apiVersion: v1
 kind: Pod
@@ -21,9 +21,9 @@ spec:
   containers: [{name: lb, image: lb, ports: [{containerPort: %[3]d, hostPort: %[3]d, protocol: %[4]s}]}]
 `
 
-// Helm tells of pods that have usher's ports on their node, or that keep its Service pending, and of
+// Helm prints the pods that have usher's ports on their node, or that keep its Service pending, and
 // no others.
-func TestPodsThatHaveTheNodesPortsAreToldOf(t *testing.T) {
+func TestNotesListPodsThatHaveUshersPorts(t *testing.T) {
 	edge := bed.Cluster("edge")
 	const release, taken = "taken", "taken-system" // the other tests' objects are no release's
 	serviceLB := func(service string) string {
@@ -65,22 +65,22 @@ func TestPodsThatHaveTheNodesPortsAreToldOf(t *testing.T) {
 			}
 			for _, text := range told.with {
 				if !strings.Contains(notes, text) {
-					t.Errorf("the notes do not say %q:\n%s", text, notes)
+					t.Errorf("the notes lack %q:\n%s", text, notes)
 				}
 			}
 			for _, text := range told.without {
 				if strings.Contains(notes, text) {
-					t.Errorf("the notes say %q:\n%s", text, notes)
+					t.Errorf("the notes have %q:\n%s", text, notes)
 				}
 			}
 		})
 	}
 }
 
-// A new pod of an upgrade starts beside the old one, so that the scheduler must not hear of a port
-// that both have; where one starts after the other it must. A pod whose network is its own cannot
-// find out who has the node's port.
-func TestPortsAreDeclaredWhereOnePodStartsAfterTheOther(t *testing.T) {
+// If an upgrade starts the new pod while the old one runs, the pods must not declare a host port:
+// the scheduler would not place both on one node. If the new pod starts after the old one, they must
+// declare it. A pod with its own network cannot find out which process has the node's port.
+func TestHostPortsAreDeclaredUnlessPodsOverlap(t *testing.T) {
 	for _, test := range []struct {
 		values    []string
 		workload  string

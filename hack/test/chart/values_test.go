@@ -5,9 +5,8 @@ import (
 	"testing"
 )
 
-// A value that is mistyped, or makes no sense, ends the installation with a message that says
-// which one it is and what is allowed.
-func TestMistypedValuesAreRefused(t *testing.T) {
+// An invalid value ends the installation with a message that names the value and what is allowed.
+func TestInvalidValuesAreRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		value string
 		says  []string
@@ -39,11 +38,11 @@ func TestMistypedValuesAreRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := helmTemplate(t, test.value)
 			if err == nil {
-				t.Fatal("it is taken")
+				t.Fatal("the value is accepted")
 			}
 			for _, part := range test.says {
 				if !strings.Contains(err.Error(), part) {
-					t.Errorf("the message does not say %q:\n%v", part, err)
+					t.Errorf("the message lacks %q:\n%v", part, err)
 				}
 			}
 		})

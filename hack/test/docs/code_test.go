@@ -22,7 +22,7 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// usher is the program, built once for all tests.
+// usher is the path of the program, which is built once for all tests.
 var usher string
 
 func TestMain(m *testing.M) {
@@ -38,10 +38,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// TestSourcesAreRead makes go test run this package again after any change of usher.
+// TestSourcesAreRead makes go test run this package again after each change of usher.
 func TestSourcesAreRead(t *testing.T) { testkit.ReadSources(t) }
 
-// start starts usher and returns its log, which ends after testkit.Timeout at the latest.
+// start starts usher and returns its log. It kills usher after testkit.Timeout.
 func start(t *testing.T, args ...string) (log io.Reader) {
 	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), testkit.Timeout)
@@ -68,7 +68,7 @@ func flagsOf(t *testing.T, command string) []string {
 	return named(map[string]string{command: flags}, `(?m)^ +(?:-\w, )?(--[a-z-]+)`)
 }
 
-// metricNames are usher's own, of both halves.
+// metricNames returns the names of usher's own metrics, of both halves.
 func metricNames(t *testing.T) []string {
 	t.Helper()
 	server := &proxy.Server{Table: &routing.Live{}}
@@ -89,14 +89,14 @@ func metricNames(t *testing.T) []string {
 	return named(map[string]string{"": text.String()}, `fqName: "(usher_[a-z_]+)"`)
 }
 
-// Prometheus' own tool says whether the alerts fire when they should.
+// promtool checks that the alerts fire when they should.
 func TestAlertsFire(t *testing.T) {
 	promtool(t, "check", "rules", "--lint=all", "--lint-fatal", "../../../charts/usher/files/alerts.yaml")
 	promtool(t, "test", "rules", "testdata/alerts.yaml")
 }
 
-// What the dashboard asks Prometheus for is in its language: the expressions stand in rules here.
-func TestDashboardAsksInPromQL(t *testing.T) {
+// The expressions of the dashboard are valid PromQL. The test checks them as rules.
+func TestDashboardQueriesAreValid(t *testing.T) {
 	type rule struct {
 		Record string `json:"record"`
 		Expr   string `json:"expr"`

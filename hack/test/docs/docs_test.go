@@ -1,6 +1,6 @@
-// Package docs holds docs/ against the code: each flag, annotation, metric and
-// alert that the docs name is there, and each that is there is named.
-// It has tests only, and nothing imports it.
+// Package docs compares docs/ with the code: each flag, annotation, metric and alert in
+// the docs exists, and each that exists is documented. It has only tests, and nothing
+// imports it.
 package docs
 
 import (
@@ -15,12 +15,12 @@ import (
 
 const docs = "../../../docs/"
 
-// read returns what matching files of the module hold.
+// read returns the texts of the files that match a pattern.
 func read(t *testing.T, glob string) map[string]string {
 	t.Helper()
 	paths, err := filepath.Glob(glob)
 	if err != nil || len(paths) == 0 {
-		t.Fatalf("no file is %s: %v", glob, err)
+		t.Fatalf("no file matches %s: %v", glob, err)
 	}
 	texts := map[string]string{} // path → text
 	for _, path := range paths {
@@ -33,7 +33,7 @@ func read(t *testing.T, glob string) map[string]string {
 	return texts
 }
 
-// named returns what the pattern's group finds in texts, each once.
+// named returns the matches of the pattern's group in texts, without duplicates.
 func named(texts map[string]string, pattern string) []string {
 	found := map[string]bool{}
 	expression := regexp.MustCompile(pattern)
@@ -45,39 +45,39 @@ func named(texts map[string]string, pattern string) []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// within reports each of some names that is not among the known.
-func within(t *testing.T, names, known []string, complaint string) {
+// within reports each name that is not one of the known names.
+func within(t *testing.T, names, known []string, message string) {
 	t.Helper()
 	if len(names) == 0 {
-		t.Error("nothing is named at all: the pattern is wrong")
+		t.Error("there are no names: the pattern is wrong")
 	}
 	for _, name := range names {
 		if !slices.Contains(known, name) {
-			t.Errorf("%s: %s", name, complaint)
+			t.Errorf("%s: %s", name, message)
 		}
 	}
 }
 
-func TestFlagsAreTheProgramsOwn(t *testing.T) {
+func TestFlagsExistAndAreDocumented(t *testing.T) {
 	run, all := flagsOf(t, "run"), []string{}
 	for _, command := range []string{"run", "cluster add", "cluster list", "cluster remove"} {
 		all = append(all, flagsOf(t, command)...)
 	}
 	within(t, run, named(read(t, docs+"operations.md"), "`(--[a-z-]+)"), "a flag of usher run that docs/operations.md does not name")
-	others := []string{"--help", "--disable"} // every command's; K3s'
+	others := []string{"--help", "--disable"} // of every command; of K3s
 	within(t, named(read(t, docs+"*.md"), "`(--[a-z-]+)[`= ]"), append(all, others...), "is no flag of usher")
 	within(t, named(read(t, docs+"*.md"), `(?:usher run|usher cluster \w+) .*?(--[a-z-]+)`), append(all, "--help"), "is no flag of usher")
 }
 
-func TestAnnotationsAreTheAPIs(t *testing.T) {
+func TestAnnotationsExistAndAreDocumented(t *testing.T) {
 	const name = `(usher\.techn\.is/[a-z0-9-]*[a-z0-9])`
 	api := named(read(t, "../../../api/v1alpha1/annotations.go"), `"`+name+`"`)
 	within(t, api, named(read(t, docs+"concepts.md"), name), "docs/concepts.md does not name it")
-	ours := []string{"usher.techn.is/v1alpha1", "usher.techn.is/edge"} // the API's version; the label of a node
+	ours := []string{"usher.techn.is/v1alpha1", "usher.techn.is/edge"} // the API version; a node label
 	within(t, named(read(t, docs+"*.md"), name), append(api, ours...), "is no annotation or label")
 }
 
-func TestMetricsAreThoseOfTheCollectors(t *testing.T) {
+func TestMetricsExistAndAreDocumented(t *testing.T) {
 	metrics := metricNames(t)
 	within(t, metrics, named(read(t, docs+"operations.md"), `(usher_[a-z_]+)`), "docs/operations.md does not name it")
 	for _, glob := range []string{docs + "operations.md", "../../../charts/usher/files/alerts.yaml", "../../../charts/usher/files/dashboard.json"} {
@@ -89,14 +89,14 @@ func TestMetricsAreThoseOfTheCollectors(t *testing.T) {
 	}
 }
 
-func TestAlertsAreThoseOfTheChart(t *testing.T) {
+func TestAlertsExistAndAreDocumented(t *testing.T) {
 	alerts := named(read(t, "../../../charts/usher/files/alerts.yaml"), `alert: (\w+)`)
 	documented := named(read(t, docs+"operations.md"), "`(Usher[A-Z]\\w+)`")
 	within(t, alerts, documented, "docs/operations.md does not name the alert")
 	within(t, documented, alerts, "is no alert")
 }
 
-func TestLinksLeadSomewhere(t *testing.T) {
+func TestLinksHaveATarget(t *testing.T) {
 	for path, text := range read(t, docs+"*.md") {
 		for _, link := range named(map[string]string{path: text}, `\]\(([^):]+)\)`) {
 			file, anchor, _ := strings.Cut(link, "#")
@@ -111,7 +111,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
-// anchors are the headings as GitHub links them.
+// anchors returns the anchors of the headings, as GitHub creates them.
 func anchors(texts map[string]string) []string {
 	var found []string
 	for _, heading := range named(texts, `(?m)^#+ (.+)$`) {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// The paths that docs/architecture.md names are there.
-func TestArchitectureNamesWhatIsThere(t *testing.T) {
+// The paths in docs/architecture.md exist.
+func TestPathsInArchitectureExist(t *testing.T) {
 	const path = "`((?:api|charts|cmd|config|controllers|docs|hack|proxy)(?:/[a-z0-9_./]+)?)`"
 	paths := named(read(t, docs+"architecture.md"), path)
 	if len(paths) < 40 {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// fail2ban is the part of docs/operations.md that fail2ban reads, as regular
-// expressions of Go: what finds a client to ban, and what finds the time.
+// fail2ban returns the fail2ban filter of docs/operations.md as Go regular expressions:
+// failure matches a client to ban, and date matches the time.
 func fail2ban(t *testing.T) (failure, date *regexp.Regexp) {
 	t.Helper()
 	text := read(t, docs+"operations.md")
@@ -27,14 +27,14 @@ func fail2ban(t *testing.T) (failure, date *regexp.Regexp) {
 		return found[0]
 	}
 	failure = regexp.MustCompile(strings.ReplaceAll(option("failregex"), "<ADDR>", `(?:\[?(?P<addr>[0-9a-f.:]+)\]?)`))
-	// It knows the zone by %z alone, and wants the end of a word behind the date.
+	// fail2ban reads a time zone only by %z, and requires a word boundary after the date.
 	date = regexp.MustCompile(strings.NewReplacer("%%Y", `\d{4}`, "%%m", `\d\d`, "%%d", `\d\d`, "%%H", `\d\d`, "%%M", `\d\d`, "%%S", `\d\d`,
 		"%%z", `(?:Z|[+-]\d\d:?\d\d)`).Replace(option("datepattern")) + `(?:\W|$)`)
 	return failure, date
 }
 
-// TestRefusedClientsAreFoundByFail2ban reads the lines that usher really writes,
-// about clients of both ports and both families, as the docs tell fail2ban to.
+// TestRefusedClientsAreFoundByFail2ban applies the filter of the docs to lines that
+// usher writes, about clients of both ports and both IP versions.
 func TestRefusedClientsAreFoundByFail2ban(t *testing.T) {
 	failure, date := fail2ban(t)
 	dir := t.TempDir()
@@ -47,7 +47,7 @@ func TestRefusedClientsAreFoundByFail2ban(t *testing.T) {
 	started := regexp.MustCompile(`"msg":"Started".*"https":\["([^"]+)","([^"]+)"\],"http":\["([^"]+)"\]`)
 	addresses := started.FindStringSubmatch(next(t, lines, `"msg":"Started"`))
 	if addresses == nil {
-		t.Fatal("usher does not say where it listens")
+		t.Fatal("usher does not log its addresses")
 	}
 	https, https6, http := addresses[1], addresses[2], addresses[3]
 	for name, tt := range map[string]struct {
@@ -77,7 +77,7 @@ func TestRefusedClientsAreFoundByFail2ban(t *testing.T) {
 			_ = conn.(*net.TCPConn).CloseWrite()
 			_, _ = io.Copy(io.Discard, conn)
 			if tt.shows == "" {
-				return // the next line is another's
+				return // no line is expected
 			}
 			line := next(t, lines, fmt.Sprintf(`"client":%q`, conn.LocalAddr()))
 			if !strings.Contains(line, tt.shows) || !date.MatchString(line) {
@@ -94,13 +94,13 @@ func TestRefusedClientsAreFoundByFail2ban(t *testing.T) {
 	}
 }
 
-// next returns the next line that has words, and fails the test at one that bans
-// somebody who never came.
+// next returns the next line with words. It fails the test at a line with 192.0.2.1,
+// which never connected: a client would have forged the line.
 func next(t *testing.T, lines *bufio.Scanner, words string) string {
 	t.Helper()
 	for lines.Scan() {
 		if strings.Contains(lines.Text(), "192.0.2.1") {
-			t.Fatalf("a stranger has written into the log: %s", lines.Text())
+			t.Fatalf("a client has forged a log line: %s", lines.Text())
 		}
 		if strings.Contains(lines.Text(), words) {
 			return lines.Text()
@@ -110,13 +110,13 @@ func next(t *testing.T, lines *bufio.Scanner, words string) string {
 	return ""
 }
 
-// hello returns the first bytes of a TLS client, with any bytes for its server name.
+// hello returns the first bytes of a TLS client with the server name host, which may be invalid.
 func hello(t *testing.T, host string) string {
 	t.Helper()
 	near, far := net.Pipe()
 	defer near.Close()
 	defer far.Close()
-	name := "h" + strings.Repeat("o", len(host)-2) + "t" // crypto/tls sends no other
+	name := "h" + strings.Repeat("o", len(host)-2) + "t" // crypto/tls refuses to send an invalid name
 	go func() { _ = tls.Client(near, &tls.Config{ServerName: name, InsecureSkipVerify: true}).Handshake() }()
 	buf := make([]byte, 16<<10)
 	n, err := far.Read(buf)

@@ -26,8 +26,8 @@ func block(t *testing.T, after string) string {
 	return blocks[1]
 }
 
-// systemd itself checks the unit of an edge without Kubernetes.
-func TestUnitIsSound(t *testing.T) {
+// systemd checks the unit for an edge without Kubernetes.
+func TestUnitIsValid(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		t.Skip("there is no systemd here")
@@ -37,14 +37,14 @@ func TestUnitIsSound(t *testing.T) {
 	if err := os.WriteFile(unit, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// What it does not know it only warns of.
+	// For unknown settings it only prints a warning.
 	if out, err := exec.CommandContext(t.Context(), analyze, "verify", "--man=no", unit).CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
 }
 
-// The unit's command serves the files that the docs have beside it.
-func TestPlainVMServesItsFiles(t *testing.T) {
+// The command of the unit serves the manifests that the docs show.
+func TestPlainVMServesItsManifests(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "hosts.yaml"), []byte(block(t, "`/etc/usher/hosts.yaml`")), 0o600); err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func TestPlainVMServesItsFiles(t *testing.T) {
 	}
 }
 
-// adminAddress reads it from usher's log, when it listens.
+// adminAddress returns the address of the admin listener from usher's log.
 func adminAddress(log io.Reader) (string, error) {
 	var said bytes.Buffer
 	for lines := bufio.NewScanner(io.TeeReader(log, &said)); lines.Scan(); {

@@ -13,10 +13,10 @@ import (
 	"github.com/jovalle/usher/hack/testbed"
 )
 
-// TestStrangersOnPlainHTTP asks usher's port 80, in front of a real Traefik, for
-// hosts that nobody published, for one that does not let the client in, and for
-// more than the challenges of one that denies plain HTTP.
-func TestStrangersOnPlainHTTP(t *testing.T) {
+// TestAttacksOnPlainHTTP sends requests to usher's port 80, in front of a real Traefik:
+// for hosts that are not published, for a host that refuses the client, and for paths
+// other than ACME challenges of a host that denies plain HTTP.
+func TestAttacksOnPlainHTTP(t *testing.T) {
 	for app, annotations := range map[string]string{
 		"fwd":    `usher.techn.is/expose: "true", usher.techn.is/plain-http: forward`,
 		"narrow": `usher.techn.is/expose: "true", usher.techn.is/plain-http: forward, usher.techn.is/allow-from: 192.0.2.0/24`,
@@ -66,19 +66,19 @@ func TestStrangersOnPlainHTTP(t *testing.T) {
 			t.Errorf("%q is answered %q", request, answer)
 		}
 	}
-	// A Traefik that trusts the edge would believe what a client says of itself.
+	// A Traefik that trusts the edge would trust forwarded headers of the client.
 	answer := raw(t, env.HTTP, get("/", "fwd.attack.techn.is\r\nX-Forwarded-For: 9.9.9.9\r\nX_Forwarded_For: 9.9.9.9\r\nX-Forwarded-Host: vault.attack.techn.is\r\nForwarded: for=9.9.9.9"))
 	if strings.Contains(answer, "9.9.9.9") || strings.Contains(answer, "vault") || !strings.Contains(answer, `"app":"fwd"`) {
 		t.Errorf("forged headers are answered %q", answer)
 	}
 }
 
-// get is a request of a target, with a Host header and whatever follows it.
+// get returns a request for a target, with a Host header and the text that follows it.
 func get(target, host string) string {
 	return "GET " + target + " HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n"
 }
 
-// raw sends bytes and returns all that comes back.
+// raw sends bytes and returns the whole response.
 func raw(t *testing.T, addr netip.AddrPort, request string) string {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", addr.String(), testkit.Timeout)
@@ -91,10 +91,10 @@ func raw(t *testing.T, addr netip.AddrPort, request string) string {
 	return string(answer)
 }
 
-// TestStrangersBelowAWildcard asks, on both ports, for what a published wildcard
-// stands over: an app that nobody published, and one that is refused because who may
-// connect to it was mistyped.
-func TestStrangersBelowAWildcard(t *testing.T) {
+// TestAttacksBelowAWildcard requests, on both ports, hosts that a published wildcard
+// covers: an app that is not published, and one that is refused since its allowFrom
+// annotation is invalid.
+func TestAttacksBelowAWildcard(t *testing.T) {
 	const forward = `usher.techn.is/expose: "true", usher.techn.is/plain-http: forward`
 	testkit.Must(t, env.Hades.Publish(t.Context(), "secret", "secret.cave.techn.is"))
 	testkit.Must(t, env.Hades.Publish(t.Context(), "safe", "safe.cave.techn.is", forward, "usher.techn.is/allow-from: 192.168.0.0/33"))
@@ -119,7 +119,7 @@ func TestStrangersBelowAWildcard(t *testing.T) {
 		if answer := raw(t, env.HTTP, get("/.well-known/acme-challenge/token", host)); strings.Contains(answer, `"app":`) {
 			t.Errorf("a challenge of %s is answered %q", host, answer)
 		}
-		if answer, err := ask(t.Context(), host); err == nil {
+		if answer, err := getHTTPS(t.Context(), host); err == nil {
 			t.Errorf("by TLS %s is answered %+v", host, answer)
 		}
 	}
@@ -128,8 +128,8 @@ func TestStrangersBelowAWildcard(t *testing.T) {
 	}
 }
 
-// wildcardOf is an IngressRoute that routes a wildcard under a domain of techn.is to
-// an app.
+// wildcardOf returns an IngressRoute that routes a wildcard under a domain of techn.is
+// to an app.
 func wildcardOf(domain string, app *testbed.App, annotations string) string {
 	return fmt.Sprintf(`
 apiVersion: traefik.io/v1alpha1

@@ -30,10 +30,10 @@ func TestChromium(t *testing.T) {
 	}
 }
 
-// browse returns the page that Chromium shows for a host of usher's.
+// browse returns the page that Chromium shows for a host through usher.
 func browse(t *testing.T, chromium, host string) string {
 	t.Helper()
-	//nolint:usetesting // Chromium's helpers may still write for a moment, which TempDir would not forgive
+	//nolint:usetesting // Chromium's child processes may still write, and then the cleanup of TempDir would fail
 	profile, err := os.MkdirTemp("", "usher-e2e-browser-")
 	testkit.Must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(profile) })

@@ -35,7 +35,7 @@ func TestExposedHostsReachTheirClusterAndOthersDoNot(t *testing.T) {
 	answered(t, "public.illmatic.techn.is", "illmatic")
 }
 
-// TestAccessLog has a connection end: usher was started with --access-log.
+// TestAccessLog closes a connection. usher was started with --access-log.
 func TestAccessLog(t *testing.T) {
 	testkit.Must(t, env.Illmatic.Publish(t.Context(), "logged", "logged.techn.is", `usher.techn.is/expose: "true"`))
 	answered(t, "logged.techn.is", "illmatic")
@@ -49,8 +49,8 @@ func TestAccessLog(t *testing.T) {
 	})
 }
 
-// TestRefusalsInTheAccessLog reads usher's own lines by the expression that the
-// documentation gives for fail2ban.
+// TestRefusalsInTheAccessLog parses usher's log lines with the fail2ban expression of
+// the documentation.
 func TestRefusalsInTheAccessLog(t *testing.T) {
 	docs, err := os.ReadFile("../../../docs/operations.md")
 	testkit.Must(t, err)
@@ -59,7 +59,7 @@ func TestRefusalsInTheAccessLog(t *testing.T) {
 		t.Fatal("docs/operations.md has no failregex")
 	}
 	line := regexp.MustCompile(strings.Replace(string(found[1]), "<ADDR>", `\[?(?P<addr>[0-9a-f.:]+)\]?`, 1))
-	if _, err := ask(t.Context(), "knock.techn.is"); err == nil {
+	if _, err := getHTTPS(t.Context(), "knock.techn.is"); err == nil {
 		t.Fatal("a host is answered that nobody published")
 	}
 	plain(t, "knock.techn.is", "/")
@@ -102,7 +102,7 @@ func TestPlainHTTP(t *testing.T) {
 	}
 }
 
-// What a real client sees of a refusal.
+// A real client receives the TLS alert of a refusal.
 func TestRefusedClientsGetTheAlert(t *testing.T) {
 	for name, args := range map[string][]string{
 		"an unknown host": {"-servername", "nobody.techn.is"},
@@ -129,8 +129,8 @@ func TestPersonsExposedHostWithAnAddress(t *testing.T) {
 	answered(t, "nas.techn.is", "illmatic")
 }
 
-// From the annotation to the first connection that is routed: the figure that a
-// person who annotates would feel. It is printed, never asserted.
+// The test measures the time from the annotation to the first routed connection. The
+// time is printed, not asserted.
 func TestLatencyFromAnnotationToFirstConnection(t *testing.T) {
 	const rounds = 20
 	testkit.Must(t, env.Hades.Publish(t.Context(), "timed", "timed.techn.is"))

@@ -13,12 +13,12 @@ import (
 	"github.com/jovalle/usher/hack/testenv"
 )
 
-// writesWithin is how long it may take by default until another replica writes.
+// writesWithin is how long it may take by default until another replica becomes the leader.
 const writesWithin = 20 * time.Second
 
-// Two replicas on one edge. The leader is killed, while its member is away too,
-// and the next one is asked to end: both serve throughout, and the one that
-// takes over withdraws nothing before it has read the member itself.
+// There are two replicas on one edge cluster. The leader is killed while its member is
+// unreachable, and the next leader is terminated. A replica serves at all times, and a
+// new leader withdraws no host before it has read the member itself.
 func TestLeaderChange(t *testing.T) {
 	edge := newEdge(t, "edge-of-two", env.Hades)
 	publish := func(name string) {
@@ -31,7 +31,7 @@ func TestLeaderChange(t *testing.T) {
 		served(t, u, "lasting.techn.is")
 	}
 	leader, other := byRole(t, replicas)
-	interrupted := keepAsking(t, other, "lasting.techn.is")
+	interrupted := keepConnecting(t, other, "lasting.techn.is")
 	born := creation(t, edge, "lasting.techn.is")
 
 	testkit.Must(t, env.Hades.Pause())
@@ -55,10 +55,10 @@ func TestLeaderChange(t *testing.T) {
 		t.Errorf("the hand-over took %v", took)
 	}
 
-	// In order: the next leader does not wait for the lease to end.
+	// After SIGTERM the next leader does not wait until the Lease expires.
 	third := replica(t, edge, "replica-c")
 	served(t, third, "lasting.techn.is")
-	interruptedToo := keepAsking(t, third, "lasting.techn.is")
+	interruptedToo := keepConnecting(t, third, "lasting.techn.is")
 	if why := interrupted(); why != "" {
 		t.Error(why)
 	}
@@ -78,7 +78,7 @@ func TestLeaderChange(t *testing.T) {
 	}
 }
 
-// newEdge starts an edge cluster beside that of env, with one member.
+// newEdge starts another edge cluster with one member.
 func newEdge(t *testing.T, name string, m *testenv.Member) *testbed.Cluster {
 	t.Helper()
 	edge, err := env.Bed.StartCluster(t.Context(), name)
@@ -89,7 +89,7 @@ func newEdge(t *testing.T, name string, m *testenv.Member) *testbed.Cluster {
 	return edge
 }
 
-// replica starts one of several ushers.
+// replica starts one of several usher processes.
 func replica(t *testing.T, edge *testbed.Cluster, name string) *testenv.Usher {
 	t.Helper()
 	u, err := testenv.Run(t.Context(), env.Bed, name, program, edge, "--leader-elect", "--drain-timeout=1s")
@@ -101,17 +101,17 @@ func replica(t *testing.T, edge *testbed.Cluster, name string) *testenv.Usher {
 // served waits until one replica routes a host.
 func served(t *testing.T, u *testenv.Usher, host string) {
 	t.Helper()
-	testkit.Eventually(t, host+" should be answered", func() error { return askOf(t.Context(), u, host) })
+	testkit.Eventually(t, host+" should be answered", func() error { return getFrom(t.Context(), u, host) })
 }
 
-func askOf(ctx context.Context, u *testenv.Usher, host string) error {
-	_, err := testbed.Ask(ctx, testbed.ClientTo(u.HTTPS.String()), "https://"+host+"/")
+func getFrom(ctx context.Context, u *testenv.Usher, host string) error {
+	_, err := testbed.GetAnswer(ctx, testbed.ClientTo(u.HTTPS.String()), "https://"+host+"/")
 	return err
 }
 
-// keepAsking asks for a host again and again until the returned function is
-// called, which says whether a connection ever failed.
-func keepAsking(t *testing.T, u *testenv.Usher, host string) func() string {
+// keepConnecting connects to a host repeatedly until the returned function is called.
+// That function returns the failures, if there were any.
+func keepConnecting(t *testing.T, u *testenv.Usher, host string) func() string {
 	t.Helper()
 	var failed string
 	done := make(chan struct{})
@@ -123,7 +123,7 @@ func keepAsking(t *testing.T, u *testenv.Usher, host string) func() string {
 				return
 			case <-time.After(20 * time.Millisecond):
 			}
-			if err := askOf(context.Background(), u, host); err != nil {
+			if err := getFrom(context.Background(), u, host); err != nil {
 				failed = fmt.Sprintf("%s: %v", host, err)
 			}
 		}
@@ -133,7 +133,7 @@ func keepAsking(t *testing.T, u *testenv.Usher, host string) func() string {
 	return func() string { stop(); return failed }
 }
 
-// byRole waits until one of two replicas leads.
+// byRole waits until one of two replicas is the leader.
 func byRole(t *testing.T, replicas []*testenv.Usher) (leader, other *testenv.Usher) {
 	t.Helper()
 	testkit.Eventually(t, "one should lead", func() (err error) {
@@ -148,7 +148,7 @@ func byRole(t *testing.T, replicas []*testenv.Usher) (leader, other *testenv.Ush
 	return leader, other
 }
 
-// leads asks a replica for the metrics that only the leader has.
+// leads returns nil if a replica has the metrics that only the leader has.
 func leads(ctx context.Context, u *testenv.Usher) error {
 	metrics, err := u.Get(ctx, "/metrics")
 	if err == nil && !strings.Contains(metrics, "\nusher_member_condition{") {
@@ -157,7 +157,7 @@ func leads(ctx context.Context, u *testenv.Usher) error {
 	return err
 }
 
-// creation is when a host's ExposedHost was made, and its UID.
+// creation returns the creation time and the UID of a host's ExposedHost.
 func creation(t *testing.T, edge *testbed.Cluster, host string) string {
 	t.Helper()
 	return kubectl(t, edge, "get", "exposedhost", host, "-o", "jsonpath={.metadata.creationTimestamp} {.metadata.uid}")

@@ -1,6 +1,5 @@
-// Package e2e tests the whole of usher as a user meets it: its program, real
-// clusters, real Traefiks, real TLS clients. It must not import usher's own
-// packages.
+// Package e2e tests usher as a whole: the program with real clusters, real Traefiks and
+// real TLS clients. It must not import usher's own packages.
 package e2e
 
 import (
@@ -16,10 +15,10 @@ import (
 	"github.com/jovalle/usher/hack/testenv"
 )
 
-// env is shared by all tests; each has hosts of its own.
+// env is shared by all tests. Each test uses its own hosts.
 var env *testenv.Env
 
-// program is usher's, and stateDir is where it keeps its snapshot.
+// program is the path of usher, and stateDir is the folder of its snapshot.
 var program, stateDir string
 
 func TestMain(m *testing.M) {
@@ -55,19 +54,19 @@ func run(m *testing.M) int {
 	return code
 }
 
-// TestSourcesAreRead makes go test run this package again after any change of usher.
+// TestSourcesAreRead makes go test run this package again after each change of usher.
 func TestSourcesAreRead(t *testing.T) { testkit.ReadSources(t) }
 
-// ask asks usher for a host by TLS.
-func ask(ctx context.Context, host string) (testbed.Answer, error) {
-	return testbed.Ask(ctx, testbed.ClientTo(env.HTTPS.String()), "https://"+host+"/")
+// getHTTPS sends a request for a host to usher over TLS.
+func getHTTPS(ctx context.Context, host string) (testbed.Answer, error) {
+	return testbed.GetAnswer(ctx, testbed.ClientTo(env.HTTPS.String()), "https://"+host+"/")
 }
 
-// answered waits until a host is answered by an app of a cluster.
+// answered waits until an app of a cluster answers for a host.
 func answered(t *testing.T, host, cluster string) {
 	t.Helper()
 	testkit.Eventually(t, host+" should be answered by "+cluster, func() error {
-		answer, err := ask(t.Context(), host)
+		answer, err := getHTTPS(t.Context(), host)
 		if err == nil && answer.Cluster != cluster {
 			err = fmt.Errorf("%+v answers", answer)
 		}
@@ -75,18 +74,18 @@ func answered(t *testing.T, host, cluster string) {
 	})
 }
 
-// unanswered waits until a host is refused.
+// unanswered waits until usher refuses a host.
 func unanswered(t *testing.T, host string) {
 	t.Helper()
 	testkit.Eventually(t, host+" should be refused", func() error {
-		if answer, err := ask(t.Context(), host); err == nil {
+		if answer, err := getHTTPS(t.Context(), host); err == nil {
 			return fmt.Errorf("%+v answers", answer)
 		}
 		return nil
 	})
 }
 
-// plain asks usher for a host by plain HTTP and returns the response without its body.
+// plain sends a request for a host to usher over plain HTTP, and returns the response without its body.
 func plain(t *testing.T, host, path string) *http.Response {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+host+path, nil)

@@ -22,13 +22,13 @@ import (
 
 // Addresses on a link between two network namespaces.
 const (
-	usherSide  = "198.18.0.1" // RFC 2544: of no network
+	usherSide  = "198.18.0.1" // for benchmarks only (RFC 2544)
 	edgeSide   = "198.18.0.2"
 	memberSide = "198.18.0.3"
 )
 
-// The link to a member drops its packets, and nothing is refused. usher runs in a network
-// namespace of its own, from which it reaches the clusters by that link.
+// The link to a member drops its packets, so that connections time out. usher runs in its
+// own network namespace, and connects to the clusters over that link.
 func TestMemberBehindADeadLinkKeepsItsHosts(t *testing.T) {
 	near, far := linkNamespaces(t)
 	edge := newEdge(t, "edge-by-link", env.Hades)
@@ -76,7 +76,7 @@ func TestMemberBehindADeadLinkKeepsItsHosts(t *testing.T) {
 	}
 }
 
-// linkNamespaces makes two network namespaces with a link between them and no other.
+// linkNamespaces creates two network namespaces with a link between them.
 func linkNamespaces(t *testing.T) (near, far string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -110,8 +110,8 @@ func ip(t *testing.T, args ...string) {
 	}
 }
 
-// forward listens in a network namespace and carries connections to an address
-// of this one. It returns where it listens.
+// forward listens in a network namespace, and forwards connections to an address in the
+// test's own namespace. It returns its listen address.
 func forward(t *testing.T, namespace, address, target string) string {
 	t.Helper()
 	listener, err := listenIn(t, namespace, address+":0")
@@ -129,7 +129,7 @@ func forward(t *testing.T, namespace, address, target string) string {
 	return listener.Addr().String()
 }
 
-// carry copies between a connection and a target until either end is closed.
+// carry copies data between a connection and a target until one of them is closed.
 func carry(t *testing.T, conn net.Conn, target string) {
 	defer conn.Close()
 	onward, err := new(net.Dialer).DialContext(t.Context(), "tcp", target)
@@ -141,14 +141,13 @@ func carry(t *testing.T, conn net.Conn, target string) {
 	_, _ = io.Copy(conn, onward)
 }
 
-// listenIn makes a listener that belongs to a network namespace, from whichever
-// namespace it is then used.
+// listenIn creates a listener in a network namespace. It can be used from any namespace.
 func listenIn(t *testing.T, namespace, address string) (listener net.Listener, err error) {
 	t.Helper()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // for good: the thread ends with the goroutine, and its namespace with it
+		runtime.LockOSThread() // never unlocked: the thread, which is in another namespace, ends with the goroutine
 		var file *os.File
 		if file, err = os.Open(filepath.Join("/run/netns", namespace)); err != nil {
 			return
@@ -162,7 +161,7 @@ func listenIn(t *testing.T, namespace, address string) (listener net.Listener, e
 	return listener, err
 }
 
-// kubeconfigVia is a cluster's kubeconfig by another way.
+// kubeconfigVia returns a cluster's kubeconfig with another address.
 func kubeconfigVia(t *testing.T, c *testbed.Cluster, address string) string {
 	t.Helper()
 	kubeconfig, err := c.Kubeconfig()
@@ -177,7 +176,7 @@ func kubeconfigVia(t *testing.T, c *testbed.Cluster, address string) string {
 	return string(kubeconfig)
 }
 
-// awaitCondition waits until an object's condition has a status.
+// awaitCondition waits until a condition of an object has a status.
 func awaitCondition(t *testing.T, c *testbed.Cluster, object, kind, status string) {
 	t.Helper()
 	query := fmt.Sprintf("jsonpath={.status.conditions[?(@.type==%q)].status}", kind)

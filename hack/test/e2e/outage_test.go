@@ -11,16 +11,17 @@ import (
 )
 
 const (
-	// outage is long enough for client-go's own pauses to reach their longest.
+	// outage is long enough for client-go's backoff to reach its maximum.
 	outage  = time.Minute
-	changed = 20 // hosts of each sort
-	// convergedWithin is how long usher may take for all of it after the return.
+	changed = 20 // hosts of each kind of change
+	// convergedWithin is how long usher may take to apply all changes after the outage.
 	convergedWithin = 20 * time.Second
 )
 
-// The edge cluster's API server is away for long, and much changes meanwhile:
-// traffic goes on, and after the return all of it is caught up without a restart.
-func TestLongOutageOfTheEdgeIsCaughtUp(t *testing.T) {
+// The edge cluster's API server is unreachable for a long time, and many objects change
+// meanwhile. Traffic is not interrupted, and afterwards usher applies all changes without
+// a restart.
+func TestChangesAreAppliedAfterALongOutageOfTheEdge(t *testing.T) {
 	app, err := env.Hades.StartApp(t.Context(), "default", "outage")
 	testkit.Must(t, err)
 	expose := func(sort, value string) {
@@ -49,7 +50,7 @@ spec:
 	expose("ebb", "false")
 	expose("flow", "true")
 	for time.Since(began) < outage {
-		if _, err := ask(t.Context(), "ebb0.techn.is"); err != nil {
+		if _, err := getHTTPS(t.Context(), "ebb0.techn.is"); err != nil {
 			t.Fatalf("after %v of the outage: %v", time.Since(began), err)
 		}
 		time.Sleep(100 * time.Millisecond)

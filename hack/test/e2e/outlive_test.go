@@ -18,7 +18,7 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// conversation is one TLS connection through usher on which requests go back and forth.
+// conversation is one TLS connection through usher for several requests.
 type conversation struct {
 	conn   *tls.Conn
 	reader *bufio.Reader
@@ -33,8 +33,8 @@ func converse(t *testing.T, host string) *conversation {
 	return &conversation{conn: conn.(*tls.Conn), reader: bufio.NewReader(conn), host: host}
 }
 
-// say sends a request and reads its response.
-func (c *conversation) say() error {
+// request sends a request and reads its response.
+func (c *conversation) request() error {
 	if err := c.conn.SetDeadline(time.Now().Add(testkit.Timeout)); err != nil {
 		return err
 	}
@@ -53,47 +53,47 @@ func (c *conversation) say() error {
 	return err
 }
 
-// An established connection outlives its host's withdrawal, an API server that
-// goes away, and its return.
-func TestEstablishedConnectionOutlivesTheControlPlane(t *testing.T) {
+// An established connection survives the withdrawal of its host, and an outage of the API
+// server.
+func TestEstablishedConnectionSurvivesTheControlPlane(t *testing.T) {
 	testkit.Must(t, env.Hades.Publish(t.Context(), "film", "film.techn.is", `usher.techn.is/expose: "true"`))
 	testkit.Must(t, env.Hades.Publish(t.Context(), "radio", "radio.techn.is", `usher.techn.is/expose: "true"`))
 	answered(t, "film.techn.is", "hades")
 	answered(t, "radio.techn.is", "hades")
 	film := converse(t, "film.techn.is")
-	testkit.Must(t, film.say())
+	testkit.Must(t, film.request())
 
 	kubectl(t, env.Hades.Cluster, "annotate", "ingressroute", "film", unexpose)
 	unanswered(t, "film.techn.is")
-	testkit.Must(t, film.say())
+	testkit.Must(t, film.request())
 
 	env.Edge.Stop()
-	testkit.Must(t, film.say())
-	answered(t, "radio.techn.is", "hades") // new connections too
+	testkit.Must(t, film.request())
+	answered(t, "radio.techn.is", "hades") // new connections, too
 	testkit.Must(t, env.Edge.Start(context.Background()))
 	kubectl(t, env.Hades.Cluster, "annotate", "ingressroute", "film", expose)
 	testkit.Eventually(t, "film.techn.is should be answered again", func() error {
-		_, err := ask(t.Context(), "film.techn.is")
+		_, err := getHTTPS(t.Context(), "film.techn.is")
 		return err
 	})
-	testkit.Must(t, film.say())
+	testkit.Must(t, film.request())
 }
 
-// SIGTERM: not ready, no new connections, open ones go on until they end; then usher ends with success.
+// After SIGTERM usher is not ready and accepts no new connections. It ends with success when the open ones have ended.
 func TestTerminateDrains(t *testing.T) {
 	testkit.Must(t, env.Illmatic.Publish(t.Context(), "drained", "drained.techn.is", `usher.techn.is/expose: "true"`))
 	answered(t, "drained.techn.is", "illmatic")
 	open := converse(t, "drained.techn.is")
-	testkit.Must(t, open.say())
+	testkit.Must(t, open.request())
 	ended := make(chan error, 1)
 	go func() { ended <- env.Terminate(context.Background()) }()
 	testkit.Eventually(t, "new connections should be refused", func() error {
-		if _, err := ask(t.Context(), "drained.techn.is"); err == nil || !strings.Contains(err.Error(), "connection refused") {
+		if _, err := getHTTPS(t.Context(), "drained.techn.is"); err == nil || !strings.Contains(err.Error(), "connection refused") {
 			return fmt.Errorf("still accepted (%w)", err)
 		}
 		return nil
 	})
-	testkit.Must(t, open.say())
+	testkit.Must(t, open.request())
 	testkit.Must(t, open.conn.Close())
 	select {
 	case err := <-ended:
@@ -105,12 +105,12 @@ func TestTerminateDrains(t *testing.T) {
 	answered(t, "drained.techn.is", "illmatic")
 }
 
-// Killed, and started again without an API server to ask, usher serves from its
-// snapshot; when the API server is back, it follows that.
-func TestSnapshotOutlivesTheAPIServer(t *testing.T) {
+// usher is killed, and started again without an API server. It then serves from its
+// snapshot. When the API server is back, usher watches it.
+func TestSnapshotIsServedWithoutTheAPIServer(t *testing.T) {
 	testkit.Must(t, env.Hades.Publish(t.Context(), "archive", "archive.techn.is", `usher.techn.is/expose: "true"`))
 	answered(t, "archive.techn.is", "hades")
-	served := regexp.MustCompile(`"archive\.techn\.is".*"status":"True"`) // an object a line
+	served := regexp.MustCompile(`"archive\.techn\.is".*"status":"True"`) // one object per line
 	testkit.Eventually(t, "the snapshot should hold the host as accepted", func() error {
 		data, err := os.ReadFile(filepath.Join(stateDir, "table.json"))
 		if err == nil && !served.Match(data) {
@@ -127,7 +127,7 @@ func TestSnapshotOutlivesTheAPIServer(t *testing.T) {
 	testkit.Must(t, env.Edge.Start(context.Background()))
 	kubectl(t, env.Hades.Cluster, "annotate", "ingressroute", "archive", unexpose)
 	testkit.Eventually(t, "archive.techn.is should be refused", func() error {
-		if _, err := ask(t.Context(), "archive.techn.is"); err == nil {
+		if _, err := getHTTPS(t.Context(), "archive.techn.is"); err == nil {
 			return errors.New("it is answered still")
 		}
 		return nil

@@ -20,11 +20,10 @@ import (
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
-// documented is a command that stands in the docs by itself, on an indented line.
+// documented matches a command of the docs on an indented line.
 var documented = regexp.MustCompile(`(?m)^ {4,}((?:helm|kubectl|usher|curl|openssl) .*)$`)
 
-// elsewhere are commands that would be in the way of the others: how they begin → the test that does
-// the same.
+// elsewhere are commands that would disturb the others: prefix → the test that runs them.
 var elsewhere = map[string]string{
 	"helm install usher charts/usher --namespace usher-system --create-namespace --set network=LoadBalancer": "TestModes",
 	"helm upgrade usher charts/usher --namespace usher-system --reuse-values --set 'proxy.proxyProtocolFrom": "TestAllOptions",
@@ -34,7 +33,7 @@ var elsewhere = map[string]string{
 	"kubectl patch ingressroute ledger": "none: what it does to Traefik is not usher's",
 }
 
-// The commands of the docs do what they say, in the order in which they stand there.
+// The commands of the docs work, in the order in which the docs have them.
 func TestDocumentedCommands(t *testing.T) {
 	definitions, err := servers.Locate(servers.PrometheusCRDs)
 	if skipped == nil {
@@ -80,8 +79,8 @@ func isElsewhere(command string) bool {
 	return false
 }
 
-// A shell runs commands as a person does who has the programs, a copy of the repository, and a
-// kubeconfig of both clusters.
+// A shell runs commands like a person with the programs, a copy of the repository, and a kubeconfig
+// for both clusters.
 type shell struct {
 	dir string
 	env []string
@@ -110,7 +109,7 @@ func newShell(t *testing.T) *shell {
 	return s
 }
 
-// kubeconfig writes one with the contexts edge, the current one, and hades.
+// kubeconfig writes a kubeconfig with the contexts edge, which is the current one, and hades.
 func (s *shell) kubeconfig(t *testing.T) string {
 	t.Helper()
 	edge, err := clientcmd.LoadFromFile(os.Getenv(kubeconfigVariable))
@@ -125,8 +124,8 @@ func (s *shell) kubeconfig(t *testing.T) string {
 	return path
 }
 
-// run runs a documented command here: with the names and addresses that things have here, in the
-// cluster that the docs say it is for, and with faith in Traefik's own certificate.
+// run runs a documented command with the names and addresses of this test, in the cluster that the
+// docs name. The command accepts Traefik's self-signed certificate.
 func (s *shell) run(t *testing.T, file, command string) {
 	t.Helper()
 	s.prepare(t, file, command)
@@ -148,7 +147,7 @@ func (s *shell) run(t *testing.T, file, command string) {
 	cmd.Dir, cmd.Env = s.dir, s.env
 	out, err := cmd.CombinedOutput()
 	if strings.Contains(command, "auth can-i get secrets") && strings.TrimSpace(string(out)) == "no" {
-		err = nil // which is the answer
+		err = nil // the output is the result
 	}
 	if err != nil {
 		t.Errorf("docs/%s.md: %s: %v\n%s", file, here, err, out)
@@ -156,25 +155,25 @@ func (s *shell) run(t *testing.T, file, command string) {
 	s.follow(t, command, string(out))
 }
 
-// prepare makes what a command needs of those that a person would have run before it.
+// prepare creates what a command needs of commands that a person would have run before.
 func (s *shell) prepare(t *testing.T, file, command string) {
 	t.Helper()
 	switch {
 	case strings.HasPrefix(command, "openssl"), strings.HasPrefix(command, "curl --resolve"):
-		annotate(t, "hades") // the docs have taken it back
+		annotate(t, "hades") // a command of the docs has removed it
 		answered(t, hostPort(t), "hades")
 	case strings.HasPrefix(command, "usher cluster remove"):
-		s.run(t, file, "usher cluster add hades --context hades --edge-context edge") // the docs remove it once more
+		s.run(t, file, "usher cluster add hades --context hades --edge-context edge") // the docs remove it again
 	case strings.Contains(command, "usher_dial_failures_total"):
 		apply(t, `{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: dead.techn.is},
 			spec: {host: dead.techn.is, backends: [{address: 127.0.0.1, httpsPort: 1}]}}`)
 		testkit.Eventually(t, "a backend that is dead should be counted", func() error {
-			if _, err := testbed.Ask(t.Context(), testbed.ClientTo(hostPort(t)), "https://dead.techn.is/"); err == nil || !strings.Contains(err.Error(), "internal error") {
+			if _, err := testbed.GetAnswer(t.Context(), testbed.ClientTo(hostPort(t)), "https://dead.techn.is/"); err == nil || !strings.Contains(err.Error(), "internal error") {
 				return fmt.Errorf("its client gets %w", err)
 			}
 			return nil
 		})
-	case command == "kubectl apply -f secrets.yaml": // in a cluster that has lost all
+	case command == "kubectl apply -f secrets.yaml": // in a cluster that has lost all objects
 		tool(t, servers.Helm, "uninstall", "usher", "--namespace", namespace, "--wait")
 		kubectl(t, "delete", "-f", chart+"/crds")
 		kubectl(t, "delete", "namespace", namespace)
@@ -182,7 +181,7 @@ func (s *shell) prepare(t *testing.T, file, command string) {
 	}
 }
 
-// follow sees that a command has done what the docs say, and takes back what would be in the way.
+// follow checks that a command has done what the docs say, and reverts what would disturb later commands.
 func (s *shell) follow(t *testing.T, command, out string) {
 	t.Helper()
 	patch := func(ingress string) {
@@ -192,7 +191,7 @@ func (s *shell) follow(t *testing.T, command, out string) {
 	case strings.Contains(command, "Host: ledger") && !strings.Contains(out, `"app":"ledger"`):
 		t.Errorf("the hole that docs/security.md describes is not there: %s", out)
 	case strings.Contains(command, `"proxyProtocol":"V2"`):
-		patch(`{"proxyProtocol":"None"}`) // Traefik trusts nobody here
+		patch(`{"proxyProtocol":"None"}`) // Traefik trusts no client here
 	case strings.Contains(command, `"httpsPort":8444`):
 		patch(fmt.Sprintf(`{"httpsPort":%d}`, members["hades"].Traefik.HTTPS.Port()))
 	case strings.HasSuffix(command, "expose-"):

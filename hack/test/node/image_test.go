@@ -11,7 +11,7 @@ import (
 	"runtime"
 )
 
-// chartVersion is the version of usher that the chart installs.
+// chartVersion returns the version of usher that the chart installs.
 func chartVersion() (string, error) {
 	chart, err := os.ReadFile(chart + "/Chart.yaml")
 	if err != nil {

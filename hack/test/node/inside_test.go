@@ -20,7 +20,7 @@ import (
 	"github.com/jovalle/usher/hack/testenv"
 )
 
-// bed has the member clusters, members their Traefiks besides.
+// bed has the member clusters; members has them with their Traefiks.
 var (
 	bed     *testbed.Bed
 	members = map[string]*testenv.Member{} // name → member
@@ -69,10 +69,10 @@ func startMembers() error {
 	return group.Wait()
 }
 
-// host is the one that a member's app has.
+// host returns the host of a member's app.
 func host(member string) string { return "whoami." + member + ".techn.is" }
 
-// run runs a command against the node's cluster, as its administrator, and returns what it prints.
+// run runs a command as administrator of the node's cluster, and returns its output.
 func run(t *testing.T, path string, args ...string) string {
 	t.Helper()
 	stdout, stderr, err := execute(t, path, args...)
@@ -84,7 +84,7 @@ func run(t *testing.T, path string, args ...string) string {
 
 func execute(t *testing.T, path string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute) // the test's own ends before its cleanups
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute) // the context of the test ends before its cleanups
 	defer cancel()
 	var out, complaint bytes.Buffer
 	cmd := exec.CommandContext(ctx, path, args...)
@@ -102,7 +102,7 @@ func tool(t *testing.T, name string, args ...string) string {
 	return run(t, path, args...)
 }
 
-// try runs one that may fail, and returns all that it prints.
+// try runs a program that may fail, and returns all of its output.
 func try(t *testing.T, name string, args ...string) (string, error) {
 	t.Helper()
 	path, err := servers.Locate(name)
@@ -116,11 +116,11 @@ func kubectl(t *testing.T, args ...string) string {
 	return tool(t, servers.Kubectl, args...)
 }
 
-// answered waits until a member's host is answered by that member's app, at an address of usher's.
+// answered waits until the member's app answers for its host at an address of usher.
 func answered(t *testing.T, address, member string) {
 	t.Helper()
 	testkit.Eventually(t, host(member)+" should be answered", func() error {
-		answer, err := testbed.Ask(t.Context(), testbed.ClientTo(address), "https://"+host(member)+"/")
+		answer, err := testbed.GetAnswer(t.Context(), testbed.ClientTo(address), "https://"+host(member)+"/")
 		if err == nil && answer.Cluster != member {
 			err = fmt.Errorf("%+v answers", answer)
 		}
@@ -128,11 +128,11 @@ func answered(t *testing.T, address, member string) {
 	})
 }
 
-// unanswered waits until a member's host is refused.
+// unanswered waits until usher refuses a member's host.
 func unanswered(t *testing.T, address, member string) {
 	t.Helper()
 	testkit.Eventually(t, host(member)+" should be refused", func() error {
-		if _, err := testbed.Ask(t.Context(), testbed.ClientTo(address), "https://"+host(member)+"/"); err == nil {
+		if _, err := testbed.GetAnswer(t.Context(), testbed.ClientTo(address), "https://"+host(member)+"/"); err == nil {
 			return errors.New("it is answered")
 		}
 		return nil

@@ -12,8 +12,8 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// Of two replicas one writes and both serve. When the one that writes is killed, as by a crash,
-// the other or its own successor takes over, and the other never stops serving meanwhile.
+// There are two replicas: one is the leader and both serve. When the leader is killed, the other
+// replica or the restarted one becomes the leader, and the other one serves at all times.
 func TestLeaderIsKilled(t *testing.T) {
 	install(t, "network=LoadBalancer", "replicas=2")
 	enroll(t, "hades")
@@ -40,7 +40,7 @@ func TestLeaderIsKilled(t *testing.T) {
 	traffic := startTraffic(t, survivor, 20, profile{every: 10 * time.Millisecond})
 	began := time.Now()
 	killContainer(t, first)
-	annotate(t, "illmatic") // nobody decides about it until the Lease has a new holder
+	annotate(t, "illmatic") // no replica decides about it until the Lease has a new holder
 	testkit.Eventually(t, "another process should lead", func() error {
 		if leaseHolder(t) == holder {
 			return fmt.Errorf("%s does", holder)
@@ -55,12 +55,12 @@ func TestLeaderIsKilled(t *testing.T) {
 	if len(failures) > 0 {
 		t.Errorf("while the leader was dead the other replica failed: %q", failures)
 	}
-	for _, address := range pods { // the kubelet starts the container again
+	for _, address := range pods { // the kubelet restarts the container
 		answered(t, address, "illmatic")
 	}
 }
 
-// podAddresses are where usher's pods serve: pod → address and port.
+// podAddresses returns the addresses of usher's pods: pod → address and port.
 func podAddresses(t *testing.T) map[string]string {
 	t.Helper()
 	addresses := map[string]string{}
@@ -72,15 +72,15 @@ func podAddresses(t *testing.T) map[string]string {
 	return addresses
 }
 
-// leaseHolder is the identity in the Lease: the pod's name, and what only one process
-// of it has. The kubelet restarts a killed container at once, so that the same pod may
-// lead again.
+// leaseHolder returns the identity in the Lease: the name of the pod and a random suffix
+// of its process. Since the kubelet restarts a killed container at once, the same pod may
+// become the leader again.
 func leaseHolder(t *testing.T) string {
 	t.Helper()
 	return kubectl(t, "get", "lease", "usher", "--namespace", namespace, "--output=jsonpath={.spec.holderIdentity}")
 }
 
-// killContainer kills what runs in a pod, with no time to say goodbye.
+// killContainer kills the process of a pod with SIGKILL.
 func killContainer(t *testing.T, pod string) {
 	t.Helper()
 	id := kubectl(t, "get", "pod", pod, "--namespace", namespace, "--output=jsonpath={.status.containerStatuses[0].containerID}")

@@ -2,9 +2,9 @@
 // built, helm installs the chart in each of its modes, real pods run, and members are added
 // with usher's own command. It must not import usher's own packages.
 //
-// Everything happens in the node's network namespace, where the members listen too. TestMain
-// therefore starts the node, and this program once more inside. Where a machine cannot run a
-// node, the tests are skipped and say why.
+// The tests run in the network namespace of the node, in which the members listen, too. TestMain
+// therefore starts the node, and runs the test binary again inside. If the machine cannot run a
+// node, the tests are skipped with the reason.
 package node
 
 import (
@@ -23,21 +23,21 @@ import (
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
-// What the program outside tells the one inside.
+// The environment variables that the process outside sets for the process inside.
 const (
-	kubeconfigVariable = "USHER_NODETEST_KUBECONFIG" // path: the node's cluster, whose administrator it is
-	programVariable    = "USHER_NODETEST_PROGRAM"    // path: usher, as it is in the image
-	containerdVariable = "USHER_NODETEST_CONTAINERD" // path: the node's containerd's socket
+	kubeconfigVariable = "USHER_NODETEST_KUBECONFIG" // path: administrator's kubeconfig of the node's cluster
+	programVariable    = "USHER_NODETEST_PROGRAM"    // path: the usher program in the image
+	containerdVariable = "USHER_NODETEST_CONTAINERD" // path: the socket of the node's containerd
 )
 
-// The image has the name by which the chart and config/ ask for it, in the version that they ask
-// for and the one that is upgraded to.
+// The image has the name that the chart and config/ use. It exists in the version that they use, and
+// in the version of the upgrade.
 const (
 	image      = "ghcr.io/jovalle/usher"
 	newVersion = "next"
 )
 
-// skipped is why there is no node, or nil.
+// skipped is the reason why there is no node, or nil.
 var skipped error
 
 func TestMain(m *testing.M) {
@@ -55,10 +55,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// TestSourcesAreRead makes go test run this package again after any change of usher.
+// TestSourcesAreRead makes go test run this package again after each change of usher.
 func TestSourcesAreRead(t *testing.T) { testkit.ReadSources(t) }
 
-// missing says what this machine lacks, or nil.
+// missing returns an error that says what this machine lacks, or nil.
 func missing() error {
 	for _, tool := range []string{"buildah", "setcap"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -71,7 +71,7 @@ func missing() error {
 	return node.Missing()
 }
 
-// runOutside starts the node, and this program in its network.
+// runOutside starts the node, and the test binary in its network.
 func runOutside() (code int, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -99,7 +99,7 @@ func runOutside() (code int, err error) {
 	return code, err
 }
 
-// again runs this program inside, with the same arguments, and returns its exit code.
+// again runs the test binary inside, with the same arguments, and returns its exit code.
 func again(ctx context.Context, n *node.Node, program string) (int, error) {
 	command := append(n.Enter(), os.Args...)
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)

@@ -21,12 +21,12 @@ func TestModes(t *testing.T) {
 	} {
 		t.Run(mode.name, func(t *testing.T) {
 			install(t, mode.values...)
-			exposeAndAsk(t, mode.address(t))
+			exposeAndGet(t, mode.address(t))
 		})
 	}
 }
 
-// config/ is a whole installation too, and its removal removes all of it.
+// config/ is also a complete installation, and deleting it removes all of its objects.
 func TestKustomization(t *testing.T) {
 	before := begin(t)
 	kubectl(t, "apply", "--kustomize", "../../../config")
@@ -35,12 +35,12 @@ func TestKustomization(t *testing.T) {
 		awaitAdded(t, before)
 	})
 	kubectl(t, "rollout", "status", "deployment/usher", "--namespace", namespace, "--timeout=4m")
-	exposeAndAsk(t, hostPort(t))
+	exposeAndGet(t, hostPort(t))
 }
 
 func hostPort(*testing.T) string { return node.Address.String() + ":443" }
 
-// servicePort is the port of the node that a load balancer would forward to.
+// servicePort returns the port of the node that a load balancer would forward to.
 func servicePort(service string) func(t *testing.T) string {
 	return func(t *testing.T) string {
 		t.Helper()

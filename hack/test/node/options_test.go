@@ -13,7 +13,7 @@ import (
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
-// allOptions are the values of an installation that uses everything the chart has.
+// allOptions are the values of an installation with all options of the chart.
 const allOptions = `
 mode: split
 network: LoadBalancer
@@ -33,9 +33,9 @@ grafanaDashboard: {enabled: true}
 nodeSelector: {usher.techn.is/edge: "true"}
 `
 
-// All of the chart's options at once: a cluster that the values give is served behind a load
-// balancer that tells the client's address, a budget keeps one of two controllers, and the pods are
-// such as Kubernetes' strictest standard admits.
+// The test uses all options of the chart at once. A cluster of the values is served behind a load
+// balancer that sends PROXY headers, a PodDisruptionBudget protects one of two controllers, and the
+// pods meet the Pod Security Standard restricted.
 func TestAllOptions(t *testing.T) {
 	if skipped != nil {
 		t.Skip(skipped)
@@ -58,22 +58,22 @@ func TestAllOptions(t *testing.T) {
 	balancer := servicePort("usher-proxy")(t)
 	client := "192.0.2.7"
 	annotate(t, "hades", "usher.techn.is/allow-from="+client+"/32")
-	testkit.Eventually(t, "a client within allow-from should be answered", func() error { return askAnnounced(t, balancer, client) })
-	if err := askAnnounced(t, balancer, "192.0.2.8"); err == nil {
+	testkit.Eventually(t, "a client within allow-from should be answered", func() error { return getWithProxyHeader(t, balancer, client) })
+	if err := getWithProxyHeader(t, balancer, "192.0.2.8"); err == nil {
 		t.Error("a client outside allow-from is answered")
 	}
 	unanswered(t, balancer, "hades") // without the header
 	budgetKeepsOne(t)
 }
 
-// askAnnounced asks for the host of hades as a load balancer does for a client.
-func askAnnounced(t *testing.T, balancer, client string) error {
+// getWithProxyHeader sends a request for the host of hades with a client's address in a PROXY header.
+func getWithProxyHeader(t *testing.T, balancer, client string) error {
 	t.Helper()
-	_, err := testbed.Ask(t.Context(), testbed.AnnouncingClientTo(balancer, netip.MustParseAddr(client)), "https://"+host("hades")+"/")
+	_, err := testbed.GetAnswer(t.Context(), testbed.ProxyProtocolClientTo(balancer, netip.MustParseAddr(client)), "https://"+host("hades")+"/")
 	return err
 }
 
-// budgetKeepsOne evicts both controllers, as draining their node does, and sees one refused.
+// budgetKeepsOne evicts both controllers, as draining their node does, and checks that one eviction is refused.
 func budgetKeepsOne(t *testing.T) {
 	t.Helper()
 	pods := strings.Fields(kubectl(t, "get", "pods", "--namespace", namespace, "--selector=app.kubernetes.io/component=controllers", "--output=jsonpath={.items[*].metadata.name}"))

@@ -17,7 +17,7 @@ const (
 	namespace = "usher-system"
 )
 
-// install installs the chart with values, as KEY=VALUE, and uninstalls it at the test's end.
+// install installs the chart with values, as KEY=VALUE, and uninstalls it when the test ends.
 func install(t *testing.T, values ...string) {
 	t.Helper()
 	before := begin(t)
@@ -28,7 +28,7 @@ func install(t *testing.T, values ...string) {
 	}
 }
 
-// begin skips the test where there is no node, and returns what is in the cluster before it.
+// begin skips the test if there is no node, and returns the objects in the cluster before the test.
 func begin(t *testing.T) (before []string) {
 	t.Helper()
 	if skipped != nil {
@@ -43,7 +43,7 @@ func begin(t *testing.T) (before []string) {
 	return inventory(t)
 }
 
-// helm installs or upgrades the release, waits until its pods are ready, and returns what it prints.
+// helm installs or upgrades the release, waits until its pods are ready, and returns its output.
 func helm(t *testing.T, command string, values ...string) string {
 	t.Helper()
 	args := []string{command, "usher", chart, "--namespace", namespace, "--wait", "--timeout=4m", "--set=proxy.drainSeconds=60"}
@@ -56,22 +56,22 @@ func helm(t *testing.T, command string, values ...string) string {
 	return tool(t, servers.Helm, args...)
 }
 
-// usher is the program as it is in the image.
+// usher returns the path of the program in the image.
 func usher() string { return os.Getenv(programVariable) }
 
-// enroll adds a member by usher's command. Its Traefik has ports of its own, since the node's are usher's.
+// enroll adds a member by usher's command. Its Traefik has other ports, since usher uses 80 and 443 of the node.
 func enroll(t *testing.T, name string) {
 	t.Helper()
 	m := members[name]
 	t.Log(run(t, usher(), "cluster", "add", name, "--kubeconfig", m.KubeconfigFile(), "--edge-kubeconfig", os.Getenv(kubeconfigVariable),
 		"--address", m.Traefik.HTTPS.Addr().String()))
-	t.Cleanup(func() { dismiss(t, name) })
+	t.Cleanup(func() { unenroll(t, name) })
 	ports := fmt.Sprintf(`{"spec":{"ingress":{"httpsPort":%d,"httpPort":%d}}}`, m.Traefik.HTTPS.Port(), m.Traefik.HTTP.Port())
 	kubectl(t, "patch", "membercluster", name, "--type=merge", "--patch", ports)
 }
 
-// dismiss removes a member by usher's command.
-func dismiss(t *testing.T, name string) {
+// unenroll removes a member by usher's command.
+func unenroll(t *testing.T, name string) {
 	t.Helper()
 	run(t, usher(), "cluster", "remove", name, "--kubeconfig", members[name].KubeconfigFile(), "--edge-kubeconfig", os.Getenv(kubeconfigVariable))
 }
@@ -87,8 +87,8 @@ func annotate(t *testing.T, name string, annotations ...string) {
 	})
 }
 
-// exposeAndAsk publishes both members' hosts, and asks for them at an address of usher's.
-func exposeAndAsk(t *testing.T, address string) {
+// exposeAndGet publishes the hosts of both members, and sends requests for them to an address of usher.
+func exposeAndGet(t *testing.T, address string) {
 	t.Helper()
 	for name := range members {
 		enroll(t, name)
@@ -101,7 +101,7 @@ func exposeAndAsk(t *testing.T, address string) {
 	}
 }
 
-// nodePort is where the node forwards to a port of the Service.
+// nodePort returns the node port of a port of the Service.
 func nodePort(t *testing.T, service, port string) int {
 	t.Helper()
 	out := kubectl(t, "get", "service", service, "--namespace", namespace, "-o", `jsonpath={.spec.ports[?(@.name=="`+port+`")].nodePort}`)

@@ -15,8 +15,8 @@ import (
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
-// hostPortTraefik is a Traefik that has the node's port 443 as ServiceLB has it on a stock K3s: by a
-// hostPort, which is a rule in the kernel and no socket.
+// hostPortTraefik is a Traefik with the node's port 443 as a hostPort, as ServiceLB of a default K3s
+// has it. A hostPort is a rule in the kernel and no socket.
 const hostPortTraefik = `
 apiVersion: v1
 kind: Pod
@@ -35,9 +35,9 @@ spec:
   volumes: [{name: bed, hostPath: {path: %q}}]
 `
 
-// Beside a hostPort on its own port usher starts without an error and holds the socket, while
-// strangers reach the other. It is not ready and says why, helm says so too, and it is ready again
-// when the other has gone.
+// If another pod has a hostPort on usher's port, usher starts without an error and listens, but
+// clients reach the other pod. usher is not ready and reports why, and so does helm. usher becomes
+// ready when the other pod is deleted.
 func TestHostPortBesideTheHostsNetwork(t *testing.T) {
 	before := begin(t)
 	traefik, err := servers.Locate(servers.Traefik)
@@ -61,7 +61,7 @@ func TestHostPortBesideTheHostsNetwork(t *testing.T) {
 	}
 	const says = `10.99.0.1:443 (certificate "TRAEFIK DEFAULT CERT")`
 	testkit.Eventually(t, "usher should not be ready, and say why", func() error {
-		status, said, err := askAdmin("/readyz")
+		status, said, err := getAdmin("/readyz")
 		if err == nil && (status != http.StatusServiceUnavailable || !strings.Contains(said, says) || !strings.Contains(said, "--disable=servicelb")) {
 			err = fmt.Errorf("it answers %d %s", status, said)
 		}
@@ -73,7 +73,7 @@ func TestHostPortBesideTheHostsNetwork(t *testing.T) {
 	if got := certificateAt(t); got != "TRAEFIK DEFAULT CERT" {
 		t.Errorf("a stranger is shown the certificate %q", got)
 	}
-	if _, metrics, err := askAdmin("/metrics"); err != nil || !strings.Contains(metrics, `usher_shadowed{address="10.99.0.1:443"} 1`) {
+	if _, metrics, err := getAdmin("/metrics"); err != nil || !strings.Contains(metrics, `usher_shadowed{address="10.99.0.1:443"} 1`) {
 		t.Errorf("the metrics do not say so: %v", err)
 	}
 	testkit.Eventually(t, "Kubernetes should see that it is not ready", func() error {
@@ -89,14 +89,14 @@ func TestHostPortBesideTheHostsNetwork(t *testing.T) {
 
 	remove()
 	kubectl(t, "rollout", "status", "deployment/usher", "--namespace", namespace, "--timeout=1m")
-	if status, said, err := askAdmin("/readyz"); err != nil || status != http.StatusOK {
+	if status, said, err := getAdmin("/readyz"); err != nil || status != http.StatusOK {
 		t.Errorf("with the other gone usher answers %d %s: %v", status, said, err)
 	}
-	exposeAndAsk(t, hostPort(t))
+	exposeAndGet(t, hostPort(t))
 }
 
-// askAdmin asks usher's admin listener on the node's loopback.
-func askAdmin(path string) (status int, said string, err error) {
+// getAdmin sends a request to usher's admin listener on the node's loopback.
+func getAdmin(path string) (status int, said string, err error) {
 	client := http.Client{Timeout: 5 * time.Second}
 	response, err := client.Get("http://127.0.0.1:8080" + path)
 	if err != nil {
@@ -107,7 +107,7 @@ func askAdmin(path string) (status int, said string, err error) {
 	return response.StatusCode, string(body), err
 }
 
-// certificateAt is whose certificate a stranger is shown at the node's port.
+// certificateAt returns the name in the certificate that a client receives at the node's port.
 func certificateAt(t *testing.T) (name string) {
 	t.Helper()
 	stop := errors.New("seen")

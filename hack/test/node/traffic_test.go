@@ -24,17 +24,17 @@ import (
 )
 
 const (
-	// busyHost is served by this program, at an address that an ExposedHost names: Traefik's
-	// handshakes would cost more than the proxy that is tested.
+	// busyHost is served by the test itself, at the address of an ExposedHost: the handshakes of
+	// Traefik would need more CPU time than the proxy under test.
 	busyHost = "busy.techn.is"
-	// beat is how often a long transfer moves.
+	// beat is the interval at which a long transfer sends data.
 	beat = 100 * time.Millisecond
 )
 
-// transferred is what each beat of a transfer carries.
+// transferred is the data of each beat of a transfer.
 var transferred = []byte(strings.Repeat("usher", 200))
 
-// serveBusyHost answers each connection by TLS with transfers that go on until the client ends.
+// serveBusyHost serves TLS connections with transfers that continue until the client closes them.
 func serveBusyHost(t *testing.T) net.Addr {
 	t.Helper()
 	certificate, key, err := cert.GenerateSelfSignedCertKey(busyHost, nil, nil)
@@ -56,7 +56,7 @@ func serveBusyHost(t *testing.T) net.Addr {
 	return listener.Addr()
 }
 
-// exposeBusyHost serves the busy host through usher, and waits until it is.
+// exposeBusyHost publishes the busy host, and waits until usher serves it.
 func exposeBusyHost(t *testing.T, addresses ...string) {
 	t.Helper()
 	backend := netip.MustParseAddrPort(serveBusyHost(t).String())
@@ -77,7 +77,7 @@ func transfer(conn net.Conn) {
 	}
 }
 
-// A traffic is clients that connect through usher, and what befell them.
+// A traffic has clients that connect through usher, and their failures.
 type traffic struct {
 	address string
 	ended   chan struct{} // closed: no new connections, and transfers end with success
@@ -86,16 +86,16 @@ type traffic struct {
 	connected, transfers atomic.Int64
 
 	mu       sync.Mutex
-	failures map[string]int // error → how often
+	failures map[string]int // error → number of occurrences
 }
 
-// A profile is how a client connects.
+// A profile is the timing of clients.
 type profile struct {
-	every time.Duration // one connection begins so long after another
+	every time.Duration // interval between the starts of two connections
 	pause time.Duration // between the connection and its ClientHello: the round trip of a real network
 }
 
-// startTraffic begins with so many long transfers, and with new connections of each profile.
+// startTraffic starts a number of long transfers, and new connections of each profile.
 func startTraffic(t *testing.T, address string, transfers int, profiles ...profile) *traffic {
 	t.Helper()
 	f := &traffic{address: address, ended: make(chan struct{}), failures: map[string]int{}}
@@ -114,7 +114,7 @@ func startTraffic(t *testing.T, address string, transfers int, profiles ...profi
 	return f
 }
 
-// end ends the traffic and returns what failed.
+// end ends the traffic and returns its failures.
 func (f *traffic) end() []string {
 	close(f.ended)
 	f.clients.Wait()
@@ -181,7 +181,7 @@ func (f *traffic) connectAgainAndAgain(p profile) {
 	}
 }
 
-// once makes a connection and sees that it is answered.
+// once makes a connection and checks that it is answered.
 func (f *traffic) once(p profile) error {
 	conn, err := f.connect(p.pause)
 	if err != nil {
@@ -195,7 +195,7 @@ func (f *traffic) once(p profile) error {
 	return nil
 }
 
-// connect does the TLS handshake a while after the connection is there.
+// connect makes a connection, waits for the pause, and does the TLS handshake.
 func (f *traffic) connect(pause time.Duration) (*tls.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), testkit.Timeout)
 	defer cancel()

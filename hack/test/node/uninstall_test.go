@@ -10,9 +10,9 @@ import (
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
-// inventory lists all that is in the cluster, of every kind that it serves, as KIND NAMESPACE/NAME.
-// Events are not in it: Kubernetes drops them by itself after an hour. Nor are the
-// nodes' Leases, which the kubelet makes a while after it has begun.
+// inventory lists all objects in the cluster, of every kind that it serves, as KIND NAMESPACE/NAME.
+// It omits Events, which Kubernetes deletes after an hour, and the Leases of nodes, which the kubelet
+// creates some time after its start.
 func inventory(t *testing.T) []string {
 	t.Helper()
 	kinds := slices.DeleteFunc(strings.Fields(kubectl(t, "api-resources", "--verbs=get,list", "--output=name")), func(kind string) bool {
@@ -26,8 +26,8 @@ func inventory(t *testing.T) []string {
 	return lines
 }
 
-// awaitAdded waits until the cluster has, beside what was there before, what is wanted and nothing
-// else: what is deleted is gone in a while.
+// awaitAdded waits until the cluster has exactly the objects before and want. Deleted objects may
+// exist for some time.
 func awaitAdded(t *testing.T, before []string, want ...string) {
 	t.Helper()
 	slices.Sort(want)
@@ -45,16 +45,16 @@ func difference(all, without []string) []string {
 	return slices.DeleteFunc(slices.Clone(all), func(line string) bool { return slices.Contains(without, line) })
 }
 
-// uninstall takes all back, what the docs leave to a person too, and sees that the cluster is as it
-// was before.
+// uninstall removes everything, including what the docs leave to a person, and checks that the
+// cluster has the same objects as before.
 func uninstall(t *testing.T, before []string) {
 	t.Helper()
 	tool(t, servers.Helm, "uninstall", "usher", "--namespace", namespace, "--wait")
-	kubectl(t, "get", "-f", chart+"/crds") // they stay, though an upgrade applies them as a hook
+	kubectl(t, "get", "-f", chart+"/crds") // they stay, although an upgrade applies them as a hook
 	removeRest(t, before)
 }
 
-// removeRest runs the commands by which docs/operations.md removes what stays.
+// removeRest runs the commands of docs/operations.md that remove the remaining objects.
 func removeRest(t *testing.T, before []string) {
 	t.Helper()
 	kubectl(t, "delete", "--ignore-not-found", "-f", chart+"/crds")
@@ -62,12 +62,12 @@ func removeRest(t *testing.T, before []string) {
 	awaitAdded(t, before)
 }
 
-// What an uninstalled release leaves is what docs/operations.md says.
+// The objects that remain after an uninstallation are those of docs/operations.md.
 func TestUninstallLeavesWhatTheDocsSay(t *testing.T) {
 	before := begin(t)
 	helm(t, "install", "mode=split", "replicas=2", "clusters.edge.ingress.addresses={192.168.1.10}")
 	t.Cleanup(func() { removeRest(t, before) })
-	exposeAndAsk(t, hostPort(t))
+	exposeAndGet(t, hostPort(t))
 	apply(t, `{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: nas.techn.is}, spec: {host: nas.techn.is, backends: [{address: 192.168.1.20}]}}`)
 
 	tool(t, servers.Helm, "uninstall", "usher", "--namespace", namespace, "--wait")

@@ -14,9 +14,9 @@ import (
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
-// An upgrade and a rollback drop no connection, new or old, with a kernel as it comes: the pod that
-// takes over has all new connections before the former one lets go of the port. On a network of its
-// own a pod is taken out of the Service before it stops.
+// An upgrade and a rollback drop no connection, new or old, with the default settings of the kernel:
+// the new pod receives all new connections before the old one closes its listeners. A pod with its
+// own network is removed from the Service before it stops.
 func TestUpgradeAndRollbackUnderTraffic(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -24,8 +24,8 @@ func TestUpgradeAndRollbackUnderTraffic(t *testing.T) {
 		address func(t *testing.T) string
 		former  func(t *testing.T) (await func())
 	}{
-		{"on the host's network", nil, hostPort, formerListeners},
-		{"behind a load balancer", []string{"network=LoadBalancer"}, servicePort("usher"), formerPods},
+		{"on the host's network", nil, hostPort, oldListeners},
+		{"behind a load balancer", []string{"network=LoadBalancer"}, servicePort("usher"), oldPods},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			install(t, test.values...)
@@ -50,8 +50,8 @@ func TestUpgradeAndRollbackUnderTraffic(t *testing.T) {
 	}
 }
 
-// formerListeners returns what waits until the former pod has let go of the node's port.
-func formerListeners(t *testing.T) func() {
+// oldListeners returns a function that waits until the old pod has closed its listeners on the node's port.
+func oldListeners(t *testing.T) func() {
 	return func() {
 		t.Helper()
 		testkit.Eventually(t, "one process should listen on :443", func() error {
@@ -67,8 +67,8 @@ func formerListeners(t *testing.T) func() {
 	}
 }
 
-// formerPods returns what waits until the pods that run now listen no more.
-func formerPods(t *testing.T) func() {
+// oldPods returns a function that waits until the pods that run now no longer listen.
+func oldPods(t *testing.T) func() {
 	pods := podAddresses(t)
 	return func() {
 		t.Helper()
@@ -109,8 +109,8 @@ func apply(t *testing.T, manifest string) {
 	kubectl(t, "apply", "-f", file)
 }
 
-// An upgrade from a chart whose CRDs are older upgrades those too.
-func TestUpgradeUpgradesTheDefinitions(t *testing.T) {
+// An upgrade from a chart with older CRDs upgrades the CRDs, too.
+func TestUpgradeUpgradesTheCRDs(t *testing.T) {
 	before := begin(t)
 	older := filepath.Join(t.TempDir(), "usher")
 	testkit.Must(t, os.CopyFS(older, os.DirFS(chart)))

@@ -23,10 +23,10 @@ func BuildUsher(dir string) (string, error) {
 	return program, nil
 }
 
-// ReadSources opens each folder of the module. go test repeats an old result unless a
-// file or folder changed that a test itself opened; it does not see what TestMain or
-// the programs that a test starts have opened. A package that runs the go command,
-// helm or usher's program has a test that calls this.
+// ReadSources opens each folder of the module. go test uses a cached result unless a
+// file or folder has changed that a test itself opened. It does not see what TestMain or
+// a program that a test starts has opened. Therefore each package that runs the go
+// command, helm or usher needs a test that calls ReadSources.
 func ReadSources(t testing.TB) {
 	t.Helper()
 	root, err := moduleRoot()

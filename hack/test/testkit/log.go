@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Log keeps the lines that a logger writes. The zero value is empty. Its methods
+// Log stores the lines that a logger writes. The zero value is empty. Its methods
 // may be called from several goroutines.
 type Log struct {
 	mu    sync.Mutex

@@ -20,8 +20,8 @@ func Listen(t testing.TB) net.Listener {
 	return listener
 }
 
-// ListenReusePort listens on a free port of loopback with SO_REUSEPORT until the
-// test ends, as any program may that shares its port.
+// ListenReusePort listens on a free port of loopback with SO_REUSEPORT until the test
+// ends, so that other processes can share the port.
 func ListenReusePort(t testing.TB) net.Listener {
 	t.Helper()
 	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
@@ -35,7 +35,7 @@ func ListenReusePort(t testing.TB) net.Listener {
 }
 
 // FreeAddress returns host with a port that nothing listens on now, for a server that
-// cannot say which port it chose. Another process may take the port first.
+// cannot report a port that it chose itself. Another process may take the port first.
 func FreeAddress(t testing.TB, host string) string {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(host, "0"))
@@ -44,11 +44,11 @@ func FreeAddress(t testing.TB, host string) string {
 	return listener.Addr().String()
 }
 
-// CheckDescriptors fails the test if it leaves more file descriptors open at its
-// end than now. Call it first: cleanups run last to first.
+// CheckDescriptors fails the test if more file descriptors are open at its end than
+// now. Call it first: cleanups run in reverse order.
 func CheckDescriptors(t testing.TB) {
 	t.Helper()
-	FreeAddress(t, "127.0.0.1") // Go opens the descriptors that it keeps for all sockets
+	FreeAddress(t, "127.0.0.1") // so that Go opens the descriptors that it uses for all sockets
 	before := OpenDescriptors(t)
 	t.Cleanup(func() {
 		Eventually(t, "all descriptors should be closed", func() error {

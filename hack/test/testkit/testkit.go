@@ -1,5 +1,5 @@
-// Package testkit is what tests of many packages need: to wait for a condition, to
-// read a log, to count descriptors, to build usher.
+// Package testkit has functions for the tests of many packages: they wait for a
+// condition, read a log, count descriptors and build usher.
 //
 // It imports nothing of usher and nothing of Kubernetes, because the tests of the
 // data plane use it.
@@ -10,9 +10,10 @@ import (
 	"time"
 )
 
-// Timeout bounds every wait of the tests. Only a failure uses it up, so it is far
-// longer than any wait on an idle machine: several packages run at once, with the
-// race detector, and the longest wait is for 64 MiB of a hostile member's objects.
+// Timeout bounds every wait of the tests. Only a failing test waits that long, so
+// Timeout is far longer than any wait on an idle machine: several packages run at once,
+// with the race detector, and the longest wait is for 64 MiB of a hostile member's
+// objects.
 const Timeout = 3 * time.Minute
 
 const (
@@ -21,7 +22,7 @@ const (
 )
 
 // Eventually calls check until it returns nil. After Timeout it fails the test with
-// check's last error. What says what should become true.
+// the last error of check. What is a sentence that describes the condition.
 func Eventually(t testing.TB, what string, check func() error) {
 	t.Helper()
 	for began := time.Now(); ; {
@@ -37,15 +38,15 @@ func Eventually(t testing.TB, what string, check func() error) {
 	}
 }
 
-// pause returns the time until the next check: a tenth of the wait so far, so that
-// a short wait is measured well and a long one costs few requests.
+// pause returns the time until the next check: a tenth of the wait so far. So a short
+// wait ends soon, and a long one causes few requests.
 func pause(waited time.Duration) time.Duration {
 	return min(max(waited/10, minPause), maxPause)
 }
 
 // WaitFor calls condition until it returns true. After Timeout it fails the test.
-// What is the noun that the test waits for. Where a failure has more to say, use
-// Eventually.
+// What is the noun that the test waits for. Use Eventually if a failure needs more
+// details.
 func WaitFor(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	for began := time.Now(); !condition(); {
@@ -57,9 +58,9 @@ func WaitFor(t testing.TB, what string, condition func() bool) {
 	}
 }
 
-// Consistently calls check again and again for the duration d, and fails the test
-// at its first error. It is for what must not happen: a slow machine checks less
-// often, and never fails for that.
+// Consistently calls check repeatedly for the duration d, and fails the test at its
+// first error. It checks that something does not happen. A slow machine checks less
+// often, but does not fail because of that.
 func Consistently(t testing.TB, d time.Duration, what string, check func() error) {
 	t.Helper()
 	for began := time.Now(); ; {
@@ -74,7 +75,7 @@ func Consistently(t testing.TB, d time.Duration, what string, check func() error
 	}
 }
 
-// Must fails the test where err is not nil.
+// Must fails the test if err is not nil.
 func Must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A record is a test that keeps why it failed.
+// A record is a testing.TB that stores the message of its failure.
 type record struct {
 	testing.TB
 	failure string
@@ -23,8 +23,8 @@ func (r *record) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// waits runs a function of this package in fake time, and returns why it failed the
-// test, if it did, and how long it took.
+// waits runs a function of this package in fake time. It returns the message if the
+// function failed the test, and how long it took.
 func waits(t *testing.T, wait func(t testing.TB)) (failure string, took time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -45,7 +45,7 @@ func TestWaits(t *testing.T) {
 	const moment = 10 * time.Second
 	for name, tt := range map[string]struct {
 		wait   func(t testing.TB)
-		fails  string // what the failure says; empty: none
+		fails  string // part of the message; empty: no failure
 		within [2]time.Duration
 	}{
 		"eventually, at once": {
@@ -82,7 +82,7 @@ func TestWaits(t *testing.T) {
 	}
 }
 
-// after returns a check that succeeds once d has passed since its first call.
+// after returns a check that succeeds when d has passed since its first call.
 func after(d time.Duration) func() error {
 	var began time.Time
 	return func() error {
@@ -96,7 +96,7 @@ func after(d time.Duration) func() error {
 	}
 }
 
-// not returns a check that succeeds where another fails.
+// not returns a check that succeeds if another fails.
 func not(check func() error) func() error {
 	return func() error {
 		if check() == nil {

@@ -11,17 +11,17 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// Of generated objects, the hosts that Traefik serves by each and those that
-// usher publishes must agree:
+// For each generated object, the hosts that Traefik serves and those that usher
+// publishes must agree:
 //
-//   - of an object whose hosts usher lists, they are the same;
-//   - of any object, those that usher would publish if its annotation named them
-//     are those that Traefik serves. What usher cannot read, Traefik does not serve;
-//   - an object whose hosts usher cannot list serves a host that it does not name,
-//     or has a regular expression.
+//   - If usher lists the hosts of an object, both are the same.
+//   - For every object, the hosts that usher would publish if its annotation named them
+//     are those that Traefik serves. Traefik does not serve what usher cannot parse.
+//   - If usher cannot list the hosts of an object, the object serves a host that it
+//     does not name, or has a regular expression.
 //
-// Where routes do not say their syntax, usher may publish less: they may be meant
-// for Traefik 2.
+// If a route does not set its syntax, usher may publish fewer hosts, since the route may
+// be for Traefik 2.
 func TestUsherAndTraefikAgree(t *testing.T) {
 	start := time.Now()
 	cluster := bed.Cluster("hades")
@@ -32,8 +32,8 @@ func TestUsherAndTraefikAgree(t *testing.T) {
 	testkit.Must(t, readBack(t.Context(), cluster, subjects))
 	t.Logf("%d objects of seed %d are loaded after %s", len(subjects), seed, time.Since(start).Round(time.Second))
 
-	served := askAll(t, newOracle(proxy), subjects)
-	outcomes := map[string]int{} // what usher made of an object → how many
+	served := queryAll(t, newOracle(proxy), subjects)
+	outcomes := map[string]int{} // usher's result for an object → number of objects
 	for i, s := range subjects {
 		outcomes[compare(t, s, served[i])]++
 	}
@@ -45,7 +45,7 @@ func TestUsherAndTraefikAgree(t *testing.T) {
 	}
 }
 
-// What usher may make of an object.
+// The results of usher for an object.
 const (
 	listed   = "listed"
 	unlisted = "not listed"

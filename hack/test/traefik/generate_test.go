@@ -6,27 +6,27 @@ import (
 	"strings"
 )
 
-// population are the hosts that are asked about: some that rules mention, and
-// strangers under each wildcard and elsewhere.
+// population are the hosts that are compared: some that rules mention, and others below
+// each wildcard and elsewhere.
 var population = strings.Fields(`
 	a.x.io b.x.io stranger.x.io x.io
 	a.y.io stranger.y.io y.io
 	a.b.x.io b.b.x.io stranger.b.x.io stranger.a.b.x.io
 	a.z.io stranger.example stranger`)
 
-// generator makes the rules of one object.
+// generator generates the rules of one object.
 type generator struct {
 	*rand.Rand
 	grammar    grammar
-	conditions int  // how many the object asks of a request besides its host: each is asked once
+	conditions int  // number of conditions of the object besides the host; each is used once
 	regexps    bool // whether it has a regular expression over hosts
 }
 
-// grammar is how a version of Traefik writes the matchers of a kind of router.
+// grammar has the matchers of a Traefik version for a kind of router.
 type grammar struct {
-	syntax string // of the route; empty where it does not say
+	syntax string // of the route; empty if it is not set
 	hosts  []func(*generator) string
-	// conditions hold for a request that fulfils the condition of that number.
+	// conditions match a request that fulfils the condition with that number.
 	conditions []string
 	most       int // conditions of an object
 	invalid    []string
@@ -74,10 +74,10 @@ func (g *generator) matcher() string {
 	}
 }
 
-// host is a matcher of hosts.
+// host returns a matcher of hosts.
 func (g *generator) host() string { return g.grammar.hosts[g.IntN(len(g.grammar.hosts))](g) }
 
-// name is a host that a rule mentions, now and then in another spelling.
+// name returns a host for a rule, sometimes in another spelling.
 func (g *generator) name() string {
 	name := g.pick("a.x.io", "b.x.io", "x.io", "a.y.io", "y.io", "a.b.x.io", "b.b.x.io")
 	switch g.IntN(12) {
@@ -92,17 +92,17 @@ func (g *generator) name() string {
 
 func (g *generator) wildcard() string { return g.pick("*.x.io", "*.b.x.io", "*.y.io") }
 
-// one writes a matcher of one value.
+// one returns a matcher with one value.
 func one(matcher string, value func(*generator) string) func(*generator) string {
 	return func(g *generator) string { return fmt.Sprintf("%s(%#q)", matcher, value(g)) }
 }
 
-// two writes a matcher of two values, which Traefik 2 has.
+// two returns a matcher with two values, which Traefik 2 supports.
 func two(matcher string, value func(*generator) string) func(*generator) string {
 	return func(g *generator) string { return fmt.Sprintf("%s(%#q, %q)", matcher, value(g), value(g)) }
 }
 
-// expression writes one of some regular expressions.
+// expression returns one of the regular expressions in list.
 func expression(list ...string) func(*generator) string {
 	return func(g *generator) string {
 		g.regexps = true

@@ -7,7 +7,7 @@ var (
 	regexpsV3   = expression(`^a`, `x\.io$`, `^stranger\.`, `^[^.]+\.[xy]\.io$`, `.`, `^$`, `A`)
 	templatesV2 = expression(`{sub}.x.io`, `{sub:[a-z]+}.y.io`, `{any:.+}`, `{sub:[A-Z]}.B.x.io`, `a.{rest:.*}`)
 
-	// namedOrNot is mostly a name, and else a wildcard or all.
+	// namedOrNot returns mostly a name, and otherwise a wildcard or a pattern for all hosts.
 	namedOrNot = []func(*generator) string{(*generator).name, (*generator).name, (*generator).name, (*generator).wildcard}
 )
 
@@ -58,8 +58,8 @@ var tcpV2 = grammar{
 	invalid:    []string{"HostSNI(`*.x.io`)", "HostSNI()", "HostSNI(`a/x.io`)", "HostSNIRegexp(`{a`)", "Host(`a.x.io`)"},
 }
 
-// unsaid is a grammar of routes that do not say their syntax: Traefik 3 reads
-// them as its own. What it has invalid is so in Traefik 2 too.
+// unsaid returns the grammar of routes that do not set their syntax. Traefik 3 parses
+// them as version 3. Rules that are invalid in it are also invalid in Traefik 2.
 func unsaid(g grammar) grammar {
 	g.syntax, g.invalid = "", []string{"Hosts(`a.x.io`)", "ClientIP(`a`)"}
 	return g

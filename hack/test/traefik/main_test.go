@@ -1,10 +1,9 @@
-// Package traefik holds usher's reading of ingress objects against the real
-// Traefik: of generated rules, which hosts does Traefik serve by each, and which
-// would usher publish? A host that usher publishes and the rule does not serve is
-// a mistake; so is one that it serves and usher does not find.
+// Package traefik compares usher's interpretation of ingress objects with the real
+// Traefik. For each generated rule it compares the hosts that Traefik serves with those
+// that usher would publish. It is a bug if usher publishes a host that the rule does not
+// serve, or misses one that it serves.
 //
-// It has tests only. It may import controllers/source and hack/testbed, and
-// nothing else of usher.
+// It has only tests. Of usher it may import controllers/source and hack/testbed only.
 package traefik
 
 import (

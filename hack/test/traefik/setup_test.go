@@ -17,13 +17,13 @@ import (
 	"github.com/jovalle/usher/hack/testbed"
 )
 
-// seed makes the same rules each time. A failure prints the rule itself.
+// seed makes the generated rules the same each time. A failure prints the rule.
 const seed = 1
 
-// askers is how many rules are written, or asked about, at once.
-const askers = 8
+// workers is how many rules are written or queried at once.
+const workers = 8
 
-// plan is how many objects there are of each kind and grammar.
+// plan has the number of objects for each kind and grammar.
 var plan = []struct {
 	kind    string
 	grammar grammar
@@ -39,7 +39,7 @@ var plan = []struct {
 
 const ingresses = 30
 
-// generate makes the objects of the plan, with the apps that they serve.
+// generate creates the objects of the plan, with their apps.
 func generate(t *testing.T, cluster *testbed.Cluster) []*subject {
 	t.Helper()
 	app, err := cluster.StartApp(t.Context(), "default", "app")
@@ -60,13 +60,13 @@ func generate(t *testing.T, cluster *testbed.Cluster) []*subject {
 	return append(subjects, sentinels(app, apps[source.KindIngressRouteTCP])...)
 }
 
-// write applies all objects, the last of each kind last, and returns when Traefik
-// has read that.
+// write applies all objects, with a sentinel of each kind at the end, and returns when
+// Traefik has read the sentinels.
 func write(t *testing.T, cluster *testbed.Cluster, proxy *testbed.Traefik, subjects []*subject) {
 	t.Helper()
 	last := len(subjects) - len(sentinelHosts)
 	writers, ctx := errgroup.WithContext(t.Context())
-	writers.SetLimit(askers)
+	writers.SetLimit(workers)
 	for _, s := range subjects[:last] {
 		writers.Go(func() error { return cluster.Apply(ctx, s.manifest) })
 	}
@@ -94,7 +94,7 @@ func sentinels(app, tlsApp *testbed.App) []*subject {
 	return []*subject{ingress, route, tcp}
 }
 
-// readBack gives each subject its object as the API server has it.
+// readBack sets the object of each subject to the stored one of the API server.
 func readBack(ctx context.Context, cluster *testbed.Cluster, subjects []*subject) error {
 	scheme := runtime.NewScheme()
 	_ = networkingv1.AddToScheme(scheme)

@@ -11,20 +11,20 @@ import (
 	"github.com/jovalle/usher/hack/testbed"
 )
 
-// subject is an ingress object whose requests no other object serves: they carry
-// its name, and its rules ask for it.
+// subject is an ingress object whose requests no other object serves: its rules require
+// its name in the request.
 type subject struct {
 	name       string
 	kind       string
 	rules      []string
 	conditions int
 	regexps    bool
-	unsaid     bool // whether its routes do not say their syntax
+	unsaid     bool // whether its routes do not set their syntax
 	manifest   string
 	object     client.Object // as the API server has it
 }
 
-// newSubject makes an object of one route, or sometimes two.
+// newSubject returns an object with one route, or sometimes two.
 func newSubject(random *rand.Rand, n int, kind string, g grammar) *subject {
 	gen := &generator{Rand: random, grammar: g}
 	s := &subject{name: fmt.Sprintf("rule-%d", n), kind: kind, unsaid: g.syntax == ""}
@@ -35,8 +35,8 @@ func newSubject(random *rand.Rand, n int, kind string, g grammar) *subject {
 	return s
 }
 
-// route is an IngressRoute's, asking for a header, or an IngressRouteTCP's,
-// asking for a protocol.
+// route returns the route of an IngressRoute, which requires a header, or of an
+// IngressRouteTCP, which requires an ALPN protocol.
 func (s *subject) route(rule string, g grammar, app *testbed.App) string {
 	own := map[string]string{
 		source.KindIngressRoute + "v2":    "Headers(`Rule`, `%s`)",
@@ -68,7 +68,7 @@ func (s *subject) traefikManifest(g grammar, app *testbed.App) string {
 	}
 	entryPoint, tls := "websecure", ""
 	if s.kind == source.KindIngressRouteTCP {
-		// On an entry point of its own: Traefik gives the hosts of its HTTP routers to those.
+		// It has its own entry point, since on a shared one Traefik's HTTP routers get their hosts.
 		entryPoint, tls = "web", "\n  tls: {passthrough: true}"
 	}
 	return fmt.Sprintf(`
@@ -81,7 +81,7 @@ spec:
 `, s.kind, s.name, entryPoint, tls, strings.Join(routes, ",\n    "))
 }
 
-// newIngress makes an Ingress of some hosts; its requests have its name for path.
+// newIngress returns an Ingress with some hosts; the path of its requests is its name.
 func newIngress(random *rand.Rand, n int, app *testbed.App) *subject {
 	gen := &generator{Rand: random}
 	s := &subject{name: fmt.Sprintf("rule-%d", n), kind: source.KindIngress}

@@ -19,7 +19,7 @@ import (
 	"github.com/jovalle/usher/hack/testbed"
 )
 
-// oracle asks the real Traefik.
+// oracle queries the real Traefik.
 type oracle struct {
 	client *http.Client   // of the HTTP routers; keeps its connections, each to one host
 	tcp    netip.AddrPort // of the TCP routers
@@ -29,15 +29,15 @@ func newOracle(traefik *testbed.Traefik) *oracle {
 	client := testbed.ClientTo(traefik.HTTPS.String())
 	transport := client.Transport.(*http.Transport)
 	transport.DisableKeepAlives = false
-	transport.MaxIdleConnsPerHost = askers
+	transport.MaxIdleConnsPerHost = workers
 	return &oracle{client: client, tcp: traefik.HTTP}
 }
 
-// serves searches for a request to the host that the object serves.
+// serves reports whether the object serves a request to the host.
 func (o *oracle) serves(ctx context.Context, s *subject, host string) (bool, error) {
-	ask := o.askHTTP
+	ask := o.sendHTTP
 	if s.kind == source.KindIngressRouteTCP {
-		ask = o.askTLS
+		ask = o.connectTLS
 	}
 	for fulfilled := range 1 << s.conditions {
 		if served, err := ask(ctx, s, host, fulfilled); served || err != nil {
@@ -47,8 +47,8 @@ func (o *oracle) serves(ctx context.Context, s *subject, host string) (bool, err
 	return false, nil
 }
 
-// askHTTP makes a request that fulfils the conditions of a bit set.
-func (o *oracle) askHTTP(ctx context.Context, s *subject, host string, fulfilled int) (bool, error) {
+// sendHTTP sends a request that fulfils the conditions of a bit set.
+func (o *oracle) sendHTTP(ctx context.Context, s *subject, host string, fulfilled int) (bool, error) {
 	path, query := "/", ""
 	header := http.Header{"Rule": {s.name}}
 	for n := 1; n <= s.conditions; n++ {
@@ -84,13 +84,13 @@ func answered(response *http.Response, err error) (bool, error) {
 	return false, fmt.Errorf("Traefik answers %s", response.Status)
 }
 
-// noApplicationProtocol is the alert of RFC 7301, section 3.2. Traefik's own
-// HTTPS gives it to a connection that no TCP router takes: it has not the
-// protocols that are offered.
+// noApplicationProtocol is the alert of RFC 7301, section 3.2. If no TCP router matches
+// a connection, Traefik's HTTPS server sends it, since it supports none of the offered
+// protocols.
 const noApplicationProtocol = tls.AlertError(120)
 
-// askTLS makes a connection that offers the protocols of a bit set.
-func (o *oracle) askTLS(ctx context.Context, s *subject, host string, fulfilled int) (bool, error) {
+// connectTLS makes a connection that offers the protocols of a bit set.
+func (o *oracle) connectTLS(ctx context.Context, s *subject, host string, fulfilled int) (bool, error) {
 	protocols := []string{s.name}
 	for n := 1; n <= s.conditions; n++ {
 		if fulfilled&(1<<(n-1)) != 0 {
@@ -114,12 +114,12 @@ func (o *oracle) askTLS(ctx context.Context, s *subject, host string, fulfilled 
 	return err == nil, err
 }
 
-// askAll asks Traefik which hosts of the population each object serves.
-func askAll(t *testing.T, o *oracle, subjects []*subject) []map[string]bool {
+// queryAll returns which hosts of the population Traefik serves for each object.
+func queryAll(t *testing.T, o *oracle, subjects []*subject) []map[string]bool {
 	t.Helper()
 	served := make([]map[string]bool, len(subjects))
 	group, ctx := errgroup.WithContext(t.Context())
-	group.SetLimit(askers)
+	group.SetLimit(workers)
 	for i, s := range subjects {
 		served[i] = map[string]bool{}
 		group.Go(func() error {
@@ -139,8 +139,8 @@ func askAll(t *testing.T, o *oracle, subjects []*subject) []map[string]bool {
 	return served
 }
 
-// startTLSApp starts a server that takes TLS with any protocol, which no one
-// answers, and its Service.
+// startTLSApp starts a TLS server that accepts every ALPN protocol without selecting
+// one, and its Service.
 func startTLSApp(t *testing.T, cluster *testbed.Cluster) *testbed.App {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.NotFoundHandler())

@@ -11,8 +11,8 @@ import (
 	"github.com/jovalle/usher/controllers/source/traefik"
 )
 
-// publishes returns what usher makes of an object: the hosts of the population
-// that it would publish, and whether it refused anything that has no host.
+// publishes returns the hosts of the population that usher would publish for an object,
+// and the refusals without a host.
 func publishes(o client.Object) (published map[string]bool, refusals []source.Refusal) {
 	result := read(o)
 	published = map[string]bool{} // host → true
@@ -29,8 +29,8 @@ func publishes(o client.Object) (published map[string]bool, refusals []source.Re
 	return published, result.Refusals
 }
 
-// publishesNamed is publishes for the object as it would be if its annotation
-// named the whole population.
+// publishesNamed returns the hosts that usher would publish if the annotation of the
+// object named the whole population.
 func publishesNamed(o client.Object) map[string]bool {
 	o = o.DeepCopyObject().(client.Object)
 	annotations := o.GetAnnotations()
@@ -53,7 +53,7 @@ func read(o client.Object) source.Result {
 	panic("no such kind")
 }
 
-// covers says whether a published host is the host, or the one-label wildcard over it.
+// covers reports whether a published host is the host, or the wildcard one label above it.
 func covers(published, host string) bool {
 	parent, wildcard := strings.CutPrefix(published, "*.")
 	if !wildcard {

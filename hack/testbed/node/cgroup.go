@@ -15,10 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cgroupRoot is where the hierarchies are mounted: see cgroups(7).
+// cgroupRoot is the folder in which the hierarchies are mounted: see cgroups(7).
 const cgroupRoot = "/sys/fs/cgroup"
 
-// cgroupPrefix begins the names of the nodes' cgroups; the PID of the process that made one follows.
+// cgroupPrefix begins the names of the nodes' cgroups. The PID of the process that created one follows.
 const cgroupPrefix = "usher-node-"
 
 // ownCgroups returns the folders of this process's cgroups in the hierarchies of version 1.
@@ -44,7 +44,7 @@ func ownCgroups() ([]string, error) {
 	return folders, lines.Err()
 }
 
-// makeCgroups makes a child of each of this process's cgroups, whose limits so hold for the node.
+// makeCgroups creates a child of each of this process's cgroups, so that their limits apply to the node.
 func makeCgroups() (made []string, err error) {
 	parents, err := ownCgroups()
 	if err != nil {
@@ -64,7 +64,7 @@ func makeCgroups() (made []string, err error) {
 	return made, nil
 }
 
-// inheritProcessors fills in what a new cgroup of the hierarchy cpuset lacks; others have no such files.
+// inheritProcessors sets the CPUs and memory nodes of a new cgroup in the hierarchy cpuset; others have no such files.
 func inheritProcessors(parent, child string) error {
 	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
 		value, err := os.ReadFile(filepath.Join(parent, name))
@@ -81,18 +81,18 @@ func inheritProcessors(parent, child string) error {
 	return nil
 }
 
-// sweep removes what nodes have left that were killed together with the process that made them.
+// sweep removes the cgroups of nodes that were killed together with the process that created them.
 func sweep(parent string) {
 	left, _ := filepath.Glob(filepath.Join(parent, cgroupPrefix+"*")) // fails for a malformed pattern only
 	for _, folder := range left {
 		pid, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(folder), cgroupPrefix))
 		if err == nil && errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
-			_ = removeCgroup(folder) // fails where something lives in it still
+			_ = removeCgroup(folder) // fails if a process is still in it
 		}
 	}
 }
 
-// removeTimeout is how long the processes of a node that was killed may take to be gone.
+// removeTimeout is how long the processes of a killed node may take to end.
 const removeTimeout = 20 * time.Second
 
 func removeCgroups(folders []string) error {
@@ -109,7 +109,7 @@ func removeCgroups(folders []string) error {
 	return errors.Join(errs...)
 }
 
-// removeCgroup removes a cgroup and those below it, from the lowest up. None may hold a process.
+// removeCgroup removes a cgroup and its descendants, the innermost first. None may have a process.
 func removeCgroup(folder string) error {
 	var below []string
 	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {

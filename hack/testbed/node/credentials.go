@@ -14,8 +14,8 @@ import (
 	"k8s.io/client-go/util/keyutil"
 )
 
-// identities are those who sign in to the API server, each with a token: name → user and groups,
-// as the token file has them.
+// identities are the clients of the API server, each with a token: name → user and groups, in the
+// format of the token file.
 var identities = map[string]string{
 	"admin":                   `admin,admin,system:masters`,
 	"kube-controller-manager": `system:kube-controller-manager,kcm`,
@@ -53,7 +53,7 @@ func (n *Node) writeCredentials() error {
 	return nil
 }
 
-// pki is the path of a file with a secret.
+// pki returns the path of a file with a secret.
 func (n *Node) pki(name string) string { return filepath.Join(n.dir, "pki", name) }
 
 func kubeconfig(certificate []byte, token string) ([]byte, error) {

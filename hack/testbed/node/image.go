@@ -10,8 +10,8 @@ import (
 	"runtime"
 )
 
-// writeImage writes an archive of an image that is one static program, in the format of `docker
-// save`, which containerd imports.
+// writeImage writes the archive of an image with one static program, in the format of `docker save`,
+// which containerd can import.
 func writeImage(archive, name, program string) error {
 	binary, err := os.ReadFile(program)
 	if err != nil {

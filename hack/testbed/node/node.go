@@ -1,13 +1,13 @@
 // Package node runs a real Kubernetes of one node: etcd, an API server, the controllers, a
 // scheduler, containerd, a kubelet, kube-proxy, and pods, without a registry.
 //
-// All of it lives in namespaces of its own (network, mount, PID, IPC, UTS, cgroup), so that the
-// machine is left as it was: the node's end takes every process, mount and interface with it. It
-// has a loopback of its own, and no way out. To reach it, a process joins its network: see
-// Node.Enter.
+// The node runs in its own namespaces (network, mount, PID, IPC, UTS, cgroup), so that it does not
+// change the machine: when it ends, the kernel removes all of its processes, mounts and interfaces.
+// It has its own loopback, and no route to other networks. A process connects to it by entering its
+// network namespace: see Node.Enter.
 //
-// It needs root, cgroup v1, some Debian packages and the servers of `make node-tools`; Missing
-// says what a machine lacks. There is no cluster DNS.
+// It needs root, cgroup v1, some Debian packages and the servers of `make node-tools`. Missing
+// reports what a machine lacks. There is no cluster DNS.
 //
 // The package must not import anything of usher.
 package node
@@ -25,24 +25,24 @@ import (
 	"github.com/jovalle/usher/hack/testbed/process"
 )
 
-// Address is the node's own. Pods reach it too.
+// Address is the address of the node. Pods can connect to it, too.
 var Address = netip.AddrFrom4([4]byte{10, 99, 0, 1})
 
-// serviceAddress is that of the Service kubernetes, by which pods reach the API server.
+// serviceAddress is the address of the Service kubernetes, which pods use for the API server.
 var serviceAddress = netip.AddrFrom4([4]byte{10, 96, 0, 1})
 
-// startTimeout bounds the start. It takes 15 s; a laden machine needs more.
+// startTimeout bounds the start. It takes 15 s, and longer on a busy machine.
 const startTimeout = 4 * time.Minute
 
-// Options say what a Node starts with.
+// Options are the options of a Node.
 type Options struct {
 	// Images are archives of images, as `ctr images import` takes them.
 	Images []string
-	// LogDir is a folder for the logs, one file a daemon.
+	// LogDir is a folder for the logs, one file per daemon.
 	LogDir string
 }
 
-// A Node is running until Stop.
+// A Node is a node that runs until Stop.
 type Node struct {
 	dir     string
 	cgroups []string
@@ -50,8 +50,8 @@ type Node struct {
 	release func() error     // removes dir
 }
 
-// Start starts a node and returns when it is ready for pods. Where it fails nothing runs on, and
-// the error has the end of the log.
+// Start starts a node and returns when it is ready for pods. If it fails, no process is left
+// running, and the error has the end of the log.
 func Start(ctx context.Context, o Options) (*Node, error) {
 	if err := Missing(); err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	return n, nil
 }
 
-// prepare writes all that the node reads.
+// prepare writes all files of the node.
 func prepare(ctx context.Context, o Options) (n *Node, err error) {
 	n = &Node{}
 	if n.dir, err = os.MkdirTemp("", "usher-node-"); err != nil {
@@ -109,7 +109,7 @@ func (n *Node) run(ctx context.Context, logDir string) (err error) {
 	})
 }
 
-// Stop ends the node and removes what it was made of; the logs stay.
+// Stop ends the node and removes its files, except for the logs.
 func (n *Node) Stop() error {
 	if n.process != nil {
 		n.process.Kill()
@@ -121,19 +121,19 @@ func (n *Node) Stop() error {
 	return errors.Join(err, n.release())
 }
 
-// Done is closed when the node has ended, of itself or by Stop.
+// Done is closed when the node has ended, by Stop or by a failure.
 func (n *Node) Done() <-chan struct{} { return n.process.Done() }
 
-// KubeconfigFile is an administrator's, of use within the node's network.
+// KubeconfigFile returns the path of an administrator's kubeconfig, which works in the node's network.
 func (n *Node) KubeconfigFile() string { return n.pki("admin.kubeconfig") }
 
-// Enter is the beginning of a command line, whose rest then runs in the node's network and
-// otherwise in the machine's namespaces.
+// Enter returns the beginning of a command line. The command that follows runs in the node's network
+// namespace, and otherwise in the machine's namespaces.
 func (n *Node) Enter() []string {
 	return []string{"nsenter", "--net=" + filepath.Join("/proc", strconv.Itoa(n.process.PID()), "ns", "net"), "--"}
 }
 
-// ContainerdSocket is where containerd listens, for `ctr --namespace k8s.io --address`.
+// ContainerdSocket returns the socket of containerd, for `ctr --namespace k8s.io --address`.
 func (n *Node) ContainerdSocket() string {
 	return filepath.Join("/proc", strconv.Itoa(n.process.PID()), "root/run/containerd/containerd.sock")
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
-func TestNodeIsReadyWhileTheMachineStaysAsItWas(t *testing.T) {
+func TestNodeIsReadyAndDoesNotChangeTheMachine(t *testing.T) {
 	if err := Missing(); err != nil {
 		t.Skip(err)
 	}
@@ -45,7 +45,7 @@ func TestNodeIsReadyWhileTheMachineStaysAsItWas(t *testing.T) {
 	}
 }
 
-// machine lists the mounts and network interfaces of the machine.
+// machine returns the mounts and network interfaces of the machine.
 func machine(t *testing.T) string {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mounts")
@@ -59,7 +59,7 @@ func machine(t *testing.T) string {
 	return string(mounts) + strings.Join(interfaces, " ")
 }
 
-func TestSweepRemovesWhatTheDeadHaveLeft(t *testing.T) {
+func TestSweepRemovesCgroupsOfKilledProcesses(t *testing.T) {
 	parent := t.TempDir()
 	dead := exec.CommandContext(t.Context(), "true")
 	if err := dead.Run(); err != nil {

@@ -66,7 +66,7 @@ func (n *Node) linkServers() error {
 	return nil
 }
 
-// gatherImages makes the sandbox's image, and links the others beside it.
+// gatherImages builds the sandbox's image, and links the others into the same folder.
 func (n *Node) gatherImages(ctx context.Context, archives []string) error {
 	pause := filepath.Join(n.dir, "pause")
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", pause, "github.com/jovalle/usher/hack/testbed/node/pause")
@@ -89,7 +89,7 @@ func (n *Node) gatherImages(ctx context.Context, archives []string) error {
 	return nil
 }
 
-// Missing says what this machine lacks to run a node, or nil.
+// Missing returns an error that says what this machine lacks to run a node, or nil.
 func Missing() error {
 	if os.Geteuid() != 0 {
 		return errors.New("a node needs root")

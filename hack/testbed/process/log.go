@@ -6,10 +6,10 @@ import (
 	"os"
 )
 
-// tailBytes is how much of a log an error shows: some ten lines.
+// tailBytes is how much of a log an error contains: about ten lines.
 const tailBytes = 2000
 
-// logTail is a sentence with the end of the process's log.
+// logTail returns a sentence with the end of the process's log.
 func (p *Process) logTail() string {
 	tail, err := readTail(p.log, tailBytes)
 	if err != nil {

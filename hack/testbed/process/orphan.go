@@ -7,12 +7,12 @@ import (
 	"syscall"
 )
 
-// removeWhenOrphaned waits for the end of its input, which comes when the parent is gone, and
-// removes a folder. Children that are dying may write there for a moment more: hence twice.
+// removeWhenOrphaned waits for the end of its input, when the parent has ended, and removes a
+// folder. It tries twice, since children that are being killed may still write there.
 const removeWhenOrphaned = `read -r _; rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }`
 
-// RemoveWhenOrphaned has a folder removed when this process is gone, however it ended. Release
-// removes the folder at once.
+// RemoveWhenOrphaned starts a shell that removes a folder when this process has ended, for any
+// reason. Release removes the folder at once.
 func RemoveWhenOrphaned(dir string) (release func() error, err error) {
 	input, held, err := os.Pipe()
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package process runs child processes that never outlive the one that started them, however
-// that one ends: a failed test, a panic, an interrupt, kill -9. It is for Linux only
-// (PR_SET_PDEATHSIG, prctl(2)) and must import nothing of usher.
+// Package process runs child processes that are killed when this process ends, for any reason: a
+// failed test, a panic, an interrupt or SIGKILL. It is for Linux only (PR_SET_PDEATHSIG, prctl(2))
+// and must import nothing of usher.
 package process
 
 import (
@@ -14,12 +14,12 @@ import (
 	"time"
 )
 
-// A Command says what to run.
+// A Command is a program to run.
 type Command struct {
 	Path    string
 	Args    []string // without the program's name
 	Env     []string // in addition to this process's environment; KEY=value
-	LogFile string   // where its output goes; made if absent, appended to otherwise
+	LogFile string   // the file that its output is appended to; it is created if it is missing
 }
 
 // A Process is a running or ended child. Its methods may be called from several goroutines.
@@ -27,11 +27,11 @@ type Process struct {
 	cmd  *exec.Cmd
 	log  string
 	done chan struct{}
-	err  error // what Wait said; to be read after done
+	err  error // the result of Wait; valid after done is closed
 }
 
-// Start runs a command in a process group of its own, so that an interrupt at the terminal
-// reaches only the parent, which can end its children in order.
+// Start starts a command in its own process group, so that an interrupt from the terminal reaches
+// only the parent, which can then stop its children in order.
 func Start(c Command) (*Process, error) {
 	log, err := os.OpenFile(c.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -59,10 +59,10 @@ func (p *Process) wait() {
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// PID is the process's identifier.
+// PID returns the process ID.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Signal sends the process a signal. It is an error when the process has ended.
+// Signal sends a signal to the process. It returns an error if the process has ended.
 func (p *Process) Signal(signal os.Signal) error {
 	if err := p.cmd.Process.Signal(signal); err != nil {
 		return fmt.Errorf("sending %v to %s: %w", signal, p.name(), err)
@@ -70,14 +70,14 @@ func (p *Process) Signal(signal os.Signal) error {
 	return nil
 }
 
-// Kill ends the process at once, also one that is stopped, and returns when it is gone.
+// Kill sends SIGKILL, which also ends a stopped process, and returns when the process has ended.
 func (p *Process) Kill() {
-	_ = p.cmd.Process.Kill() // fails only where there is nothing to kill
+	_ = p.cmd.Process.Kill() // fails only if the process has ended
 	<-p.done
 }
 
-// Terminate asks the process to end and waits until it has. The error tells how it ended, or
-// that ctx ended first, and then the process is killed.
+// Terminate sends SIGTERM and waits until the process has ended. It returns an error if the exit
+// status is not 0. If ctx ends first, it kills the process and returns an error.
 func (p *Process) Terminate(ctx context.Context) error {
 	if err := p.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
@@ -91,11 +91,11 @@ func (p *Process) Terminate(ctx context.Context) error {
 	}
 }
 
-// probeInterval is how long AwaitReady leaves between two probes.
+// probeInterval is the pause of AwaitReady between two probes.
 const probeInterval = 50 * time.Millisecond
 
-// AwaitReady calls probe until it returns nil. The error of a process that ended first, or
-// whose time was up, has the end of its log.
+// AwaitReady calls probe until it returns nil. It returns an error with the end of the log if the
+// process or ctx ends first.
 func (p *Process) AwaitReady(ctx context.Context, probe func(context.Context) error) error {
 	running, cancel := p.whileRunning(ctx)
 	defer cancel()
@@ -114,8 +114,8 @@ func (p *Process) AwaitReady(ctx context.Context, probe func(context.Context) er
 	}
 }
 
-// whileRunning derives a context that ends with the process: no probe shall wait for an answer
-// from a dead one.
+// whileRunning derives a context that ends with the process, so that no probe waits for an answer
+// of a process that has ended.
 func (p *Process) whileRunning(ctx context.Context) (context.Context, context.CancelFunc) {
 	running, cancel := context.WithCancel(ctx)
 	go func() {
@@ -128,7 +128,7 @@ func (p *Process) whileRunning(ctx context.Context) (context.Context, context.Ca
 	return running, cancel
 }
 
-// errExited is how a process ended that was content with itself.
+// errExited is the error of a process that ended with success while it was expected to run.
 var errExited = errors.New("exit status 0")
 
 func (p *Process) ended() error {

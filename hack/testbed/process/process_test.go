@@ -16,8 +16,8 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// orphanage makes the test binary, run again as a child, start a child and a folder of its
-// own, print their names, and wait to be killed.
+// orphanage makes the test binary start a child process and create a folder, print their names, and
+// wait until it is killed.
 const orphanage = "USHER_TEST_ORPHANAGE"
 
 func TestMain(m *testing.M) {
@@ -72,7 +72,7 @@ func TestKilledParentLeavesNeitherChildNorFolder(t *testing.T) {
 	})
 }
 
-// gone reports whether a process has ended, be it that nobody has waited for it yet.
+// gone reports whether a process has ended. It may still be a zombie.
 func gone(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err != nil || strings.Contains(string(stat), ") Z ")
@@ -99,7 +99,7 @@ func TestReleaseRemovesTheFolder(t *testing.T) {
 }
 
 func TestAwaitReady(t *testing.T) {
-	never := func(context.Context) error { return errors.New("nobody answers") }
+	never := func(context.Context) error { return errors.New("no answer") }
 	waits := func(ctx context.Context) error {
 		<-ctx.Done()
 		return ctx.Err()
@@ -114,7 +114,7 @@ func TestAwaitReady(t *testing.T) {
 		{"ended, with its last words", "echo no such luck; exit 3", testkit.Timeout, never, []string{"ended", "exit status 3", "no such luck"}},
 		{"ended well", "echo bye", testkit.Timeout, never, []string{"ended", "exit status 0", "bye"}},
 		{"ended during a probe that would wait", "echo bye; exit 3", testkit.Timeout, waits, []string{"ended", "exit status 3"}},
-		{"out of time, with the probe's reason", "echo thinking; sleep 60", time.Second, never, []string{"not ready", "nobody answers", "thinking"}},
+		{"out of time, with the probe's reason", "echo thinking; sleep 60", time.Second, never, []string{"not ready", "no answer", "thinking"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := shell(t, c.script)
@@ -167,7 +167,7 @@ func TestKillEndsAStoppedProcess(t *testing.T) {
 	}
 }
 
-// shell runs a script. One that mentions $READY has made that file when shell returns.
+// shell starts a script. If the script mentions $READY, shell waits until that file exists.
 func shell(t *testing.T, script string) *Process {
 	t.Helper()
 	dir := t.TempDir()

@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// onLastingThread runs start on a thread that lives as long as this process. The parent whose
-// death PR_SET_PDEATHSIG waits for is the thread that forked, not the process, and Go ends
-// threads when it likes.
+// onLastingThread runs start on a thread that exists as long as this process. PR_SET_PDEATHSIG sends
+// its signal when the thread that forked ends, not the process, and the Go runtime may end a thread
+// at any time.
 func onLastingThread(start func() error) error {
 	result := make(chan error)
 	lastingThread() <- func() { result <- start() }

@@ -14,9 +14,9 @@ import (
 	"time"
 )
 
-// Build makes what is not yet in the cache of the named files, or of the test bed's own
-// where none is named, and tells out how far it is. From nothing it takes about 20 minutes on
-// two cores. Builds that run at once wait for one another.
+// Build builds the named files that are not in the cache yet; without names, those of the test bed.
+// It reports its progress to out. With an empty cache it takes about 20 minutes on two cores.
+// Concurrent builds wait for each other.
 func Build(ctx context.Context, out io.Writer, names ...string) error {
 	if len(names) == 0 {
 		names = byDefault()
@@ -52,7 +52,7 @@ func notBuilt(names []string) ([]target, error) {
 	return missing, nil
 }
 
-// build makes one target under the cache's lock, unless another process did so meanwhile.
+// build builds one target under the lock of the cache, unless another process has built it meanwhile.
 func (t target) build(ctx context.Context, step step) error {
 	path, err := t.path()
 	if err != nil {
@@ -74,10 +74,10 @@ func (t target) build(ctx context.Context, step step) error {
 	})
 }
 
-// make writes the target beside path and moves it there when it is whole.
+// make writes the target to a temporary file and renames it to path when it is complete.
 func (t target) make(ctx context.Context, path string) error {
 	unfinished := path + ".unfinished"
-	_ = os.Remove(unfinished) // of a build that was killed: go does not write over what is not a program
+	_ = os.Remove(unfinished) // of a build that was killed: go refuses to overwrite a file that is not a program
 	defer func() { _ = os.Remove(unfinished) }()
 	work := t.compile
 	if t.pkg == "" {
@@ -102,7 +102,7 @@ func (t target) compile(ctx context.Context, path string) error {
 	return err
 }
 
-// copyManifests joins the target's manifests to one file of many documents.
+// copyManifests concatenates the target's manifests to one file of several documents.
 func (t target) copyManifests(ctx context.Context, path string) error {
 	m, err := t.download(ctx)
 	if err != nil {
@@ -125,7 +125,7 @@ func (t target) copyManifests(ctx context.Context, path string) error {
 	return os.WriteFile(path, all.Bytes(), 0o644)
 }
 
-// A module is what `go mod download -json` says of one.
+// A module is a part of the output of `go mod download -json`.
 type module struct{ Dir, Version string }
 
 func (t target) download(ctx context.Context) (module, error) {
@@ -135,13 +135,13 @@ func (t target) download(ctx context.Context) (module, error) {
 	}
 	var m module
 	if err := json.Unmarshal(answer, &m); err != nil {
-		return module{}, fmt.Errorf("reading what go says of %s: %w", t.module, err)
+		return module{}, fmt.Errorf("reading the output of go about %s: %w", t.module, err)
 	}
 	return m, nil
 }
 
-// goCommand runs the go command in the folder that pins the target, whatever workspace or
-// flags the environment sets for usher itself.
+// goCommand runs the go command in the folder that pins the target. It ignores the workspace and
+// the flags that the environment sets for usher itself.
 func (t target) goCommand(ctx context.Context, args ...string) ([]byte, error) {
 	dir, err := t.dir()
 	if err != nil {

@@ -6,13 +6,13 @@ import "slices"
 // manifests copied out of one.
 type target struct {
 	name      string // the file's name
-	pins      string // folder beside this file whose go.mod pins the module
+	pins      string // folder next to this file whose go.mod pins the module
 	pkg       string // the program's package; empty for manifests
 	module    string // module that the version or the manifests are taken from
-	version   string // variable that tells the program its version; empty: it knows
+	version   string // variable for the program's version, set by the linker; empty: none is needed
 	tags      string // build tags
 	manifests string // the manifests' paths in the module, as a glob; several by a space
-	onRequest bool   // not among those that Build makes when none is named
+	onRequest bool   // Build builds it only if it is named
 }
 
 const (
@@ -42,11 +42,11 @@ var catalogue = []target{
 	nodeOnly(kube("kube-proxy")),
 }
 
-// The files that Build makes when none is named.
+// The files that Build builds if none is named.
 const (
 	Etcd          = "etcd"
 	KubeAPIServer = "kube-apiserver"
-	// KubeControllerManager is for the clusters that StartControllers was called of.
+	// KubeControllerManager is for clusters with StartControllers.
 	KubeControllerManager = "kube-controller-manager"
 	Kubectl               = "kubectl"
 	Traefik               = "traefik"

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lock takes the advisory lock of a file (flock(2)), waiting for the process that has it. The kernel
-// gives it back when its process ends, however it ends.
+// lock takes the advisory lock of a file (flock(2)), and waits while another process has it. The
+// kernel releases it when the process ends, for any reason.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {

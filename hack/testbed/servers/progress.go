@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// heartbeat is how often a step that is not done says that it goes on.
+// heartbeat is the interval at which a running step reports that it continues.
 const heartbeat = 15 * time.Second
 
-// A step is one of a row of long jobs.
+// A step is one of several long jobs.
 type step struct {
 	out        io.Writer
 	name       string
 	number, of int
 }
 
-// run does the work, and says when it starts, that it goes on, and how it ended.
+// run does the work, and reports its start, its progress and its result.
 func (s step) run(work func() error) error {
 	start := time.Now()
-	s.say("building")
+	s.report("building")
 	done := make(chan error, 1)
 	go func() { done <- work() }()
 	beat := time.NewTicker(heartbeat)
@@ -27,10 +27,10 @@ func (s step) run(work func() error) error {
 	for {
 		select {
 		case err := <-done:
-			s.say("%s after %s", outcome(err), since(start))
+			s.report("%s after %s", outcome(err), since(start))
 			return err
 		case <-beat.C:
-			s.say("still building after %s", since(start))
+			s.report("still building after %s", since(start))
 		}
 	}
 }
@@ -44,6 +44,6 @@ func outcome(err error) string {
 
 func since(start time.Time) time.Duration { return time.Since(start).Round(100 * time.Millisecond) }
 
-func (s step) say(format string, args ...any) {
+func (s step) report(format string, args ...any) {
 	fmt.Fprintf(s.out, "testbed %d/%d %s: %s\n", s.number, s.of, s.name, fmt.Sprintf(format, args...))
 }

@@ -1,11 +1,10 @@
 // Package servers builds and locates the real servers of the test bed: etcd, kube-apiserver,
-// kubectl, Traefik, helm, promtool, and on request what a node runs besides.
+// kubectl, Traefik, helm, promtool, and on request the other programs of a node.
 //
-// Each is built from modules that a go.mod in a folder beside this file pins, into a cache
-// that all checkouts share: os.UserCacheDir()/usher/testbed/KEY/NAME, or $USHER_TESTBED_CACHE
-// in place of the first three. KEY is a hash of that folder, so that another version is
-// another file, and one that is there is never built again. Nothing but Go modules is
-// downloaded, and only while building.
+// Each is built from modules that a go.mod in a folder next to this file pins. The cache is shared
+// by all checkouts: os.UserCacheDir()/usher/testbed/KEY/NAME, or $USHER_TESTBED_CACHE/KEY/NAME. KEY
+// is a hash of that folder, so that each version has its own file and is built only once. Only Go
+// modules are downloaded, and only while building.
 //
 // It starts nothing (see package testbed) and must import nothing of usher.
 package servers
@@ -20,11 +19,11 @@ import (
 	"path/filepath"
 )
 
-// ErrNotBuilt is what Locate's error wraps when Build would help.
+// ErrNotBuilt is wrapped by the error of Locate if Build has not built the file.
 var ErrNotBuilt = errors.New("not built yet")
 
-// Locate returns the path of a file that Build has made. The error of one that is missing
-// wraps ErrNotBuilt and names the command that makes it.
+// Locate returns the path of a file that Build has built. If it is missing, the error wraps
+// ErrNotBuilt and names the command that builds it.
 func Locate(name string) (string, error) {
 	t, ok := find(name)
 	if !ok {
@@ -47,7 +46,7 @@ func (t target) remedy() string {
 	return "make testbed"
 }
 
-// path is where the target is, or will be, in the cache.
+// path returns the path of the target in the cache, whether it exists or not.
 func (t target) path() (string, error) {
 	cache, err := cacheDir()
 	if err != nil {
@@ -64,7 +63,7 @@ func (t target) path() (string, error) {
 	return filepath.Join(cache, key, t.name), nil
 }
 
-// dir is the folder whose go.mod pins the target.
+// dir returns the folder whose go.mod pins the target.
 func (t target) dir() (string, error) {
 	root, err := repository()
 	if err != nil {
@@ -84,12 +83,12 @@ func cacheDir() (string, error) {
 	return filepath.Join(dir, "usher", "testbed"), nil
 }
 
-// sources is where the pinning modules are, below the repository's root. They are modules of
-// their own, which go:embed cannot reach.
+// sources is the folder of the pinning modules, relative to the root of the repository. go:embed
+// cannot include them, since they are separate modules.
 const sources = "hack/testbed/servers"
 
-// repository is the checkout that the working directory is in: `go test` runs each test in its
-// package's folder, and the Makefile runs commands at the root.
+// repository returns the root of the checkout that contains the working directory: `go test` runs
+// each test in its package's folder, and the Makefile runs commands at the root.
 func repository() (string, error) {
 	wd, err := os.Getwd()
 	if err != nil {
@@ -105,7 +104,7 @@ func repository() (string, error) {
 	}
 }
 
-// hashDir names the content of a folder: the paths and bytes of all its files.
+// hashDir returns a hash of the paths and contents of all files in a folder.
 func hashDir(dir string) (string, error) {
 	sum := sha256.New()
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
@@ -126,5 +125,5 @@ func hashDir(dir string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil))[:keyLength], err
 }
 
-// keyLength is enough hexadecimal digits to tell the versions of a lifetime apart.
+// keyLength is the number of hexadecimal digits in a key. It is enough to avoid collisions.
 const keyLength = 16

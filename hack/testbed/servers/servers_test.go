@@ -57,9 +57,9 @@ func TestLocateIsTiedToAllFilesOfTheModule(t *testing.T) {
 	}
 }
 
-// Manifests stand for programs here, whose compilation takes minutes. Their module is one that usher
-// itself needs.
-func TestBuildLeavesAloneWhatIsThere(t *testing.T) {
+// The test builds manifests, since the compilation of a program takes minutes. It uses a module that
+// usher itself needs.
+func TestBuildSkipsFilesInTheCache(t *testing.T) {
 	t.Setenv("USHER_TESTBED_CACHE", t.TempDir())
 	t.Setenv("GOFLAGS", "-mod=vendor") // of the caller: must not reach the pinned modules
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -82,11 +82,11 @@ func TestBuildLeavesAloneWhatIsThere(t *testing.T) {
 	}
 	content, err := os.ReadFile(path)
 	if err != nil || !bytes.Equal(content, mark) || out.Len() > 0 {
-		t.Errorf("the second build wrote %d bytes (%v) and said %q", len(content), err, out.String())
+		t.Errorf("the second build wrote %d bytes (%v) and reported %q", len(content), err, out.String())
 	}
 }
 
-func TestBuildsAtOnceWaitForOneAnother(t *testing.T) {
+func TestConcurrentBuildsWaitForEachOther(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	unlock, err := lock(t.Context(), path)
 	if err != nil {
@@ -95,7 +95,7 @@ func TestBuildsAtOnceWaitForOneAnother(t *testing.T) {
 	impatient, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := lock(impatient, path); !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatalf("the lock was had twice: %v", err)
+		t.Fatalf("the lock was taken twice: %v", err)
 	}
 	unlock()
 	again, err := lock(t.Context(), path)
@@ -105,12 +105,12 @@ func TestBuildsAtOnceWaitForOneAnother(t *testing.T) {
 	again()
 }
 
-func TestStepSaysHowItEnded(t *testing.T) {
+func TestStepReportsItsResult(t *testing.T) {
 	for want, err := range map[string]error{"ready": nil, "failed": errors.New("boom")} {
 		var out bytes.Buffer
 		got := step{out: &out, name: "etcd", number: 1, of: 2}.run(func() error { return err })
 		if !errors.Is(got, err) || !strings.Contains(out.String(), "testbed 1/2 etcd: "+want) {
-			t.Errorf("run: %v, said %q", got, out.String())
+			t.Errorf("run: %v, reported %q", got, out.String())
 		}
 	}
 }

@@ -1,4 +1,4 @@
-// Command testbed builds the servers of usher's test bed, and says where they are.
+// Command testbed builds the servers of usher's test bed, and prints their paths.
 package main
 
 import (

@@ -8,7 +8,7 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-func TestAddLeavesWhatItDidNotMakeAlone(t *testing.T) {
+func TestAddDoesNotChangeObjectsOfOthers(t *testing.T) {
 	edge, hades := reach(t)
 	id, err := identify(t.Context(), edge, "hades")
 	testkit.Must(t, err)
@@ -40,14 +40,14 @@ func TestAddLeavesWhatItDidNotMakeAlone(t *testing.T) {
 			o := options(nil)
 			following(&o)
 			err := Add(t.Context(), edge, hades, o)
-			if !errors.Is(err, ErrClash) {
+			if !errors.Is(err, ErrConflict) {
 				t.Fatal(err)
 			}
 			wantText(t, err.Error(), test.object, test.remedy)
 			if after := snapshot(t); !slices.Equal(before, after) {
 				t.Errorf("before:\n%q\nafter:\n%q", before, after)
 			}
-			if err := Remove(t.Context(), edge, hades, options(nil)); !errors.Is(err, ErrClash) && !isUnknown(err) {
+			if err := Remove(t.Context(), edge, hades, options(nil)); !errors.Is(err, ErrConflict) && !isUnknown(err) {
 				t.Errorf("remove: %v", err)
 			}
 			if after := snapshot(t); !slices.Equal(before, after) {
