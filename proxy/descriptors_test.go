@@ -27,15 +27,15 @@ import (
 )
 
 func TestConnectionsWithinALimit(t *testing.T) {
-	spare := spareDescriptors(2)
+	reserved := reservedDescriptors(2)
 	for limit, want := range map[uint64]int{
-		0:                   fewestConnections,
-		uint64(spare):       fewestConnections,
-		uint64(spare + 200): 100,
-		20_000:              (20_000 - spare) / 2,
-		1 << 40:             (1<<21 - spare) / 2,
+		0:                      minConnections,
+		uint64(reserved):       minConnections,
+		uint64(reserved + 200): 100,
+		20_000:                 (20_000 - reserved) / 2,
+		1 << 40:                (1<<21 - reserved) / 2,
 	} {
-		if got := connectionsWithin(limit, spare); got != want {
+		if got := connectionsWithin(limit, reserved); got != want {
 			t.Errorf("a limit of %d allows %d connections, want %d", limit, got, want)
 		}
 	}
@@ -79,18 +79,18 @@ func TestDescriptorsSuffice(t *testing.T) {
 	first.Close()
 	testkit.Eventually(t, "all connections should end", func() error { return differs("connections are open", ask().Open, 0) })
 	began := ask()
-	if want := (limitedTo - spareDescriptors(1)) / connectionDescriptors; began.Max != want {
+	if want := (limitedTo - reservedDescriptors(1)) / connectionDescriptors; began.Max != want {
 		t.Fatalf("%d connections are allowed, want %d", began.Max, want)
 	}
 
 	var requests sync.WaitGroup
-	for i := range plainhttp.KeptDescriptors {
+	for i := range plainhttp.IdleDescriptors {
 		requests.Go(func() { requestOnce(t, began.HTTP, fmt.Sprintf("kept-%d.is", i%keptHosts)) })
 	}
 	requests.Wait()
 	testkit.Eventually(t, "all connections should end", func() error { return differs("connections are open", ask().Open, 0) })
-	if n := kept(); n != plainhttp.KeptDescriptors {
-		t.Fatalf("%d connections to backends are kept, want %d", n, plainhttp.KeptDescriptors)
+	if n := kept(); n != plainhttp.IdleDescriptors {
+		t.Fatalf("%d connections to backends are kept, want %d", n, plainhttp.IdleDescriptors)
 	}
 
 	hello := helloFor(t, "stream.is")
@@ -108,7 +108,7 @@ func TestDescriptorsSuffice(t *testing.T) {
 		return nil
 	})
 	// All pipes hold something, two descriptors each.
-	want := began.Descriptors + connectionDescriptors*began.Max + 2*pipes + plainhttp.KeptDescriptors
+	want := began.Descriptors + connectionDescriptors*began.Max + 2*pipes + plainhttp.IdleDescriptors
 	testkit.Eventually(t, "the descriptors should be as computed", func() error { return differs("descriptors are open", ask().Descriptors, want) })
 
 	_, _ = io.Copy(io.Discard, connect(t, began.HTTPS)) // it ends: there is no room
@@ -142,9 +142,9 @@ func serveWithFewDescriptors(ports string) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	go func() { _ = s.Serve(ctx) }()
-	spare := openSpare()
+	reserved := openSpare()
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		said, err := json.Marshal(s.use(spare))
+		said, err := json.Marshal(s.use(reserved))
 		if err != nil {
 			return err
 		}
@@ -166,8 +166,8 @@ func openSpare() (problem string) {
 }
 
 // use tells what the server uses.
-func (s *Server) use(spare string) use {
-	u := use{HTTPS: s.HTTPSAddrs()[0].String(), HTTP: s.HTTPAddrs()[0].String(), Max: s.limits.Max, Open: s.limits.Count(), Spare: spare}
+func (s *Server) use(reserved string) use {
+	u := use{HTTPS: s.HTTPSAddrs()[0].String(), HTTP: s.HTTPAddrs()[0].String(), Max: s.limits.Max, Open: s.limits.Count(), Spare: reserved}
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		u.Spare += " " + err.Error()
@@ -298,7 +298,7 @@ func streamBackend(t *testing.T) (count func() int, port int) {
 
 // keptHosts is how many backends there are, at addresses of their own, to keep
 // connections to.
-const keptHosts = plainhttp.KeptDescriptors / 16
+const keptHosts = plainhttp.IdleDescriptors / 16
 
 // keptBackend answers its first requests when each has come, so that each has
 // a connection of its own. count is how many connections are open.
@@ -306,7 +306,7 @@ func keptBackend(t *testing.T) (count func() int, port int) {
 	t.Helper()
 	listener, port := listenOn(t, "0.0.0.0:0")
 	var open sync.WaitGroup
-	open.Add(plainhttp.KeptDescriptors)
+	open.Add(plainhttp.IdleDescriptors)
 	var mu sync.Mutex
 	conns := 0
 	server := &http.Server{

@@ -55,11 +55,11 @@ func TestOwnAddresses(t *testing.T) {
 		s.HTTPSListen, s.HTTPListen, s.Self = []string{"127.0.0.1:0"}, []string{"127.0.0.2:0"}, self
 	})
 	for _, addr := range []netip.AddrPort{e.https, e.http, admin} {
-		if !self.Leads(addr) {
+		if !self.Reaches(addr) {
 			t.Errorf("%v is said not to lead here", addr)
 		}
 	}
-	if other := netip.AddrPortFrom(e.http.Addr(), e.https.Port()); self.Leads(other) {
+	if other := netip.AddrPortFrom(e.http.Addr(), e.https.Port()); self.Reaches(other) {
 		t.Errorf("%v is said to lead here", other)
 	}
 }

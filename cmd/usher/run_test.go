@@ -124,12 +124,12 @@ func TestOwnAddressesAreThoseOfTheFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	own := selfaddr.New(s.listen...)
-	for address, leads := range map[string]bool{
+	for address, reaching := range map[string]bool{
 		"127.0.0.1:443": true, "[::1]:443": true, "127.0.0.1:80": true, "192.0.2.1:8443": true, "127.0.0.1:8080": true,
 		"127.0.0.1:8443": false, "192.0.2.1:443": false, "127.0.0.1:81": false,
 	} {
-		if got := own.Leads(netip.MustParseAddrPort(address)); got != leads {
-			t.Errorf("%s leads here: %v", address, got)
+		if got := own.Reaches(netip.MustParseAddrPort(address)); got != reaching {
+			t.Errorf("Reaches(%s) is %v", address, got)
 		}
 	}
 }

@@ -180,7 +180,7 @@ func (c *conn) helloAnswered() {
 // isOwnAddress reports whether an address to dial is usher's own.
 func (c *conn) isOwnAddress(addr netip.AddrPort) bool {
 	l := c.loop
-	if !l.Self.Leads(addr) {
+	if !l.Self.Reaches(addr) {
 		return false
 	}
 	l.logQueue.logLoop(l.hellos.logLimiter, c.opening.host, "address", addr)
