@@ -111,7 +111,7 @@ func TestReachesAgreesWithKernel(t *testing.T) {
 					conn.Close()
 				}
 				if got, want := set.Reaches(target), err == nil; got != want {
-					t.Errorf("%v: Leads is %v, and dialling it says %v", target, got, err)
+					t.Errorf("Reaches(%v) is %v, but dialling returns %v", target, got, err)
 				}
 			}
 		})
