@@ -35,7 +35,7 @@ func TestAcceptGoesOnAfterErrors(t *testing.T) {
 	defer client.Close()
 	synctest.Test(t, func(t *testing.T) {
 		reported := 0
-		listener := accept.Resting(&failing{Listener: inner, errs: errs}, func(error) { reported++ })
+		listener := accept.Retrying(&failing{Listener: inner, errs: errs}, func(error) { reported++ })
 		began := time.Now()
 		conn, err := listener.Accept()
 		testkit.Must(t, err)
@@ -52,7 +52,7 @@ func TestAcceptGoesOnAfterErrors(t *testing.T) {
 func TestCloseEndsARest(t *testing.T) {
 	inner := testkit.Listen(t)
 	synctest.Test(t, func(t *testing.T) {
-		listener := accept.Resting(&failing{Listener: inner, errs: []error{syscall.ENOMEM}}, nil)
+		listener := accept.Retrying(&failing{Listener: inner, errs: []error{syscall.ENOMEM}}, nil)
 		done := make(chan error, 1)
 		go func() {
 			_, err := listener.Accept()

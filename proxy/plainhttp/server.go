@@ -155,7 +155,7 @@ func (c *requestCount) wait() {
 
 // wrap adds the limits and the PROXY protocol to a listener.
 func (s *Server) wrap(listener net.Listener) net.Listener {
-	listener = &limitedListener{Listener: accept.Resting(listener, s.acceptFailed), server: s}
+	listener = &limitedListener{Listener: accept.Retrying(listener, s.acceptFailed), server: s}
 	if len(s.ProxyProtocolFrom) == 0 {
 		return headListener{listener}
 	}
