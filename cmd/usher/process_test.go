@@ -316,7 +316,7 @@ func TestTakeOverFromOneThatDoesNotSayWhoItIs(t *testing.T) {
 				return
 			}
 			u.started(t)
-			u.await(t, "Took over from another usher process, which does not say who it is", https.Addr().String())
+			u.await(t, "Took over from another usher process, which does not respond", https.Addr().String())
 		})
 	}
 }

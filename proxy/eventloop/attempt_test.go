@@ -20,18 +20,18 @@ import (
 
 // slowNames is a resolver that answers when the test releases it.
 type slowNames struct {
-	asked  chan string
-	answer chan netip.Addr
+	lookups chan string
+	answer  chan netip.Addr
 }
 
 func newSlowNames() slowNames {
-	return slowNames{asked: make(chan string, 10), answer: make(chan netip.Addr)}
+	return slowNames{lookups: make(chan string, 10), answer: make(chan netip.Addr)}
 }
 
 func (s slowNames) use(f *Forwarder) {
 	f.resolver = newResolver()
 	f.resolver.lookup = func(ctx context.Context, _, name string) ([]netip.Addr, error) {
-		s.asked <- name
+		s.lookups <- name
 		select {
 		case addr := <-s.answer:
 			return []netip.Addr{addr}, nil
@@ -62,7 +62,7 @@ func TestLateAnswers(t *testing.T) {
 			client := dial(t, e.addr)
 			hello := helloFor(t, hostA)
 			send(t, client, hello)
-			<-names.asked
+			<-names.lookups
 			e.awaitMetric(1, "dial_failures_total") // that attempt is over
 			names.answer <- netip.MustParseAddr("127.0.0.1")
 			if len(backends) > 1 {

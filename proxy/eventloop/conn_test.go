@@ -106,7 +106,7 @@ func TestReset(t *testing.T) {
 				sendReset(near)
 				e.awaitMetric(1, "connections_closed_total", "reset")
 				if before == "own end" {
-					// far has read the end already: only writing tells.
+					// far has read the end already: only a write fails.
 					testkit.WaitFor(t, "writing to fail", func() bool {
 						_, err := far.Write([]byte("x"))
 						return err != nil
@@ -143,12 +143,12 @@ func hold(s *shared) (release func()) {
 // holdLoop blocks a loop and returns it. While it is blocked, the test may read its
 // fields.
 func holdLoop(s *shared) (held *loop, release func()) {
-	holding, goOn := make(chan *loop), make(chan struct{})
+	holding, proceed := make(chan *loop), make(chan struct{})
 	s.post(func(l *loop) {
 		holding <- l
-		<-goOn
+		<-proceed
 	})
-	return <-holding, func() { close(goOn) }
+	return <-holding, func() { close(proceed) }
 }
 
 func TestRefusals(t *testing.T) {

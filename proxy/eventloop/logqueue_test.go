@@ -136,8 +136,8 @@ func BenchmarkLogRefused(b *testing.B) {
 
 // The log blocks: connections must not be delayed.
 func TestSlowLogDelaysNoConnection(t *testing.T) {
-	goOn := make(chan struct{})
-	j := newLogQueue(funcr.New(func(string, string) { <-goOn }, funcr.Options{}), true, false)
+	release := make(chan struct{})
+	j := newLogQueue(funcr.New(func(string, string) { <-release }, funcr.Options{}), true, false)
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { j.run(ctx) })
@@ -147,7 +147,7 @@ func TestSlowLogDelaysNoConnection(t *testing.T) {
 	if j.dropped.Load() == 0 {
 		t.Error("no line was dropped, and none could be written")
 	}
-	close(goOn)
+	close(release)
 	stop()
 	running.Wait()
 }

@@ -42,7 +42,7 @@ func localV2(t testing.TB) []byte {
 func TestReadProxyHeader(t *testing.T) {
 	for name, tt := range map[string]struct {
 		header []byte
-		says   string // client and destination; "" if there are none
+		addrs  string // client and destination; "" if there are none
 	}{
 		"v1 TCP4":             {[]byte("PROXY TCP4 203.0.113.1 192.0.2.1 1000 443\r\n"), "203.0.113.1:1000 192.0.2.1:443"},
 		"v1 TCP6":             {[]byte("PROXY TCP6 2001:db8::1 2001:db8::2 1000 443\r\n"), "[2001:db8::1]:1000 [2001:db8::2]:443"},
@@ -59,13 +59,13 @@ func TestReadProxyHeader(t *testing.T) {
 					t.Fatalf("%d of %d bytes: %v", n, len(tt.header), err)
 				}
 			}
-			size, says, err := readProxyHeader(stream)
+			size, addrs, err := readProxyHeader(stream)
 			got := ""
-			if says.client.IsValid() {
-				got = says.client.String() + " " + says.destination.String()
+			if addrs.client.IsValid() {
+				got = addrs.client.String() + " " + addrs.destination.String()
 			}
-			if err != nil || size != len(tt.header) || got != tt.says {
-				t.Errorf("size %d, says %q, %v; want %d and %q", size, got, err, len(tt.header), tt.says)
+			if err != nil || size != len(tt.header) || got != tt.addrs {
+				t.Errorf("size %d, addresses %q, %v; want %d and %q", size, got, err, len(tt.header), tt.addrs)
 			}
 		})
 	}
@@ -93,8 +93,8 @@ func TestReadProxyHeaderRefuses(t *testing.T) {
 		"v2 a TLV's end":     withTLVLength(t, 1),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if size, says, err := readProxyHeader(stream); err == nil || errors.Is(err, errHeaderIncomplete) {
-				t.Errorf("size %d, says %v, %v; want a refusal", size, says, err)
+			if size, addrs, err := readProxyHeader(stream); err == nil || errors.Is(err, errHeaderIncomplete) {
+				t.Errorf("size %d, addresses %v, %v; want a refusal", size, addrs, err)
 			}
 		})
 	}
@@ -177,7 +177,7 @@ func TestProxyHeaderOut(t *testing.T) {
 				t.Fatal(err)
 			}
 			if header.SourceAddr.String() != client.LocalAddr().String() || header.DestinationAddr.String() != e.addr.String() {
-				t.Errorf("the header says %v → %v, want %v → %v", header.SourceAddr, header.DestinationAddr, client.LocalAddr(), e.addr)
+				t.Errorf("the header has %v → %v, want %v → %v", header.SourceAddr, header.DestinationAddr, client.LocalAddr(), e.addr)
 			}
 			if version == routing.V2 {
 				checkAuthority(t, header)
@@ -216,7 +216,7 @@ func TestProxyHeaderThrough(t *testing.T) {
 					t.Fatal(err)
 				}
 				if header.SourceAddr.String() != from || header.DestinationAddr.String() != to {
-					t.Errorf("the header says %v → %v, want %v → %v", header.SourceAddr, header.DestinationAddr, from, to)
+					t.Errorf("the header has %v → %v, want %v → %v", header.SourceAddr, header.DestinationAddr, from, to)
 				}
 			})
 		}

@@ -49,10 +49,10 @@ func neverResolves() *resolver {
 func TestConcurrentLookupsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newResolver()
-		var asked atomic.Int64
+		var lookups atomic.Int64
 		release := make(chan struct{})
 		r.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
-			asked.Add(1)
+			lookups.Add(1)
 			<-release
 			return nil, nil
 		}
@@ -62,7 +62,7 @@ func TestConcurrentLookupsAreBounded(t *testing.T) {
 			r.resolve(t.Context(), "name-"+strconv.Itoa(i), func([]netip.Addr) { answers.Done() })
 		}
 		synctest.Wait()
-		if n := asked.Load(); n != maxLookups {
+		if n := lookups.Load(); n != maxLookups {
 			t.Errorf("%d lookups are in progress, want %d", n, maxLookups)
 		}
 		close(release)
@@ -73,26 +73,26 @@ func TestConcurrentLookupsAreBounded(t *testing.T) {
 
 func TestConcurrentLookupsOfANameAreShared(t *testing.T) {
 	r := newResolver()
-	var asked atomic.Int32
-	goOn := make(chan struct{})
+	var lookups atomic.Int32
+	proceed := make(chan struct{})
 	r.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
-		asked.Add(1)
-		<-goOn
+		lookups.Add(1)
+		<-proceed
 		return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
 	}
 	answers := make(chan []netip.Addr, 10)
 	for range cap(answers) {
 		r.resolve(context.Background(), "a.is", func(addrs []netip.Addr) { answers <- addrs })
 	}
-	close(goOn)
+	close(proceed)
 	for range cap(answers) {
 		if addrs := <-answers; len(addrs) != 1 {
 			t.Errorf("answered %v", addrs)
 		}
 	}
 	r.wait()
-	if asked.Load() != 1 {
-		t.Errorf("asked %d times", asked.Load())
+	if lookups.Load() != 1 {
+		t.Errorf("%d lookups, want 1", lookups.Load())
 	}
 	if addrs, ok := r.cached(t.Context(), "a.is"); !ok || len(addrs) != 1 {
 		t.Errorf("cached: %v, %v", addrs, ok)

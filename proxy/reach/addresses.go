@@ -33,7 +33,7 @@ func ParseAddresses(values []string) (Addresses, error) {
 		addr, err := netip.ParseAddr(value)
 		switch {
 		case value == "auto" || value == "off":
-			return Addresses{}, fmt.Errorf("%q stands alone", value)
+			return Addresses{}, fmt.Errorf("%q cannot be combined with other values", value)
 		case err != nil:
 			return Addresses{}, fmt.Errorf("%q is no IP address: give addresses, or auto, or off", value)
 		case addr.IsUnspecified() || addr.IsMulticast():

@@ -172,7 +172,7 @@ func TestUnknownResultsKeepUsherReady(t *testing.T) {
 	rounds := func(c *Check, n uint64) func() bool {
 		return func() bool { return c.results[unknown].Load() >= n }
 	}
-	t.Run("nobody listens", func(t *testing.T) {
+	t.Run("no listener", func(t *testing.T) {
 		d := openSwitched(t, closes)
 		d.Close()
 		c := &Check{HTTPS: []netip.AddrPort{d.at()}}

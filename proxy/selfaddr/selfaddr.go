@@ -69,7 +69,7 @@ func (s *Set) Run(ctx context.Context, log logr.Logger) {
 	for failed := false; ; {
 		err := s.refresh()
 		if err != nil && !failed {
-			log.Error(err, "Cannot read this machine's addresses: a route back to usher is noticed only when it is used")
+			log.Error(err, "Cannot read this machine's addresses: a route back to usher is detected only when it is used")
 		}
 		failed = err != nil
 		select {

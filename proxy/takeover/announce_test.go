@@ -164,7 +164,7 @@ func TestUnannouncedProcessKeepsItsAddress(t *testing.T) {
 	wantListenError(t, p, at, "address already in use", "another program holds it")
 	p.TakeOverFromOlder()
 	listen(t, p, at)
-	log.Await(t, "Took over from another usher process, which does not say who it is", at)
+	log.Await(t, "Took over from another usher process, which does not respond", at)
 }
 
 // Without a Process an address is neither shared nor taken over.
@@ -191,7 +191,7 @@ func TestUnresponsiveProcess(t *testing.T) {
 				return
 			}
 			listen(t, p, hanging.result)
-			log.Await(t, "Took over from another usher process, which does not say who it is", hanging.result,
+			log.Await(t, "Took over from another usher process, which does not respond", hanging.result,
 				fmt.Sprintf(`"process":%d`, hanging.cmd.Process.Pid))
 		})
 	}

@@ -159,7 +159,7 @@ func (p *Process) notify(ctx context.Context, holders []peer, held netip.AddrPor
 	for _, holder := range holders {
 		log := p.log.WithValues("address", held, "service", p.service)
 		if holder.unresponsive {
-			log.Info("Took over from another usher process, which does not say who it is: it hangs, or is of an older version", "process", holder.PID)
+			log.Info("Took over from another usher process, which does not respond: it hangs, or is an older version", "process", holder.PID)
 			continue
 		}
 		log.Info("Took over from another usher process: new connections are this one's", "process", holder.PID, "version", holder.Version)

@@ -117,7 +117,7 @@ func withHint(err error) error {
 	case errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w (a port below 1024 needs CAP_NET_BIND_SERVICE)", err)
 	case errors.Is(err, unix.EADDRINUSE):
-		return fmt.Errorf("%w (another program holds it, or another user's usher: `ss -ltnp` shows root which)", err)
+		return fmt.Errorf("%w (another program holds it, or an usher process of another user: run `ss -ltnp` as root to see which)", err)
 	}
 	return err
 }
