@@ -37,7 +37,7 @@ type Route struct {
 	AllowFrom []netip.Prefix
 }
 
-// Reasons for the refusal of names that have a route.
+// Reasons why a name is refused although its route has no Refusal.
 const (
 	// ReasonExcepted is the refusal of a name in the Except of its wildcard.
 	ReasonExcepted = "Excepted"
