@@ -13,7 +13,7 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// run runs a real client and returns what it prints.
+// run runs a real client and returns its output.
 func run(t *testing.T, command string, args ...string) string {
 	t.Helper()
 	path, err := exec.LookPath(command)
@@ -25,7 +25,7 @@ func run(t *testing.T, command string, args ...string) string {
 	cmd := exec.CommandContext(ctx, path, args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	_ = cmd.Run() // a refused client fails, and should
+	_ = cmd.Run() // a refused client returns an error, as it should
 	return out.String()
 }
 
@@ -45,7 +45,7 @@ func TestOpenSSL(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			out := run(t, "openssl", append([]string{"s_client", "-ign_eof", "-connect", e.https.String()}, tt.args...)...)
 			if !strings.Contains(out, tt.want) {
-				t.Errorf("openssl says %s", out)
+				t.Errorf("openssl prints %s", out)
 			}
 		})
 	}
@@ -58,6 +58,6 @@ func TestCurl(t *testing.T) {
 		"--resolve", "a.techn.is:"+strconv.Itoa(int(e.http.Port()))+":127.0.0.1",
 		"http://a.techn.is:"+strconv.Itoa(int(e.http.Port()))+"/x?y=z")
 	if out != "308 https://a.techn.is/x?y=z" {
-		t.Errorf("curl says %s", out)
+		t.Errorf("curl prints %s", out)
 	}
 }

@@ -8,38 +8,38 @@ import (
 )
 
 const (
-	// baseDescriptors are left to what is neither a connection nor the data
-	// plane's: the program's files, the API servers and the admin listener.
+	// baseDescriptors are reserved for everything outside of the data plane: the
+	// files of the program, the API servers and the admin listener.
 	baseDescriptors = 128
 
-	// connectionDescriptors is what a connection takes, TLS or plain HTTP: a
-	// socket on each side.
+	// connectionDescriptors is the number of descriptors of a connection, TLS or
+	// plain HTTP: one socket on each side.
 	connectionDescriptors = 2
 
-	// fewestConnections are allowed even where descriptors may run out.
-	fewestConnections = 64
+	// minConnections are allowed even if there may be too few descriptors.
+	minConnections = 64
 )
 
-// spareDescriptors returns how many descriptors are left to what is not a
-// connection: each loop's own and its pipes, the questions to name servers, and
-// connections to backends that are kept for the next HTTP request.
-func spareDescriptors(loops int) int {
-	return baseDescriptors + eventloop.ResolverDescriptors + loops*eventloop.LoopDescriptors + plainhttp.KeptDescriptors
+// reservedDescriptors returns how many descriptors are reserved for other purposes
+// than connections of clients: those of each event loop with its pipes, DNS
+// queries, and idle connections to HTTP backends.
+func reservedDescriptors(loops int) int {
+	return baseDescriptors + eventloop.ResolverDescriptors + loops*eventloop.LoopDescriptors + plainhttp.IdleDescriptors
 }
 
-// affordableConnections returns how many connections the process may have open
-// by its limit on descriptors. Go has raised the soft limit to the hard one at
-// start.
+// affordableConnections returns how many connections the limit on descriptors
+// (RLIMIT_NOFILE) allows. The Go runtime raises the soft limit to the hard limit
+// at start.
 func affordableConnections(loops int) int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return fewestConnections
+		return minConnections
 	}
-	return connectionsWithin(limit.Cur, spareDescriptors(loops))
+	return connectionsWithin(limit.Cur, reservedDescriptors(loops))
 }
 
 // connectionsWithin returns how many connections a limit on descriptors allows.
-func connectionsWithin(limit uint64, spare int) int {
-	const unlimited = 1 << 21 // a process without a limit is bounded all the same
-	return max((int(min(limit, unlimited))-spare)/connectionDescriptors, fewestConnections)
+func connectionsWithin(limit uint64, reserved int) int {
+	const unlimited = 1 << 21 // used as the limit of a process without one
+	return max((int(min(limit, unlimited))-reserved)/connectionDescriptors, minConnections)
 }

@@ -26,16 +26,16 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-func TestConnectionsWithinALimit(t *testing.T) {
-	spare := spareDescriptors(2)
+func TestConnectionsWithin(t *testing.T) {
+	reserved := reservedDescriptors(2)
 	for limit, want := range map[uint64]int{
-		0:                   fewestConnections,
-		uint64(spare):       fewestConnections,
-		uint64(spare + 200): 100,
-		20_000:              (20_000 - spare) / 2,
-		1 << 40:             (1<<21 - spare) / 2,
+		0:                      minConnections,
+		uint64(reserved):       minConnections,
+		uint64(reserved + 200): 100,
+		20_000:                 (20_000 - reserved) / 2,
+		1 << 40:                (1<<21 - reserved) / 2,
 	} {
-		if got := connectionsWithin(limit, spare); got != want {
+		if got := connectionsWithin(limit, reserved); got != want {
 			t.Errorf("a limit of %d allows %d connections, want %d", limit, got, want)
 		}
 	}
@@ -48,7 +48,7 @@ const limitedProcess = "USHER_TEST_DESCRIPTORS"
 // limitedTo is the limit on that process's descriptors.
 const limitedTo = 900
 
-// use is what that process says of itself.
+// use is what that process reports about itself.
 type use struct {
 	HTTPS, HTTP string // addresses
 	Max, Open   int    // connections
@@ -58,9 +58,9 @@ type use struct {
 	Spare       string  // why baseDescriptors could not be opened, if so
 }
 
-// TestDescriptorsSuffice has a process use all that it may: as many connections
-// as its limit on descriptors allows by default, every pipe, every kept connection
-// to a backend, and the descriptors that are left to the rest of the program.
+// A process uses everything that it may: as many connections as its limit on
+// descriptors allows by default, all pipes, all idle connections to backends, and the
+// descriptors that are reserved for the rest of the program.
 func TestDescriptorsSuffice(t *testing.T) {
 	if ports := os.Getenv(limitedProcess); ports != "" {
 		if err := serveWithFewDescriptors(ports); err != nil {
@@ -70,27 +70,27 @@ func TestDescriptorsSuffice(t *testing.T) {
 	}
 	stream, streamPort := streamBackend(t)
 	kept, keptPort := keptBackend(t)
-	ask := startLimited(t, fmt.Sprint(streamPort, " ", keptPort))
-	first := connect(t, ask().HTTPS)
+	query := startLimited(t, fmt.Sprint(streamPort, " ", keptPort))
+	first := connect(t, query().HTTPS)
 	if _, err := first.Write(helloFor(t, "unknown.is")); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = io.Copy(io.Discard, first) // it ends: the loop runs
+	_, _ = io.Copy(io.Discard, first) // it is closed, so the loop runs
 	first.Close()
-	testkit.Eventually(t, "all connections should end", func() error { return differs("connections are open", ask().Open, 0) })
-	began := ask()
-	if want := (limitedTo - spareDescriptors(1)) / connectionDescriptors; began.Max != want {
+	testkit.Eventually(t, "all connections should end", func() error { return differs("connections are open", query().Open, 0) })
+	began := query()
+	if want := (limitedTo - reservedDescriptors(1)) / connectionDescriptors; began.Max != want {
 		t.Fatalf("%d connections are allowed, want %d", began.Max, want)
 	}
 
 	var requests sync.WaitGroup
-	for i := range plainhttp.KeptDescriptors {
+	for i := range plainhttp.IdleDescriptors {
 		requests.Go(func() { requestOnce(t, began.HTTP, fmt.Sprintf("kept-%d.is", i%keptHosts)) })
 	}
 	requests.Wait()
-	testkit.Eventually(t, "all connections should end", func() error { return differs("connections are open", ask().Open, 0) })
-	if n := kept(); n != plainhttp.KeptDescriptors {
-		t.Fatalf("%d connections to backends are kept, want %d", n, plainhttp.KeptDescriptors)
+	testkit.Eventually(t, "all connections should end", func() error { return differs("connections are open", query().Open, 0) })
+	if n := kept(); n != plainhttp.IdleDescriptors {
+		t.Fatalf("%d idle connections to backends, want %d", n, plainhttp.IdleDescriptors)
 	}
 
 	hello := helloFor(t, "stream.is")
@@ -101,25 +101,25 @@ func TestDescriptorsSuffice(t *testing.T) {
 		}
 	}
 	testkit.Eventually(t, "each client should reach its backend", func() error {
-		u := ask()
+		u := query()
 		if n := stream(); n != began.Max {
 			return fmt.Errorf("%d backend connections, want %d: %+v", n, began.Max, u)
 		}
 		return nil
 	})
-	// All pipes hold something, two descriptors each.
-	want := began.Descriptors + connectionDescriptors*began.Max + 2*pipes + plainhttp.KeptDescriptors
-	testkit.Eventually(t, "the descriptors should be as computed", func() error { return differs("descriptors are open", ask().Descriptors, want) })
+	// All pipes hold bytes; each has two descriptors.
+	want := began.Descriptors + connectionDescriptors*began.Max + 2*pipes + plainhttp.IdleDescriptors
+	testkit.Eventually(t, "the descriptors should be as computed", func() error { return differs("descriptors are open", query().Descriptors, want) })
 
-	_, _ = io.Copy(io.Discard, connect(t, began.HTTPS)) // it ends: there is no room
-	end := ask()
+	_, _ = io.Copy(io.Discard, connect(t, began.HTTPS)) // it is closed: the limit is reached
+	end := query()
 	if end.Failures != 0 || end.TooMany != 1 || end.Spare != "" {
-		t.Errorf("in the end: %+v", end)
+		t.Errorf("at the end: %+v", end)
 	}
 }
 
-// serveWithFewDescriptors is the limited process. Each line that it reads is
-// answered with one about itself.
+// serveWithFewDescriptors is the limited process. For each line that it reads, it
+// writes its use as one line.
 func serveWithFewDescriptors(ports string) error {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limitedTo, Max: limitedTo}); err != nil {
 		return err
@@ -142,9 +142,9 @@ func serveWithFewDescriptors(ports string) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	go func() { _ = s.Serve(ctx) }()
-	spare := openSpare()
+	reserved := openSpare()
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		said, err := json.Marshal(s.use(spare))
+		said, err := json.Marshal(s.use(reserved))
 		if err != nil {
 			return err
 		}
@@ -165,9 +165,9 @@ func openSpare() (problem string) {
 	return ""
 }
 
-// use tells what the server uses.
-func (s *Server) use(spare string) use {
-	u := use{HTTPS: s.HTTPSAddrs()[0].String(), HTTP: s.HTTPAddrs()[0].String(), Max: s.limits.Max, Open: s.limits.Count(), Spare: spare}
+// use returns what the server uses.
+func (s *Server) use(reserved string) use {
+	u := use{HTTPS: s.HTTPSAddrs()[0].String(), HTTP: s.HTTPAddrs()[0].String(), Max: s.limits.Max, Open: s.limits.Count(), Spare: reserved}
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		u.Spare += " " + err.Error()
@@ -192,9 +192,9 @@ func (s *Server) use(spare string) use {
 	return u
 }
 
-// startLimited starts the limited process, which lives as long as the test. ask
-// asks it what it uses.
-func startLimited(t *testing.T, ports string) (ask func() use) {
+// startLimited starts the limited process, which runs until the test ends. query
+// returns what it uses.
+func startLimited(t *testing.T, ports string) (query func() use) {
 	t.Helper()
 	ctx, kill := context.WithTimeout(context.WithoutCancel(t.Context()), 5*testkit.Timeout)
 	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestDescriptorsSuffice$")
@@ -230,13 +230,13 @@ func startLimited(t *testing.T, ports string) (ask func() use) {
 			err = json.Unmarshal([]byte(line), &u)
 		}
 		if err != nil {
-			t.Fatalf("the limited process says %q: %v", line, err)
+			t.Fatalf("the limited process prints %q: %v", line, err)
 		}
 		return u
 	}
 }
 
-// accepted are the connections of a backend.
+// accepted holds the connections of a backend.
 type accepted struct {
 	mu    sync.Mutex
 	conns []net.Conn
@@ -272,11 +272,10 @@ func listenOn(t *testing.T, address string) (net.Listener, int) {
 	return listener, listener.Addr().(*net.TCPAddr).Port
 }
 
-// pipes is how many an event loop has.
+// pipes is the number of pipes of an event loop.
 const pipes = 64
 
-// streamBackend sends more than its clients read, so that the proxy needs every
-// pipe.
+// streamBackend sends more than its clients read, so that the proxy uses all pipes.
 func streamBackend(t *testing.T) (count func() int, port int) {
 	t.Helper()
 	listener, port := listenOn(t, "127.0.0.1:0")
@@ -296,17 +295,16 @@ func streamBackend(t *testing.T) (count func() int, port int) {
 	return all.count, port
 }
 
-// keptHosts is how many backends there are, at addresses of their own, to keep
-// connections to.
-const keptHosts = plainhttp.KeptDescriptors / 16
+// keptHosts is the number of backends with idle connections, each at its own address.
+const keptHosts = plainhttp.IdleDescriptors / 16
 
-// keptBackend answers its first requests when each has come, so that each has
-// a connection of its own. count is how many connections are open.
+// keptBackend answers its first requests when all have arrived, so that each uses its
+// own connection. count returns how many connections are open.
 func keptBackend(t *testing.T) (count func() int, port int) {
 	t.Helper()
 	listener, port := listenOn(t, "0.0.0.0:0")
 	var open sync.WaitGroup
-	open.Add(plainhttp.KeptDescriptors)
+	open.Add(plainhttp.IdleDescriptors)
 	var mu sync.Mutex
 	conns := 0
 	server := &http.Server{
@@ -336,8 +334,8 @@ func keptBackend(t *testing.T) (count func() int, port int) {
 	}, port
 }
 
-// small has the kernel keep little of what is sent to a socket, here and at the
-// peer, which sizes its buffer by the segments that it may send.
+// small makes the buffers of a socket small, and those of the peer too, because the
+// kernel sizes them by the segments that the peer may send.
 func small(_, _ string, raw syscall.RawConn) error {
 	return raw.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, 1400)
@@ -357,7 +355,7 @@ func connect(t *testing.T, address string) net.Conn {
 	return conn
 }
 
-// requestOnce makes one plain HTTP request, and leaves.
+// requestOnce sends one plain HTTP request and closes the connection.
 func requestOnce(t *testing.T, address, host string) {
 	conn, err := net.DialTimeout("tcp", address, testkit.Timeout)
 	if err != nil {

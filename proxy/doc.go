@@ -1,18 +1,18 @@
-// Package proxy is usher's data plane: it listens at the edge, passes TLS
-// connections through to the clusters that their hosts belong to, and redirects
-// or forwards plain HTTP. All it knows of hosts is a [routing.Table], which
-// others keep up to date.
+// Package proxy is the data plane of usher. It listens at the edge, forwards TLS
+// connections to the clusters that hold their hosts, without terminating TLS, and
+// redirects or forwards plain HTTP. It learns about hosts only from a
+// [routing.Table], which the control plane keeps up to date.
 //
 // It faces the internet. A connection that does not name a host of the table is
-// refused before a backend hears of it.
+// refused before any backend is dialled.
 //
 //   - eventloop forwards TLS connections,
-//   - clienthello finds the host that one asks for,
+//   - clienthello finds the host in a ClientHello,
 //   - routing holds hosts and routes,
 //   - plainhttp redirects or forwards plain HTTP,
-//   - limit counts connections, and says how long each may take,
-//   - trusted says which clients speak for others,
-//   - reach looks whether connections come to this process at all.
+//   - limit bounds the number of connections, and their times,
+//   - trusted lists the clients that must send a PROXY header,
+//   - reach checks whether connections reach this process at all.
 //
 // Nothing here imports Kubernetes, nor the controllers: the table is all that
 // the two halves of usher share.

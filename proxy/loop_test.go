@@ -9,8 +9,8 @@ import (
 	"github.com/jovalle/usher/proxy/selfaddr"
 )
 
-// TestRoutesBackToUsher has routes name the proxy's own listeners, in each way that
-// there is to write them. None may cost a connection more than the client's.
+// Routes name the proxy's own listeners, in all ways to write their addresses. None may
+// cause a connection besides that of the client.
 func TestRoutesBackToUsher(t *testing.T) {
 	admin := netip.MustParseAddrPort("127.0.0.9:9")
 	e := start(t, nil, func(s *proxy.Server) {
@@ -37,7 +37,7 @@ func TestRoutesBackToUsher(t *testing.T) {
 			{Host: "a.techn.is", Backends: []routing.Backend{{Cluster: "self", Addresses: []string{to.address}, HTTPSPort: to.port}}},
 		}))
 		if _, _, err := visit(t, addr, "a.techn.is"); err == nil {
-			t.Errorf("%v: a connection came to something", to)
+			t.Errorf("%v: a connection was forwarded", to)
 		}
 		e.awaitMetric(t, "usher_connections_refused_total", map[string]string{"reason": "loop"}, float64(i+1))
 	}
@@ -46,8 +46,7 @@ func TestRoutesBackToUsher(t *testing.T) {
 	}
 }
 
-// The set of the process that a Server is given knows the Server's addresses once it
-// listens, beside those that it had.
+// Listen adds the addresses of the Server to the set that it is given.
 func TestOwnAddresses(t *testing.T) {
 	admin := netip.MustParseAddrPort("[::1]:8080")
 	self := selfaddr.New(admin)
@@ -55,11 +54,11 @@ func TestOwnAddresses(t *testing.T) {
 		s.HTTPSListen, s.HTTPListen, s.Self = []string{"127.0.0.1:0"}, []string{"127.0.0.2:0"}, self
 	})
 	for _, addr := range []netip.AddrPort{e.https, e.http, admin} {
-		if !self.Leads(addr) {
-			t.Errorf("%v is said not to lead here", addr)
+		if !self.Reaches(addr) {
+			t.Errorf("%v should reach the set", addr)
 		}
 	}
-	if other := netip.AddrPortFrom(e.http.Addr(), e.https.Port()); self.Leads(other) {
-		t.Errorf("%v is said to lead here", other)
+	if other := netip.AddrPortFrom(e.http.Addr(), e.https.Port()); self.Reaches(other) {
+		t.Errorf("%v should not reach the set", other)
 	}
 }

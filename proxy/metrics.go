@@ -9,7 +9,7 @@ var (
 	usedDesc    = prometheus.NewDesc("usher_connections_used", "Connections, TLS and plain HTTP, that are open and count towards the limit.", nil, nil)
 )
 
-// collector is the metrics of a Server and of its halves.
+// collector collects the metrics of a Server and of its parts.
 type collector struct{ *Server }
 
 // Describe implements prometheus.Collector.

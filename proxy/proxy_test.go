@@ -35,8 +35,8 @@ type edge struct {
 	done        chan error
 }
 
-// start serves routes until the test ends, which must leave no descriptor open that
-// is opened from here on. Options may be changed before.
+// start serves routes until the test ends. All descriptors that are opened from here on
+// must be closed then. Options may change the Server before it runs.
 func start(t *testing.T, routes []routing.Route, options ...func(*proxy.Server)) *edge {
 	t.Helper()
 	testkit.CheckDescriptors(t)
@@ -84,7 +84,7 @@ func (e *edge) end(t *testing.T) {
 	}
 }
 
-// metric returns the sum of a metric over the given labels' values.
+// metric returns the sum of a metric over the given label values.
 func (e *edge) metric(t *testing.T, name string, labels map[string]string) float64 {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
@@ -119,14 +119,14 @@ func (e *edge) awaitMetric(t *testing.T, name string, labels map[string]string, 
 	testkit.WaitFor(t, fmt.Sprintf("%s%v to be %v", name, labels, want), func() bool { return e.metric(t, name, labels) == want })
 }
 
-// cluster is a TLS backend that greets each connection with its own name and
-// the server name it was asked for.
+// cluster is a TLS backend that greets each connection with its own name and the server
+// name of the ClientHello.
 type cluster struct {
 	name string
 	addr netip.AddrPort
 }
 
-// startCluster starts a cluster that goes on to echo.
+// startCluster starts a cluster that echoes after the greeting.
 func startCluster(t *testing.T, name string) cluster {
 	t.Helper()
 	return startClusterThat(t, name, func(conn net.Conn) { _, _ = io.Copy(conn, conn) })
@@ -185,7 +185,7 @@ func selfSigned(t testing.TB) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// dial connects to addr, with a deadline for all that follows.
+// dial connects to addr and sets a deadline.
 func dial(t *testing.T, addr netip.AddrPort) *net.TCPConn {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", addr.String(), testkit.Timeout)
@@ -208,7 +208,7 @@ func visit(t *testing.T, addr netip.AddrPort, host string) (*tls.Conn, string, e
 	return conn, line, err
 }
 
-// get makes one plain HTTP request and does not follow redirects.
+// get sends one plain HTTP request and does not follow redirects.
 func get(t *testing.T, addr netip.AddrPort, host, path string) *http.Response {
 	t.Helper()
 	request, err := http.NewRequest(http.MethodGet, "http://"+addr.String()+path, nil)

@@ -16,7 +16,7 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// checking has a server check that connections to addresses reach it.
+// checking makes a server check that connections to addresses reach it.
 func checking(t *testing.T, addresses ...string) func(*proxy.Server) {
 	t.Helper()
 	parsed, err := reach.ParseAddresses(addresses)
@@ -26,8 +26,8 @@ func checking(t *testing.T, addresses ...string) func(*proxy.Server) {
 	return func(s *proxy.Server) { s.SelfCheck = parsed }
 }
 
-// awaitReached waits for the first verdict, which is to be that connections reach
-// the server, and sees that the check's own connection is not told as a stranger's.
+// awaitReached waits for the first result, which must be that connections reach the
+// server. The connection of the check must not be counted as one of a client.
 func (e *edge) awaitReached(t *testing.T) {
 	t.Helper()
 	testkit.WaitFor(t, "connections to reach the server", func() bool { return e.Reached() == nil })
@@ -35,19 +35,19 @@ func (e *edge) awaitReached(t *testing.T) {
 		t.Errorf("%v connections of the check were seen", n)
 	}
 	if n := e.metric(t, "usher_http_answers_total", nil); n != 0 {
-		t.Errorf("%v requests are counted as a stranger's", n)
+		t.Errorf("%v requests of the check are counted", n)
 	}
 	if n := e.metric(t, "usher_connections_refused_total", nil); n != 0 {
 		t.Errorf("%v connections are counted as refused", n)
 	}
-	testkit.WaitFor(t, "the check's connection to be gone", func() bool { return e.metric(t, "usher_connections_used", nil) == 0 })
+	testkit.WaitFor(t, "the connection of the check to be closed", func() bool { return e.metric(t, "usher_connections_used", nil) == 0 })
 }
 
-func TestSelfCheckIsNoStranger(t *testing.T) {
+func TestSelfCheckIsNotCounted(t *testing.T) {
 	for name, option := range map[string]func(*proxy.Server){
 		"as it is":                            func(*proxy.Server) {},
 		"from where a PROXY header must come": func(s *proxy.Server) { s.ProxyProtocolFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} },
-		// One listener each: a connection to the other could come before the first is counted out.
+		// One listener each: else a second connection could arrive before the first is released.
 		"as the only TLS connection that a client may":  func(s *proxy.Server) { s.MaxConnectionsPerClient, s.HTTPListen = 1, nil },
 		"as the only HTTP connection that a client may": func(s *proxy.Server) { s.MaxConnectionsPerClient, s.HTTPSListen = 1, nil },
 	} {
@@ -57,9 +57,9 @@ func TestSelfCheckIsNoStranger(t *testing.T) {
 	}
 }
 
-// No wildcard that a member may publish takes the check's name, and makes usher
-// believe that another is asked.
-func TestNoRouteTakesTheSelfCheck(t *testing.T) {
+// A member cannot publish a wildcard that matches the name of the check, so that usher
+// would believe that connections reach another program.
+func TestNoRouteMatchesTheSelfCheck(t *testing.T) {
 	hades := startCluster(t, "hades")
 	var routes []routing.Route
 	for _, host := range []string{"*.usher.invalid", "usher.invalid", "*.x.usher.invalid"} {
@@ -72,7 +72,7 @@ func TestNoRouteTakesTheSelfCheck(t *testing.T) {
 	}
 }
 
-// A stranger who asks for such a name is refused as for any other.
+// A client with a similar name is refused, as for any other unknown host.
 func TestNamesLikeTheSelfChecksAreRefused(t *testing.T) {
 	e := start(t, nil, checking(t, "127.0.0.1"))
 	e.awaitReached(t)
@@ -86,14 +86,14 @@ func TestNamesLikeTheSelfChecksAreRefused(t *testing.T) {
 // Addresses of the network namespace in which the rules are: RFC 2544.
 const (
 	ownAddress = "198.18.0.1"
-	// virtualAddress is on the machine for the sake of another, as a load
-	// balancer's is that announces it from here.
+	// virtualAddress is on the machine for another program, as the address of a
+	// load balancer that announces it from here.
 	virtualAddress = "198.18.0.9"
 )
 
-// A rule of the kernel, as a hostPort has it, takes connections away from a server
-// that holds the port. It is found out, and so is the rule's end.
-func TestRulesThatTakeConnectionsAway(t *testing.T) {
+// A NAT rule, like that of a hostPort, redirects connections away from a server that
+// listens on the port. The check detects it, and detects when the rule is removed.
+func TestRulesThatRedirectConnections(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
@@ -123,9 +123,9 @@ func TestRulesThatTakeConnectionsAway(t *testing.T) {
 	nft(t, "add rule ip rules output fib daddr type local tcp dport {80, 443} dnat to "+ownAddress+":8443")
 	e = start(t, nil, listening, checking(t, "auto"))
 	if _, greeting, err := visit(t, own, "a.techn.is"); err != nil || !strings.HasPrefix(greeting, "traefik") {
-		t.Fatalf("the rule does not take connections: %q, %v", greeting, err)
+		t.Fatalf("the rule does not redirect connections: %q, %v", greeting, err)
 	}
-	testkit.WaitFor(t, "the rule to be noticed", func() bool {
+	testkit.WaitFor(t, "the rule to be detected", func() bool {
 		err := e.Reached()
 		return err != nil && strings.Contains(err.Error(), own.String()+` (certificate "test")`)
 	})
@@ -133,7 +133,7 @@ func TestRulesThatTakeConnectionsAway(t *testing.T) {
 		e.awaitMetric(t, "usher_shadowed", map[string]string{"address": ownAddress + port}, 1)
 	}
 	nft(t, "flush chain ip rules output")
-	testkit.WaitFor(t, "the rule's end to be noticed", func() bool { return e.Reached() == nil })
+	testkit.WaitFor(t, "the removal of the rule to be detected", func() bool { return e.Reached() == nil })
 	e.awaitMetric(t, "usher_shadowed", nil, 0)
 }
 
@@ -147,8 +147,8 @@ func greetAll(listener net.Listener) {
 	}
 }
 
-// inNamespace runs the test once more in a network namespace of its own, and
-// reports whether this is that run.
+// inNamespace runs the test again in a new network namespace, and reports whether this
+// is that run.
 func inNamespace(t *testing.T) bool {
 	t.Helper()
 	const variable = "USHER_TEST_NAMESPACE"
@@ -156,7 +156,7 @@ func inNamespace(t *testing.T) bool {
 		return true
 	}
 	if os.Geteuid() != 0 {
-		t.Skip("needs root to make a network namespace")
+		t.Skip("needs root for a network namespace")
 	}
 	for _, tool := range []string{"ip", "nft"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -169,7 +169,7 @@ func inNamespace(t *testing.T) bool {
 	out, err := cmd.CombinedOutput()
 	switch {
 	case err != nil && len(out) == 0:
-		t.Skipf("no network namespace can be made here: %v", err)
+		t.Skipf("no network namespace: %v", err)
 	case err != nil:
 		t.Errorf("%v\n%s", err, out)
 	case strings.Contains(string(out), "--- SKIP"):
@@ -178,11 +178,11 @@ func inNamespace(t *testing.T) bool {
 	return false
 }
 
-// nft adds to the kernel's rules, where it has such.
+// nft adds a rule, or skips the test if the kernel does not support it.
 func nft(t *testing.T, rule string) {
 	t.Helper()
 	if out, err := exec.CommandContext(t.Context(), "nft", rule).CombinedOutput(); err != nil {
-		t.Skipf("this kernel has no such rules: nft %s: %v\n%s", rule, err, out)
+		t.Skipf("the kernel does not support this rule: nft %s: %v\n%s", rule, err, out)
 	}
 }
 

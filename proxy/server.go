@@ -27,57 +27,58 @@ import (
 // value of an option means its default.
 type Server struct {
 	// HTTPSListen and HTTPListen are the addresses to serve, as "host:port".
-	// One without a host, or with [::], covers IPv4 and IPv6.
+	// An address without a host, or with [::], covers IPv4 and IPv6.
 	HTTPSListen, HTTPListen []string
 
-	// Process lets another process of the same service take the addresses over;
-	// by default they are shared with none.
+	// Process lets another process of the same service take over the addresses.
+	// If it is nil, they are not shared.
 	Process *takeover.Process
 
-	// Self is the addresses of this process, which no route may lead to. Listen
-	// adds those that it binds; the caller runs the set. By default it is a new
-	// one, with the machine's addresses as they are when Listen is called.
+	// Self holds the addresses of this process, which are not dialled. Listen adds
+	// those that it binds; the caller runs the set. By default it is a new set,
+	// with the machine's addresses at the time of Listen.
 	Self *selfaddr.Set
 
 	// Table holds the routes. Required.
 	Table *routing.Live
 
-	// Log is used sparingly: strangers must not be able to fill it.
+	// Log gets few lines, at a bounded rate: clients must not be able to fill it.
 	Log logr.Logger
 
-	// AccessLog adds a line for each TLS connection at its end.
+	// AccessLog logs each TLS connection when it ends.
 	AccessLog bool
 
-	// AccessLogRefused adds a line for each client that is refused, on either
-	// port, at a bounded rate.
+	// AccessLogRefused logs each refused client, on either port, at a bounded
+	// rate.
 	AccessLogRefused bool
 
 	// Timeouts of each connection; by default limit.DefaultTimeouts.
 	Timeouts limit.Timeouts
 
-	// MaxConnections bounds the connections that are open at once; by default
-	// it is what the limit on descriptors allows.
+	// MaxConnections bounds the connections that are open at once. The default is
+	// what the limit on descriptors allows.
 	MaxConnections int
 
-	// MaxConnectionsPerClient bounds those of one IPv4 address or IPv6 /64;
-	// by default nothing does, since behind a CDN clients share addresses.
+	// MaxConnectionsPerClient bounds the connections of one IPv4 address or IPv6
+	// /64. By default there is no limit, because clients of a CDN share addresses.
 	MaxConnectionsPerClient int
 
 	// ProxyProtocolFrom are the clients that must send a PROXY header, v1 or
-	// v2. From all others one is hostile bytes.
+	// v2. Connections of other clients that send one are refused as malformed.
 	ProxyProtocolFrom trusted.Networks
 
 	// HelloMemory bounds the bytes that all TLS connections together hold until
-	// their backends have their hellos. Where they need more, those that have
-	// waited longest are refused.
+	// the ClientHello is sent to the backend. If they need more, the connections
+	// that have waited longest are refused.
 	HelloMemory int64
 
-	// SelfCheck are the machine's own addresses at which Serve looks whether
+	// SelfCheck are the machine's own addresses at which Serve checks whether
 	// connections reach this process; by default none. See Reached.
 	SelfCheck reach.Addresses
 
-	// Loops is how many threads may forward TLS connections; by default one a
-	// processor. More than one only accept while one is busy.
+	// Loops is how many threads may forward TLS connections; the default is
+	// GOMAXPROCS. A further thread accepts connections only while the others are
+	// busy.
 	Loops int
 
 	limits    limit.Connections
@@ -88,7 +89,8 @@ type Server struct {
 	http      []net.Listener
 }
 
-// Listen binds all addresses, or none. It is called once, before Serve.
+// Listen binds all addresses, or none if there is an error. Call it once, before
+// Serve.
 func (s *Server) Listen() error {
 	if s.Table == nil {
 		return errors.New("the proxy needs a routing table")
@@ -157,9 +159,9 @@ func (s *Server) HTTPAddrs() []netip.AddrPort {
 	return addrs
 }
 
-// Serve serves until ctx ends. It then stops accepting, lets connections end by
-// themselves for Timeouts.Drain at most, and returns when the last is gone. An
-// error of one half ends the other.
+// Serve serves until ctx ends. It then stops accepting, waits up to
+// Timeouts.Drain for the open connections, closes the remaining ones and returns.
+// If the TLS forwarder or the plain HTTP server ends, the other is stopped too.
 func (s *Server) Serve(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -180,12 +182,13 @@ func (s *Server) Serve(ctx context.Context) error {
 	return err
 }
 
-// Reached returns why clients do not reach this process though it listens, with
-// what to do about it, or nil. It serves all the same. See package reach.
+// Reached returns nil, or an error that says why clients do not reach this process
+// although it listens, and what to do. The process serves in both cases. See
+// package reach.
 func (s *Server) Reached() error { return s.check.Err() }
 
-// setDefaults fills in the options that are zero, and the parts that share
-// them.
+// setDefaults sets the options that are zero, and the parts of the Server that
+// use them.
 func (s *Server) setDefaults() {
 	s.Timeouts = s.Timeouts.OrDefault()
 	if s.Self == nil {
@@ -220,19 +223,19 @@ func setDefault[T comparable](option *T, value T) {
 func (s *Server) plainServer() *plainhttp.Server {
 	return &plainhttp.Server{
 		Handler: &plainhttp.Handler{
-			Table:     s.Table,
-			Log:       s.Log,
-			Timeouts:  s.Timeouts,
-			Metrics:   s.metrics,
-			Own:       s.check.Seen,
-			LeadsHere: s.Self.Leads,
-			Refused:   s.forwarder.LogRefused,
+			Table:           s.Table,
+			Log:             s.Log,
+			Timeouts:        s.Timeouts,
+			Metrics:         s.metrics,
+			IsSelfCheckHost: s.check.Seen,
+			IsOwnAddress:    s.Self.Reaches,
+			Refused:         s.forwarder.LogRefused,
 		},
 		Limits:            &s.limits,
 		ProxyProtocolFrom: s.ProxyProtocolFrom,
 	}
 }
 
-// Collector returns the data plane's metrics, named usher_*. It may be
-// registered before Serve, after Listen.
+// Collector returns the metrics of the data plane, named usher_*. Call it after
+// Listen.
 func (s *Server) Collector() prometheus.Collector { return collector{s} }

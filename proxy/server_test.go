@@ -66,7 +66,7 @@ func TestUnknownHostGetsTheAlert(t *testing.T) {
 	}
 }
 
-func TestTheTableMayChangeAtAnyTime(t *testing.T) {
+func TestTableChangesWhileServing(t *testing.T) {
 	hades := startCluster(t, "hades")
 	e := start(t, []routing.Route{{Host: "a.techn.is", Backends: []routing.Backend{hades.backend()}}})
 	conn, _, err := visit(t, e.https, "a.techn.is")
@@ -135,10 +135,10 @@ func TestIPv4AndIPv6(t *testing.T) {
 	}
 }
 
-// TestHandOver has a second server take the address of a first, as a new
-// process would. The first keeps what it has. Clients that connect then and are
-// slow with their hello are not reset when it stops, nor does it get any.
-func TestHandOver(t *testing.T) {
+// A second server takes over the address of the first, as a new process would. The first
+// keeps its connections. Clients that connect later and are slow with their ClientHello
+// reach the second, so they are not reset when the first stops.
+func TestTakeOver(t *testing.T) {
 	hades := startCluster(t, "hades")
 	routes := []routing.Route{{Host: "a.techn.is", Backends: []routing.Backend{hades.backend()}}}
 	patient := func(s *proxy.Server) {
@@ -164,21 +164,21 @@ func TestHandOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := io.ReadFull(old, make([]byte, 1)); err != nil {
-		t.Errorf("the first server's connection did not outlive the change: %v", err)
+		t.Errorf("the connection of the first server was closed: %v", err)
 	}
 	old.Close()
 	first.end(t)
 	for _, raw := range slow {
 		conn := tls.Client(raw, &tls.Config{ServerName: "a.techn.is", InsecureSkipVerify: true})
 		if err := conn.Handshake(); err != nil {
-			t.Errorf("a client that was slow with its hello: %v", err)
+			t.Errorf("a client that was slow with its ClientHello: %v", err)
 		}
 	}
 	second.awaitMetric(t, "usher_connections_accepted_total", nil, count)
 }
 
-// An address is taken over by a process of the same service only.
-func TestNoHandOverToAnother(t *testing.T) {
+// Only a process of the same service can take over an address.
+func TestNoTakeOverByAnotherService(t *testing.T) {
 	holds := start(t, nil, func(s *proxy.Server) { s.Process = announce(t, "home") })
 	for name, process := range map[string]*takeover.Process{"another service": announce(t, "work"), "one that shares with none": nil} {
 		for flag, s := range map[string]*proxy.Server{
@@ -192,13 +192,13 @@ func TestNoHandOverToAnother(t *testing.T) {
 		}
 	}
 	holds.end(t)
-	start(t, nil, func(s *proxy.Server) { // what is let go is anybody's
+	start(t, nil, func(s *proxy.Server) { // a released address is free
 		s.HTTPSListen, s.HTTPListen = []string{holds.https.String()}, []string{holds.http.String()}
 		s.Process = announce(t, "work")
 	})
 }
 
-// announce makes a process of a service, as far as others see it.
+// announce announces another process of a service.
 func announce(t *testing.T, service string) *takeover.Process {
 	t.Helper()
 	process, err := takeover.Announce(t.Context(), service, "v1", logr.Discard())
@@ -231,7 +231,7 @@ func TestDrainTimeoutEndsConnections(t *testing.T) {
 	}
 }
 
-func TestCancelledBeforeItBegan(t *testing.T) {
+func TestCancelledBeforeServe(t *testing.T) {
 	s := proxy.Server{HTTPSListen: []string{"127.0.0.1:0"}, Table: &routing.Live{}}
 	if err := s.Listen(); err != nil {
 		t.Fatal(err)

@@ -314,7 +314,7 @@ func TestTakeOverFromAnOlderVersion(t *testing.T) {
 				return
 			}
 			u.started(t)
-			u.await(t, "Took over from another usher process, which does not say who it is", https.Addr().String())
+			u.await(t, "Took over from another usher process, which does not respond", https.Addr().String())
 		})
 	}
 }

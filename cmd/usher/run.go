@@ -127,7 +127,7 @@ func (s *settings) feed(table *routing.Live, self *selfaddr.Set, log logr.Logger
 	}
 	if s.proxy {
 		edge.Table = table
-		edge.ControlPlane = append(edge.ControlPlane, controllers.OwnAddress(self.Leads))
+		edge.ControlPlane = append(edge.ControlPlane, controllers.OwnAddress(self.Reaches))
 	}
 	if s.stateDir != "" {
 		var err error

@@ -23,7 +23,7 @@ func TestInvalidRunCommandLines(t *testing.T) {
 		{"run --proxy-protocol-from 10.0.0.0/8,::1/129", `"::1/129" is no network`},
 		{"run --self-check 10.0.0.1:443", `--self-check: "10.0.0.1:443" is no IP address`},
 		{"run --self-check 10.0.0.1 --https-listen 10.0.0.2:443 --http-listen 10.0.0.2:80", "--self-check: nothing listens on 10.0.0.1: give addresses of --https-listen or --http-listen"},
-		{"run --self-check auto,10.0.0.1", `--self-check: "auto" stands alone`},
+		{"run --self-check auto,10.0.0.1", `--self-check: "auto" cannot be combined with other values`},
 		{"run --idle-timeout 0", "--idle-timeout: 0s is not a positive duration"},
 		{"run --handover-grace=-1s", "--handover-grace: -1s is negative"},
 		{"run --handover-grace 10", `"10"`},
@@ -122,12 +122,12 @@ func TestOwnAddressesAreThoseOfTheFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	own := selfaddr.New(s.listen...)
-	for address, want := range map[string]bool{
+	for address, reaching := range map[string]bool{
 		"127.0.0.1:443": true, "[::1]:443": true, "127.0.0.1:80": true, "192.0.2.1:8443": true, "127.0.0.1:8080": true,
 		"127.0.0.1:8443": false, "192.0.2.1:443": false, "127.0.0.1:81": false,
 	} {
-		if got := own.Leads(netip.MustParseAddrPort(address)); got != want {
-			t.Errorf("%s leads here: %v", address, got)
+		if got := own.Reaches(netip.MustParseAddrPort(address)); got != reaching {
+			t.Errorf("Reaches(%s) is %v", address, got)
 		}
 	}
 }

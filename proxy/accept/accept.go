@@ -1,6 +1,6 @@
-// Package accept keeps a net.Listener in service. A server of net/http, and most
-// others, ends when its listener returns an error that is not marked temporary,
-// and the process would end with it: ENOMEM, ENOBUFS and EPERM are such errors.
+// Package accept wraps a net.Listener so that accept errors do not end its server. A
+// net/http server, like most others, ends when its listener returns an error that is
+// not marked temporary, such as ENOMEM, ENOBUFS or EPERM.
 //
 // It must not import Kubernetes, nor anything else of usher.
 package accept
@@ -12,21 +12,19 @@ import (
 	"time"
 )
 
-// rest is how long a listener is left alone after an error. The kernel's queue
-// holds new connections meanwhile.
-const rest = 100 * time.Millisecond
+// retryDelay is the pause after an error. New connections wait in the kernel's queue.
+const retryDelay = 100 * time.Millisecond
 
-// Resting returns a listener that passes no error on but that of its own end,
-// net.ErrClosed. After any other it calls report, which may be nil, rests for
-// 100 ms, and accepts again.
-func Resting(listener net.Listener, report func(error)) net.Listener {
+// Retrying returns a listener that returns no error except net.ErrClosed. After any
+// other error it calls report, which may be nil, waits for 100 ms, and accepts again.
+func Retrying(listener net.Listener, report func(error)) net.Listener {
 	if report == nil {
 		report = func(error) {}
 	}
-	return &restingListener{Listener: listener, report: report, closed: make(chan struct{})}
+	return &retryingListener{Listener: listener, report: report, closed: make(chan struct{})}
 }
 
-type restingListener struct {
+type retryingListener struct {
 	net.Listener
 	report func(error)
 
@@ -35,7 +33,7 @@ type restingListener struct {
 }
 
 // Accept implements net.Listener.
-func (l *restingListener) Accept() (net.Conn, error) {
+func (l *retryingListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
 		if err == nil || errors.Is(err, net.ErrClosed) {
@@ -43,7 +41,7 @@ func (l *restingListener) Accept() (net.Conn, error) {
 		}
 		l.report(err)
 		select {
-		case <-time.After(rest):
+		case <-time.After(retryDelay):
 		case <-l.closed:
 			return nil, net.ErrClosed
 		}
@@ -51,7 +49,7 @@ func (l *restingListener) Accept() (net.Conn, error) {
 }
 
 // Close implements net.Listener.
-func (l *restingListener) Close() error {
+func (l *retryingListener) Close() error {
 	l.close.Do(func() { close(l.closed) })
 	return l.Listener.Close()
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/jovalle/usher/proxy/accept"
 )
 
-// failing is a listener whose first accepts fail.
+// failing is a listener that returns errors first.
 type failing struct {
 	net.Listener
 	errs []error
@@ -27,7 +27,7 @@ func (l *failing) Accept() (net.Conn, error) {
 	return l.Listener.Accept()
 }
 
-func TestAcceptGoesOnAfterErrors(t *testing.T) {
+func TestAcceptRetriesAfterErrors(t *testing.T) {
 	errs := []error{syscall.ENOMEM, syscall.ENOBUFS, syscall.EPERM, syscall.EMFILE, syscall.EPROTO}
 	inner := testkit.Listen(t)
 	client, err := net.DialTimeout("tcp", inner.Addr().String(), testkit.Timeout)
@@ -35,13 +35,13 @@ func TestAcceptGoesOnAfterErrors(t *testing.T) {
 	defer client.Close()
 	synctest.Test(t, func(t *testing.T) {
 		reported := 0
-		listener := accept.Resting(&failing{Listener: inner, errs: errs}, func(error) { reported++ })
+		listener := accept.Retrying(&failing{Listener: inner, errs: errs}, func(error) { reported++ })
 		began := time.Now()
 		conn, err := listener.Accept()
 		testkit.Must(t, err)
 		conn.Close()
 		if took, want := time.Since(began), time.Duration(len(errs))*100*time.Millisecond; took != want {
-			t.Errorf("it rests for %v, want %v", took, want)
+			t.Errorf("it waited for %v, want %v", took, want)
 		}
 		if reported != len(errs) {
 			t.Errorf("%d errors reported, want %d", reported, len(errs))
@@ -49,16 +49,16 @@ func TestAcceptGoesOnAfterErrors(t *testing.T) {
 	})
 }
 
-func TestCloseEndsARest(t *testing.T) {
+func TestCloseEndsTheWait(t *testing.T) {
 	inner := testkit.Listen(t)
 	synctest.Test(t, func(t *testing.T) {
-		listener := accept.Resting(&failing{Listener: inner, errs: []error{syscall.ENOMEM}}, nil)
+		listener := accept.Retrying(&failing{Listener: inner, errs: []error{syscall.ENOMEM}}, nil)
 		done := make(chan error, 1)
 		go func() {
 			_, err := listener.Accept()
 			done <- err
 		}()
-		synctest.Wait() // it rests
+		synctest.Wait() // it waits to retry
 		began := time.Now()
 		listener.Close()
 		err := <-done

@@ -5,32 +5,32 @@ import (
 	"errors"
 )
 
-// MaxSize bounds a ClientHello, in bytes of the stream: the headers of its
-// records count. Real ones take 200 to 4,000 bytes.
+// MaxSize bounds a ClientHello, in bytes of the stream, including the headers of
+// its records. Real ones have 200 to 4,000 bytes.
 const MaxSize = 64 << 10
 
-// ErrIncomplete says that the bytes so far are the beginning of a ClientHello.
+// ErrIncomplete means that the bytes so far may be the beginning of a ClientHello.
 var ErrIncomplete = errors.New("the ClientHello is not complete yet")
 
-// Refusal is the reason why a stream names no host. It is an error.
+// Refusal is the reason why a stream has no valid host name. It is an error.
 type Refusal uint8
 
 const (
 	// NotTLS: the stream does not begin with a TLS handshake record.
 	NotTLS Refusal = iota + 1
-	// Malformed: the first message is no ClientHello, or a broken one.
+	// Malformed: the first message is not a well-formed ClientHello.
 	Malformed
-	// TooLong: the ClientHello takes more than MaxSize bytes.
+	// TooLong: the ClientHello has more than MaxSize bytes.
 	TooLong
-	// NoServerName: the ClientHello is sound and names no host.
+	// NoServerName: the ClientHello is well-formed and has no host name.
 	NoServerName
-	// BadServerName: what it names is not one host name as RFC 6066,
-	// section 3, wants it: two names, an IP address, a trailing dot, a byte
-	// that is in no host name.
+	// BadServerName: the server name is not one host name as RFC 6066, section 3,
+	// requires: there are two names, or the name is an IP address, has a trailing
+	// dot, or contains a character that host names cannot contain.
 	BadServerName
 )
 
-// Error returns the reason in words.
+// Error implements error.
 func (r Refusal) Error() string {
 	switch r {
 	case NotTLS:
@@ -57,21 +57,21 @@ const (
 	typeClientHello = 1
 )
 
-// Parser reads the ClientHello at the start of one stream. The zero value is
-// ready for the first byte.
+// Parser parses the ClientHello at the start of one stream. The zero value is ready
+// to use.
 type Parser struct {
-	next    int // offset in the stream of the next record's header
-	message int // handshake bytes in the records before it
-	size    int // of the whole handshake message; 0: not known yet
+	next    int // offset of the next record header in the stream
+	message int // handshake bytes in the records before next
+	size    int // of the whole handshake message; 0 if not known yet
 }
 
-// Parse returns the host that the stream asks for, in lower case. The stream
-// is every byte received so far, from the first: after ErrIncomplete call it
-// again with more. Any other error is a Refusal and final. A stream of MaxSize
-// bytes is never incomplete.
+// Parse returns the host name in the ClientHello, in lower case. stream must hold
+// all bytes received so far. After ErrIncomplete, call Parse again with more bytes.
+// Any other error is a Refusal, and final. ErrIncomplete is never returned for
+// MaxSize bytes or more.
 //
-// A call takes time for the bytes that are new to it, so that a stream that
-// comes byte by byte costs no more than one that comes at once.
+// A call parses only records that are new, so that a stream that arrives byte by
+// byte takes about as much time as one that arrives at once.
 func (p *Parser) Parse(stream []byte) (host string, err error) {
 	for p.size == 0 || p.message < p.size {
 		fragment, err := p.record(stream)
@@ -85,13 +85,13 @@ func (p *Parser) Parse(stream []byte) (host string, err error) {
 		}
 	}
 	if p.message > p.size {
-		return "", Malformed // no client says more before it has an answer
+		return "", Malformed // a client sends nothing more before the ServerHello
 	}
 	return serverName(p.join(stream))
 }
 
-// Size returns how many bytes of the stream are the ClientHello, the headers of its
-// records included, once Parse has returned a host.
+// Size returns the size of the ClientHello in bytes of the stream, including the
+// headers of its records. It is valid after Parse has returned a host.
 func (p *Parser) Size() int { return p.next }
 
 // record returns the fragment of the record at p.next.
@@ -123,8 +123,8 @@ func (p *Parser) record(stream []byte) ([]byte, error) {
 	return fragment, nil
 }
 
-// checkRecordHeader checks as much of a header as there is, so that what is no
-// TLS at all is refused on its first byte.
+// checkRecordHeader checks the bytes of a header that have arrived, so that a
+// stream that is not TLS is refused on its first byte.
 func checkRecordHeader(header []byte, first bool) error {
 	refusal := Malformed
 	if first {
@@ -136,8 +136,8 @@ func checkRecordHeader(header []byte, first bool) error {
 	return nil
 }
 
-// checkFragment checks the message's header as soon as its first record shows
-// it, instead of waiting for bytes that can change nothing.
+// checkFragment checks the header of the handshake message as soon as it has
+// arrived, so that a stream is refused without waiting for the rest.
 func (p *Parser) checkFragment(fragment []byte) error {
 	switch {
 	case p.message != 0 || len(fragment) == 0:
@@ -150,13 +150,13 @@ func (p *Parser) checkFragment(fragment []byte) error {
 	return nil
 }
 
-// messageLength returns the length that a message's header gives for its body.
+// messageLength returns the length of the body according to the message header.
 func messageLength(message []byte) int {
 	return int(message[1])<<16 | int(message[2])<<8 | int(message[3])
 }
 
-// join returns the handshake bytes of the records before p.next: in place
-// where there is one record, else a copy.
+// join returns the handshake bytes of the records before p.next. It copies them
+// only if there are several records.
 func (p *Parser) join(stream []byte) []byte {
 	if p.next == p.message+recordHeader {
 		return stream[recordHeader:p.next]

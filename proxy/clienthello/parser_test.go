@@ -10,7 +10,8 @@ import (
 	"github.com/jovalle/usher/proxy/clienthello"
 )
 
-// hello builds a ClientHello message by hand, so that a test can break it.
+// hello defines the fields of a ClientHello message, so that a test can make it
+// malformed.
 type hello struct {
 	version    uint16 // 0: 0x0303
 	names      []string
@@ -67,7 +68,7 @@ func serverNameList(nameType uint8, names ...string) []byte {
 	return b.BytesOrPanic()
 }
 
-// records cuts a message into TLS records of size bytes each.
+// records splits a message into TLS records of size bytes each.
 func records(message []byte, size int) []byte {
 	var b cryptobyte.Builder
 	for len(message) > 0 {
@@ -174,8 +175,8 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// TestEveryPrefixIsIncomplete also shows that the pieces do not matter: one
-// parser sees all prefixes, one after another.
+// One parser gets all prefixes in turn, so this also tests a stream that arrives byte by
+// byte.
 func TestEveryPrefixIsIncomplete(t *testing.T) {
 	for _, size := range []int{1, 3, 4, 5, 50, 1 << 14} {
 		stream := records(named("a.techn.is"), size)
@@ -191,7 +192,7 @@ func TestEveryPrefixIsIncomplete(t *testing.T) {
 	}
 }
 
-func TestParseAllocatesTheNameOnly(t *testing.T) {
+func TestParseAllocatesOnlyTheName(t *testing.T) {
 	stream := records(named("a.techn.is"), 1<<14)
 	if n := testing.AllocsPerRun(100, func() { _, _ = parse(stream) }); n > 1 {
 		t.Errorf("Parse allocates %v times", n)
@@ -207,8 +208,8 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
-// BenchmarkByteByByte is what a hostile client can cost: a stream as long as
-// any, in records of one byte, that comes byte by byte.
+// BenchmarkByteByByte measures the worst case: a stream of the maximum length, in
+// records of one byte, that arrives byte by byte.
 func BenchmarkByteByByte(b *testing.B) {
 	padding := extension(21, make([]byte, 10_000))
 	stream := records(hello{names: []string{"a.is"}, extensions: [][]byte{padding}}.message(), 1)

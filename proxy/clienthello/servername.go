@@ -13,7 +13,7 @@ const (
 	maxLabel            = 63
 )
 
-// serverName returns the host that a whole ClientHello message names.
+// serverName returns the host name in a complete ClientHello message.
 func serverName(message []byte) (string, error) {
 	extensions, err := extensions(message)
 	if err != nil {
@@ -30,8 +30,8 @@ func serverName(message []byte) (string, error) {
 	return canonical(name)
 }
 
-// extensions returns the message's extensions; none where it leaves them out,
-// as TLS 1.2 and older may.
+// extensions returns the extensions of the message. In TLS 1.2 and older, a message
+// may have none.
 func extensions(message []byte) (cryptobyte.String, error) {
 	s := cryptobyte.String(message)
 	var version uint16
@@ -49,9 +49,9 @@ func extensions(message []byte) (cryptobyte.String, error) {
 	return extensions, nil
 }
 
-// serverNames returns the ServerNameList of the server_name extension. Every
-// extension is walked over: one that is broken, or a second server_name, might
-// be read otherwise by the server that the stream goes to.
+// serverNames returns the ServerNameList of the server_name extension. It checks
+// every extension and refuses malformed ones and a second server_name, because the
+// backend might parse them differently.
 func serverNames(extensions cryptobyte.String) (cryptobyte.String, error) {
 	var names cryptobyte.String
 	for !extensions.Empty() {
@@ -70,8 +70,8 @@ func serverNames(extensions cryptobyte.String) (cryptobyte.String, error) {
 	return names, nil
 }
 
-// hostName returns the one name of type host_name. Names of other types are
-// passed over: RFC 6066 keeps the door open for them.
+// hostName returns the only name of type host_name. It ignores names of other types,
+// which RFC 6066 permits.
 func hostName(names cryptobyte.String) ([]byte, error) {
 	var host cryptobyte.String
 	for !names.Empty() {
@@ -94,15 +94,15 @@ func hostName(names cryptobyte.String) ([]byte, error) {
 	return host, nil
 }
 
-// canonical returns the name in lower case if it is a host name: labels of
-// letters, digits, hyphens and, as in the wild, underscores. A last label of
-// digits alone makes an IP address of it.
+// canonical returns the name in lower case if it is a host name: labels of letters,
+// digits, hyphens and underscores, which real names contain. A name with a last
+// label of digits only is read as an IP address, and refused.
 func canonical(name []byte) (string, error) {
 	if len(name) > maxHost {
 		return "", BadServerName
 	}
 	var lower [maxHost]byte
-	label, numeric := 0, true // of the label so far: its length, and whether it is all digits
+	label, numeric := 0, true // length of the current label, and whether it has only digits
 	for i, c := range name {
 		switch {
 		case c == '.' && label > 0:

@@ -23,8 +23,8 @@ func (replay) SetDeadline(time.Time) error      { return nil }
 func (replay) SetReadDeadline(time.Time) error  { return nil }
 func (replay) SetWriteDeadline(time.Time) error { return nil }
 
-// serverNameOf is what crypto/tls reads as the server name; ok is false where
-// it does not get as far as asking for a certificate.
+// serverNameOf returns the server name that crypto/tls parses. ok is false if
+// crypto/tls does not get as far as selecting a certificate.
 func serverNameOf(stream []byte) (name string, ok bool) {
 	server := tls.Server(replay{bytes.NewReader(stream)}, &tls.Config{
 		MinVersion: tls.VersionTLS10,
@@ -76,8 +76,8 @@ func TestRealClients(t *testing.T) {
 	}
 }
 
-// FuzzParse compares with crypto/tls: where a stream is taken to name a host,
-// no server may read another name in it, or none.
+// FuzzParse compares Parse with crypto/tls: if Parse returns a host, crypto/tls must
+// parse the same name.
 func FuzzParse(f *testing.F) {
 	f.Add(capture(f, &tls.Config{ServerName: "a.techn.is"}), uint8(0))
 	f.Add(capture(f, &tls.Config{ServerName: "a.techn.is", MaxVersion: tls.VersionTLS12}), uint8(7))

@@ -7,48 +7,47 @@ import (
 )
 
 const (
-	// maxTurnAccepts bounds the connections that one event may bring: more are
-	// announced again.
+	// maxTurnAccepts bounds the connections that are accepted for one event. If more
+	// are queued, epoll reports the listener again.
 	maxTurnAccepts = 16
 
-	// maxQueuedConns bounds the connections that are taken from a listener's queue
-	// before it is closed: the kernel's default bound on the queue
-	// (net.core.somaxconn).
+	// maxQueuedConns bounds the connections that are accepted from the queue of a
+	// listener before it is closed. It is the default bound of the kernel on the
+	// queue (net.core.somaxconn).
 	maxQueuedConns = 4096
 
-	// acceptBackoff is how long a loop leaves a listener alone after it could not
-	// accept without free descriptors or memory. The queue waits in the kernel
-	// meanwhile, and nobody spins.
+	// acceptBackoff is how long a loop accepts nothing after an error, such as a lack
+	// of descriptors or memory. Connections wait in the kernel's queue, and the loop
+	// does not spin.
 	acceptBackoff = 100 * time.Millisecond
 )
 
-// acceptor is a loop's share in the listeners.
+// acceptor accepts connections for one loop.
 //
-// All loops that accept wait for the same listening sockets. With
-// EPOLLEXCLUSIVE the kernel wakes one of them, and one that is busy with other
-// connections is no candidate: a loop takes what the ones before it have no
-// time for.
+// All accepting loops watch the same listening sockets. With EPOLLEXCLUSIVE the
+// kernel wakes only one of the loops that wait, so that a loop accepts what the
+// loops before it have no time for.
 type acceptor struct {
 	listeners    []int
-	enabled      bool  // by the balance: see balance.go
+	enabled      bool  // set by the balancing: see balance.go
 	watching     bool  // the listeners are in the epoll set
-	backoffUntil int64 // loop time; 0: not resting
+	backoffUntil int64 // loop time; 0 if there is no backoff
 }
 
-// start takes part in the listeners.
+// start begins to accept.
 func (a *acceptor) start(l *loop) {
 	a.enabled = true
 	a.update(l)
 }
 
-// pause takes no more part in the listeners, until start.
+// pause stops accepting until start.
 func (a *acceptor) pause(l *loop) {
 	a.enabled = false
 	a.update(l)
 }
 
-// stop leaves for good. Connections that the kernel has accepted by now are
-// still served: nobody else can, and closing the listener would reset them.
+// stop stops accepting for good. It first accepts the connections in the queues,
+// because closing the listener would reset them.
 func (a *acceptor) stop(l *loop) {
 	for i := range a.listeners {
 		for queued := 0; queued < maxQueuedConns && l.acceptOne(i); queued++ {
@@ -58,7 +57,7 @@ func (a *acceptor) stop(l *loop) {
 	a.listeners = nil
 }
 
-// update makes the epoll set agree with what is wanted.
+// update adds the listeners to the epoll set, or removes them.
 func (a *acceptor) update(l *loop) {
 	want := a.enabled && a.backoffUntil == 0
 	if want == a.watching {
@@ -77,7 +76,7 @@ func (a *acceptor) update(l *loop) {
 	}
 }
 
-// accept takes the connections that wait at a listener.
+// accept accepts connections from a listener.
 func (a *acceptor) accept(l *loop, listener int) {
 	for range maxTurnAccepts {
 		if !a.watching || !l.acceptOne(listener) {
@@ -86,14 +85,14 @@ func (a *acceptor) accept(l *loop, listener int) {
 	}
 }
 
-// acceptOne takes one connection; it reports whether there may be more.
+// acceptOne accepts one connection and reports whether there may be more.
 func (l *loop) acceptOne(listener int) bool {
 	fd, errno := l.kernel.accept(l.acceptor.listeners[listener], &l.peer)
 	switch errno {
 	case 0:
 		l.admit(int32(fd))
 		return true
-	case unix.EINTR, unix.ECONNABORTED: // that connection is gone: accept(2)
+	case unix.EINTR, unix.ECONNABORTED: // the client has closed the connection: accept(2)
 		return true
 	case unix.EAGAIN:
 		return false
@@ -102,7 +101,7 @@ func (l *loop) acceptOne(listener int) bool {
 	return false
 }
 
-// admit begins with an accepted connection, unless there are enough.
+// admit starts an accepted connection, or closes it if the limit is reached.
 func (l *loop) admit(fd int32) {
 	l.counters.accepted.Add(1)
 	peer := l.peer.addrPort()
@@ -115,7 +114,7 @@ func (l *loop) admit(fd int32) {
 	l.alloc().start(fd, peer)
 }
 
-// backOff leaves the listeners alone for a while.
+// backOff stops accepting for acceptBackoff.
 func (a *acceptor) backOff(l *loop, why unix.Errno) {
 	l.counters.acceptErrors.Add(1)
 	l.logQueue.logAcceptFailed(why)
@@ -123,7 +122,7 @@ func (a *acceptor) backOff(l *loop, why unix.Errno) {
 	a.update(l)
 }
 
-// resume ends a rest that is over.
+// resume accepts again when the backoff is over.
 func (a *acceptor) resume(l *loop) {
 	if a.backoffUntil != 0 && l.now >= a.backoffUntil {
 		a.backoffUntil = 0

@@ -10,14 +10,14 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// A member's object names an address of the edge itself, or a name that resolves to
-// one: nothing is dialled. What it names beside it is still served.
-func TestWhatAMemberNamesLeadsNowhereLocal(t *testing.T) {
+// An object of a member names a local address of the edge, or a host name that resolves
+// to one: it is not dialled. Its other addresses are.
+func TestLocalAddressesOfMembersAreNotDialled(t *testing.T) {
 	home := []netip.Prefix{netip.MustParsePrefix("127.0.0.3/32")}
 	for name, tt := range map[string]struct {
 		backend  func(routing.Backend) routing.Backend
 		refused  float64 // addresses
-		hostsToo bool    // a second backend, that a person gave, serves
+		hostsToo bool    // there is a second, configured backend, which serves
 	}{
 		"an address": {func(b routing.Backend) routing.Backend { b.Discovered = true; return b }, 1, true},
 		"a name": {func(b routing.Backend) routing.Backend {
@@ -59,8 +59,8 @@ func TestWhatAMemberNamesLeadsNowhereLocal(t *testing.T) {
 	}
 }
 
-// expectNoConnection fails if the proxy has dialled the origin: what was dialled
-// before the test's own connection is accepted before it.
+// expectNoConnection fails the test if the proxy has dialled the origin. It dials the
+// origin itself: an earlier connection would be accepted first.
 func (o origin) expectNoConnection() {
 	o.t.Helper()
 	own := dial(o.t, o.listener.Addr().(*net.TCPAddr).AddrPort())

@@ -1,11 +1,12 @@
 package eventloop
 
-// attempt is one stay of one connection in one state, for which something was asked
-// that is answered later: a name's addresses, say. By the time an answer comes, the
-// connection may have gone on, or ended, and its slot be another's.
+// attempt identifies one period of one connection in one state. An asynchronous
+// operation, such as a DNS lookup, holds the attempt that started it. When the result
+// arrives, the connection may be in another state, or it may have ended and another
+// connection may use its slot.
 //
-// It is a rule of the loop that every asynchronous answer carries the attempt that
-// it is for, and comes in by answer: what is late, or comes again, is void.
+// Every asynchronous result must be delivered by answer, which drops late and
+// repeated results.
 type attempt struct {
 	loop       *shared
 	conn       *conn
@@ -13,14 +14,14 @@ type attempt struct {
 	number     uint32
 }
 
-// currentAttempt returns the attempt that is on now. It ends when a state is entered, be it
-// the same once more.
+// currentAttempt returns the current attempt. It expires when the connection enters a
+// state, including the same state again.
 func (c *conn) currentAttempt() attempt {
 	return attempt{&c.loop.shared, c, c.generation, c.attempt}
 }
 
-// answer has act run on the loop, unless the attempt is over by then. It ends the
-// attempt, and may be called from any goroutine.
+// answer runs act on the loop, unless the attempt has expired by then. The attempt
+// then expires. answer may be called from any goroutine.
 func (a attempt) answer(act func()) {
 	a.loop.post(func(*loop) {
 		if a.expired() {
@@ -31,7 +32,7 @@ func (a attempt) answer(act func()) {
 	})
 }
 
-// expired reports whether nothing waits for the answer any more.
+// expired reports whether the connection no longer waits for the result.
 func (a attempt) expired() bool {
 	return a.conn.generation != a.generation || a.conn.attempt != a.number
 }

@@ -18,20 +18,20 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// slowNames is a resolver that answers a name when the test says so.
+// slowNames is a resolver that answers when the test releases it.
 type slowNames struct {
-	asked  chan string
-	answer chan netip.Addr
+	lookups chan string
+	answer  chan netip.Addr
 }
 
 func newSlowNames() slowNames {
-	return slowNames{asked: make(chan string, 10), answer: make(chan netip.Addr)}
+	return slowNames{lookups: make(chan string, 10), answer: make(chan netip.Addr)}
 }
 
 func (s slowNames) use(f *Forwarder) {
 	f.resolver = newResolver()
 	f.resolver.lookup = func(ctx context.Context, _, name string) ([]netip.Addr, error) {
-		s.asked <- name
+		s.lookups <- name
 		select {
 		case addr := <-s.answer:
 			return []netip.Addr{addr}, nil
@@ -41,9 +41,8 @@ func (s slowNames) use(f *Forwarder) {
 	}
 }
 
-// TestLateAnswers has a name's addresses come when the connection has gone on
-// without them. Nobody may dial them, and nothing may happen to what came of the
-// connection meanwhile.
+// The addresses of a name arrive after the connection has entered another state. They
+// must not be dialled, and the connection must not be affected.
 func TestLateAnswers(t *testing.T) {
 	const timeout = 150 * time.Millisecond
 	for name, last := range map[string]func(t *testing.T, o origin) []routing.Backend{
@@ -63,7 +62,7 @@ func TestLateAnswers(t *testing.T) {
 			client := dial(t, e.addr)
 			hello := helloFor(t, hostA)
 			send(t, client, hello)
-			<-names.asked
+			<-names.lookups
 			e.awaitMetric(1, "dial_failures_total") // that attempt is over
 			names.answer <- netip.MustParseAddr("127.0.0.1")
 			if len(backends) > 1 {
@@ -83,12 +82,12 @@ func TestLateAnswers(t *testing.T) {
 	}
 }
 
-// named returns a backend whose address is a name.
+// named returns a backend with a name as its address.
 func named(name string) routing.Backend {
 	return routing.Backend{Cluster: "named", Addresses: []string{name}, HTTPSPort: 1}
 }
 
-// converse has two ends of a connection say something and end it in good order.
+// converse sends bytes between two ends of a connection, and closes it regularly.
 func converse(t *testing.T, client, backend io.ReadWriter) {
 	t.Helper()
 	for range 3 {
@@ -106,9 +105,9 @@ func converse(t *testing.T, client, backend io.ReadWriter) {
 	}
 }
 
-// TestAnswersThatNeverCome has a name server that is silent: each connection goes
-// on to the next address when its time is up.
-func TestAnswersThatNeverCome(t *testing.T) {
+// The name server does not respond: each connection dials the next address after the
+// timeout.
+func TestLookupTimesOut(t *testing.T) {
 	o := listen(t)
 	e := start(t, []routing.Route{{Host: hostA, Backends: []routing.Backend{named("slow.invalid"), o.backend()}}},
 		func(f *Forwarder) { f.resolver, f.Timeouts.Dial = neverResolves(), 50*time.Millisecond })
@@ -119,8 +118,8 @@ func TestAnswersThatNeverCome(t *testing.T) {
 	e.awaitMetric(0, "connections_open")
 }
 
-// TestOneAnswerAnAttempt gives answers twice, and to attempts that are over.
-func TestOneAnswerAnAttempt(t *testing.T) {
+// Repeated answers, and answers for expired attempts, have no effect.
+func TestOneAnswerForEachAttempt(t *testing.T) {
 	e := start(t, []routing.Route{{Host: hostA, Backends: []routing.Backend{named("slow.invalid")}}},
 		func(f *Forwarder) { f.resolver, f.Loops = neverResolves(), 1 })
 	client := dial(t, e.addr)
@@ -137,7 +136,7 @@ func TestOneAnswerAnAttempt(t *testing.T) {
 	answer(a)
 	answer(a)
 	if acted != 1 {
-		t.Errorf("an answer that came twice acted %d times", acted)
+		t.Errorf("a repeated answer was handled %d times", acted)
 	}
 	a = e.asking()
 	sendReset(client)
@@ -147,16 +146,16 @@ func TestOneAnswerAnAttempt(t *testing.T) {
 	e.asking()
 	answer(a)
 	if acted != 1 {
-		t.Error("an answer for a connection that is gone acted on the next in its slot")
+		t.Error("an answer for a closed connection affected the next one in its slot")
 	}
 }
 
-// asking waits for a connection that looks a name up, on the first loop, and returns
-// its attempt.
+// asking waits for a connection of the first loop that looks up a name, and returns its
+// attempt.
 func (e *edge) asking() attempt {
 	e.t.Helper()
 	var asking attempt
-	testkit.Eventually(e.t, "a connection should ask for its backend", func() error {
+	testkit.Eventually(e.t, "a connection should look up its backend", func() error {
 		if e.metric("connections_open") == 0 {
 			return errors.New("no connection is open")
 		}
@@ -176,9 +175,9 @@ func (e *edge) asking() attempt {
 	return asking
 }
 
-// TestAnswersCarryTheirAttempt holds the rule: what concerns one connection comes
-// to its loop by attempt.answer. These post what concerns the loop as a whole.
-func TestAnswersCarryTheirAttempt(t *testing.T) {
+// Results for one connection are delivered by attempt.answer. Only these functions may
+// call post, because their calls concern the whole loop.
+func TestResultsAreDeliveredByAnswer(t *testing.T) {
 	wholeLoop := []string{"attempt.go", "balance.go", "forwarder.go", "memory.go"}
 	files, err := os.ReadDir(".")
 	if err != nil {
@@ -195,7 +194,7 @@ func TestAnswersCarryTheirAttempt(t *testing.T) {
 		}
 		ast.Inspect(parsed, func(n ast.Node) bool {
 			if selector, ok := n.(*ast.SelectorExpr); ok && selector.Sel.Name == "post" {
-				t.Errorf("%s posts to a loop by itself: an answer comes in by attempt.answer", name)
+				t.Errorf("%s calls post: deliver results by attempt.answer", name)
 			}
 			return true
 		})

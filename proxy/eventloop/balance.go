@@ -6,23 +6,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// One loop serves a connection with less than two do, because it finds more
-// events at each turn. So the first loop accepts alone until it is busy; each
-// further one joins when all before it are, and leaves when one of them has
-// time again. Connections stay on the loop that accepted them.
+// One loop needs less processor time than two for the same connections, because
+// each wait returns more events. Therefore only the first loop accepts until it is
+// busy. Each further loop starts to accept when all before it are busy, and stops
+// when one of them no longer is. Connections stay on the loop that accepted them.
 const (
 	sampleInterval = 200 * time.Millisecond
-	busyPercent    = 80 // of a processor: the next loop joins
-	idlePercent    = 50 // the next loop leaves
+	busyPercent    = 80 // of a processor: from here on the next loop accepts
+	idlePercent    = 50 // of a processor: below this the next loop stops accepting
 )
 
-// loopsToAccept returns how many loops are to accept, when now of them do and percents
-// are the parts of a processor that each of all loops has used lately.
+// loopsToAccept returns how many loops should accept. now is how many accept at
+// present; percents holds the recent processor use of all loops.
 func loopsToAccept(percents []int64, now int) int {
 	for i, percent := range percents[:len(percents)-1] {
 		threshold := int64(busyPercent)
 		if i+1 < now {
-			threshold = idlePercent // the one after it has joined: let it stay
+			threshold = idlePercent // the next loop accepts already: hysteresis
 		}
 		if percent < threshold {
 			return i + 1
@@ -33,15 +33,15 @@ func loopsToAccept(percents []int64, now int) int {
 
 // meter measures how busy a loop is.
 type meter struct {
-	thread   int   // that the loop ran on when it was last read
-	at, used int64 // loop time and the thread's processor time, in nanoseconds, then
-	percent  int64 // of a processor, between the last two readings
+	thread   int   // thread of the loop at the last sample
+	at, used int64 // loop time and processor time of the thread at the last sample, in nanoseconds
+	percent  int64 // of a processor, between the last two samples
 }
 
-// sample reads the meter, if that was long enough ago, and reports whether it
-// did. Go moves a loop to another thread now and then: what it used meanwhile is
-// not known, and the last percentage stays. A loop that is never woken reads
-// nothing, and makes up for that at its first turn.
+// sample takes a sample if sampleInterval has passed, and reports whether it did. If
+// the Go runtime has moved the loop to another thread, the processor time is not
+// known, and percent does not change. A loop that is never woken takes no samples;
+// its next sample covers the whole time.
 func (m *meter) sample(now int64) bool {
 	elapsed := now - m.at
 	if elapsed < int64(sampleInterval) {
@@ -59,12 +59,12 @@ func (m *meter) sample(now int64) bool {
 func threadTime() int64 {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
-		return 0 // as a loop that is never busy
+		return 0 // the loop then counts as idle
 	}
 	return ts.Nano()
 }
 
-// balance lets loops join and leave.
+// balance lets loops start or stop accepting.
 func (f *Forwarder) balance() {
 	f.balanceLock.Lock()
 	defer f.balanceLock.Unlock()

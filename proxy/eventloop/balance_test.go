@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestJoined(t *testing.T) {
+func TestLoopsToAccept(t *testing.T) {
 	for name, tt := range map[string]struct {
 		percents []int64
 		now      int
@@ -27,7 +27,7 @@ func TestJoined(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := loopsToAccept(tt.percents, tt.now); got != tt.want {
-				t.Errorf("joined(%v, %d) = %d, want %d", tt.percents, tt.now, got, tt.want)
+				t.Errorf("loopsToAccept(%v, %d) = %d, want %d", tt.percents, tt.now, got, tt.want)
 			}
 		})
 	}
@@ -39,7 +39,7 @@ func TestMeter(t *testing.T) {
 	var m meter
 	began := threadTime()
 	if !m.sample(int64(sampleInterval)) || m.sample(int64(sampleInterval)+1) {
-		t.Fatal("the meter is not read at its intervals")
+		t.Fatal("the meter does not sample at its intervals")
 	}
 	spin(50 * time.Millisecond)
 	m.sample(int64(sampleInterval + time.Second))
@@ -48,19 +48,19 @@ func TestMeter(t *testing.T) {
 	}
 	m.sample(int64(sampleInterval + time.Hour))
 	if got := m.percent; got != 0 {
-		t.Errorf("read %d %% after an hour of rest", got)
+		t.Errorf("read %d %% after an idle hour", got)
 	}
 }
 
-// spin uses the processor for some time of the thread's own.
+// spin uses processor time of the current thread.
 func spin(d time.Duration) {
 	for enough := threadTime() + int64(d); threadTime() < enough; {
 	}
 }
 
-// TestLoopsJoinAndLeave has the first loop be busy: a second must accept what
-// it has no time for, and no more once it is calm.
-func TestLoopsJoinAndLeave(t *testing.T) {
+// While the first loop is busy, the second accepts too, and it stops when the first no
+// longer is.
+func TestSecondLoopAcceptsWhileFirstIsBusy(t *testing.T) {
 	o := listen(t)
 	e := start(t, routeA(o), func(f *Forwarder) { f.Loops = 2 })
 	e.open(o) // so that both run
@@ -82,7 +82,7 @@ func TestLoopsJoinAndLeave(t *testing.T) {
 	expect(t, backend, []byte("still on the second"))
 }
 
-// measured has a loop's meter show percent from now on.
+// measured sets the percentage of a loop's meter from now on.
 func measured(e *edge, l *shared, percent int64) {
 	l.post(func(l *loop) {
 		l.meter.at = math.MaxInt64 / 2
@@ -92,6 +92,6 @@ func measured(e *edge, l *shared, percent int64) {
 	want := float64(1 + percent/busyPercent)
 	e.awaitMetric(want, "loops_accepting")
 	for _, l := range *e.loops.Load() {
-		hold(l)() // so that each has heard of it
+		hold(l)() // so that each has handled it
 	}
 }

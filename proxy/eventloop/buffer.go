@@ -3,19 +3,20 @@ package eventloop
 import "github.com/jovalle/usher/proxy/clienthello"
 
 const (
-	// smallBuffer is the size, in bytes, of the buffers that are used again.
-	// Few hellos are longer.
+	// smallBuffer is the size of the buffers that are reused, in bytes. Few
+	// ClientHellos are longer.
 	smallBuffer = 4 << 10
 
-	// maxFreeBuffers is how many of them wait to be used again.
+	// maxFreeBuffers bounds the free buffers of a loop.
 	maxFreeBuffers = 64
 
-	// maxReceived bounds what is received before a connection is forwarded.
+	// maxReceived bounds the bytes that are received before a connection is
+	// forwarded.
 	maxReceived = clienthello.MaxSize + maxProxyHeader
 )
 
 // buffer holds bytes that were received and cannot be sent yet: those of a
-// hello, or those that a slow reader has no room for.
+// ClientHello, or those that a slow receiver has no room for.
 type buffer struct {
 	data       []byte
 	start, end int // the bytes held are data[start:end]
@@ -24,12 +25,12 @@ type buffer struct {
 func (b *buffer) bytes() []byte { return b.data[b.start:b.end] }
 func (b *buffer) space() []byte { return b.data[b.end:] }
 
-// buffers lends the buffers of one loop. It keeps the small ones.
+// buffers is the pool of the buffers of one loop. It keeps only small ones.
 type buffers struct {
 	free []*buffer
 }
 
-// get returns an empty buffer with room for size bytes at least.
+// get returns an empty buffer with room for at least size bytes.
 func (p *buffers) get(size int) *buffer {
 	last := len(p.free) - 1
 	if size > smallBuffer || last < 0 {
@@ -54,7 +55,7 @@ func (p *buffers) copyOf(data ...[]byte) *buffer {
 	return b
 }
 
-// put takes back a buffer; nil is none.
+// put returns a buffer to the pool. It ignores nil.
 func (p *buffers) put(b *buffer) {
 	if b != nil && len(b.data) == smallBuffer && len(p.free) < maxFreeBuffers {
 		p.free = append(p.free, b)

@@ -8,7 +8,7 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// state is what a connection waits for.
+// state is the state of a connection.
 //
 //	hello ──▶ connecting ──▶ forwarding ──▶ halfClosed ──▶ done
 //	  │            │              │              │           ▲
@@ -20,17 +20,17 @@ import (
 type state uint8
 
 const (
-	hello      state = iota // the client is to say which host it wants
+	hello      state = iota // waits for the ClientHello
 	connecting              // a backend's name is being resolved, or its address dialled
-	forwarding              // bytes go both ways
-	halfClosed              // one side has ended; the other's bytes still go its way
-	flushing                // one side is dead; what it had said still goes its way
-	refusing                // the client was told no; what it still sends is thrown away
-	done                    // nothing is left but a free slot
-	states                  // how many there are
+	forwarding              // forwards bytes in both directions
+	halfClosed              // one side has sent its end; bytes of the other are forwarded
+	flushing                // one side is dead; the bytes that it sent are still delivered
+	refusing                // the client was refused; what it still sends is discarded
+	done                    // the slot is free
+	states                  // the number of states
 )
 
-// side is the end of a connection that an event came from.
+// side is the side of a connection to which an event belongs.
 type side uint8
 
 const (
@@ -38,36 +38,36 @@ const (
 	backend
 )
 
-// conn is one connection, from the client's first byte to both sides' last. It
-// lives on one loop and is touched by no other goroutine. It is small, because
-// most connections are idle: what only its opening needs is in opening.
+// conn is one client connection with its backend connection. It belongs to one loop;
+// no other goroutine accesses it. It is small, because most connections are idle:
+// what is needed only until bytes are forwarded is in opening.
 type conn struct {
 	loop            *loop
-	slot            uint32 // its index in loop.conns
-	generation      uint32 // how often the slot was used: an event for an earlier use is void
-	attempt         uint32 // how often a state was entered, or an answer came: see attempt
+	slot            uint32 // index in loop.conns
+	generation      uint32 // how often the slot was used: events for earlier uses are ignored
+	attempt         uint32 // incremented when a state is entered or a result arrives: see attempt
 	state           state
 	watched         bool // the client's socket is in the epoll set
-	watchesWritable bool // and waited on for room to write
+	watchesWritable bool // the client's socket is watched for EPOLLOUT too
 	keptAlive       bool // keepalive is set on both sockets
-	counted         bool // in the count of the client's connections
+	counted         bool // counted as one of the client's connections
 	queued          bool // in loop.ready
 
 	up, down flow   // client → backend, backend → client
 	accepted int64  // when the client was accepted
-	since    int64  // when the state began, or bytes last moved
-	acked    uint64 // bytes that the survivor had acknowledged: see flush
+	since    int64  // when the state began, or bytes were last moved
+	acked    uint64 // bytes that the surviving side has acknowledged: see flush
 	timer    timer
 
-	hello   uint64 // under which Forwarder.hellos has it; 0: it is answered
+	hello   uint64 // hash of the ClientHello in Forwarder.hellos; 0 after the backend has answered
 	client  netip.AddrPort
 	route   *routing.Route
 	traffic *traffic // of the backend's cluster
 	opening *opening // nil once forwarding
 }
 
-// start begins with a client that was accepted. Its hello is here already, most
-// of the time: TCP_DEFER_ACCEPT saw to that.
+// start starts an accepted connection. In most cases the ClientHello has arrived
+// already, because of TCP_DEFER_ACCEPT.
 func (c *conn) start(fd int32, peer netip.AddrPort) {
 	l := c.loop
 	c.up = flow{src: fd, dst: -1, readable: true}
@@ -87,7 +87,8 @@ func (c *conn) start(fd int32, peer netip.AddrPort) {
 	c.readHello()
 }
 
-// join counts the connection as one of its client's.
+// join counts the connection as one of its client's, or refuses it if the client has
+// too many.
 func (c *conn) join() bool {
 	if !c.loop.Limits.Join(c.client.Addr()) {
 		c.refuse(tooManyFromClient)
@@ -114,8 +115,8 @@ func (c *conn) handle(from side, events uint32) {
 	}
 }
 
-// recordEvent remembers what an event says: with edge-triggered events each is told
-// once only.
+// recordEvent records the flags of an event, because edge-triggered events are
+// reported only once.
 func (c *conn) recordEvent(from side, events uint32) {
 	in, out := &c.up, &c.down
 	if from == backend {
@@ -133,12 +134,12 @@ func (c *conn) recordEvent(from side, events uint32) {
 		out.writable = true
 	}
 	if events&over != 0 && in.ended && !out.shut {
-		out.sinkDead = true // a reset after the end: no read will tell
+		out.sinkDead = true // a reset after the end: no read will return the error
 	}
 }
 
-// enter changes the state, whose time begins now. Whatever was asked for in the one
-// before is void.
+// enter changes the state and sets its timeout. Pending results for the previous
+// state are dropped when they arrive.
 func (c *conn) enter(s state) {
 	l := c.loop
 	c.state, c.since = s, l.now
@@ -146,7 +147,8 @@ func (c *conn) enter(s state) {
 	l.wheel.set(c, l.now+l.timeouts[s])
 }
 
-// readHello reads until the hello is whole, or no hello.
+// readHello reads until the ClientHello is complete or refused, or no more bytes are
+// available.
 func (c *conn) readHello() {
 	l := c.loop
 	for c.state == hello && c.up.readable {
@@ -170,7 +172,7 @@ func (c *conn) readHello() {
 	}
 }
 
-// decide finds the route, and whether this client may take it.
+// decide looks up the route and checks whether the client is allowed.
 func (c *conn) decide() {
 	l, o := c.loop, c.opening
 	l.helloSeconds.Observe(seconds(l.now - c.since))
@@ -196,7 +198,8 @@ func (c *conn) decide() {
 	}
 }
 
-// handleConnecting hears whether the dial succeeded, or that the client left.
+// handleConnecting handles an event while a backend is dialled: success, failure, or
+// that the client has disconnected.
 func (c *conn) handleConnecting(from side, events uint32) {
 	const failed = unix.EPOLLERR | unix.EPOLLHUP
 	switch {
@@ -211,7 +214,7 @@ func (c *conn) handleConnecting(from side, events uint32) {
 	}
 }
 
-// connected lets the bytes flow.
+// connected starts to forward bytes when the backend has accepted the connection.
 func (c *conn) connected() {
 	c.loop.dialSeconds.Observe(seconds(c.loop.now - c.since))
 	first, err := c.firstBytes()
@@ -225,7 +228,7 @@ func (c *conn) connected() {
 	c.forward()
 }
 
-// resume takes the next turn of one whose bytes were not through.
+// resume continues a connection whose turn ended before all bytes were moved.
 func (c *conn) resume() {
 	if c.state == flushing {
 		c.flush()
@@ -234,8 +237,8 @@ func (c *conn) resume() {
 	}
 }
 
-// forward moves bytes both ways as far as they go now, and passes on the ends
-// that it meets.
+// forward moves bytes in both directions as far as possible without waiting, and
+// forwards the end of each direction.
 func (c *conn) forward() {
 	c.since = c.loop.now
 	for _, f := range [...]*flow{&c.up, &c.down} {
@@ -252,8 +255,8 @@ func (c *conn) forward() {
 	}
 }
 
-// forwardFlow moves what one direction has, and passes on its end. Where a side turns out to
-// be dead it returns the direction that comes from there.
+// forwardFlow moves the bytes of one direction and forwards its end. If one side is
+// dead, it returns the flow from that side.
 func (c *conn) forwardFlow(f *flow) (last *flow) {
 	l, reverse := c.loop, &c.down
 	if f == reverse {
@@ -265,13 +268,13 @@ func (c *conn) forwardFlow(f *flow) (last *flow) {
 	}
 	switch {
 	case f.sinkDead:
-		reverse.readable = true // no event of a dead socket will tell
+		reverse.readable = true // a dead socket reports no more events
 		return reverse
 	case outcome == failed:
 		return f
 	case outcome == ended && !f.shut:
 		f.shut = true
-		if !reverse.shut { // otherwise close says as much, with a call less
+		if !reverse.shut { // otherwise close sends the FIN, with one system call less
 			shutdownWrite(f.dst)
 		}
 	case outcome == unfinished:
@@ -282,7 +285,7 @@ func (c *conn) forwardFlow(f *flow) (last *flow) {
 	return nil
 }
 
-// move gives one direction its turn, and counts what it moves.
+// move moves the bytes of one direction and counts them.
 func (c *conn) move(f *flow) outcome {
 	before := f.moved
 	outcome := c.loop.move(f)
@@ -295,7 +298,8 @@ func (c *conn) move(f *flow) outcome {
 	return outcome
 }
 
-// expired is called when the state's time is up, or may be.
+// expired is called when the timer of the connection expires, which may be before the
+// timeout of the state.
 func (c *conn) expired() {
 	l := c.loop
 	if deadline := c.since + l.timeouts[c.state]; deadline > l.now {
@@ -323,8 +327,9 @@ func (c *conn) expired() {
 	}
 }
 
-// keepAlive makes the kernel find out whether both sides are still there. Only
-// connections that last are worth its calls and timers.
+// keepAlive sets TCP keepalive on both sockets, to detect dead peers. This happens when
+// the timer first expires, which saves the system calls for short-lived
+// connections.
 func (c *conn) keepAlive() {
 	if c.keptAlive || c.state != forwarding && c.state != halfClosed {
 		return
@@ -334,8 +339,8 @@ func (c *conn) keepAlive() {
 	setKeepAlive(c.up.dst)
 }
 
-// abort ends an established connection the hard way: both sides get a reset,
-// so that neither takes what it has for all there was.
+// abort ends an established connection with a reset to both sides, so that neither
+// takes the bytes that it has received for the whole stream.
 func (c *conn) abort(why ending) {
 	resetOnClose(c.up.src)
 	resetOnClose(c.up.dst)
@@ -349,7 +354,7 @@ func (c *conn) close(why ending) {
 	c.end()
 }
 
-// end gives back all that the connection has.
+// end closes the sockets and releases everything that the connection holds.
 func (c *conn) end() {
 	l := c.loop
 	c.dropOpening()

@@ -43,7 +43,7 @@ func TestHelloInPieces(t *testing.T) {
 	}
 }
 
-func TestBytesBehindTheHelloFollowIt(t *testing.T) {
+func TestBytesAfterTheHelloAreForwarded(t *testing.T) {
 	for _, size := range []int{1, 5_000, 1 << 20} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			o := listen(t)
@@ -106,7 +106,7 @@ func TestReset(t *testing.T) {
 				sendReset(near)
 				e.awaitMetric(1, "connections_closed_total", "reset")
 				if before == "own end" {
-					// far has read the end already: only writing tells.
+					// far has read the end already: only a write fails.
 					testkit.WaitFor(t, "writing to fail", func() bool {
 						_, err := far.Write([]byte("x"))
 						return err != nil
@@ -119,10 +119,10 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// TestLastWordsOfADeadPeer has a backend answer and reset at once, as a server
-// does that does not want the rest of an upload. The loop hears of both in one
-// event: the answer must arrive, and not look as if it was whole.
-func TestLastWordsOfADeadPeer(t *testing.T) {
+// A backend responds and resets at once, as a server does that does not want the rest
+// of an upload. Both are reported in one event. The response must arrive, and must end
+// with a reset.
+func TestResponseBeforeAResetArrives(t *testing.T) {
 	o := listen(t)
 	e := start(t, routeA(o), func(f *Forwarder) { f.Loops = 1 })
 	client, backend := e.open(o)
@@ -134,20 +134,21 @@ func TestLastWordsOfADeadPeer(t *testing.T) {
 	expectReset(t, client)
 }
 
-// hold keeps a loop from its events until release.
+// hold blocks a loop until release.
 func hold(s *shared) (release func()) {
 	_, release = holdLoop(s)
 	return release
 }
 
-// holdLoop is hold, and returns the loop: while it is held, the test may look into it.
+// holdLoop blocks a loop and returns it. While it is blocked, the test may read its
+// fields.
 func holdLoop(s *shared) (held *loop, release func()) {
-	holding, goOn := make(chan *loop), make(chan struct{})
+	holding, proceed := make(chan *loop), make(chan struct{})
 	s.post(func(l *loop) {
 		holding <- l
-		<-goOn
+		<-proceed
 	})
-	return <-holding, func() { close(goOn) }
+	return <-holding, func() { close(proceed) }
 }
 
 func TestRefusals(t *testing.T) {
@@ -200,9 +201,9 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestAlertIsNotOvertaken has a refused client send more than it was asked for:
-// closing a socket with unread bytes would reset it, and the alert be lost.
-func TestAlertIsNotOvertaken(t *testing.T) {
+// A refused client sends further bytes. If the socket were closed with unread bytes,
+// the client would get a reset instead of the alert.
+func TestAlertArrivesBeforeReset(t *testing.T) {
 	e := start(t, nil)
 	client := dial(t, e.addr)
 	send(t, client, append(helloFor(t, hostA), randomBytes(30_000)...))
@@ -214,8 +215,8 @@ func TestAlertIsNotOvertaken(t *testing.T) {
 	}
 }
 
-// TestRefusedClientsAreLetGo has one talk on and on.
-func TestRefusedClientsAreLetGo(t *testing.T) {
+// A refused client that does not stop sending is disconnected.
+func TestRefusedClientsAreDisconnected(t *testing.T) {
 	e := start(t, nil)
 	client := dial(t, e.addr)
 	send(t, client, helloFor(t, hostA))
@@ -226,7 +227,7 @@ func TestRefusedClientsAreLetGo(t *testing.T) {
 	e.awaitMetric(0, "connections_open")
 }
 
-func TestClientLeaves(t *testing.T) {
+func TestClientDisconnects(t *testing.T) {
 	hello := helloFor(t, hostA)
 	for name, tt := range map[string]struct {
 		bytes  []byte
@@ -318,7 +319,7 @@ func TestActivityKeepsAConnection(t *testing.T) {
 }
 
 func TestFailOver(t *testing.T) {
-	const dead = "127.0.0.2" // nobody listens there
+	const dead = "127.0.0.2" // no listener
 	for name, tt := range map[string]struct {
 		addresses [][]string // of each backend
 		failures  float64
@@ -369,8 +370,8 @@ func TestNoBackendAnswers(t *testing.T) {
 	expectEOF(t, client)
 }
 
-// listenFull returns a backend that does not answer: its queue is full, so that
-// the kernel drops what comes.
+// listenFull returns a backend that does not respond: its accept queue is full, so that
+// the kernel drops the SYNs.
 func listenFull(t *testing.T) routing.Backend {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -385,7 +386,7 @@ func listenFull(t *testing.T) routing.Backend {
 		t.Fatal(err)
 	}
 	addr := localAddr(int32(fd))
-	for range 2 { // a queue of 0 takes one
+	for range 2 { // a queue of 0 holds one
 		conn, err := net.DialTimeout("tcp", addr.String(), 50*time.Millisecond)
 		if err == nil {
 			t.Cleanup(func() { conn.Close() })
@@ -421,7 +422,7 @@ func TestBulk(t *testing.T) {
 	}
 }
 
-// transfer sends 32 MB, as fast as they go, and compares what arrives.
+// transfer sends 32 MB as fast as possible, and compares what arrives.
 func transfer(from, to *net.TCPConn) error {
 	const total = 32 << 20
 	sent, received := sha256.New(), sha256.New()
@@ -444,8 +445,7 @@ func transfer(from, to *net.TCPConn) error {
 	return nil
 }
 
-// TestBackPressure has a client that does not read: the backend must be made
-// to wait, and lose nothing by it.
+// A client does not read: the backend must have to wait, and no bytes may be lost.
 func TestBackPressure(t *testing.T) {
 	for _, first := range []string{"client", "backend"} {
 		t.Run(first+" does not read", func(t *testing.T) {
@@ -467,7 +467,7 @@ func TestBackPressure(t *testing.T) {
 				}
 			}
 			if sent >= most {
-				t.Fatalf("%d bytes were taken from the sender while nobody read them", sent)
+				t.Fatalf("%d bytes were read from the sender while the receiver did not read", sent)
 			}
 			_ = fast.CloseWrite()
 			for got := 0; got < sent; got += len(chunk) {

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dial begins a connection to the next address that there is. Nothing was sent
-// to the ones before.
+// dial starts a connection to the next address of the route. No bytes were sent to
+// the previous addresses.
 func (c *conn) dial() {
 	l, o := c.loop, c.opening
 	for {
@@ -47,7 +47,7 @@ func (c *conn) dial() {
 	}
 }
 
-// resolve asks for the addresses of a name; the answer comes to the loop.
+// resolve starts a DNS lookup of a name. The result is delivered to the loop.
 func (c *conn) resolve(name string) {
 	l := c.loop
 	c.enter(connecting)
@@ -61,7 +61,7 @@ func (c *conn) resolve(name string) {
 	})
 }
 
-// resolved takes the addresses of the name that was to be looked up.
+// resolved sets the addresses of the name that was looked up.
 func (c *conn) resolved(addrs []netip.Addr) {
 	if len(addrs) == 0 {
 		c.dialFailed(errNoAddress)
@@ -69,7 +69,7 @@ func (c *conn) resolved(addrs []netip.Addr) {
 	c.opening.targets.setResolved(addrs)
 }
 
-// addressNotAllowed counts an address that the backend must not lead to.
+// addressNotAllowed counts an address that is not allowed for the backend.
 func (c *conn) addressNotAllowed(addr netip.Addr) {
 	c.loop.logQueue.logDialFailed(c, addr.String(), errNotAllowed)
 	c.traffic.dialFailures.Add(1)
@@ -84,7 +84,8 @@ func (c *conn) connect() unix.Errno {
 		return errno
 	}
 	setOption(int32(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	// The handshake's last acknowledgement rides on the hello: a segment less.
+	// The last ACK of the handshake is sent with the ClientHello, which saves a
+	// segment.
 	setOption(int32(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
 	l.peer = peer
 	errno = l.kernel.connect(fd, &l.peer)
@@ -102,24 +103,24 @@ func (c *conn) connect() unix.Errno {
 	return 0
 }
 
-// dialFailed counts an address, or a name, that was no use.
+// dialFailed counts a failed dial or lookup.
 func (c *conn) dialFailed(err error) {
 	c.opening.dialRefusal = noBackend
 	c.traffic.dialFailures.Add(1)
 	c.loop.logQueue.logDialFailed(c, c.opening.target(), err)
 }
 
-// dialShortage notes that usher itself lacks what a dial takes. That says nothing of the
-// cluster. The next address is tried: the ports that have run out are those towards
-// one address.
+// dialShortage records that usher's machine lacks a resource for the dial. It is not
+// counted as a failure of the cluster. The next address is still tried, because local
+// ports are exhausted for each address separately.
 func (c *conn) dialShortage(err unix.Errno) {
 	c.opening.dialRefusal = noResources
 	c.loop.logQueue.logDialFailed(c, c.opening.target(), err)
 }
 
-// isShortage reports whether a dial failed for what usher's machine lacks: descriptors,
-// memory, watches of epoll, or a free port towards the address (see socket(2),
-// connect(2) and epoll_ctl(2)).
+// isShortage reports whether a dial failed because usher's machine has no free
+// descriptors, memory, epoll watches, or local ports for the address: see socket(2),
+// connect(2) and epoll_ctl(2).
 func isShortage(errno unix.Errno) bool {
 	switch errno {
 	case unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS, unix.ENOSPC, unix.EADDRNOTAVAIL, unix.EAGAIN:
@@ -128,7 +129,7 @@ func isShortage(errno unix.Errno) bool {
 	return false
 }
 
-// target names what is being looked up or dialled.
+// target returns the name that is being looked up, or the address that is dialled.
 func (o *opening) target() string {
 	if o.name != "" {
 		return o.name
@@ -136,28 +137,28 @@ func (o *opening) target() string {
 	return o.dialled.String()
 }
 
-// closeBackend gives up a backend that no byte was sent to.
+// closeBackend closes the socket of a backend to which no bytes were sent.
 func (c *conn) closeBackend() {
 	closeFD(c.up.dst)
 	c.up.dst, c.down.src = -1, -1
 	c.up.writable, c.down.readable, c.down.closing = false, false, false
 }
 
-// dialTimedOut goes on to the next address.
+// dialTimedOut dials the next address.
 func (c *conn) dialTimedOut() {
 	c.dialFailed(unix.ETIMEDOUT)
 	c.dropBackend()
 	c.dial()
 }
 
-// dropBackend hangs up if there is a backend.
+// dropBackend closes the backend's socket if there is one.
 func (c *conn) dropBackend() {
 	if c.up.dst >= 0 {
 		c.closeBackend()
 	}
 }
 
-// socketError returns, and clears, the error that an event was about.
+// socketError returns and clears the error of a socket.
 func socketError(fd int32) unix.Errno {
 	code, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
 	if err != nil || code == 0 {

@@ -24,7 +24,7 @@ var (
 	scriptSeed  = flag.Uint64("seed", 0, "first seed of the differential tests; 0: by the clock")
 )
 
-// script is what both ends of one connection do, in one direction each.
+// script defines what both ends of one connection do.
 type script struct {
 	seed   uint64
 	client part
@@ -33,7 +33,7 @@ type script struct {
 	reset  bool
 }
 
-// part is what one end does.
+// part defines what one end does.
 type part struct {
 	writes  []int // sizes, in bytes
 	pauses  []time.Duration
@@ -75,14 +75,14 @@ func (p part) total() int {
 	return total
 }
 
-// seen is what one end has seen of the other.
+// seen is what one end has received from the other.
 type seen struct {
 	bytes  int
 	intact bool
 	ending string
 }
 
-// play runs a script over the two ends of one connection.
+// play runs a script on the two ends of one connection.
 func (s script) play(client, server *net.TCPConn) (atClient, atServer seen) {
 	ends := [2]*end{
 		newEnd(client, s.client, s.server, s.seed),
@@ -105,12 +105,12 @@ func (s script) play(client, server *net.TCPConn) (atClient, atServer seen) {
 	client.Close()
 	server.Close()
 	if s.reset {
-		ends[s.resets].seen = seen{} // what one sees of one's own reset is no matter
+		ends[s.resets].seen = seen{} // what the resetting end receives does not matter
 	}
 	return ends[0].seen, ends[1].seen
 }
 
-// end is one end of a connection in play.
+// end is one end of a connection that runs a script.
 type end struct {
 	conn     *net.TCPConn
 	part     part
@@ -128,7 +128,7 @@ func newEnd(conn *net.TCPConn, own, other part, seed uint64) *end {
 	return &end{conn: conn, part: own, data: block[from : from+total], endsPeer: other.end, settled: make(chan struct{})}
 }
 
-// anyBytes are more random bytes than any part writes.
+// anyBytes are random bytes, more than any part writes.
 var anyBytes = sync.OnceValue(func() []byte { return randomBytes(8 << 20) })
 
 func (e *end) write() {
@@ -166,7 +166,7 @@ func (e *end) read() {
 	}
 }
 
-// howEnded names how reading ended.
+// howEnded returns how reading ended.
 func howEnded(err error) string {
 	switch {
 	case errors.Is(err, io.EOF):
@@ -177,7 +177,7 @@ func howEnded(err error) string {
 	return err.Error()
 }
 
-// reference is the simplest proxy that is right: two goroutines a connection.
+// reference is the simplest correct proxy, with two goroutines for each connection.
 func reference(t testing.TB, to netip.AddrPort, hello int) netip.AddrPort {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -228,17 +228,17 @@ func relay(client *net.TCPConn, to netip.AddrPort, hello int) {
 	both.Wait()
 }
 
-// stage pairs the client's end of a connection with the server's.
+// stage matches the client's end of a connection with the server's end.
 type stage struct {
 	listener *net.TCPListener
 	hello    []byte
 
 	mu      sync.Mutex
-	waiting map[uint64]chan *net.TCPConn // number of the connection → who waits for its end
+	waiting map[uint64]chan *net.TCPConn // number of the connection → receiver of its server's end
 }
 
-// newStage accepts what proxies bring. The first bytes after the hello are the
-// connection's number.
+// newStage accepts the connections of the proxies. The first bytes after the
+// ClientHello are the number of the connection.
 func newStage(t testing.TB) *stage {
 	st := &stage{listener: listen(t).listener, hello: helloFor(t, hostA), waiting: make(map[uint64]chan *net.TCPConn)}
 	go func() {
@@ -258,7 +258,7 @@ func (st *stage) match(conn *net.TCPConn) {
 	first := make([]byte, len(st.hello)+8)
 	if _, err := io.ReadFull(conn, first); err != nil || !bytes.Equal(first[:randomAt], st.hello[:randomAt]) ||
 		!bytes.Equal(first[randomEnd:len(st.hello)], st.hello[randomEnd:]) {
-		conn.Close() // play then waits in vain, and says so
+		conn.Close() // the other end then times out
 		return
 	}
 	st.mu.Lock()
@@ -273,7 +273,7 @@ func numberIn(b []byte) (n uint64) {
 	return n
 }
 
-// run plays a script through the proxy at addr.
+// run runs a script through the proxy at addr.
 func (st *stage) run(s script, number uint64, addr netip.AddrPort) (atClient, atServer seen, err error) {
 	arrived := make(chan *net.TCPConn, 1)
 	st.mu.Lock()
@@ -300,8 +300,8 @@ func (st *stage) run(s script, number uint64, addr netip.AddrPort) (atClient, at
 	}
 }
 
-// compare plays scripts through the event loops and through the reference, and
-// reports where what the ends saw differs.
+// compare runs scripts through the event loops and through the reference, and reports
+// differences in what the ends received.
 func compare(t *testing.T, e *edge, st *stage, count int) {
 	t.Helper()
 	target := st.listener.Addr().(*net.TCPAddr).AddrPort()
@@ -340,8 +340,8 @@ func compareOne(st *stage, s script, number uint64, proxies [2]netip.AddrPort) e
 	return nil
 }
 
-// TestLikeTheReference drives the event loops and the reference with the same
-// random scripts of writes, half-closes, pauses, slow readers and resets.
+// TestLikeTheReference runs the same random scripts of writes, half-closes, pauses,
+// slow readers and resets through the event loops and the reference.
 func TestLikeTheReference(t *testing.T) {
 	st := newStage(t)
 	e := start(t, routeA(origin{t, st.listener}))

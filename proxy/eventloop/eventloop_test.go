@@ -32,8 +32,9 @@ type edge struct {
 	end  func() // stops it, and waits
 }
 
-// start forwards to routes until the test ends, which must leave no descriptor open
-// that is opened from here on. The options may change the Forwarder before it runs.
+// start runs a Forwarder with routes until the test ends. All descriptors that are
+// opened from here on must be closed then. The options may change the Forwarder before
+// it runs.
 func start(t testing.TB, routes []routing.Route, options ...func(*Forwarder)) *edge {
 	t.Helper()
 	testkit.CheckDescriptors(t)
@@ -70,7 +71,7 @@ func start(t testing.TB, routes []routing.Route, options ...func(*Forwarder)) *e
 	return e
 }
 
-// origin is a backend whose connections the test plays itself.
+// origin is a backend whose connections the test handles itself.
 type origin struct {
 	t        testing.TB
 	listener *net.TCPListener
@@ -118,7 +119,7 @@ func dial(t testing.TB, addr netip.AddrPort) *net.TCPConn {
 // hostA is the host of most tests.
 const hostA = "a.techn.is"
 
-// routeA leads hostA to an origin.
+// routeA is the route of hostA to an origin.
 func routeA(o origin) []routing.Route {
 	return []routing.Route{{Host: hostA, Backends: []routing.Backend{o.backend()}}}
 }
@@ -129,7 +130,7 @@ func helloFor(t testing.TB, host string) []byte {
 	return helloOf(t, &tls.Config{ServerName: host, InsecureSkipVerify: true})
 }
 
-// longHello returns one for hostA that takes more than a small buffer.
+// longHello returns a ClientHello for hostA that is longer than a small buffer.
 func longHello(t testing.TB) []byte {
 	t.Helper()
 	protocols := make([]string, 100)
@@ -154,19 +155,19 @@ func helloOf(t testing.TB, config *tls.Config) []byte {
 	return buf[:n]
 }
 
-// The part of a hello that differs each time: the random, behind the headers of
-// record and message, and the version (RFC 8446, section 4.1.2).
+// The part of a ClientHello that differs each time: the random, after the headers of
+// the record and the message, and the version (RFC 8446, section 4.1.2).
 const randomAt, randomEnd = 5 + 4 + 2, 5 + 4 + 2 + 32
 
-// again returns a hello as the same client would say it the next time.
+// again returns a ClientHello as the same client would send it the next time.
 func again(hello []byte) []byte {
 	fresh := bytes.Clone(hello)
 	_, _ = rand.Read(fresh[randomAt:randomEnd])
 	return fresh
 }
 
-// open opens a connection through the edge and returns its two ends, after the
-// hello has gone through.
+// open opens a connection through the edge and returns its two ends after the
+// ClientHello has been forwarded.
 func (e *edge) open(o origin) (client, backend *net.TCPConn) {
 	e.t.Helper()
 	hello := helloFor(e.t, hostA)
@@ -209,13 +210,13 @@ func expectReset(t testing.TB, conn io.Reader) {
 	}
 }
 
-// sendReset ends a connection the hard way.
+// sendReset closes a connection with a reset.
 func sendReset(conn *net.TCPConn) {
 	_ = conn.SetLinger(0)
 	conn.Close()
 }
 
-// metric returns the sum of a metric whose labels have the given values.
+// metric returns the sum of a metric over the labels with the given values.
 func (e *edge) metric(name string, values ...string) float64 {
 	e.t.Helper()
 	registry := prometheus.NewPedanticRegistry()

@@ -6,15 +6,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// flushPollInterval is how often a connection that flushes looks whether the peer has
-// everything: the kernel has no event for that. A tick of the wheel is 67 ms.
+// flushPollInterval is how often a flushing connection checks whether the peer has
+// acknowledged everything, for which the kernel has no event. A tick of the wheel is
+// 67 ms.
 const flushPollInterval = 50 * time.Millisecond
 
-// startFlush ends a connection of which one side is dead: a write to it has failed, or
-// it was reset. What it had said is still delivered, from buffer, pipe and its socket,
-// which outlives the reset: a client that writes to a server which has answered and
-// closed must get the answer. The survivor is reset only then, since a reset discards
-// what it has not been sent, or not acknowledged.
+// startFlush ends a connection with one dead side: a write to it has failed, or it was
+// reset. The bytes that it sent before are still delivered, from the buffer, the pipe
+// and the socket, which keeps them after a reset. For example, a client that writes to
+// a server which has responded and closed must still get the response. The surviving
+// side is reset only after that, because a reset discards bytes that were not sent or
+// not acknowledged.
 func (c *conn) startFlush(last *flow) {
 	dropped := &c.up
 	if last == dropped {
@@ -28,7 +30,7 @@ func (c *conn) startFlush(last *flow) {
 	c.flush()
 }
 
-// flush delivers as much as goes now.
+// flush delivers as many bytes as possible without waiting.
 func (c *conn) flush() {
 	l, f := c.loop, &c.up
 	if c.down.sourceDead {
@@ -40,7 +42,7 @@ func (c *conn) flush() {
 		c.since = l.now
 	}
 	switch {
-	case f.sinkDead: // by now the survivor is dead too
+	case f.sinkDead: // the surviving side has died too
 		c.abort(reset)
 	case outcome == unfinished:
 		l.requeue(c)
@@ -48,8 +50,8 @@ func (c *conn) flush() {
 		if f == &c.down {
 			c.watchWritable()
 		}
-	default: // the source has no more
-		// A read after a reset finds an end too, where a write has had the error.
+	default: // the source has no more bytes
+		// A read after a reset returns an end too, if a write has returned the error.
 		if outcome == ended && f.cleanEnd && !f.shut {
 			f.shut = true
 			shutdownWrite(f.dst)
@@ -58,7 +60,7 @@ func (c *conn) flush() {
 	}
 }
 
-// awaitDelivery resets the survivor once it has acknowledged everything.
+// awaitDelivery resets the surviving side when it has acknowledged everything.
 func (c *conn) awaitDelivery(fd int32) {
 	acked, all := delivered(fd)
 	if all {
@@ -72,9 +74,9 @@ func (c *conn) awaitDelivery(fd int32) {
 	l.wheel.set(c, l.now+int64(flushPollInterval))
 }
 
-// delivered returns how many bytes a connection's peer has acknowledged, and whether
-// these are all that were sent, its end included. Of one that is dead nothing more will
-// be.
+// delivered returns how many bytes the peer of a socket has acknowledged, and whether
+// it has acknowledged everything, including the FIN. all is true for a dead socket,
+// which gets no more acknowledgements.
 func delivered(fd int32) (acked uint64, all bool) {
 	info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil || info.State == unix.BPF_TCP_CLOSE {

@@ -15,10 +15,10 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// TestWhatADeadSideSaidArrives has one side send 3 MB and close; the other reads
-// slowly, and writes meanwhile, so that the closed side resets the connection to the
-// proxy. All must arrive, with its end, and then the reset.
-func TestWhatADeadSideSaidArrives(t *testing.T) {
+// One side sends 3 MB and closes. The other reads slowly and writes at the same time,
+// so that the closed side resets the connection to the proxy. All bytes must arrive,
+// then the end, and then the reset.
+func TestBytesOfADeadSideArrive(t *testing.T) {
 	const total = 3_000_000
 	for _, closing := range []string{"backend", "client"} {
 		t.Run(closing+" closes", func(t *testing.T) {
@@ -39,10 +39,10 @@ func TestWhatADeadSideSaidArrives(t *testing.T) {
 			if _, err := io.ReadFull(slow, first); err != nil {
 				t.Fatal(err)
 			}
-			if err := <-sent; err != nil { // the kernels on the way hold the rest
+			if err := <-sent; err != nil { // the kernel buffers hold the rest
 				t.Skipf("the kernel holds less than %d bytes: %v", total, err)
 			}
-			for range 3 { // the first brings the reset, the next ones meet it
+			for range 3 { // the first causes the reset, the next ones fail
 				send(t, slow, []byte("more"))
 				time.Sleep(50 * time.Millisecond)
 			}
@@ -64,7 +64,7 @@ func TestWhatADeadSideSaidArrives(t *testing.T) {
 	}
 }
 
-// readSlowly reads to the end, in pieces with pauses between.
+// readSlowly reads to the end, with pauses.
 func readSlowly(to io.Writer, from io.Reader) error {
 	for {
 		_, err := io.CopyN(to, from, 200_000)
@@ -78,15 +78,15 @@ func readSlowly(to io.Writer, from io.Reader) error {
 	}
 }
 
-// TestAnAnswerCutOffStaysCutOff is the same with a backend that resets in the middle:
-// what it had said arrives, and must not look as if it was all.
-func TestAnAnswerCutOffStaysCutOff(t *testing.T) {
+// The backend resets in the middle of a response: what it has sent must arrive, and end
+// with a reset.
+func TestTruncatedResponseEndsWithReset(t *testing.T) {
 	o := listen(t)
 	e := start(t, routeA(o), func(f *Forwarder) { f.Loops = 1 })
 	client, backend := e.open(o)
 	l, release := holdLoop((*e.loops.Load())[0])
 	c := l.conns[slices.IndexFunc(l.conns, func(c *conn) bool { return c.state == forwarding })]
-	send(t, client, []byte("more")) // the loop's first event: it writes, and has the error by that
+	send(t, client, []byte("more")) // the loop's first event: it writes, and gets the error
 	awaitEvent(t, c.up.src, unix.POLLIN)
 	send(t, backend, []byte("half an ans"))
 	sendReset(backend)
@@ -106,8 +106,8 @@ func awaitEvent(t *testing.T, fd int32, event int16) {
 	})
 }
 
-// TestFlushingEnds has a client that does not read what it is to get: by a timeout, by
-// its reset, and by the end of the drain.
+// A client does not read: flushing ends by a timeout, by a reset of the client, or by
+// the end of the drain.
 func TestFlushingEnds(t *testing.T) {
 	for name, tt := range map[string]struct {
 		timeout time.Duration
@@ -129,7 +129,7 @@ func TestFlushingEnds(t *testing.T) {
 			l := (*e.loops.Load())[0]
 			e.awaitState(l, func(c *conn) bool { return c.down.hasPending() })
 			sendReset(backend)
-			testkit.WaitFor(t, "the connection to flush", func() bool { // the proxy finds out by writing
+			testkit.WaitFor(t, "the connection to flush", func() bool { // the proxy detects it by writing
 				if _, err := client.Write([]byte("more")); err != nil {
 					return true
 				}
@@ -141,7 +141,7 @@ func TestFlushingEnds(t *testing.T) {
 	}
 }
 
-// inState reports whether a loop has a connection of which something is true.
+// inState reports whether a loop has a connection for which is returns true.
 func (e *edge) inState(l *shared, is func(*conn) bool) bool {
 	found := make(chan bool, 1)
 	l.post(func(l *loop) {
@@ -161,7 +161,8 @@ func (e *edge) awaitState(l *shared, is func(*conn) bool) {
 	testkit.WaitFor(e.t, "a connection in this state", func() bool { return e.inState(l, is) })
 }
 
-// TestDelivered asks about a peer that has not read, that has, and that is gone.
+// TestDelivered calls delivered for a peer that has not read, that has, and that has
+// reset the connection.
 func TestDelivered(t *testing.T) {
 	o := listen(t)
 	near := dial(t, o.listener.Addr().(*net.TCPAddr).AddrPort())
@@ -177,12 +178,12 @@ func TestDelivered(t *testing.T) {
 		return all
 	}
 	if !all() {
-		t.Error("nothing was sent, and something is to be delivered")
+		t.Error("bytes are to be delivered, but none were sent")
 	}
 	_ = near.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
 	n, _ := near.Write(make([]byte, 64<<20)) // more than the kernel holds
 	if all() {
-		t.Errorf("%d bytes were delivered to one who has not read", n)
+		t.Errorf("%d bytes were delivered to a peer that has not read", n)
 	}
 	sendReset(far)
 	testkit.WaitFor(t, "the reset to arrive", all)

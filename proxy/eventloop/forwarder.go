@@ -19,71 +19,69 @@ import (
 	"github.com/jovalle/usher/proxy/trusted"
 )
 
-// Forwarder passes TLS connections through to the backends that their server
-// names lead to. Its fields are set before Serve and not changed after.
+// Forwarder forwards TLS connections to the backends of their server names. Set its
+// fields before Serve; they must not change later.
 type Forwarder struct {
-	// Table is asked once for each connection.
+	// Table is read once for each connection.
 	Table *routing.Live
 
-	// Limits are asked before anything else. Required.
+	// Limits are checked first. Required.
 	Limits *limit.Connections
 
-	// Log gets refusals at V(1) and backends that could not be dialled, both
-	// at a bounded rate, and written by a goroutine of its own.
+	// Log records refusals at V(1) and backends that could not be dialled, both at
+	// a bounded rate. A separate goroutine writes it.
 	Log logr.Logger
 
-	// AccessLog adds a line for each connection at its end.
+	// AccessLog logs each connection when it ends.
 	AccessLog bool
 
-	// AccessLogRefused adds a line for each client that is refused, at a bounded
-	// rate.
+	// AccessLogRefused logs each refused client, at a bounded rate.
 	AccessLogRefused bool
 
 	// Timeouts of each connection. All must be positive.
 	Timeouts limit.Timeouts
 
 	// ProxyProtocolFrom are the clients that must send a PROXY header, v1 or
-	// v2. From all others one is no ClientHello, and refused.
+	// v2. A PROXY header of any other client is refused, as it is not TLS.
 	ProxyProtocolFrom trusted.Networks
 
-	// Self is the addresses of this process, which no route may lead to; nil is
-	// none.
+	// Self holds the addresses of this process, which are not dialled. May be nil.
 	Self *selfaddr.Set
 
-	// HelloMemory bounds the bytes that all connections together hold until their
-	// backends have their hellos; 0: DefaultHelloMemory. Where they need more,
-	// those that have waited longest are refused.
+	// HelloMemory bounds the bytes that all connections together hold until the
+	// ClientHello is sent to the backend; 0 means DefaultHelloMemory. If they need
+	// more, the connections that have waited longest are refused.
 	HelloMemory int64
 
-	// IsSelfCheckHost is asked for hosts that are not in the table. It reports whether one
-	// is the name by which this process itself looks whether connections reach
-	// it: such a connection is closed and is no refusal. nil: none is.
+	// IsSelfCheckHost is called for hosts that are not in the table. It reports
+	// whether the self-check of this process opened the connection, which is then
+	// closed and not counted as refused. May be nil.
 	IsSelfCheckHost func(host string) bool
 
-	// Loops is how many threads may serve connections; 0: one a processor.
+	// Loops is how many threads may serve connections; 0 means GOMAXPROCS.
 	Loops int
 
-	kernel       kernel    // realKernel, but for tests
-	resolver     *resolver // of the system's name servers, but for tests
+	kernel       kernel    // realKernel, except in tests
+	resolver     *resolver // uses the system's name servers, except in tests
 	started      time.Time
 	initOnce     sync.Once
-	logQueue     *logQueue            // by prepare
-	helloSeconds prometheus.Histogram // by prepare
-	dialSeconds  prometheus.Histogram // by prepare
+	logQueue     *logQueue            // set by init
+	helloSeconds prometheus.Histogram // set by init
+	dialSeconds  prometheus.Histogram // set by init
 	helloMemory  *helloMemory
 	hellos       *hellos
-	loops        atomic.Pointer[[]*shared] // a loop each; set by Serve
-	balanceLock  sync.Mutex                // held where accepting changes
-	accepting    atomic.Int64              // how many of the loops accept
+	loops        atomic.Pointer[[]*shared] // one for each loop; set by Serve
+	balanceLock  sync.Mutex                // held while accepting changes
+	accepting    atomic.Int64              // the number of loops that accept
 }
 
-// lingerTimeout is how long a refused client may take to read its alert.
+// lingerTimeout is how long a refused connection stays open, so that the client can
+// read the alert.
 const lingerTimeout = 2 * time.Second
 
-// Serve serves the connections that come to listeners, which Listen returned,
-// until ctx ends. It then closes the listeners, lets connections end by
-// themselves for Timeouts.Drain at most, and returns when the last is gone. It
-// is called once.
+// Serve serves listeners, which Listen returned, until ctx ends. It then closes
+// them, waits up to Timeouts.Drain for the open connections, aborts the remaining
+// ones and returns. It returns an error if the loops cannot be created. Call it once.
 func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 	if f.kernel.read == nil {
 		f.kernel = realKernel
@@ -123,22 +121,22 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 	return nil
 }
 
-// init makes what may be used before Serve.
+// init sets the fields that may be used before Serve.
 func (f *Forwarder) init() {
 	f.logQueue = newLogQueue(f.Log, f.AccessLog, f.AccessLogRefused)
 	f.helloSeconds = histogram("hello_seconds", "Time from accepting a connection to its whole ClientHello.")
 	f.dialSeconds = histogram("dial_seconds", "Time that dialling a backend took, where it succeeded.")
 }
 
-// LogRefused adds a client to the log that another listener has refused, as the
-// forwarder adds its own; because is what the route of a refused host says, or empty.
-// It may be called by any goroutine, before Serve too.
-func (f *Forwarder) LogRefused(client netip.AddrPort, host, reason, because string) {
+// LogRefused logs a client that another listener has refused, in the same form as
+// clients that the Forwarder refuses. routeRefusal is the Refusal of the host's route,
+// or empty. It may be called by any goroutine, and before Serve.
+func (f *Forwarder) LogRefused(client netip.AddrPort, host, reason, routeRefusal string) {
 	f.initOnce.Do(f.init)
-	f.logQueue.logRefused(client, host, reason, because)
+	f.logQueue.logRefused(client, host, reason, routeRefusal)
 }
 
-// makeLoops makes the loops, the first of which accepts from the start.
+// makeLoops creates the loops. The first accepts from the start.
 func (f *Forwarder) makeLoops(ctx context.Context, listeners []*Listener) ([]*loop, error) {
 	count := f.Loops
 	if count <= 0 {
@@ -191,7 +189,7 @@ func closeLoops(loops []*loop) {
 	}
 }
 
-// clock returns the loops' time.
+// clock returns the loop time: nanoseconds since Serve was called.
 func (f *Forwarder) clock() int64 { return int64(time.Since(f.started)) }
 
 // stateTimeouts returns how long a connection may stay in each state, in
@@ -210,5 +208,5 @@ func (f *Forwarder) stateTimeouts() [states]int64 {
 
 var (
 	errNoAddress  = errors.New("the name has no address")
-	errNotAllowed = errors.New("the backend must not lead to this address")
+	errNotAllowed = errors.New("this address is not allowed for the backend")
 )

@@ -10,61 +10,63 @@ import (
 )
 
 const (
-	// helloSlots is how many there is room for, 16 bytes each. One that lies
-	// in the place of another takes it: at 10,000 connections a second a hello that
-	// is back after 5 ms is missed once in a hundred times, and caught a lap later.
+	// helloSlots is the number of slots, 16 bytes each. A ClientHello replaces
+	// another with the same slot. At 10,000 connections a second, a ClientHello that
+	// returns after 5 ms is missed once in a hundred times, and detected when it
+	// returns again.
 	helloSlots = 4096
 
-	// helloLifetime is how long one is remembered, in ticks of the wheel: a second.
+	// helloLifetime is how long a ClientHello is remembered, in ticks of the wheel:
+	// one second.
 	helloLifetime = 15
 
-	// maxUnanswered is how often a hello may come without an answer: a client's own,
-	// and two laps of a loop.
+	// maxUnanswered is how often the same ClientHello may arrive without an answer:
+	// once from the client, and twice by a loop.
 	maxUnanswered = 3
 
-	// answerTimeout is how long a hello that has come more often waits for a backend
-	// to answer one of the others.
+	// answerTimeout is how long a ClientHello that has arrived more often waits for a
+	// backend to answer one of the earlier ones.
 	answerTimeout = 100 * time.Millisecond
 
-	// A mark is 40 bits of a hello's hash, how often it has come, and the tick.
+	// A mark consists of 40 bits of the hash, the count, and the tick.
 	markTickBits = 16
 	tickMask     = 1<<markTickBits - 1
 	countMask    = 1<<8 - 1
 	markBits     = markTickBits + 8
 
-	// loopingCount is how often a hello has come that was found to go round.
+	// loopingCount is the count of a ClientHello that was found to loop.
 	loopingCount = countMask
 )
 
-// hellos remembers the ClientHellos that were forwarded during the last second. One
-// that comes again and again, byte for byte, and is never answered, goes round: its
-// route leads to usher itself by a way that no address shows, such as a NAT rule or a
-// load balancer. A TLS client never says the same twice, since 32 bytes of each hello
-// are random (RFC 8446, section 4.1.2); a benchmark may, but a backend answers it.
-// A hello that follows a HelloRetryRequest comes on the same connection, and is not
-// looked at.
+// hellos remembers the ClientHellos that were forwarded during the last second. If
+// the same bytes arrive several times and no backend answers, there is a loop: the
+// route leads back to usher in a way that the address does not show, such as a NAT
+// rule or a load balancer. A TLS client never sends the same ClientHello twice,
+// because 32 bytes of it are random (RFC 8446, section 4.1.2). A benchmark may, but
+// then a backend answers it. A ClientHello after a HelloRetryRequest is sent on the
+// same connection and is not checked.
 //
-// It is shared by the loops, and takes no lock: what they overwrite for one another
-// is a hello that is then not noticed this time.
+// The loops share it without a lock. If they overwrite each other's slots, a
+// ClientHello that returns is missed once.
 type hellos struct {
-	seed       maphash.Seed // strangers cannot make hellos that collide
+	seed       maphash.Seed // random, so that clients cannot create collisions
 	slots      [helloSlots]helloSlot
-	logLimiter *rate.Limiter // of the log
+	logLimiter *rate.Limiter // of log lines
 }
 
-// helloSlot is what is remembered of one hello.
+// helloSlot holds what is remembered of one ClientHello.
 type helloSlot struct {
 	mark     atomic.Uint64
-	answered atomic.Int64 // the tick after that in which a backend last answered; 0: none has
+	answered atomic.Int64 // 1 + the tick in which a backend last answered; 0 if none has
 }
 
-// loopStatus is what a hello's history says of it.
+// loopStatus says whether a ClientHello loops.
 type loopStatus uint8
 
 const (
 	noLoop        loopStatus = iota
-	possibleLoop             // it has come too often without an answer
-	confirmedLoop            // and was not answered since
+	possibleLoop             // it has arrived too often without an answer
+	confirmedLoop            // and no backend has answered within answerTimeout
 )
 
 func newHellos() *hellos {
@@ -73,45 +75,46 @@ func newHellos() *hellos {
 
 func (h *hellos) slot(sum uint64) *helloSlot { return &h.slots[sum%helloSlots] }
 
-// forward remembers a hello that is about to be forwarded, under the sum that it
-// returns.
+// forward records a ClientHello that is about to be forwarded. It returns the hash of
+// the ClientHello and whether it loops.
 func (h *hellos) forward(hello []byte, now int64) (sum uint64, v loopStatus) {
 	sum = maphash.Bytes(h.seed, hello)
-	tick, place := now>>tickBits, h.slot(sum)
-	mark := place.mark.Load()
+	tick, slot := now>>tickBits, h.slot(sum)
+	mark := slot.mark.Load()
 	times := uint64(1)
 	if sameHello(mark, sum) && isRecent(uint64(tick), mark) {
 		times = mark >> markTickBits & countMask
-		times = max(times, min(times+1, loopingCount-1)) // once condemned it stays so
+		times = max(times, min(times+1, loopingCount-1)) // loopingCount is kept
 	} else {
-		place.answered.Store(0)
+		slot.answered.Store(0)
 	}
-	place.record(sum, times, tick)
+	slot.record(sum, times, tick)
 	switch {
 	case times == loopingCount:
 		return sum, confirmedLoop
-	case times > maxUnanswered && !place.recentlyAnswered(tick):
+	case times > maxUnanswered && !slot.recentlyAnswered(tick):
 		return sum, possibleLoop
 	}
 	return sum, noLoop
 }
 
-// markLooping has a hello refused for as long as it comes again within a second.
+// markLooping marks a ClientHello as looping, until it has not arrived for a second.
 func (h *hellos) markLooping(sum uint64, now int64) {
 	h.slot(sum).record(sum, loopingCount, now>>tickBits)
 }
 
-// answered notes that a backend has answered a hello.
+// answered records that a backend has answered a ClientHello.
 func (h *hellos) answered(sum uint64, now int64) {
-	if place := h.slot(sum); sameHello(place.mark.Load(), sum) {
-		place.answered.Store(now>>tickBits + 1)
+	if slot := h.slot(sum); sameHello(slot.mark.Load(), sum) {
+		slot.answered.Store(now>>tickBits + 1)
 	}
 }
 
-// isAnswered reports whether a backend has answered a hello during the last second.
+// isAnswered reports whether a backend has answered a ClientHello during the last
+// second.
 func (h *hellos) isAnswered(sum uint64, now int64) bool {
-	place := h.slot(sum)
-	return sameHello(place.mark.Load(), sum) && place.recentlyAnswered(now>>tickBits)
+	slot := h.slot(sum)
+	return sameHello(slot.mark.Load(), sum) && slot.recentlyAnswered(now>>tickBits)
 }
 
 func (p *helloSlot) record(sum, times uint64, tick int64) {
@@ -123,18 +126,18 @@ func (p *helloSlot) recentlyAnswered(tick int64) bool {
 	return at > 0 && tick+1-at <= helloLifetime
 }
 
-// isRecent reports whether a mark is of the last second.
+// isRecent reports whether a mark was recorded during the last second.
 func isRecent(tick, mark uint64) bool { return (tick-mark)&tickMask <= helloLifetime }
 
 func sameHello(mark, sum uint64) bool { return mark>>markBits == sum>>markBits }
 
-// dialUnlessLooping dials the route's backend, unless the hello has come too
-// often without an answer.
+// dialUnlessLooping dials a backend of the route, unless the ClientHello has arrived
+// too often without an answer.
 func (c *conn) dialUnlessLooping() {
 	l, o := c.loop, c.opening
-	sum, verdict := l.hellos.forward(o.received.bytes()[:o.parser.Size()], l.now)
+	sum, status := l.hellos.forward(o.received.bytes()[:o.parser.Size()], l.now)
 	c.hello = sum
-	switch verdict {
+	switch status {
 	case noLoop:
 		c.dial()
 	case possibleLoop:
@@ -144,8 +147,8 @@ func (c *conn) dialUnlessLooping() {
 	}
 }
 
-// awaitAnswer gives a backend time to answer the same hello of another connection.
-// Where the route leads back to usher none does.
+// awaitAnswer waits for a backend to answer the same ClientHello on another
+// connection. If the route leads back to usher, none will.
 func (c *conn) awaitAnswer(sum uint64) {
 	l := c.loop
 	c.watchClient()
@@ -161,7 +164,7 @@ func (c *conn) awaitAnswer(sum uint64) {
 	})
 }
 
-// refuseLoop refuses a connection whose hello has come back.
+// refuseLoop refuses a connection with a ClientHello that has returned.
 func (c *conn) refuseLoop(sum uint64) {
 	l := c.loop
 	l.hellos.markLooping(sum, l.now)
@@ -177,17 +180,19 @@ func (c *conn) helloAnswered() {
 	}
 }
 
-// isOwnAddress reports whether an address to dial is usher's own.
+// isOwnAddress reports whether an address reaches a listener of this process, and
+// logs it.
 func (c *conn) isOwnAddress(addr netip.AddrPort) bool {
 	l := c.loop
-	if !l.Self.Leads(addr) {
+	if !l.Self.Reaches(addr) {
 		return false
 	}
 	l.logQueue.logLoop(l.hellos.logLimiter, c.opening.host, "address", addr)
 	return true
 }
 
-// logLoop notes a host whose route leads back to usher, and what shows it.
+// logLoop logs a host whose route leads back to usher. what and value are a key and a
+// value of the log line.
 func (j *logQueue) logLoop(lines *rate.Limiter, host, what string, value netip.AddrPort) {
 	if !lines.Allow() {
 		return

@@ -13,8 +13,8 @@ import (
 	"github.com/jovalle/usher/proxy/selfaddr"
 )
 
-// relayTo is a TCP relay, as a NAT rule or a load balancer is one: it hides from the
-// proxy where its connections go.
+// relayTo is a TCP relay, which hides the destination from the proxy, as a NAT rule or
+// a load balancer does.
 func relayTo(t testing.TB, to netip.AddrPort) origin {
 	t.Helper()
 	o := listen(t)
@@ -43,13 +43,13 @@ func relayOne(from *net.TCPConn, to netip.AddrPort) {
 	passEnd(from, copyPlainly(from, onward))
 }
 
-// copyPlainly copies without splice: Go keeps the pipes for the next time.
+// copyPlainly copies without splice, for which Go would keep pipes open.
 func copyPlainly(to, from *net.TCPConn) error {
 	_, err := io.Copy(struct{ io.Writer }{to}, struct{ io.Reader }{from})
 	return err
 }
 
-// passEnd passes on how the other side ended.
+// passEnd forwards the end or the reset of the other side.
 func passEnd(to *net.TCPConn, err error) {
 	if err != nil {
 		sendReset(to)
@@ -58,13 +58,13 @@ func passEnd(to *net.TCPConn, err error) {
 	}
 }
 
-// handful is how many connections a loop may cost for each client's, its own
-// among them.
+// handful is how many connections a loop may cause for each connection of a client,
+// including that one.
 const handful = maxUnanswered + 1
 
-// TestLoops has a route lead back to the proxy by a way that its address does not
-// show. Each client's connection may cost a handful more, the client is told, and
-// the log names the host.
+// A route leads back to the proxy in a way that its address does not show. Each
+// connection of a client may cause a few more, the client gets an alert, and the log
+// names the host.
 func TestLoops(t *testing.T) {
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	hello := func() []byte { return helloFor(t, hostA) }
@@ -106,7 +106,7 @@ func TestLoops(t *testing.T) {
 	}
 }
 
-// TestLoopOfTwo has two proxies send each other the same connection.
+// Two proxies forward the same connection to each other.
 func TestLoopOfTwo(t *testing.T) {
 	first := start(t, nil)
 	second := start(t, routeA(relayTo(t, first.addr)))
@@ -122,8 +122,7 @@ func TestLoopOfTwo(t *testing.T) {
 	}
 }
 
-// TestLoopWithoutAClient has clients that are gone at once: what they have said must
-// not go round alone.
+// The clients disconnect at once: their ClientHellos must not continue to loop.
 func TestLoopWithoutAClient(t *testing.T) {
 	e := start(t, nil)
 	e.Table.Store(routing.NewTable(routeA(relayTo(t, e.addr))))
@@ -142,8 +141,8 @@ func TestLoopWithoutAClient(t *testing.T) {
 	e.awaitMetric(0, "connections_open")
 }
 
-// TestOwnAddresses has a route name the proxy's own address, which is found out
-// without a connection; what else the route names is still tried.
+// A route has the proxy's own address. This is detected without a connection, and the
+// other addresses of the route are still dialled.
 func TestOwnAddresses(t *testing.T) {
 	o := listen(t)
 	own, other := o.backend(), listen(t)
@@ -174,8 +173,8 @@ func TestOwnAddresses(t *testing.T) {
 	}
 }
 
-// TestSameHelloFromManyClients has a benchmark say the same on many connections at
-// once: none is refused, since the backend answers.
+// A benchmark sends the same ClientHello on many connections at once: none is refused,
+// because the backend answers.
 func TestSameHelloFromManyClients(t *testing.T) {
 	o := listen(t)
 	e := start(t, routeA(o))
@@ -198,8 +197,8 @@ func TestSameHelloFromManyClients(t *testing.T) {
 	e.awaitMetric(0, "connections_refused_total")
 }
 
-// TestHelloThatIsNotAnswered has a backend that says nothing: clients that say the
-// same are refused, and so is a client that repeats it.
+// The backend does not answer: clients that send the same ClientHello are refused, and
+// so is a client that repeats it.
 func TestHelloThatIsNotAnswered(t *testing.T) {
 	o := listen(t)
 	e := start(t, routeA(o))
@@ -214,7 +213,7 @@ func TestHelloThatIsNotAnswered(t *testing.T) {
 		expect(t, again, alertRecord(internalError))
 	}
 	e.awaitMetric(2, "connections_refused_total", "loop")
-	e.open(o) // another hello
+	e.open(o) // another ClientHello
 }
 
 func TestHellos(t *testing.T) {
@@ -226,7 +225,7 @@ func TestHellos(t *testing.T) {
 		for i, want := range want {
 			var got loopStatus
 			if sum, got = h.forward(hello, now); got != want {
-				t.Errorf("time %d at %v: verdict %d, want %d", i+1, time.Duration(now), got, want)
+				t.Errorf("time %d at %v: status %d, want %d", i+1, time.Duration(now), got, want)
 			}
 		}
 		return sum
@@ -235,7 +234,7 @@ func TestHellos(t *testing.T) {
 	h.answered(sum, 0)
 	forward(second/2, noLoop, noLoop)
 	if !h.isAnswered(sum, second) || h.isAnswered(sum, 2*second) {
-		t.Error("an answer counts for another time than a second")
+		t.Error("an answer counts for more or less than a second")
 	}
 	forward(10*second, noLoop, noLoop, noLoop, possibleLoop)
 	h.markLooping(sum, 10*second)
@@ -245,12 +244,12 @@ func TestHellos(t *testing.T) {
 	forward(14*second, noLoop)
 	for i := range 100_000 {
 		if _, v := h.forward(fmt.Appendf(nil, "hello %d", i), 20*second); v != noLoop {
-			t.Fatal("a hello is taken for another")
+			t.Fatal("two ClientHellos are considered the same")
 		}
 	}
 }
 
-// BenchmarkHellos is what noticing loops costs a connection.
+// BenchmarkHellos measures the detection of loops for one connection.
 func BenchmarkHellos(b *testing.B) {
 	h := newHellos()
 	for _, size := range []int{300, 517, 1700} {

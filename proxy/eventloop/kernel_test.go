@@ -14,20 +14,20 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// faults is a kernel that fails now and then, as the real one may. After an
-// EAGAIN, edge-triggered events oblige the kernel to tell when to try again: so
-// does this one. A read that is cut short is no fault of TCP's.
+// faults is a kernel with injected errors. After an EAGAIN, the kernel must report an
+// edge-triggered event when the call can be repeated; so does this one. Short reads are
+// injected too, because TCP permits them.
 type faults struct {
-	one     func() bool // decides about one call
+	one     func() bool // whether a call fails
 	mu      sync.Mutex
-	watches map[int]func() // descriptor → announces its readiness again
+	watches map[int]func() // descriptor → reports its events again
 }
 
 func newFaults(oneIn int) *faults {
 	return &faults{one: func() bool { return rand.IntN(oneIn) == 0 }, watches: make(map[int]func())}
 }
 
-// kernel returns the faulty calls.
+// kernel returns the calls with injected errors.
 func (f *faults) kernel() kernel {
 	k := realKernel
 	k.watch = f.watch
@@ -77,7 +77,7 @@ func (f *faults) kernel() kernel {
 	return k
 }
 
-// temporary fails one call in so many, for a moment.
+// temporary lets one call in so many fail once.
 func (f *faults) temporary(fds ...int) unix.Errno {
 	if f.one() {
 		return unix.EINTR
@@ -91,7 +91,7 @@ func (f *faults) temporary(fds ...int) unix.Errno {
 	return 0
 }
 
-// watch remembers how to announce a descriptor's events again.
+// watch records how to report the events of a descriptor again.
 func (f *faults) watch(epoll, op, fd int, event *unix.EpollEvent) unix.Errno {
 	kept := *event
 	f.mu.Lock()
@@ -108,8 +108,8 @@ func (f *faults) announce(fd int) {
 	}
 }
 
-// TestLikeTheReferenceUnderFaults is TestLikeTheReference with a kernel that
-// interrupts, cuts short and puts off one call in eight.
+// TestLikeTheReferenceUnderFaults is TestLikeTheReference with EINTR, EAGAIN or a short
+// count in one call of eight.
 func TestLikeTheReferenceUnderFaults(t *testing.T) {
 	st := newStage(t)
 	e := start(t, routeA(origin{t, st.listener}), func(f *Forwarder) { f.kernel = newFaults(8).kernel() })
@@ -117,7 +117,7 @@ func TestLikeTheReferenceUnderFaults(t *testing.T) {
 	e.awaitMetric(0, "connections_open")
 }
 
-// failing returns an option that replaces one call of the kernel.
+// failing returns an option that replaces a system call.
 func failing(change func(k *kernel)) func(*Forwarder) {
 	return func(f *Forwarder) {
 		f.kernel = realKernel
@@ -125,9 +125,9 @@ func failing(change func(k *kernel)) func(*Forwarder) {
 	}
 }
 
-// TestAcceptRests has accept fail: nobody must spin, and
-// the client must be served once there is enough again.
-func TestAcceptRests(t *testing.T) {
+// Accepting fails: the loop must not spin, and the client must be served when accepting
+// succeeds again.
+func TestAcceptBacksOff(t *testing.T) {
 	for _, errno := range []unix.Errno{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM} {
 		t.Run(unix.ErrnoName(errno), func(t *testing.T) {
 			o := listen(t)
@@ -146,7 +146,7 @@ func TestAcceptRests(t *testing.T) {
 			hello := helloFor(t, hostA)
 			send(t, client, hello)
 			began := time.Now()
-			testkit.WaitFor(t, "accept to be tried again", func() bool { return calls.Load() >= 3 })
+			testkit.WaitFor(t, "accept to be retried", func() bool { return calls.Load() >= 3 })
 			if took := time.Since(began); took < acceptBackoff {
 				t.Errorf("tried three times to accept in %v", took)
 			}
@@ -159,8 +159,8 @@ func TestAcceptRests(t *testing.T) {
 	}
 }
 
-// TestDialFaults has what a dial needs fail for good: the client must be told, and the
-// cluster is not to blame for what usher's own machine lacks.
+// A system call of a dial always fails: the client must get an alert, and a lack of
+// resources on usher's machine must not count as a failure of the cluster.
 func TestDialFaults(t *testing.T) {
 	socket := func(errno unix.Errno) func(k *kernel) {
 		return func(k *kernel) { k.socket = func(int) (int, unix.Errno) { return -1, errno } }
@@ -200,8 +200,8 @@ func TestDialFaults(t *testing.T) {
 	}
 }
 
-// TestPortsRunOutTowardsOneAddress has the next address of the backend taken then.
-func TestPortsRunOutTowardsOneAddress(t *testing.T) {
+// No local port is free for one address: the next address of the backend is dialled.
+func TestLocalPortsExhaustedForOneAddress(t *testing.T) {
 	o := listen(t)
 	routes := routeA(o)
 	routes[0].Backends[0].Addresses = []string{"127.0.0.2", "127.0.0.1"}
@@ -217,7 +217,7 @@ func TestPortsRunOutTowardsOneAddress(t *testing.T) {
 	e.awaitMetric(0, "dial_failures_total")
 }
 
-// failWatchOf fails to add the sockets of one side to the epoll set.
+// failWatchOf lets adding the sockets of one side to the epoll set fail.
 func failWatchOf(s side, errno unix.Errno) func(epoll, op, fd int, event *unix.EpollEvent) unix.Errno {
 	return func(epoll, op, fd int, event *unix.EpollEvent) unix.Errno {
 		if event.Fd >= 0 && side(event.Fd&1) == s {
@@ -227,8 +227,8 @@ func failWatchOf(s side, errno unix.Errno) func(epoll, op, fd int, event *unix.E
 	}
 }
 
-// TestStreamFaults has an established connection's calls fail for good: both
-// ends must see that it is over.
+// The system calls of an established connection always fail: both ends must be
+// disconnected.
 func TestStreamFaults(t *testing.T) {
 	for name, errno := range map[string]unix.Errno{"reset": unix.ECONNRESET, "timed out": unix.ETIMEDOUT, "unreachable": unix.EHOSTUNREACH, "no memory": unix.ENOBUFS} {
 		t.Run(name, func(t *testing.T) {
@@ -252,7 +252,7 @@ func TestStreamFaults(t *testing.T) {
 	}
 }
 
-// TestWithoutPipes has streams copied where there is no pipe to be had.
+// Streams are copied if no pipe can be created.
 func TestWithoutPipes(t *testing.T) {
 	o := listen(t)
 	e := start(t, routeA(o), failing(func(k *kernel) {
@@ -264,8 +264,7 @@ func TestWithoutPipes(t *testing.T) {
 	}
 }
 
-// TestStaleEvent brings a connection an event that was meant for the one before
-// it in its slot: it must not be taken for its own.
+// An event for the previous connection in a slot must not reach the current one.
 func TestStaleEvent(t *testing.T) {
 	f := &Forwarder{kernel: realKernel}
 	l, err := newLoop(t.Context(), f)
@@ -280,7 +279,7 @@ func TestStaleEvent(t *testing.T) {
 		"later connection":   {Events: unix.EPOLLIN, Fd: 0, Pad: 8},
 	} {
 		if l.dispatch(&event); c.up.readable {
-			t.Errorf("%s: its event reached this one", name)
+			t.Errorf("%s: its event reached the current connection", name)
 		}
 	}
 	c.state, c.generation = done, 7
@@ -289,7 +288,7 @@ func TestStaleEvent(t *testing.T) {
 	}
 }
 
-// BenchmarkKernelSeam compares a system call with the same behind the seam.
+// BenchmarkKernelSeam compares a system call with one through a function value.
 func BenchmarkKernelSeam(b *testing.B) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

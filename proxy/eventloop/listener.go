@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	// deferAccept is how many seconds the kernel keeps a client to itself that
-	// has not sent a byte (tcp(7), TCP_DEFER_ACCEPT): it answers the first
-	// retransmission, and a hello timeout starts then. A connection is then
-	// accepted together with its hello, and a silent one costs no descriptor
-	// at first.
+	// deferAccept is how many seconds the kernel waits for the first byte of a
+	// client before it reports the connection (tcp(7), TCP_DEFER_ACCEPT). The
+	// connection can then be accepted together with its ClientHello, and a client
+	// that sends nothing uses no descriptor at first. The hello timeout starts when
+	// the connection is accepted.
 	deferAccept = 1
 
-	// Keepalive finds dead peers of connections that rest: the first probe
-	// after keepIdle, then keepCount of them keepInterval apart. In seconds.
+	// TCP keepalive detects dead peers of idle connections: the first probe is sent
+	// after keepIdle, and keepCount probes are sent keepInterval apart. In seconds.
 	keepIdle     = 60
 	keepInterval = 20
 	keepCount    = 4
@@ -32,13 +32,13 @@ const (
 type Listener struct {
 	fd      int
 	addr    netip.AddrPort
-	release func() // the address, once fd is closed
+	release func() // releases the address after fd is closed
 	close   sync.Once
 }
 
-// Listen binds a "host:port" address. Without a host, or with [::], it covers
-// IPv4 and IPv6. One process can take over from another: see package takeover. On
-// a nil process the address is shared with none.
+// Listen binds a "host:port" address. Without a host, or with [::], it covers IPv4
+// and IPv6. Another process can take over the address: see package takeover. With a
+// nil process the address is not shared.
 func Listen(ctx context.Context, address string, process *takeover.Process) (*Listener, error) {
 	listener, err := process.Listen(ctx, address, setListenOptions)
 	if err != nil {
@@ -50,21 +50,21 @@ func Listen(ctx context.Context, address string, process *takeover.Process) (*Li
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
 	addr := listener.Addr().(*net.TCPAddr).AddrPort()
-	_ = listener.TCPListener.Close() // the duplicate goes on
+	_ = listener.TCPListener.Close() // the duplicate stays open
 	return &Listener{fd: fd, addr: addr, release: listener.Release}, nil
 }
 
-// setListenOptions sets what must be set before a socket listens. Accepted
-// sockets inherit TCP_NODELAY and TCP_QUICKACK, which saves the calls on each.
-// Without quick acknowledgements the one of the hello rides on the answer.
+// setListenOptions sets the options of a socket before it listens. Accepted sockets
+// inherit TCP_NODELAY and TCP_QUICKACK, which saves system calls. Without
+// TCP_QUICKACK, the ACK of the ClientHello is sent with the response.
 func setListenOptions(fd int) {
 	setOption(int32(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, deferAccept)
 	setOption(int32(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	setOption(int32(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 0)
 }
 
-// duplicate returns the listener's socket, which then is the caller's alone
-// once the listener is closed.
+// duplicate returns a duplicate of the listener's socket. It stays open when the
+// listener is closed.
 func duplicate(listener *net.TCPListener) (int, error) {
 	raw, err := listener.SyscallConn()
 	if err != nil {
@@ -78,7 +78,7 @@ func duplicate(listener *net.TCPListener) (int, error) {
 	return fd, errors.Join(err, dupErr)
 }
 
-// setKeepAlive has the kernel probe a connection that rests.
+// setKeepAlive enables TCP keepalive.
 func setKeepAlive(fd int32) {
 	setOption(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
 	setOption(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepIdle)
@@ -89,7 +89,7 @@ func setKeepAlive(fd int32) {
 // Addr returns the address that the listener is bound to.
 func (l *Listener) Addr() netip.AddrPort { return l.addr }
 
-// Close stops listening. Serve does so by itself; more than once does no harm.
+// Close stops listening. Serve calls it too; further calls have no effect.
 func (l *Listener) Close() {
 	l.close.Do(func() {
 		closeFD(int32(l.fd))

@@ -8,35 +8,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a connection's sockets are watched for. Edge-triggered: an event comes
-// once, when something has changed.
+// watchIn are the events for which the sockets of a connection are watched. They are
+// edge-triggered: an event is reported once after a change.
 const watchIn = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
 
-// LoopDescriptors is how many descriptors a loop opens at most besides those of
-// its connections: three of its own, and both ends of its pipes.
+// LoopDescriptors is the maximum number of descriptors of a loop, without those of its
+// connections: three of its own, and both ends of its pipes.
 const LoopDescriptors = 3 + 2*maxPipes
 
 const (
-	// slotBatch is how many connections a loop makes room for at a time.
+	// slotBatch is how many conns a loop allocates at once.
 	slotBatch = 128
 
-	// maxEvents is how many events one wait may bring.
+	// maxEvents bounds the events of one wait.
 	maxEvents = 256
 
-	// yieldInterval is somewhat less than a goroutine may run before Go's
-	// scheduler interferes (forcePreemptNS of runtime/proc.go, 10 ms).
+	// yieldInterval is less than the time after which the Go scheduler preempts a
+	// goroutine (forcePreemptNS of runtime/proc.go, 10 ms).
 	yieldInterval = 8 * time.Millisecond
 
-	// The descriptors of an epoll set that are no connection's. A listener's
+	// Event data of the descriptors that belong to no connection. That of a listener
 	// is firstListener minus its index.
 	wakeEvent     = -1
 	timerEvent    = -2
 	firstListener = -3
 )
 
-// loop is one thread that serves its connections by turns: it waits for
-// events, lets each connection act on its own, and never blocks on anything
-// else. Other goroutines have its shared part, and nothing else of it.
+// loop is an event loop, which runs on one thread at a time. It waits for events and
+// lets each connection handle its own; it never blocks on anything else. Other
+// goroutines may access only the embedded shared.
 type loop struct {
 	*Forwarder
 	ctx      context.Context
@@ -45,19 +45,19 @@ type loop struct {
 	timerfd  timerfd
 	timeouts [states]int64
 
-	now       int64 // nanoseconds since the forwarder began; read once a turn
-	lastYield int64 // when the scheduler last had its turn
+	now       int64 // loop time in nanoseconds, read once a turn: see Forwarder.clock
+	lastYield int64 // loop time of the last yield
 	conns     []*conn
-	unused    []*conn // slots to use again
+	unused    []*conn // free slots
 	open      int
-	ready     []*conn // their turn ended before their bytes did
+	ready     []*conn // their turn ended before all bytes were moved
 	wheel     wheel
 	buffers   buffers
 	openings  openings
 	unrouted  unrouted
 	pipes     pipes
-	scratch   []byte   // what every read reads into
-	peer      sockaddr // what every accept and connect uses
+	scratch   []byte   // shared buffer of all reads
+	peer      sockaddr // shared argument of all accepts and connects
 	draining  bool
 
 	acceptor acceptor
@@ -107,17 +107,17 @@ func (l *loop) run() {
 		n, err := unix.EpollWait(l.epoll, events, l.epollTimeout())
 		l.now = l.clock()
 		if err != nil && err != unix.EINTR {
-			panic("epoll_wait: " + err.Error()) // the set is gone: nothing can go on
+			panic("epoll_wait: " + err.Error()) // invalid descriptor: a bug
 		}
 		l.turn(events[:max(n, 0)])
 		l.yield()
 	}
 }
 
-// yield lets Go's scheduler see that the loop is no goroutine that never ends.
-// Without it the scheduler's monitor signals the loop's thread every few
-// milliseconds, and takes its processor (P) away whenever the loop waits: that
-// costs a twentieth of the loop's time, and a round trip the time of two wake-ups.
+// yield calls the Go scheduler regularly, so that it does not preempt the loop.
+// Without it, the monitor of the scheduler signals the loop's thread every few
+// milliseconds and takes its processor (P) away whenever the loop waits. This takes a
+// twentieth of the loop's time, and delays a round trip by two wake-ups.
 func (l *loop) yield() {
 	if l.now-l.lastYield >= int64(yieldInterval) {
 		l.lastYield = l.now
@@ -125,7 +125,7 @@ func (l *loop) yield() {
 	}
 }
 
-// turn lets every connection act that has a reason to.
+// turn handles the events, the connections in ready, and the timers.
 func (l *loop) turn(events []unix.EpollEvent) {
 	for i := range events {
 		l.dispatch(&events[i])
@@ -139,7 +139,7 @@ func (l *loop) turn(events []unix.EpollEvent) {
 	}
 }
 
-// dispatch brings an event to whom it is for.
+// dispatch passes an event to its handler.
 func (l *loop) dispatch(e *unix.EpollEvent) {
 	switch {
 	case e.Fd == wakeEvent:
@@ -152,22 +152,22 @@ func (l *loop) dispatch(e *unix.EpollEvent) {
 		l.acceptor.accept(l, int(firstListener-e.Fd))
 	default:
 		c := l.conns[e.Fd>>1]
-		// The socket that the event is about may be closed by now, and its
-		// slot used again, by an event before it in the same batch.
+		// An earlier event of the same batch may have closed the socket, and its
+		// slot may be in use again.
 		if c.generation == uint32(e.Pad) && c.state != done {
 			c.handle(side(e.Fd&1), e.Events)
 		}
 	}
 }
 
-// watch adds a socket to the epoll set, or changes what it is watched for.
+// watch adds a socket to the epoll set, or changes its events.
 func (l *loop) watch(c *conn, s side, fd, op int, events uint32) unix.Errno {
 	event := unix.EpollEvent{Events: events, Fd: int32(c.slot)<<1 | int32(s), Pad: int32(c.generation)}
 	return l.kernel.watch(l.epoll, op, fd, &event)
 }
 
-// watchClient puts the client's socket into the epoll set. Most hellos are read
-// before that is worth its call.
+// watchClient adds the client's socket to the epoll set. This is delayed until the
+// connection has to wait, because most ClientHellos can be read at once.
 func (c *conn) watchClient() {
 	if c.watched {
 		return
@@ -176,12 +176,12 @@ func (c *conn) watchClient() {
 	if c.opening != nil {
 		c.loop.unrouted.add(c)
 	}
-	// Should it fail, no event will come, and a timeout ends the connection.
+	// If this fails, there are no events, and a timeout ends the connection.
 	_ = c.loop.watch(c, client, int(c.up.src), unix.EPOLL_CTL_ADD, watchIn)
 }
 
-// watchWritable has the client's socket watched for room to write, from the first
-// time on that there was none.
+// watchWritable watches the client's socket for EPOLLOUT too. It is called when the
+// socket first has no room.
 func (c *conn) watchWritable() {
 	if c.watchesWritable {
 		return
@@ -190,8 +190,8 @@ func (c *conn) watchWritable() {
 	_ = c.loop.watch(c, client, int(c.up.src), unix.EPOLL_CTL_MOD, watchIn|unix.EPOLLOUT)
 }
 
-// epollTimeout returns how long the next wait may take, in milliseconds: any time,
-// since the alarm ends it in time, or none where connections want another turn.
+// epollTimeout returns the timeout of the next wait in milliseconds: 0 if connections
+// are ready for another turn, else -1 (none), because the timerfd ends the wait.
 func (l *loop) epollTimeout() int {
 	if len(l.ready) > 0 {
 		return 0
@@ -202,8 +202,7 @@ func (l *loop) epollTimeout() int {
 	return -1
 }
 
-// nextTimeout returns the loop time at which something is due; ok is false where
-// nothing is.
+// nextTimeout returns the loop time of the next timeout. ok is false if there is none.
 func (l *loop) nextTimeout() (at int64, ok bool) {
 	at, ok = l.wheel.next()
 	if until := l.acceptor.backoffUntil; until > 0 && (!ok || until < at) {
@@ -212,7 +211,7 @@ func (l *loop) nextTimeout() (at int64, ok bool) {
 	return at, ok
 }
 
-// requeue gives c another turn after the others have had theirs.
+// requeue gives c another turn after the other connections.
 func (l *loop) requeue(c *conn) {
 	if !c.queued {
 		c.queued = true
@@ -220,12 +219,12 @@ func (l *loop) requeue(c *conn) {
 	}
 }
 
-// runReady gives those a turn that asked for it before this one.
+// runReady gives a turn to the connections that were queued before this call.
 func (l *loop) runReady() {
 	ready := l.ready
 	l.ready = nil
 	for _, c := range ready {
-		if c.queued { // not so where the connection has ended since
+		if c.queued { // false if the connection has ended in the meantime
 			c.queued = false
 			c.resume()
 		}
@@ -235,7 +234,7 @@ func (l *loop) runReady() {
 	}
 }
 
-// alloc returns a conn of a free slot.
+// alloc returns a free conn.
 func (l *loop) alloc() *conn {
 	if len(l.unused) == 0 {
 		l.addSlots()
@@ -248,8 +247,7 @@ func (l *loop) alloc() *conn {
 	return c
 }
 
-// addSlots makes room for more connections, many at a time: that takes less
-// memory than one by one.
+// addSlots allocates slotBatch conns at once, which takes less memory than one by one.
 func (l *loop) addSlots() {
 	slots := make([]conn, slotBatch)
 	for i := range slots {
@@ -259,8 +257,8 @@ func (l *loop) addSlots() {
 	}
 }
 
-// free takes back a conn. Its generation moves on, so that nothing meant for
-// it reaches the next one in its slot.
+// free frees the slot of a conn. It increments the generation, so that no event for
+// this connection reaches the next one in the slot.
 func (l *loop) free(c *conn) {
 	l.wheel.remove(c)
 	*c = conn{loop: l, slot: c.slot, generation: c.generation + 1, state: done}
@@ -276,7 +274,7 @@ func (l *loop) drain() {
 	l.draining = true
 }
 
-// abortAll ends every connection at once.
+// abortAll ends all connections at once.
 func (l *loop) abortAll() {
 	for _, c := range l.conns {
 		switch c.state {

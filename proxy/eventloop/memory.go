@@ -9,28 +9,28 @@ import (
 )
 
 const (
-	// DefaultHelloMemory suits a memory limit of 128 MiB: garbage of about the
-	// same size comes on top.
+	// DefaultHelloMemory is in bytes. It suits a memory limit of 128 MiB, since
+	// garbage of about the same size is added.
 	DefaultHelloMemory = 16 << 20
 
-	// maxPending is how many bytes one loop holds that were read for clients or
-	// backends which do not read, before it takes smaller bites. A connection
-	// then holds a small buffer at most.
+	// maxPending bounds the bytes that one loop holds for clients and backends that
+	// do not read. Beyond it, the loop reads at most smallBuffer bytes at once, so
+	// that a connection holds at most one small buffer.
 	maxPending = 16 << 20
 
-	// releaseInterval is how often memory is given back to the system at most. It
-	// takes a garbage collection.
+	// releaseInterval is the minimum time between two releases of memory to the
+	// system, each of which needs a garbage collection.
 	releaseInterval = 10 * time.Second
 )
 
-// helloMemory counts the bytes of the buffers that connections hold, on all
-// loops, until their backend has their hello.
+// helloMemory counts the bytes of the buffers that the connections of all loops hold
+// until the ClientHello is sent to the backend.
 type helloMemory struct {
 	limit int64
 	held  atomic.Int64
-	high  atomic.Bool   // half of limit was held since memory was last given back
-	low   chan struct{} // told when hardly anything is held any more, and high was set
-	free  func()        // debug.FreeOSMemory, but for tests
+	high  atomic.Bool   // more than half of limit was held since the last release to the system
+	low   chan struct{} // receives a value when little is held again after high was set
+	free  func()        // debug.FreeOSMemory, except in tests
 }
 
 func newHelloMemory(limit int64) *helloMemory {
@@ -40,12 +40,13 @@ func newHelloMemory(limit int64) *helloMemory {
 	return &helloMemory{limit: limit, low: make(chan struct{}, 1), free: debug.FreeOSMemory}
 }
 
-// softLimit is how much may be held before connections are refused, the oldest of
-// all loops first. The rest is for the time that another loop takes to do so: one
-// that would exceed the limit meanwhile refuses connections of its own.
+// softLimit is the number of bytes beyond which connections are refused, the oldest
+// of all loops first. If the oldest is on another loop, it takes that loop some time
+// to refuse it; the rest of the limit is for this time. A loop that would exceed the
+// limit itself refuses connections of its own.
 func (m *helloMemory) softLimit() int64 { return m.limit - m.limit/8 }
 
-// reserve counts bytes in, and reports whether there are more than wanted then.
+// reserve adds bytes and reports whether more than softLimit are held.
 func (m *helloMemory) reserve(bytes int) (tooMany bool) {
 	held := m.held.Add(int64(bytes))
 	if held > m.limit/2 && !m.high.Load() {
@@ -54,10 +55,10 @@ func (m *helloMemory) reserve(bytes int) (tooMany bool) {
 	return held > m.softLimit()
 }
 
-// release counts bytes out.
+// release subtracts bytes.
 func (m *helloMemory) release(bytes int) {
-	const ebb = 8
-	if held := m.held.Add(-int64(bytes)); held < m.limit/ebb && m.high.Load() && m.high.CompareAndSwap(true, false) {
+	const lowFraction = 8
+	if held := m.held.Add(-int64(bytes)); held < m.limit/lowFraction && m.high.Load() && m.high.CompareAndSwap(true, false) {
 		select {
 		case m.low <- struct{}{}:
 		default:
@@ -66,8 +67,8 @@ func (m *helloMemory) release(bytes int) {
 }
 
 // releaseToSystem returns memory to the system after many bytes were held, until ctx
-// ends. The loops make hardly any garbage, so that Go would collect what a flood
-// of hellos left only after minutes.
+// ends. The loops create little garbage, so that Go would free the memory of a flood
+// of ClientHellos only after minutes.
 func (m *helloMemory) releaseToSystem(ctx context.Context) {
 	for {
 		select {
@@ -84,14 +85,14 @@ func (m *helloMemory) releaseToSystem(ctx context.Context) {
 	}
 }
 
-// unrouted is a loop's connections that wait, for their hello or their backend,
-// in the order in which they began to wait.
+// unrouted is the list of a loop's connections that wait for their ClientHello or
+// their backend, in the order in which they began to wait.
 type unrouted struct {
 	oldest, newest *conn
-	oldestTime     *atomic.Int64 // shared.oldest
+	oldestTime     *atomic.Int64 // shared.oldestUnrouted
 }
 
-// add puts c at the end.
+// add appends c.
 func (u *unrouted) add(c *conn) {
 	o := c.opening
 	o.listed, o.older = true, u.newest
@@ -103,7 +104,7 @@ func (u *unrouted) add(c *conn) {
 	u.newest = c
 }
 
-// setOldest makes c the oldest; nil is none.
+// setOldest sets the oldest connection; nil means that the list is empty.
 func (u *unrouted) setOldest(c *conn) {
 	u.oldest = c
 	if c == nil {
@@ -113,7 +114,7 @@ func (u *unrouted) setOldest(c *conn) {
 	u.oldestTime.Store(max(c.accepted, 1))
 }
 
-// remove takes c out, if it is in.
+// remove removes c if it is in the list.
 func (u *unrouted) remove(c *conn) {
 	o := c.opening
 	if !o.listed {
@@ -132,9 +133,9 @@ func (u *unrouted) remove(c *conn) {
 	o.listed, o.older, o.younger = false, nil, nil
 }
 
-// reserveHello counts bytes that c's opening holds from now on. Where all openings hold
-// too much, the oldest that waits is refused, and so on; hold reports whether c
-// itself goes on.
+// reserveHello adds bytes to those that the opening of c holds. If all openings hold
+// too much, the connections that have waited longest are refused. It returns false if
+// c is one of them.
 func (c *conn) reserveHello(bytes int) bool {
 	l, o := c.loop, c.opening
 	o.held += bytes
@@ -143,14 +144,14 @@ func (c *conn) reserveHello(bytes int) bool {
 	}
 	l.refuseOldest()
 	if c.opening == o && l.helloMemory.held.Load() > l.helloMemory.limit {
-		c.refuse(outOfHelloMemory) // nothing else of this loop waits
+		c.refuse(outOfHelloMemory) // no other connection of this loop waits
 	}
 	return c.opening == o
 }
 
-// refuseOldest refuses the connections that have waited longest, until no more
-// is held than wanted. Where the oldest is another loop's, it leaves the choice to
-// that loop, unless the limit itself is exceeded.
+// refuseOldest refuses the connections that have waited longest, until at most
+// softLimit is held. If the oldest is on another loop, that loop is requested to
+// refuse it. While the limit itself is exceeded, the loop refuses its own.
 func (l *loop) refuseOldest() {
 	m := l.helloMemory
 	for m.held.Load() > m.limit && l.unrouted.oldest != nil {
@@ -166,8 +167,8 @@ func (l *loop) refuseOldest() {
 	}
 }
 
-// loopWithOldest returns the loop on which a connection waits longest; nil where none
-// waits.
+// loopWithOldest returns the loop with the connection that has waited longest, or nil
+// if none waits.
 func (l *loop) loopWithOldest() (oldest *shared) {
 	first := int64(math.MaxInt64)
 	for _, other := range *l.loops.Load() {
@@ -178,8 +179,8 @@ func (l *loop) loopWithOldest() (oldest *shared) {
 	return oldest
 }
 
-// requestRefusal has the loop refuse its oldest connections soon. Any loop may ask;
-// nil is asked for nothing.
+// requestRefusal makes the loop call refuseOldest. Any loop may call it. On nil it does
+// nothing.
 func (s *shared) requestRefusal() {
 	if s == nil || s.refusalRequested.Swap(true) {
 		return
@@ -190,7 +191,7 @@ func (s *shared) requestRefusal() {
 	})
 }
 
-// setPending makes a buffer the flow's, until its sink has the bytes.
+// setPending gives the flow a buffer with bytes to write to its sink.
 func (l *loop) setPending(f *flow, b *buffer) {
 	f.pending = b
 	l.addPending(len(b.data))
@@ -198,7 +199,7 @@ func (l *loop) setPending(f *flow, b *buffer) {
 
 func (l *loop) addPending(bytes int) { l.pending.Store(l.pending.Load() + int64(bytes)) }
 
-// readBuffer is what one read may take.
+// readBuffer returns the buffer for the next read.
 func (l *loop) readBuffer() []byte {
 	if l.pending.Load() > maxPending {
 		return l.scratch[:smallBuffer]

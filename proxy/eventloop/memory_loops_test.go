@@ -12,12 +12,12 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// helloMemoryOf bounds what unrouted connections may hold.
+// helloMemoryOf sets HelloMemory.
 func helloMemoryOf(bytes int64) func(*Forwarder) {
 	return func(f *Forwarder) { f.HelloMemory = bytes }
 }
 
-// alive reports whether a connection that was sent nothing is still open.
+// alive reports whether a connection that received nothing is still open.
 func alive(t testing.TB, conn net.Conn) bool {
 	t.Helper()
 	_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
@@ -25,8 +25,7 @@ func alive(t testing.TB, conn net.Conn) bool {
 	return errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// TestTheOldestOfAnotherLoopIsRefused has one loop fill the memory, and another
-// accept what comes then.
+// One loop fills the memory, and another accepts the next connections.
 func TestTheOldestOfAnotherLoopIsRefused(t *testing.T) {
 	testkit.CheckDescriptors(t)
 	o := listen(t)
@@ -50,21 +49,20 @@ func TestTheOldestOfAnotherLoopIsRefused(t *testing.T) {
 	testkit.WaitFor(t, "the second loop to accept them", func() bool { return loops[1].counters.accepted.Load() >= 2 })
 	for _, client := range opened {
 		if !alive(t, client) {
-			t.Error("a connection was refused before the first loop could choose")
+			t.Error("a connection was refused before the first loop could refuse its oldest")
 		}
 	}
 	release()
 	e.awaitMetric(1, "connections_refused_total", "hello_memory")
 	for i, client := range opened {
 		if alive(t, client) != (i > 0) {
-			t.Errorf("connection %d of 0 to 7 is the wrong one to be refused, or to stay", i)
+			t.Errorf("connection %d of 0 to 7 was wrongly refused, or wrongly kept", i)
 		}
 	}
 }
 
-// TestALoopThatIsAloneStaysWithinTheBound has the loop with the oldest connections
-// stand still: the other one must not wait for it.
-func TestALoopThatIsAloneStaysWithinTheBound(t *testing.T) {
+// The loop with the oldest connections is blocked: the other must not wait for it.
+func TestLimitHoldsWhileOneLoopIsBlocked(t *testing.T) {
 	testkit.CheckDescriptors(t)
 	o := listen(t)
 	e := start(t, routeA(o), helloMemoryOf(8*smallBuffer), func(f *Forwarder) { f.Loops = 2 })
@@ -96,8 +94,8 @@ func TestALoopThatIsAloneStaysWithinTheBound(t *testing.T) {
 	}
 }
 
-// TestForwardedConnectionsAreNotCounted fills what unrouted connections may hold:
-// those that were forwarded before stay.
+// Unrouted connections exceed the limit: connections that are already forwarded stay
+// open.
 func TestForwardedConnectionsAreNotCounted(t *testing.T) {
 	testkit.CheckDescriptors(t)
 	o := listen(t)
@@ -118,8 +116,8 @@ func TestForwardedConnectionsAreNotCounted(t *testing.T) {
 	}
 }
 
-// TestHostsAreServedWhileHellosFillTheMemory has an attacker keep the memory full:
-// a client whose hello comes in two pieces is let in.
+// An attacker keeps the memory full: a client is served even if its ClientHello arrives
+// in two pieces.
 func TestHostsAreServedWhileHellosFillTheMemory(t *testing.T) {
 	testkit.CheckDescriptors(t)
 	o := listen(t)

@@ -16,7 +16,7 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// halfHello returns size bytes of a hello that goes on.
+// halfHello returns the first size bytes of a longer ClientHello.
 func halfHello(size int) []byte {
 	const record = 16 << 10
 	message := make([]byte, 0, size+record)
@@ -30,7 +30,7 @@ func halfHello(size int) []byte {
 	return message[:size]
 }
 
-// TestHellosAreBounded has many clients send half a hello each.
+// Many clients send half a ClientHello each.
 func TestHellosAreBounded(t *testing.T) {
 	const limit, clients, size = 1 << 20, 100, 33_000
 	o := listen(t)
@@ -44,17 +44,17 @@ func TestHellosAreBounded(t *testing.T) {
 		most = max(most, e.metric("hello_bytes"))
 	}
 	e.awaitMetric(clients, "connections_accepted_total")
-	testkit.Eventually(t, "the hellos should take what is allowed", func() error {
+	testkit.Eventually(t, "the ClientHellos should use the allowed memory", func() error {
 		if held := e.metric("hello_bytes"); held > limit || held < limit/2 {
 			return fmt.Errorf("%v bytes are held", held)
 		}
 		return nil
 	})
-	// A loop has taken the bytes that put it over the limit before it refuses.
+	// A loop counts the bytes that exceed the limit before it refuses connections.
 	if most > limit+64<<10*float64(len(*e.loops.Load())) {
 		t.Errorf("%v bytes were held, the limit is %d", most, limit)
 	}
-	// The oldest is refused; a client that comes now is served.
+	// The oldest connection is refused; a new client is served.
 	if _, err := flood[0].Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the oldest client reads %v", err)
 	}
@@ -69,9 +69,8 @@ func TestHellosAreBounded(t *testing.T) {
 	e.awaitMetric(1, "connections_open")
 }
 
-// TestBackendsThatDoNotAnswerHoldNobodyUp fills the memory with hellos for a host
-// whose name is never resolved.
-func TestBackendsThatDoNotAnswerHoldNobodyUp(t *testing.T) {
+// ClientHellos for a backend whose name is never resolved fill the memory.
+func TestUnresolvedBackendsDoNotBlockOthers(t *testing.T) {
 	o := listen(t)
 	routes := append(routeA(o), routing.Route{Host: "dead.is", Backends: []routing.Backend{{Addresses: []string{"slow.invalid"}, HTTPSPort: 1}}})
 	e := start(t, routes, func(f *Forwarder) {
@@ -89,7 +88,7 @@ func TestBackendsThatDoNotAnswerHoldNobodyUp(t *testing.T) {
 	}
 }
 
-func TestMemoryIsGivenBack(t *testing.T) {
+func TestMemoryIsReleasedToSystem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newHelloMemory(1000)
 		var freed atomic.Int64
@@ -99,7 +98,7 @@ func TestMemoryIsGivenBack(t *testing.T) {
 			name  string
 			bytes int
 			wait  time.Duration
-			want  int64 // how often memory was given back by then
+			want  int64 // how often memory was released by then
 		}{
 			{"little", 400, 0, 0},
 			{"much", 900, 0, 1},
@@ -111,18 +110,18 @@ func TestMemoryIsGivenBack(t *testing.T) {
 			time.Sleep(step.wait)
 			synctest.Wait()
 			if n := freed.Load(); n != step.want {
-				t.Errorf("%s: memory was given back %d times, want %d", step.name, n, step.want)
+				t.Errorf("%s: memory was released %d times, want %d", step.name, n, step.want)
 			}
 		}
 	})
 }
 
-// TestClientsThatDoNotReadHoldLittle has clients ask for much and read nothing.
+// Clients download much and read nothing: the proxy holds little for each.
 func TestClientsThatDoNotReadHoldLittle(t *testing.T) {
 	o := listen(t)
 	e := start(t, routeA(o), func(f *Forwarder) {
 		f.Loops, f.kernel = 1, realKernel
-		f.kernel.pipe = func() (r, w int, errno syscall.Errno) { return 0, 0, syscall.EMFILE } // all are lent
+		f.kernel.pipe = func() (r, w int, errno syscall.Errno) { return 0, 0, syscall.EMFILE } // no pipe is free
 	})
 	client, backend := e.open(o)
 	l := (*e.loops.Load())[0]
@@ -144,7 +143,7 @@ func TestClientsThatDoNotReadHoldLittle(t *testing.T) {
 	})
 }
 
-// neverEnding is a stream of zeros.
+// neverEnding is an endless stream of zeros.
 type neverEnding struct{}
 
 func (neverEnding) Read(p []byte) (int, error) { return len(p), nil }

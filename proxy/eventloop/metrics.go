@@ -13,21 +13,21 @@ import (
 type ending uint8
 
 const (
-	closed         ending = iota // both sides had said all they had to
-	reset                        // a side reset it, or is dead
-	idle                         // no byte moved for Timeouts.Idle
-	halfClosedIdle               // nor for Timeouts.HalfClosed after one side had ended
+	closed         ending = iota // both sides have sent their end
+	reset                        // a side has reset it, or is dead
+	idle                         // no bytes for Timeouts.Idle
+	halfClosedIdle               // no bytes for Timeouts.HalfClosed after one side had ended
 	drained                      // Timeouts.Drain was over
-	endings                      // how many there are
+	endings                      // the number of endings
 )
 
-// String returns the value of the metrics' label reason.
+// String returns the value of the metric label reason.
 func (e ending) String() string {
 	return [endings]string{"closed", "reset", "idle_timeout", "half_closed_timeout", "drain_timeout"}[e]
 }
 
-// counters are what one loop counts. Only the loop writes them, so that no two
-// processors contend for them; Collect adds them up.
+// counters are the counters of one loop. Only the loop writes them, so that
+// processors do not contend for them. Collect adds them up.
 type counters struct {
 	accepted     atomic.Uint64
 	acceptErrors atomic.Uint64
@@ -35,11 +35,11 @@ type counters struct {
 	refused      [refusals]atomic.Uint64
 	closed       [endings]atomic.Uint64
 
-	mu       sync.Mutex          // for writing clusters, and for reading it elsewhere
-	clusters map[string]*traffic // cluster → what moved to and from it
+	mu       sync.Mutex          // held for writing clusters, and by others for reading it
+	clusters map[string]*traffic // by cluster
 }
 
-// traffic is what one loop moved to and from one cluster.
+// traffic counts what one loop has moved to and from one cluster.
 type traffic struct {
 	cluster      string
 	up, down     atomic.Uint64 // bytes
@@ -47,7 +47,7 @@ type traffic struct {
 }
 
 // traffic returns the counters of a cluster. Clusters come from the routing
-// table: strangers cannot add to them.
+// table, so clients cannot add any.
 func (c *counters) traffic(cluster string) *traffic {
 	if t := c.clusters[cluster]; t != nil {
 		return t
@@ -62,8 +62,8 @@ func (c *counters) traffic(cluster string) *traffic {
 	return t
 }
 
-// histogram returns one of durations in seconds. All loops share it: two observations
-// a connection contend for less than can be measured.
+// histogram returns a histogram of durations in seconds. All loops share it: the
+// contention of two observations for each connection cannot be measured.
 func histogram(name, help string) prometheus.Histogram {
 	return prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "usher_" + name, Help: help,
@@ -129,7 +129,7 @@ type totals struct {
 	accepted, acceptErrors uint64
 	refused                [refusals]uint64
 	closed                 [endings]uint64
-	clusters               map[string]clusterTotals // cluster → sums
+	clusters               map[string]clusterTotals // by cluster
 }
 
 type clusterTotals struct{ up, down, dialFailures uint64 }

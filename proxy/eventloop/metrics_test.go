@@ -24,7 +24,7 @@ func TestDurationsAreInSeconds(t *testing.T) {
 		t.Fatal(err)
 	}
 	least := map[string]float64{
-		"usher_hello_seconds": 0, // a hello may come in the turn that accepts the connection
+		"usher_hello_seconds": 0, // a ClientHello may be read in the turn that accepts the connection
 		"usher_dial_seconds":  1e-9,
 	}
 	for _, family := range families {

@@ -8,25 +8,25 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// opening is what a connection needs until its backend has the hello.
+// opening holds what a connection needs until the ClientHello is sent to the backend.
 type opening struct {
-	received     *buffer // every byte from the client so far
-	awaitHeader  bool    // a PROXY header comes first
+	received     *buffer // all bytes from the client so far
+	awaitHeader  bool    // a PROXY header must come first
 	parser       clienthello.Parser
 	host         string
-	routeRefusal string // of a host that is refused: what its route says
+	routeRefusal string // Refusal of the route, or routing.ReasonPlainOnly; empty unless the host is refused
 	targets      targets
-	destination  netip.AddrPort // where a PROXY header says that the client connected to
-	name         string         // the name that is being looked up, else ""
+	destination  netip.AddrPort // destination address in the PROXY header
+	name         string         // the name that is being looked up, or ""
 	dialled      netip.AddrPort // the address that is being dialled
-	dialRefusal  refusal        // why the latest address was no use
+	dialRefusal  refusal        // why the latest address failed
 
-	held           int  // bytes that are counted in helloMemory
-	listed         bool // it is in loop.unrouted, between these two
+	held           int  // bytes counted in helloMemory
+	listed         bool // in loop.unrouted, between older and younger
 	older, younger *conn
 }
 
-// openings are used again, so that a busy loop makes little garbage.
+// openings is a pool, so that a busy loop creates little garbage.
 type openings []*opening
 
 func (p *openings) get() *opening {
@@ -46,7 +46,7 @@ func (p *openings) put(o *opening) {
 	}
 }
 
-// parse looks for the host in the bytes so far, and decides once it is known.
+// parse parses the bytes so far, and calls decide when the host is known.
 func (c *conn) parse() {
 	o := c.opening
 	if o.awaitHeader && !c.parseHeader() {
@@ -64,10 +64,11 @@ func (c *conn) parse() {
 	}
 }
 
-// parseHeader reads the PROXY header; it reports whether the hello can follow.
+// parseHeader parses the PROXY header. It returns false if the header is not complete
+// yet, or the connection was refused.
 func (c *conn) parseHeader() bool {
 	o := c.opening
-	size, says, err := readProxyHeader(o.received.bytes())
+	size, addrs, err := readProxyHeader(o.received.bytes())
 	switch {
 	case errors.Is(err, errHeaderIncomplete):
 		c.growReceived()
@@ -78,14 +79,14 @@ func (c *conn) parseHeader() bool {
 	}
 	o.awaitHeader = false
 	o.received.start += size
-	if says.client.IsValid() {
-		c.client, o.destination = says.client, says.destination
+	if addrs.client.IsValid() {
+		c.client, o.destination = addrs.client, addrs.destination
 	}
 	return c.join()
 }
 
-// growReceived makes room for more of the hello, as much again at a time: a
-// client must send what it makes the proxy hold.
+// growReceived doubles the buffer if it is full. A client must thus send at least half
+// of the bytes that the proxy holds for it.
 func (c *conn) growReceived() {
 	l, o := c.loop, c.opening
 	size := min(2*len(o.received.data), maxReceived)
@@ -98,28 +99,28 @@ func (c *conn) growReceived() {
 	o.received = larger
 }
 
-// firstBytes returns what the backend gets first: a PROXY header if it wants
-// one, then the client's bytes exactly as they came.
+// firstBytes returns the first bytes for the backend: a PROXY header if it expects
+// one, then the unchanged bytes of the client.
 func (c *conn) firstBytes() (*buffer, error) {
 	o := c.opening
 	version := o.targets.backend.ProxyProtocol
 	if version == routing.None {
 		received := o.received
-		o.received = nil // it is the flow's now
+		o.received = nil // the flow owns it now
 		return received, nil
 	}
-	says := endpoints{c.client, o.destination}
-	if !says.destination.IsValid() {
-		says.destination = localAddr(c.up.src)
+	addrs := endpoints{c.client, o.destination}
+	if !addrs.destination.IsValid() {
+		addrs.destination = localAddr(c.up.src)
 	}
-	header, err := proxyHeader(version, says, o.host)
+	header, err := proxyHeader(version, addrs, o.host)
 	if err != nil {
 		return nil, err
 	}
 	return c.loop.buffers.copyOf(header, o.received.bytes()), nil
 }
 
-// dropOpening gives back what only the opening needed.
+// dropOpening releases the opening.
 func (c *conn) dropOpening() {
 	if c.opening == nil {
 		return

@@ -3,35 +3,33 @@ package eventloop
 import "golang.org/x/sys/unix"
 
 const (
-	// pipeBytes is what an unprivileged process may ask for by default
-	// (pipe(7), pipe-max-size). Larger pipes make fewer calls a byte.
+	// pipeBytes is the default maximum for an unprivileged process (pipe(7),
+	// pipe-max-size). Larger pipes need fewer system calls for the same bytes.
 	pipeBytes = 1 << 20
 
-	// maxPipes bounds the pipes of one loop, two descriptors and at most
-	// pipeBytes of the kernel's memory each: 64 are also the kernel's quota
-	// for one unprivileged user (pipe(7), pipe-user-pages-soft). Streams
-	// beyond are copied.
+	// maxPipes bounds the pipes of one loop. Each uses two descriptors and at most
+	// pipeBytes of kernel memory. 64 is also the quota of the kernel for one
+	// unprivileged user (pipe(7), pipe-user-pages-soft). Further streams are copied.
 	maxPipes = 64
 
-	// maxFreePipes is how many pipes a loop keeps that nobody needs.
+	// maxFreePipes bounds the free pipes of a loop.
 	maxFreePipes = 8
 )
 
 // pipe carries bytes from one socket to another inside the kernel.
 type pipe struct {
 	r, w int32
-	held int // bytes that are in it
+	held int // bytes in the pipe
 }
 
-// pipes lends the pipes of one loop.
+// pipes is the pool of the pipes of one loop.
 type pipes struct {
 	kernel *kernel
 	free   []*pipe
 	open   int
 }
 
-// get returns an empty pipe, or nil when there are enough or none is to be
-// had.
+// get returns an empty pipe, or nil if there are maxPipes or no pipe can be created.
 func (p *pipes) get() *pipe {
 	if last := len(p.free) - 1; last >= 0 {
 		lent := p.free[last]
@@ -45,14 +43,14 @@ func (p *pipes) get() *pipe {
 	if errno != 0 {
 		return nil
 	}
-	// Where the quota is used up the pipe stays small, and works.
+	// If the quota is used up, the pipe stays small, but works.
 	_, _ = unix.FcntlInt(uintptr(w), unix.F_SETPIPE_SZ, pipeBytes)
 	p.open++
 	return &pipe{r: int32(r), w: int32(w)}
 }
 
-// put takes back a pipe; nil is none. One that still holds bytes is closed:
-// nobody else may see them.
+// put returns a pipe to the pool. It ignores nil. A pipe that still holds bytes is
+// closed, so that they cannot reach another connection.
 func (p *pipes) put(used *pipe) {
 	switch {
 	case used == nil:
@@ -69,7 +67,7 @@ func (p *pipes) close(used *pipe) {
 	p.open--
 }
 
-// closeAll closes the pipes that are not lent.
+// closeAll closes the free pipes.
 func (p *pipes) closeAll() {
 	for _, free := range p.free {
 		p.close(free)

@@ -6,9 +6,8 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// TestPipesAreNotLentWithBytes holds one connection's bytes apart from
-// another's.
-func TestPipesAreNotLentWithBytes(t *testing.T) {
+// A pipe with bytes of one connection must not be used for another.
+func TestPipesWithBytesAreNotReused(t *testing.T) {
 	testkit.CheckDescriptors(t)
 	k := realKernel
 	p := pipes{kernel: &k}
@@ -40,7 +39,7 @@ func TestPipesAreBounded(t *testing.T) {
 		lent = append(lent, one)
 	}
 	if len(lent) != maxPipes {
-		t.Errorf("%d pipes were lent, want %d", len(lent), maxPipes)
+		t.Errorf("%d pipes were returned, want %d", len(lent), maxPipes)
 	}
 	for _, one := range lent {
 		p.put(one)

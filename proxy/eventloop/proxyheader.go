@@ -14,8 +14,8 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// Lengths in bytes of HAProxy's proxy-protocol.txt, sections 2.1 and 2.2. The
-// bound on a v2 header is go-proxyproto's.
+// Lengths in bytes: see proxy-protocol.txt of HAProxy, sections 2.1 and 2.2. The
+// maximum of a v2 header is that of go-proxyproto.
 const (
 	maxHeaderV1    = 107
 	fixedHeaderV2  = 16
@@ -28,16 +28,16 @@ var (
 	errNoHeader         = errors.New("no PROXY header")
 )
 
-// endpoints is what a PROXY header says of a connection. Both addresses are invalid
-// where it says nothing: the proxy then speaks for itself.
+// endpoints are the addresses in a PROXY header. Both are invalid if it has none: the
+// connection is then the proxy's own.
 type endpoints struct {
-	client      netip.AddrPort // who connected
-	destination netip.AddrPort // and where to
+	client      netip.AddrPort
+	destination netip.AddrPort // the address that the client connected to
 }
 
-// readProxyHeader reads the PROXY header that stream begins with and returns its
-// size in bytes, and what it says.
-func readProxyHeader(stream []byte) (size int, says endpoints, err error) {
+// readProxyHeader parses the PROXY header at the start of stream. It returns its size
+// in bytes and the addresses in it.
+func readProxyHeader(stream []byte) (size int, addrs endpoints, err error) {
 	size, err = headerSize(stream)
 	if err != nil {
 		return 0, endpoints{}, err
@@ -46,22 +46,22 @@ func readProxyHeader(stream []byte) (size int, says endpoints, err error) {
 	if err != nil {
 		return 0, endpoints{}, fmt.Errorf("read PROXY header: %w", err)
 	}
-	if _, err := header.TLVs(); err != nil { // Read leaves them as they are
+	if _, err := header.TLVs(); err != nil { // Read does not check them
 		return 0, endpoints{}, fmt.Errorf("read PROXY header: %w", err)
 	}
 	if source, destination, ok := header.TCPAddrs(); ok && header.Command.IsProxy() {
-		says = endpoints{unmapped(source), unmapped(destination)}
+		addrs = endpoints{unmapped(source), unmapped(destination)}
 	}
-	return size, says, nil
+	return size, addrs, nil
 }
 
-// unmapped returns an address, an IPv4-mapped IPv6 one as IPv4.
+// unmapped returns an address; an IPv4-mapped IPv6 address as IPv4.
 func unmapped(addr *net.TCPAddr) netip.AddrPort {
 	mapped := addr.AddrPort()
 	return netip.AddrPortFrom(mapped.Addr().Unmap(), mapped.Port())
 }
 
-// headerSize returns where the header at the start of stream ends.
+// headerSize returns the size of the header at the start of stream.
 func headerSize(stream []byte) (int, error) {
 	switch {
 	case matchesPrefix(stream, proxyproto.SIGV2):
@@ -80,7 +80,8 @@ func headerSize(stream []byte) (int, error) {
 	return 0, errNoHeader
 }
 
-// matchesPrefix reports whether stream begins with signature, as far as it goes.
+// matchesPrefix reports whether stream begins with signature, or is the beginning of
+// it.
 func matchesPrefix(stream, signature []byte) bool {
 	n := min(len(stream), len(signature))
 	return bytes.Equal(stream[:n], signature[:n])
@@ -96,8 +97,8 @@ func checkSize(size, limit, have int) (int, error) {
 	return size, nil
 }
 
-// proxyHeader returns the header that tells a backend of a connection, and of the host
-// that was asked for.
+// proxyHeader returns the PROXY header for a backend. A v2 header contains the host
+// too.
 func proxyHeader(version routing.ProxyProtocol, c endpoints, host string) ([]byte, error) {
 	number := byte(1)
 	if version == routing.V2 {

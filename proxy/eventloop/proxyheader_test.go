@@ -15,7 +15,7 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// headerV2 returns a v2 header of a client, or of the proxy itself.
+// headerV2 returns a v2 header with the addresses of a client, or without addresses.
 func headerV2(t testing.TB, client string, tlvs ...proxyproto.TLV) []byte {
 	t.Helper()
 	source := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(client))
@@ -42,7 +42,7 @@ func localV2(t testing.TB) []byte {
 func TestReadProxyHeader(t *testing.T) {
 	for name, tt := range map[string]struct {
 		header []byte
-		says   string // client and destination; "": none
+		addrs  string // client and destination; "" if there are none
 	}{
 		"v1 TCP4":             {[]byte("PROXY TCP4 203.0.113.1 192.0.2.1 1000 443\r\n"), "203.0.113.1:1000 192.0.2.1:443"},
 		"v1 TCP6":             {[]byte("PROXY TCP6 2001:db8::1 2001:db8::2 1000 443\r\n"), "[2001:db8::1]:1000 [2001:db8::2]:443"},
@@ -59,13 +59,13 @@ func TestReadProxyHeader(t *testing.T) {
 					t.Fatalf("%d of %d bytes: %v", n, len(tt.header), err)
 				}
 			}
-			size, says, err := readProxyHeader(stream)
+			size, addrs, err := readProxyHeader(stream)
 			got := ""
-			if says.client.IsValid() {
-				got = says.client.String() + " " + says.destination.String()
+			if addrs.client.IsValid() {
+				got = addrs.client.String() + " " + addrs.destination.String()
 			}
-			if err != nil || size != len(tt.header) || got != tt.says {
-				t.Errorf("size %d, says %q, %v; want %d and %q", size, got, err, len(tt.header), tt.says)
+			if err != nil || size != len(tt.header) || got != tt.addrs {
+				t.Errorf("size %d, addresses %q, %v; want %d and %q", size, got, err, len(tt.header), tt.addrs)
 			}
 		})
 	}
@@ -93,15 +93,14 @@ func TestReadProxyHeaderRefuses(t *testing.T) {
 		"v2 a TLV's end":     withTLVLength(t, 1),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if size, says, err := readProxyHeader(stream); err == nil || errors.Is(err, errHeaderIncomplete) {
-				t.Errorf("size %d, says %v, %v; want a refusal", size, says, err)
+			if size, addrs, err := readProxyHeader(stream); err == nil || errors.Is(err, errHeaderIncomplete) {
+				t.Errorf("size %d, addresses %v, %v; want a refusal", size, addrs, err)
 			}
 		})
 	}
 }
 
-// withTLVLength returns a v2 header with one TLV of four bytes that gives another
-// length.
+// withTLVLength returns a v2 header with a TLV of four bytes and the given length field.
 func withTLVLength(t testing.TB, length uint16) []byte {
 	t.Helper()
 	header := headerV2(t, "203.0.113.1:1000", proxyproto.TLV{Type: 0xE0, Value: []byte("four")})
@@ -109,8 +108,8 @@ func withTLVLength(t testing.TB, length uint16) []byte {
 	return header
 }
 
-// FuzzReadProxyHeader looks for streams that are read past their end, or that
-// stay incomplete for ever.
+// FuzzReadProxyHeader checks that no stream is read past its end, and that none of the
+// maximum size is incomplete.
 func FuzzReadProxyHeader(f *testing.F) {
 	f.Add([]byte("PROXY TCP4 203.0.113.1 192.0.2.1 1000 443\r\nhello"))
 	f.Add(headerV2(f, "[2001:db8::1]:1000", proxyproto.TLV{Type: 0xE0, Value: []byte("x")}))
@@ -133,7 +132,7 @@ func TestProxyHeaderIn(t *testing.T) {
 	for name, tt := range map[string]struct {
 		from   []netip.Prefix
 		header []byte
-		reason string // "": let in
+		reason string // "" if accepted
 	}{
 		"v1":                         {loopback, v1, ""},
 		"v2":                         {loopback, headerV2(t, "203.0.113.1:1000", proxyproto.TLV{Type: 0xE0, Value: make([]byte, 4000)}), ""},
@@ -178,7 +177,7 @@ func TestProxyHeaderOut(t *testing.T) {
 				t.Fatal(err)
 			}
 			if header.SourceAddr.String() != client.LocalAddr().String() || header.DestinationAddr.String() != e.addr.String() {
-				t.Errorf("the header says %v → %v, want %v → %v", header.SourceAddr, header.DestinationAddr, client.LocalAddr(), e.addr)
+				t.Errorf("the header has %v → %v, want %v → %v", header.SourceAddr, header.DestinationAddr, client.LocalAddr(), e.addr)
 			}
 			if version == routing.V2 {
 				checkAuthority(t, header)
@@ -188,8 +187,8 @@ func TestProxyHeaderOut(t *testing.T) {
 	}
 }
 
-// TestProxyHeaderThrough has a header come in and go out: it must say the same, the
-// destination included.
+// A header from a client is forwarded to the backend with the same addresses, including
+// the destination.
 func TestProxyHeaderThrough(t *testing.T) {
 	v6 := "[2001:db8::1]:1000"
 	for name, tt := range map[string]struct {
@@ -217,15 +216,15 @@ func TestProxyHeaderThrough(t *testing.T) {
 					t.Fatal(err)
 				}
 				if header.SourceAddr.String() != from || header.DestinationAddr.String() != to {
-					t.Errorf("the header says %v → %v, want %v → %v", header.SourceAddr, header.DestinationAddr, from, to)
+					t.Errorf("the header has %v → %v, want %v → %v", header.SourceAddr, header.DestinationAddr, from, to)
 				}
 			})
 		}
 	}
 }
 
-// TestProxyHeaderBeforeMuch has as many bytes wait for the header as ever do: a
-// hello in several segments, and all that was sent with it.
+// The maximum number of bytes follows the header: a ClientHello in several segments,
+// and the bytes that were sent with it.
 func TestProxyHeaderBeforeMuch(t *testing.T) {
 	o := listen(t)
 	routes := routeA(o)

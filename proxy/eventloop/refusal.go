@@ -8,7 +8,7 @@ import (
 	"github.com/jovalle/usher/proxy/clienthello"
 )
 
-// refusal is why a connection never reached a backend.
+// refusal is the reason why a connection was not forwarded to a backend.
 type refusal uint8
 
 const (
@@ -30,10 +30,10 @@ const (
 	routeLoops
 	leftBeforeBackend
 	outOfHelloMemory
-	refusals // how many there are
+	refusals // the number of refusals
 )
 
-// String returns the value of the metrics' label reason.
+// String returns the value of the metric label reason.
 func (r refusal) String() string {
 	return [refusals]string{
 		"too_many_connections", "too_many_of_client", "bad_proxy_header",
@@ -45,15 +45,14 @@ func (r refusal) String() string {
 
 // Alert descriptions of RFC 8446, section 6.
 const (
-	noAlert          = 0 // close_notify, which no refusal is
+	noAlert          = 0 // close_notify, which is not used for refusals
 	decodeError      = 50
 	internalError    = 80
 	unrecognizedName = 112
 )
 
-// alert returns the TLS alert that a refused client is told. A client outside
-// allowFrom, and one that asks for a refused host, is told what it would be
-// told if the host did not exist.
+// alert returns the TLS alert for a refused client. For a client outside of allowFrom,
+// and for a refused host, the alert is the same as for an unknown host.
 func (r refusal) alert() byte {
 	switch r {
 	case malformedHello, helloTooLong:
@@ -66,17 +65,18 @@ func (r refusal) alert() byte {
 	return noAlert
 }
 
-// alertRecord is a fatal alert: RFC 8446, sections 5.1 and 6.
+// alertRecord returns the record of a fatal alert: RFC 8446, sections 5.1 and 6.
 func alertRecord(description byte) []byte {
 	return []byte{21, 3, 3, 0, 2, 2, description}
 }
 
-// maxDiscarded bounds, in bytes, what a refused client may go on to send.
+// maxDiscarded bounds the bytes that are read from a refused client.
 const maxDiscarded = 64 << 10
 
-// refuse tells the client no and counts why. A reset would overtake the alert
-// if bytes of the client's were left unread, so the client is heard out for a
-// while: see discard.
+// refuse sends the client an alert and counts the reason. If the socket were closed
+// with unread bytes, the kernel would send a reset, and the client might not read the
+// alert. Therefore bytes of the client are read and discarded for a while: see
+// discard.
 func (c *conn) refuse(why refusal) {
 	l := c.loop
 	l.counters.refused[why].Add(1)
@@ -100,7 +100,8 @@ func (c *conn) refuse(why refusal) {
 	c.discard()
 }
 
-// discard throws away what a refused client still sends, so much and no more.
+// discard reads and discards what a refused client still sends, up to maxDiscarded
+// bytes.
 func (c *conn) discard() {
 	l := c.loop
 	for c.up.readable {
@@ -118,7 +119,7 @@ func (c *conn) discard() {
 	}
 }
 
-// helloRefusal translates what the parser says.
+// helloRefusal returns the refusal for an error of the parser.
 func helloRefusal(err error) refusal {
 	var r clienthello.Refusal
 	if !errors.As(err, &r) {

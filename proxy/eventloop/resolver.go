@@ -10,63 +10,62 @@ import (
 )
 
 const (
-	// cacheLifetime is how long an answer is used without asking again. The Go
-	// resolver does not tell how long it may be used.
+	// cacheLifetime is how long addresses are used without another lookup. The Go
+	// resolver does not return the TTL.
 	cacheLifetime = 10 * time.Second
 
-	// resolveTimeout bounds one question.
+	// resolveTimeout bounds one lookup.
 	resolveTimeout = 5 * time.Second
 
-	// maxCachedNames bounds the names that are remembered.
+	// maxCachedNames bounds the names in the cache.
 	maxCachedNames = 4096
 
-	// maxLookups bounds the names that are asked for at once: each takes two
-	// sockets, or four while a name server is slow.
+	// maxLookups bounds the concurrent lookups. Each uses two sockets, or four while
+	// a name server is slow.
 	maxLookups = 32
 )
 
-// ResolverDescriptors is how many descriptors the questions to name servers take at
-// most.
+// ResolverDescriptors is the maximum number of descriptors for DNS queries.
 const ResolverDescriptors = 4 * maxLookups
 
-// resolver looks up the names of backends, off the loops. The names are those of
-// the routing table: strangers cannot add to them.
+// resolver looks up the names of backends in goroutines outside of the loops. The
+// names come from the routing table, so clients cannot add any.
 //
-// It is a cache and no more. Questions and answers, retries, resolv.conf and the
-// hosts file are net.Resolver's, in Go, with StrictErrors. Libraries that would stand
-// in for it were looked at: miekg/dns speaks the protocol, and leaves the search list,
-// the hosts file and the choice of servers to its user; caches around net.Resolver
-// neither serve what has gone stale nor tell a name that is gone from a server that
-// is. Should the time that an answer may be kept ever be needed (net.Resolver hides
-// it), that is where miekg/dns comes in, not more code here.
+// It is only a cache. net.Resolver, in Go and with StrictErrors, sends the queries,
+// retries, and reads resolv.conf and the hosts file. No library replaces it well:
+// miekg/dns implements the protocol, but not the search list, the hosts file and the
+// choice of servers; caches around net.Resolver neither serve stale addresses nor
+// distinguish a name that does not exist from a failed server. If the TTL, which
+// net.Resolver hides, is ever needed, use miekg/dns instead of extending this code.
 //
-// What was answered once is served until a name server says otherwise, however long
-// ago that is, and refreshed behind: a dead name server delays nobody.
+// Addresses are served until a name server returns others, even if they are stale, and
+// are refreshed in the background. A failed name server thus delays no connection to
+// a known name.
 type resolver struct {
 	lookup      func(ctx context.Context, network, host string) ([]netip.Addr, error)
-	lookupSlots chan struct{} // holds one for each question under way
+	lookupSlots chan struct{} // holds one value for each lookup in progress
 
 	mu      sync.Mutex
-	cache   map[string]*cacheEntry // name → the latest answer
+	cache   map[string]*cacheEntry // by name
 	running sync.WaitGroup
 }
 
 type cacheEntry struct {
-	addrs      []netip.Addr // none where the name has none, or was never answered
-	freshUntil time.Time    // fresh
+	addrs      []netip.Addr // empty if the name has none, or no lookup has succeeded
+	freshUntil time.Time
 	lookingUp  bool
 	callbacks  []func([]netip.Addr)
 }
 
 func newResolver() *resolver {
-	// With StrictErrors a server that fails for one address family, or for one
-	// name of the search list, is not taken for one that says there is nothing.
+	// With StrictErrors, a failure for one address family, or for one name of the
+	// search list, is an error instead of an empty result.
 	strict := &net.Resolver{PreferGo: true, StrictErrors: true}
 	return &resolver{lookup: strict.LookupNetIP, lookupSlots: make(chan struct{}, maxLookups), cache: make(map[string]*cacheEntry)}
 }
 
-// cached returns the addresses of name, if they are known. Should they not be fresh,
-// it has them asked for again, behind.
+// cached returns the addresses of name if they are known. If they are stale, it starts
+// a lookup in the background.
 func (r *resolver) cached(ctx context.Context, name string) (addrs []netip.Addr, known bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -81,8 +80,8 @@ func (r *resolver) cached(ctx context.Context, name string) (addrs []netip.Addr,
 	return a.addrs, fresh || len(a.addrs) > 0
 }
 
-// resolve calls done with the addresses of name, from another goroutine; with none
-// when there are none.
+// resolve looks up name and calls done with its addresses, or with none if there are
+// none, from another goroutine.
 func (r *resolver) resolve(ctx context.Context, name string, done func([]netip.Addr)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -94,8 +93,7 @@ func (r *resolver) resolve(ctx context.Context, name string, done func([]netip.A
 	r.startLookup(ctx, name, a)
 }
 
-// add makes room for a name. Should there be none, a name that nobody has asked for
-// lately makes way.
+// add adds a name to the cache. If the cache is full, it removes a stale name.
 func (r *resolver) add(name string) *cacheEntry {
 	if len(r.cache) >= maxCachedNames {
 		for other, a := range r.cache {
@@ -110,21 +108,21 @@ func (r *resolver) add(name string) *cacheEntry {
 	return a
 }
 
-// startLookup has a name looked up. However many wait for it, it is looked up once at a time.
+// startLookup starts a lookup of a name, unless one is in progress.
 func (r *resolver) startLookup(ctx context.Context, name string, a *cacheEntry) {
 	if a.lookingUp {
 		return
 	}
 	a.lookingUp = true
 	r.running.Go(func() {
-		r.lookupSlots <- struct{}{} // a question ends within resolveTimeout
+		r.lookupSlots <- struct{}{} // each lookup ends within resolveTimeout
 		addrs, err := r.lookUp(ctx, name)
 		<-r.lookupSlots
 		r.finishLookup(a, addrs, err)
 	})
 }
 
-// finishLookup keeps what a lookup brought, and tells those who wait for it.
+// finishLookup stores the result of a lookup and runs the callbacks.
 func (r *resolver) finishLookup(a *cacheEntry, addrs []netip.Addr, err error) {
 	r.mu.Lock()
 	if err == nil {
@@ -140,9 +138,9 @@ func (r *resolver) finishLookup(a *cacheEntry, addrs []netip.Addr, err error) {
 	}
 }
 
-// lookUp returns a name's addresses: none, and no error, where a name server says that
-// there are none. A server that fails for one address family, as some do for IPv6,
-// does not hide the other.
+// lookUp returns the addresses of a name. If a name server responds that there are
+// none, it returns none and no error. If a server fails for one address family, as
+// some do for IPv6, it returns the addresses of the other.
 func (r *resolver) lookUp(ctx context.Context, name string) ([]netip.Addr, error) {
 	addrs, err := r.lookUpFamily(ctx, "ip", name)
 	if err == nil || isNotFound(err) {
@@ -162,12 +160,12 @@ func (r *resolver) lookUpFamily(ctx context.Context, network, name string) ([]ne
 	return r.lookup(ctx, network, name)
 }
 
-// isNotFound reports whether err is a name server's word that there is nothing: that
-// the name does not exist (NXDOMAIN), or has no address of the family asked for.
+// isNotFound reports whether err means that a name server has responded that the name
+// does not exist (NXDOMAIN) or has no address of the queried family.
 func isNotFound(err error) bool {
 	var failure *net.DNSError
 	return errors.As(err, &failure) && failure.IsNotFound && !failure.IsTimeout && !failure.IsTemporary
 }
 
-// wait returns when no lookup is under way.
+// wait returns when no lookup is in progress.
 func (r *resolver) wait() { r.running.Wait() }

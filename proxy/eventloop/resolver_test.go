@@ -18,7 +18,7 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// resolves returns a resolver that knows these names only.
+// resolves returns a resolver that knows only these names.
 func resolves(names map[string]netip.Addr) *resolver {
 	r := newResolver()
 	r.lookup = func(_ context.Context, _, name string) ([]netip.Addr, error) {
@@ -30,7 +30,7 @@ func resolves(names map[string]netip.Addr) *resolver {
 	return r
 }
 
-// noSuchHost is how package net says that a name server knows of no such name.
+// noSuchHost is the error of package net for NXDOMAIN.
 func noSuchHost(name string) error {
 	return &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 }
@@ -45,14 +45,14 @@ func neverResolves() *resolver {
 	return r
 }
 
-// TestQuestionsAreBounded asks for many names of a name server that says nothing.
-func TestQuestionsAreBounded(t *testing.T) {
+// Many names are looked up while the name server does not respond.
+func TestConcurrentLookupsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newResolver()
-		var asked atomic.Int64
+		var lookups atomic.Int64
 		release := make(chan struct{})
 		r.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
-			asked.Add(1)
+			lookups.Add(1)
 			<-release
 			return nil, nil
 		}
@@ -62,8 +62,8 @@ func TestQuestionsAreBounded(t *testing.T) {
 			r.resolve(t.Context(), "name-"+strconv.Itoa(i), func([]netip.Addr) { answers.Done() })
 		}
 		synctest.Wait()
-		if n := asked.Load(); n != maxLookups {
-			t.Errorf("%d questions are under way at once, want %d", n, maxLookups)
+		if n := lookups.Load(); n != maxLookups {
+			t.Errorf("%d lookups are in progress, want %d", n, maxLookups)
 		}
 		close(release)
 		answers.Wait()
@@ -71,37 +71,37 @@ func TestQuestionsAreBounded(t *testing.T) {
 	})
 }
 
-func TestResolverAsksOnce(t *testing.T) {
+func TestConcurrentLookupsOfANameAreShared(t *testing.T) {
 	r := newResolver()
-	var asked atomic.Int32
-	goOn := make(chan struct{})
+	var lookups atomic.Int32
+	proceed := make(chan struct{})
 	r.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
-		asked.Add(1)
-		<-goOn
+		lookups.Add(1)
+		<-proceed
 		return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
 	}
 	answers := make(chan []netip.Addr, 10)
 	for range cap(answers) {
 		r.resolve(context.Background(), "a.is", func(addrs []netip.Addr) { answers <- addrs })
 	}
-	close(goOn)
+	close(proceed)
 	for range cap(answers) {
 		if addrs := <-answers; len(addrs) != 1 {
 			t.Errorf("answered %v", addrs)
 		}
 	}
 	r.wait()
-	if asked.Load() != 1 {
-		t.Errorf("asked %d times", asked.Load())
+	if lookups.Load() != 1 {
+		t.Errorf("%d lookups, want 1", lookups.Load())
 	}
 	if addrs, ok := r.cached(t.Context(), "a.is"); !ok || len(addrs) != 1 {
 		t.Errorf("cached: %v, %v", addrs, ok)
 	}
 }
 
-// TestAnswersOutliveTheNameServer has a name server die, and come back to say something
-// else. Clients are served at once all the while.
-func TestAnswersOutliveTheNameServer(t *testing.T) {
+// A name server fails, and later returns another address. Clients are served at once
+// all the time.
+func TestStaleAddressesAreUsedWhileTheNameServerFails(t *testing.T) {
 	o := listen(t)
 	server := startNameServer(t)
 	const host = "home.test."
@@ -128,8 +128,8 @@ func TestAnswersOutliveTheNameServer(t *testing.T) {
 	}
 	e.awaitMetric(0, "dial_failures_total")
 
-	server.set(host) // the name is gone
-	testkit.WaitFor(t, "the name to be forgotten", func() bool {
+	server.set(host) // the name has no address now
+	testkit.WaitFor(t, "the address to be removed", func() bool {
 		stale()
 		addrs, known := e.resolver.cached(t.Context(), host)
 		return !known || len(addrs) == 0
@@ -139,13 +139,12 @@ func TestAnswersOutliveTheNameServer(t *testing.T) {
 	expect(t, client, alertRecord(internalError))
 }
 
-// TestOnlyAnAnswerEndsAnAddress has name servers fail in ways that package net may take
-// for the word that there is nothing.
-func TestOnlyAnAnswerEndsAnAddress(t *testing.T) {
+// Name servers fail in ways that package net may report as "not found".
+func TestFailuresKeepAddresses(t *testing.T) {
 	home := netip.MustParseAddr("192.0.2.1")
 	temporary := &net.DNSError{Err: "server misbehaving", IsTemporary: true}
 	for name, tt := range map[string]struct {
-		errs  map[string]error // network → what asking for it fails with; none: home
+		errs  map[string]error // network → error of the lookup; success with home if absent
 		addrs int
 	}{
 		"all is well":          {map[string]error{}, 1},
@@ -174,18 +173,18 @@ func TestOnlyAnAnswerEndsAnAddress(t *testing.T) {
 	}
 }
 
-// TestNamesAreBounded looks up more names than are remembered.
-func TestNamesAreBounded(t *testing.T) {
+// More names are looked up than the cache holds.
+func TestCachedNamesAreBounded(t *testing.T) {
 	r := newResolver()
 	for i := range maxCachedNames + 100 {
 		r.add(strconv.Itoa(i))
 	}
 	if n := len(r.cache); n != maxCachedNames {
-		t.Errorf("%d names are remembered", n)
+		t.Errorf("%d names are cached", n)
 	}
 }
 
-// nameServer is a DNS server on loopback, of names that the test sets.
+// nameServer is a DNS server on loopback with names that the test sets.
 type nameServer struct {
 	conn net.PacketConn
 
@@ -217,7 +216,7 @@ func startNameServer(t *testing.T) *nameServer {
 	return s
 }
 
-// use has a Forwarder ask this server, with the resolver that it has by itself.
+// use makes the default resolver of a Forwarder use this server.
 func (s *nameServer) use(f *Forwarder) {
 	f.resolver = newResolver()
 	f.resolver.lookup = (&net.Resolver{PreferGo: true, StrictErrors: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {

@@ -7,16 +7,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shared is what goroutines besides a loop's own may touch of it. All of it is atomic,
-// has a lock, or is set before the loop runs.
+// shared is the part of a loop that other goroutines may access. Its fields are
+// atomic, have a lock, or are set before the loop runs.
 type shared struct {
 	// Only the loop writes these.
 	counters       counters
 	pending        atomic.Int64 // bytes of the buffers that flows hold
-	busy           atomic.Int64 // percent of a processor that the loop has used lately
-	oldestUnrouted atomic.Int64 // loop time at which the connection that waits longest was accepted; 0: none waits
+	busy           atomic.Int64 // recent processor use of the loop in percent
+	oldestUnrouted atomic.Int64 // loop time at which the longest waiting connection was accepted; 0 if none waits
 
-	refusalRequested atomic.Bool // to refuse its oldest connections
+	refusalRequested atomic.Bool // a call of refuseOldest is posted
 	wake             int         // eventfd that ends the loop's wait
 	inbox            struct {
 		sync.Mutex
@@ -24,17 +24,17 @@ type shared struct {
 	}
 }
 
-// post has the loop run call, soon. It is the one way in for other goroutines: those
-// that bring a connection something use attempt.answer.
+// post makes the loop run call soon. Other goroutines must use it to access the loop.
+// Results for a connection are delivered by attempt.answer.
 func (s *shared) post(call func(*loop)) {
 	s.inbox.Lock()
 	s.inbox.calls = append(s.inbox.calls, call)
 	s.inbox.Unlock()
 	one := [8]byte{1}
-	_, _ = unix.Write(s.wake, one[:]) // EAGAIN: it is awake already
+	_, _ = unix.Write(s.wake, one[:]) // EAGAIN: the loop is being woken already
 }
 
-// posted returns what was posted since it was called last.
+// posted returns the calls that were posted since the last time.
 func (s *shared) posted() []func(*loop) {
 	var count [8]byte
 	_, _ = unix.Read(s.wake, count[:])

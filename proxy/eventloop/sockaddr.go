@@ -8,22 +8,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sockaddr is a socket address as the kernel writes it, IPv4 or IPv6. It is
-// kept as bytes so that its fields need no conversion between byte orders.
+// sockaddr is a socket address of IPv4 or IPv6 in the layout of the kernel. Its
+// fields are bytes, which need no conversion of the byte order.
 type sockaddr struct {
 	family uint16
 	port   [2]byte // big endian
 	rest   [24]byte
 }
 
-// Where the addresses are in rest: netinet/in.h, sockaddr_in and sockaddr_in6.
+// Sizes of sockaddr_in and sockaddr_in6 (netinet/in.h), and the offset of an IPv6
+// address in rest.
 const (
 	sizeIPv4 = 16
 	sizeIPv6 = 28
 	ipv6At   = 4 // after the flow label
 )
 
-// The kernel fills, and reads, as many bytes as its own structure has.
+// The size must be that of the kernel's sockaddr_in6, which the kernel reads and
+// writes.
 var _ [sizeIPv6]byte = [unsafe.Sizeof(sockaddr{})]byte{}
 
 func newSockaddr(addr netip.AddrPort) sockaddr {
@@ -57,7 +59,7 @@ func (sa *sockaddr) addrPort() netip.AddrPort {
 	return netip.AddrPortFrom(ip.Unmap(), port)
 }
 
-// localAddr returns the address of a connection's near end.
+// localAddr returns the local address of a socket.
 func localAddr(fd int32) netip.AddrPort {
 	var sa sockaddr
 	size := uint32(unsafe.Sizeof(sa))

@@ -6,21 +6,21 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// targets walks through the addresses of a route, in the order in which they
-// are dialled: each backend's addresses, and each name's IP addresses.
+// targets iterates over the addresses of a route in the order in which they are
+// dialled: the addresses of each backend, and the IP addresses of each name.
 type targets struct {
 	backends []routing.Backend // after the current one
 	backend  *routing.Backend  // the current one
-	names    []string          // its addresses that were not looked at yet
-	resolved []netip.Addr      // those of the current name
+	names    []string          // remaining addresses of the current backend
+	resolved []netip.Addr      // remaining IP addresses of the current name
 }
 
 func newTargets(route *routing.Route) targets {
 	return targets{backends: route.Backends}
 }
 
-// next returns an IP address to dial, or else a name that must be resolved
-// first: give the answer to resolve. ok is false when there are no more.
+// next returns an IP address to dial, or a name to resolve; pass its addresses to
+// setResolved. ok is false if there are no more.
 func (t *targets) next() (addr netip.Addr, name string, ok bool) {
 	if len(t.resolved) > 0 {
 		addr, t.resolved = t.resolved[0], t.resolved[1:]
@@ -40,5 +40,5 @@ func (t *targets) next() (addr netip.Addr, name string, ok bool) {
 	return netip.Addr{}, name, true
 }
 
-// setResolved gives the addresses of the name that next returned.
+// setResolved sets the addresses of the name that next returned.
 func (t *targets) setResolved(addrs []netip.Addr) { t.resolved = addrs }

@@ -5,27 +5,27 @@ import "math/bits"
 const (
 	tickBits      = 26             // a tick is 2^26 ns, 67 ms
 	wheelSlots    = 1024           // a turn of the wheel is 69 s
-	maxTicksAhead = wheelSlots - 1 // ticks ahead that a slot can stand for
+	maxTicksAhead = wheelSlots - 1 // maximum distance of a slot, in ticks
 )
 
-// wheel is the timers of a loop's connections, one each: setting and removing
-// one takes the same few steps however many there are. A deadline farther off
-// than a turn is set to the turn's end, and set again there. Times are those
-// of the loop's clock, in nanoseconds.
+// wheel is a timer wheel with one timer for each connection of a loop. Setting and
+// removing a timer takes constant time. A timer with a deadline farther away than one
+// turn of the wheel expires at the end of the turn, and is set again then. Times are
+// loop times in nanoseconds.
 type wheel struct {
 	slots    [wheelSlots]*conn       // tick modulo wheelSlots → list of conns
-	occupied [wheelSlots / 64]uint64 // one bit a slot that is not empty
-	tick     int64                   // the last one that has expired
+	occupied [wheelSlots / 64]uint64 // one bit for each slot that is not empty
+	tick     int64                   // the last tick that has expired
 }
 
-// timer is a conn's place in the wheel.
+// timer is the position of a conn in the wheel.
 type timer struct {
 	prev, next *conn
-	slot       int32 // 1 + the slot; 0: not set
+	slot       int32 // 1 + the slot; 0 if not set
 }
 
-// set makes c due at deadline, or up to a tick later; never earlier, unless
-// deadline is farther off than a turn of the wheel.
+// set sets the timer of c to deadline. It expires up to a tick later, and earlier only
+// if deadline is farther away than one turn of the wheel.
 func (w *wheel) set(c *conn, deadline int64) {
 	w.remove(c)
 	tick := deadline>>tickBits + 1
@@ -56,8 +56,8 @@ func (w *wheel) remove(c *conn) {
 	c.timer = timer{}
 }
 
-// expire removes each conn that is due at now and calls due with it, which may
-// set it again.
+// expire removes each timer that has expired at now and calls due, which may set it
+// again.
 func (w *wheel) expire(now int64, due func(*conn)) {
 	for last := now >> tickBits; w.tick < last; {
 		w.tick++
@@ -69,14 +69,14 @@ func (w *wheel) expire(now int64, due func(*conn)) {
 	}
 }
 
-// next returns when the next conn is due; ok is false when there is none.
+// next returns when the next timer expires. ok is false if there is none.
 func (w *wheel) next() (at int64, ok bool) {
 	ahead := w.nextOccupied()
 	return (w.tick + ahead) << tickBits, ahead > 0
 }
 
-// nextOccupied returns how many ticks after the last expired one the next
-// occupied slot is; 0 when there is none.
+// nextOccupied returns the distance of the next occupied slot from tick, in ticks, or
+// 0 if there is none.
 func (w *wheel) nextOccupied() int64 {
 	for ahead := int64(1); ahead < wheelSlots; {
 		slot := (w.tick + ahead) % wheelSlots

@@ -8,8 +8,8 @@ import (
 
 const tick = time.Duration(1) << tickBits
 
-// TestWheelExpires sets conns at random deadlines and turns the wheel by random
-// steps: each must be due once, and at most a tick late.
+// TestWheelExpires sets random deadlines and advances the wheel by random steps: each
+// timer must expire once, and at most a tick late.
 func TestWheelExpires(t *testing.T) {
 	var w wheel
 	var now int64
@@ -18,7 +18,7 @@ func TestWheelExpires(t *testing.T) {
 		w.expire(now, func(c *conn) {
 			deadline, ok := deadlines[c]
 			if !ok {
-				t.Fatal("a conn is due that is not set")
+				t.Fatal("a timer expired that is not set")
 			}
 			if late := time.Duration(now - deadline); late < 0 {
 				t.Fatalf("due %v early", -late)
@@ -50,11 +50,11 @@ func TestWheelExpires(t *testing.T) {
 	now += int64(time.Hour)
 	expire()
 	if len(deadlines) > 0 {
-		t.Errorf("%d conns were never due", len(deadlines))
+		t.Errorf("%d timers have not expired", len(deadlines))
 	}
 }
 
-// checkNext compares when the wheel is due next with all deadlines.
+// checkNext compares next with all deadlines.
 func checkNext(t *testing.T, w *wheel, deadlines map[*conn]int64) {
 	t.Helper()
 	at, ok := w.next()
@@ -68,7 +68,7 @@ func checkNext(t *testing.T, w *wheel, deadlines map[*conn]int64) {
 	}
 }
 
-func TestWheelComesBackToFarDeadlines(t *testing.T) {
+func TestDeadlinesBeyondOneTurn(t *testing.T) {
 	var w wheel
 	c := new(conn)
 	deadline := int64(time.Hour)
@@ -86,8 +86,8 @@ func TestWheelComesBackToFarDeadlines(t *testing.T) {
 	}
 }
 
-// TestWheelMayBeSetWhileItExpires has conns set others, and themselves.
-func TestWheelMayBeSetWhileItExpires(t *testing.T) {
+// While timers expire, they set other timers and themselves.
+func TestTimersMayBeSetDuringExpiry(t *testing.T) {
 	var w wheel
 	a, b := new(conn), new(conn)
 	w.set(a, 0)

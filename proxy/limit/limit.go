@@ -1,6 +1,6 @@
-// Package limit bounds connections: how many may be open, in all and of one
-// client, and how long each may take. Both listeners of the proxy share one count
-// and the same timeouts.
+// Package limit bounds connections: how many may be open, in total and for each
+// client, and how long each may take. The TLS and the plain HTTP listeners share one
+// count and the same timeouts.
 //
 // It must not import Kubernetes, nor anything else of usher.
 package limit
@@ -11,25 +11,25 @@ import (
 	"sync/atomic"
 )
 
-// Connections counts open connections. Its fields are set before its first
-// use; its methods may be called by any number of goroutines.
+// Connections counts open connections. Set its fields before the first use. Its
+// methods may be called by any number of goroutines.
 type Connections struct {
-	// Max is how many may be open at once; 0: any number.
+	// Max is how many connections may be open at once; 0 means no limit.
 	Max int
 
-	// PerClient is how many of them one client may have; 0: any number. A
-	// client is an IPv4 address or an IPv6 /64, which is what one household
-	// or host is commonly given.
+	// PerClient is how many of them one client may have; 0 means no limit. A client
+	// is an IPv4 address or an IPv6 /64, which is the usual prefix of a household or
+	// host.
 	PerClient int
 
 	open    atomic.Int64
 	refused atomic.Uint64
 	mu      sync.Mutex
-	clients map[netip.Addr]int // client → its open connections
+	clients map[netip.Addr]int // clientKey → open connections
 }
 
-// Open counts a connection in, unless there are Max already. Each success
-// needs a Close.
+// Open adds a connection and returns true, or returns false if there are Max already.
+// The caller must call Close after each success.
 func (c *Connections) Open() bool {
 	if open := c.open.Add(1); c.Max > 0 && open > int64(c.Max) {
 		c.open.Add(-1)
@@ -39,17 +39,17 @@ func (c *Connections) Open() bool {
 	return true
 }
 
-// Close counts a connection out.
+// Close removes a connection.
 func (c *Connections) Close() { c.open.Add(-1) }
 
 // Count returns how many connections are open.
 func (c *Connections) Count() int { return int(c.open.Load()) }
 
-// Refused returns how many connections were not counted in, so far.
+// Refused returns how many calls of Open and Join have returned false so far.
 func (c *Connections) Refused() uint64 { return c.refused.Load() }
 
-// Join counts one more connection of a client, unless it has PerClient
-// already. Each success needs a Leave.
+// Join adds a connection of a client and returns true, or returns false if the client
+// has PerClient already. The caller must call Leave after each success.
 func (c *Connections) Join(client netip.Addr) bool {
 	if c.PerClient <= 0 {
 		return true
@@ -68,7 +68,7 @@ func (c *Connections) Join(client netip.Addr) bool {
 	return true
 }
 
-// Leave counts one connection of a client less.
+// Leave removes a connection of a client.
 func (c *Connections) Leave(client netip.Addr) {
 	if c.PerClient <= 0 {
 		return
@@ -81,8 +81,8 @@ func (c *Connections) Leave(client netip.Addr) {
 	}
 }
 
-// clientKey returns what stands for a client: its IPv4 address, or the first
-// address of its IPv6 /64.
+// clientKey returns the key of a client: its IPv4 address, or the first address of its
+// IPv6 /64.
 func clientKey(addr netip.Addr) netip.Addr {
 	addr = addr.Unmap().WithZone("")
 	if !addr.Is6() {

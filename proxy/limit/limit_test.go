@@ -27,7 +27,7 @@ func TestMax(t *testing.T) {
 	}
 }
 
-func TestZeroValueLimitsNothing(t *testing.T) {
+func TestZeroValueHasNoLimit(t *testing.T) {
 	var c limit.Connections
 	client := netip.MustParseAddr("203.0.113.1")
 	for range 1000 {
@@ -90,7 +90,7 @@ func TestConcurrentClientsStayBelowTheLimit(t *testing.T) {
 	}
 }
 
-func TestTimeoutsThatAreZero(t *testing.T) {
+func TestDefaultsOfZeroTimeouts(t *testing.T) {
 	given := limit.Timeouts{Hello: 1, Dial: 2, Idle: 3, HalfClosed: 4, Drain: 5}
 	if got := given.OrDefault(); got != given {
 		t.Errorf("%+v became %+v", given, got)

@@ -5,39 +5,39 @@ import (
 	"time"
 )
 
-// Timeouts bound how long a connection may take over each of its steps.
+// Timeouts bound how long a connection may stay in each of its states.
 type Timeouts struct {
-	// Hello is how long a client may take for its ClientHello, or for the header
-	// of an HTTP request, with a PROXY header before it.
+	// Hello is how long a client may take to send its ClientHello, or the header of
+	// an HTTP request, including a PROXY header.
 	Hello time.Duration
 
-	// Dial is how long each address of a backend is tried.
+	// Dial bounds the connection attempt to each address of a backend.
 	Dial time.Duration
 
-	// Idle ends a connection, or a forwarded request, on which no byte has moved
-	// for so long.
+	// Idle is the time without a byte after which a connection, or a forwarded
+	// request, is closed.
 	Idle time.Duration
 
-	// HalfClosed takes the place of Idle, where it is shorter, once one side of a
-	// connection has ended.
+	// HalfClosed replaces Idle, if it is shorter, after one side of a connection has
+	// ended.
 	HalfClosed time.Duration
 
-	// Drain is how long open connections may go on after the proxy was told to stop.
+	// Drain is how long the proxy waits for open connections when it stops.
 	Drain time.Duration
 }
 
-// DefaultTimeouts returns the timeouts of a proxy that is given none.
+// DefaultTimeouts returns the default timeouts.
 func DefaultTimeouts() Timeouts {
 	return Timeouts{
 		Hello:      5 * time.Second,
 		Dial:       5 * time.Second,
 		Idle:       time.Hour, // above the 900 s for which Cloudflare keeps idle connections to its origins
 		HalfClosed: 5 * time.Minute,
-		Drain:      25 * time.Second, // leaves a pod some of its 30 s to stop
+		Drain:      25 * time.Second, // less than the 30 s that a pod has to stop
 	}
 }
 
-// OrDefault returns the timeouts, with the default for each that is zero.
+// OrDefault returns the timeouts, with the default in place of each that is zero.
 func (t Timeouts) OrDefault() Timeouts {
 	defaults := DefaultTimeouts()
 	return Timeouts{

@@ -20,60 +20,60 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// attacks are requests that ask a backend for what nobody published, or say that
-// somebody else asks. Each is about the hosts of a witness's routes.
+// attacks are requests for unpublished hosts or paths, or with forged headers about
+// the client. Each uses the hosts of a recordingBackend's routes.
 var attacks = map[string]string{
-	"opaque target":                        "GET x:http://private.is/secret HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
-	"opaque target, POST":                  "POST x:http://private.is/secret HTTP/1.1\r\nHost: fwd.is\r\nContent-Length: 1\r\n\r\nx",
-	"opaque target to a narrowed host":     "GET x:http://narrow.is/ HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
-	"opaque target that ends in ACME":      "GET x:http://private.is/.well-known/acme-challenge/a HTTP/1.1\r\nHost: red.is\r\n\r\n",
-	"opaque target, path and ACME":         "GET x:/admin/delete?id=1&x=://h/.well-known/acme-challenge/abc HTTP/1.1\r\nHost: deny.is\r\nCookie: a=b\r\n\r\n",
-	"opaque http":                          "GET http:private.is/ HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
-	"absolute form of another host":        "GET http://private.is/ HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
-	"absolute form of an accepted host":    "GET http://fwd.is/ HTTP/1.1\r\nHost: private.is\r\n\r\n",
-	"absolute form, userinfo":              "GET http://fwd.is@private.is/ HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
-	"absolute form, own userinfo":          "GET http://x@fwd.is/ HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
-	"absolute form, backslash":             "GET http://private.is\\@fwd.is/ HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
-	"absolute form, empty host":            "GET http:///private.is HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
-	"absolute form, other scheme":          "GET ftp://fwd.is/ HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
-	"authority form":                       "GET fwd.is:80 HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
-	"CONNECT":                              "CONNECT private.is:80 HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
-	"CONNECT, origin form":                 "CONNECT / HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
-	"asterisk":                             "GET * HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
-	"fragment":                             "GET /#http://private.is/ HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
-	"two hosts in one":                     "GET / HTTP/1.1\r\nHost: fwd.is:80,private.is\r\n\r\n",
-	"brackets":                             "GET / HTTP/1.1\r\nHost: [fwd.is]:x\r\n\r\n",
-	"port of letters":                      "GET / HTTP/1.1\r\nHost: fwd.is:http\r\n\r\n",
-	"two ports":                            "GET / HTTP/1.1\r\nHost: fwd.is:80:80\r\n\r\n",
-	"empty port":                           "GET / HTTP/1.1\r\nHost: fwd.is:\r\n\r\n",
-	"host with userinfo":                   "GET / HTTP/1.1\r\nHost: private.is@fwd.is\r\n\r\n",
-	"host in another alphabet":             "GET / HTTP/1.1\r\nHost: \xef\xbd\x86wd.is\r\n\r\n",
-	"host with an asterisk":                "GET / HTTP/1.1\r\nHost: *.wild.is\r\n\r\n",
-	"two Host headers":                     "GET / HTTP/1.1\r\nHost: fwd.is\r\nHost: private.is\r\n\r\n",
-	"folded Host header":                   "GET / HTTP/1.1\r\nHost: fwd.is\r\n private.is\r\n\r\n",
-	"second request in absolute form":      "GET /1 HTTP/1.1\r\nHost: deny.is\r\n\r\nGET http://private.is/ HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
-	"ACME path and dots":                   "GET /.well-known/acme-challenge/../../admin HTTP/1.1\r\nHost: deny.is\r\n\r\n",
-	"ACME path and escapes":                "GET /.well-known/acme-challenge/%2e%2e%2fadmin HTTP/1.1\r\nHost: deny.is\r\n\r\n",
-	"ACME token with an escape":            "GET /.well-known/acme-challenge/%61 HTTP/1.1\r\nHost: deny.is\r\n\r\n",
-	"ACME path and a body":                 "GET /.well-known/acme-challenge/a HTTP/1.1\r\nHost: deny.is\r\nContent-Length: 5\r\n\r\nhello",
-	"ACME path and chunks":                 "GET /.well-known/acme-challenge/a HTTP/1.1\r\nHost: deny.is\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
-	"ACME path, POST":                      "POST /.well-known/acme-challenge/a HTTP/1.1\r\nHost: deny.is\r\nContent-Length: 0\r\n\r\n",
-	"smuggled by both lengths":             "POST / HTTP/1.1\r\nHost: fwd.is\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET http://private.is/ HTTP/1.1\r\nHost: private.is\r\n\r\n",
-	"smuggled by a chunk's length":         "POST / HTTP/1.1\r\nHost: fwd.is\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: private.is\r\n\r\n",
-	"smuggled behind HTTP/2's preface":     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nGET / HTTP/1.1\r\nHost: private.is\r\n\r\n",
-	"h2c":                                  "GET / HTTP/1.1\r\nHost: fwd.is\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
-	"who asks, forged":                     "GET / HTTP/1.1\r\nHost: fwd.is\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Host: private.is\r\nX-Forwarded-Uri: /x\r\nX-Forwarded-Prefix: /y\r\nX-Forwarded-Tls-Client-Cert: x\r\nForwarded: for=9.9.9.9\r\nX-Real-Ip: 9.9.9.9\r\n\r\n",
-	"who asks, forged with underscores":    "GET / HTTP/1.1\r\nHost: fwd.is\r\nX_Forwarded_For: 9.9.9.9\r\nX-Forwarded_Proto: https\r\nX_Real_IP: 9.9.9.9\r\nx-forwarded_Host: private.is\r\n\r\n",
-	"who asks, removed by Connection":      "GET / HTTP/1.1\r\nHost: fwd.is\r\nConnection: close, X-Forwarded-For, X-Forwarded-Proto, Via\r\n\r\n",
-	"who asks, forged in a challenge":      "GET /.well-known/acme-challenge/a HTTP/1.1\r\nHost: red.is\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Host: private.is\r\nCookie: a=b\r\n\r\n",
-	"who asks, forged in a trailer":        "POST / HTTP/1.1\r\nHost: fwd.is\r\nTransfer-Encoding: chunked\r\nTrailer: X-Forwarded-Host\r\n\r\n0\r\nX-Forwarded-Host: private.is\r\n\r\n",
-	"ACME and an upgrade to a WebSocket":   "GET /.well-known/acme-challenge/a HTTP/1.1\r\nHost: red.is\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
-	"private host":                         "GET / HTTP/1.1\r\nHost: private.is\r\n\r\n",
-	"host that does not let the client in": "GET / HTTP/1.1\r\nHost: narrow.is\r\n\r\n",
+	"opaque target":                           "GET x:http://private.is/secret HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
+	"opaque target, POST":                     "POST x:http://private.is/secret HTTP/1.1\r\nHost: fwd.is\r\nContent-Length: 1\r\n\r\nx",
+	"opaque target to a narrowed host":        "GET x:http://narrow.is/ HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
+	"opaque target that ends in ACME":         "GET x:http://private.is/.well-known/acme-challenge/a HTTP/1.1\r\nHost: red.is\r\n\r\n",
+	"opaque target, path and ACME":            "GET x:/admin/delete?id=1&x=://h/.well-known/acme-challenge/abc HTTP/1.1\r\nHost: deny.is\r\nCookie: a=b\r\n\r\n",
+	"opaque http":                             "GET http:private.is/ HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
+	"absolute form of another host":           "GET http://private.is/ HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
+	"absolute form of an accepted host":       "GET http://fwd.is/ HTTP/1.1\r\nHost: private.is\r\n\r\n",
+	"absolute form, userinfo":                 "GET http://fwd.is@private.is/ HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
+	"absolute form, own userinfo":             "GET http://x@fwd.is/ HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
+	"absolute form, backslash":                "GET http://private.is\\@fwd.is/ HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
+	"absolute form, empty host":               "GET http:///private.is HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
+	"absolute form, other scheme":             "GET ftp://fwd.is/ HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
+	"authority form":                          "GET fwd.is:80 HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
+	"CONNECT":                                 "CONNECT private.is:80 HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
+	"CONNECT, origin form":                    "CONNECT / HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
+	"asterisk":                                "GET * HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
+	"fragment":                                "GET /#http://private.is/ HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
+	"two hosts in one":                        "GET / HTTP/1.1\r\nHost: fwd.is:80,private.is\r\n\r\n",
+	"brackets":                                "GET / HTTP/1.1\r\nHost: [fwd.is]:x\r\n\r\n",
+	"port of letters":                         "GET / HTTP/1.1\r\nHost: fwd.is:http\r\n\r\n",
+	"two ports":                               "GET / HTTP/1.1\r\nHost: fwd.is:80:80\r\n\r\n",
+	"empty port":                              "GET / HTTP/1.1\r\nHost: fwd.is:\r\n\r\n",
+	"host with userinfo":                      "GET / HTTP/1.1\r\nHost: private.is@fwd.is\r\n\r\n",
+	"host in another alphabet":                "GET / HTTP/1.1\r\nHost: \xef\xbd\x86wd.is\r\n\r\n",
+	"host with an asterisk":                   "GET / HTTP/1.1\r\nHost: *.wild.is\r\n\r\n",
+	"two Host headers":                        "GET / HTTP/1.1\r\nHost: fwd.is\r\nHost: private.is\r\n\r\n",
+	"folded Host header":                      "GET / HTTP/1.1\r\nHost: fwd.is\r\n private.is\r\n\r\n",
+	"second request in absolute form":         "GET /1 HTTP/1.1\r\nHost: deny.is\r\n\r\nGET http://private.is/ HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
+	"ACME path and dots":                      "GET /.well-known/acme-challenge/../../admin HTTP/1.1\r\nHost: deny.is\r\n\r\n",
+	"ACME path and escapes":                   "GET /.well-known/acme-challenge/%2e%2e%2fadmin HTTP/1.1\r\nHost: deny.is\r\n\r\n",
+	"ACME token with an escape":               "GET /.well-known/acme-challenge/%61 HTTP/1.1\r\nHost: deny.is\r\n\r\n",
+	"ACME path and a body":                    "GET /.well-known/acme-challenge/a HTTP/1.1\r\nHost: deny.is\r\nContent-Length: 5\r\n\r\nhello",
+	"ACME path and chunks":                    "GET /.well-known/acme-challenge/a HTTP/1.1\r\nHost: deny.is\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+	"ACME path, POST":                         "POST /.well-known/acme-challenge/a HTTP/1.1\r\nHost: deny.is\r\nContent-Length: 0\r\n\r\n",
+	"smuggled by both lengths":                "POST / HTTP/1.1\r\nHost: fwd.is\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET http://private.is/ HTTP/1.1\r\nHost: private.is\r\n\r\n",
+	"smuggled by a chunk's length":            "POST / HTTP/1.1\r\nHost: fwd.is\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: private.is\r\n\r\n",
+	"smuggled behind HTTP/2's preface":        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nGET / HTTP/1.1\r\nHost: private.is\r\n\r\n",
+	"h2c":                                     "GET / HTTP/1.1\r\nHost: fwd.is\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
+	"client headers, forged":                  "GET / HTTP/1.1\r\nHost: fwd.is\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Host: private.is\r\nX-Forwarded-Uri: /x\r\nX-Forwarded-Prefix: /y\r\nX-Forwarded-Tls-Client-Cert: x\r\nForwarded: for=9.9.9.9\r\nX-Real-Ip: 9.9.9.9\r\n\r\n",
+	"client headers, forged with underscores": "GET / HTTP/1.1\r\nHost: fwd.is\r\nX_Forwarded_For: 9.9.9.9\r\nX-Forwarded_Proto: https\r\nX_Real_IP: 9.9.9.9\r\nx-forwarded_Host: private.is\r\n\r\n",
+	"client headers, removed by Connection":   "GET / HTTP/1.1\r\nHost: fwd.is\r\nConnection: close, X-Forwarded-For, X-Forwarded-Proto, Via\r\n\r\n",
+	"client headers, forged in a challenge":   "GET /.well-known/acme-challenge/a HTTP/1.1\r\nHost: red.is\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Host: private.is\r\nCookie: a=b\r\n\r\n",
+	"client headers, forged in a trailer":     "POST / HTTP/1.1\r\nHost: fwd.is\r\nTransfer-Encoding: chunked\r\nTrailer: X-Forwarded-Host\r\n\r\n0\r\nX-Forwarded-Host: private.is\r\n\r\n",
+	"ACME and an upgrade to a WebSocket":      "GET /.well-known/acme-challenge/a HTTP/1.1\r\nHost: red.is\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+	"private host":                            "GET / HTTP/1.1\r\nHost: private.is\r\n\r\n",
+	"host that does not allow the client":     "GET / HTTP/1.1\r\nHost: narrow.is\r\n\r\n",
 }
 
-// honest are requests that must go on to work.
-var honest = map[string]string{
+// validRequests must be forwarded.
+var validRequests = map[string]string{
 	"GET":          "GET /a?b=c HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
 	"POST":         "POST /a HTTP/1.1\r\nHost: fwd.is:8080\r\nContent-Length: 4\r\n\r\nbody",
 	"chunks":       "POST /a HTTP/1.1\r\nHost: fwd.is\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
@@ -86,10 +86,10 @@ var honest = map[string]string{
 	"two requests": "GET /1 HTTP/1.1\r\nHost: fwd.is\r\n\r\nGET /2 HTTP/1.1\r\nHost: fwd.is\r\n\r\n",
 }
 
-// witness is a backend of several hosts, as a Traefik is, that notes each request
-// which nobody may make. What may be asked is written here, apart from the code
-// under test.
-type witness struct {
+// recordingBackend is a backend of several hosts, as a Traefik is, that records each
+// request which should not have been forwarded. The rules are written here
+// independently of the code under test.
+type recordingBackend struct {
 	addr netip.AddrPort
 
 	mu         sync.Mutex
@@ -97,17 +97,17 @@ type witness struct {
 	violations []string
 }
 
-func newWitness(t testing.TB) *witness {
+func newRecordingBackend(t testing.TB) *recordingBackend {
 	t.Helper()
 	listener := testkit.Listen(t)
-	w := &witness{addr: listener.Addr().(*net.TCPAddr).AddrPort()}
+	w := &recordingBackend{addr: listener.Addr().(*net.TCPAddr).AddrPort()}
 	server := &http.Server{Handler: w, ReadHeaderTimeout: testkit.Timeout, DisableGeneralOptionsHandler: true}
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() { server.Close() })
 	return w
 }
 
-func (w *witness) routes() []routing.Route {
+func (w *recordingBackend) routes() []routing.Route {
 	backends := []routing.Backend{{Cluster: "hades", Addresses: []string{w.addr.Addr().String()}, HTTPPort: w.addr.Port()}}
 	return []routing.Route{
 		{Host: "fwd.is", PlainHTTP: routing.Forward, Backends: backends},
@@ -122,43 +122,43 @@ var (
 	forwardedHost = regexp.MustCompile(`^(fwd|[a-z0-9_-]+\.wild)\.is(:[0-9]{1,5})?$`)
 	answeredHost  = regexp.MustCompile(`^(red|deny)\.is(:[0-9]{1,5})?$`)
 	acmeTarget    = regexp.MustCompile(`^/\.well-known/acme-challenge/[A-Za-z0-9_-]+$`)
-	whoAsks       = regexp.MustCompile(`(?i)^(x[-_]forwarded([-_].*)?|forwarded|x[-_]real[-_]ip)$`)
+	clientHeader  = regexp.MustCompile(`(?i)^(x[-_]forwarded([-_].*)?|forwarded|x[-_]real[-_]ip)$`)
 )
 
-// violation says what is wrong with a request, or returns "".
+// violation returns what is wrong with a request, or "".
 func violation(r *http.Request, body []byte) string {
 	acme := acmeTarget.MatchString(r.RequestURI) && (r.Method == http.MethodGet || r.Method == http.MethodHead) &&
 		len(body) == 0 && r.Header.Get("Upgrade") == "" && r.Header.Get("Cookie") == ""
 	switch {
 	case !forwardedHost.MatchString(r.Host) && !(answeredHost.MatchString(r.Host) && acme):
-		return "asked for what is not published"
+		return "request for an unpublished host or path"
 	case !strings.HasPrefix(r.RequestURI, "/") && (r.RequestURI != "*" || r.Method != http.MethodOptions):
-		return "with another target than a path"
+		return "target is not a path"
 	case r.Method == http.MethodConnect:
-		return "asked for a tunnel"
+		return "request for a tunnel"
 	}
 	for name, values := range r.Header {
 		want := map[string]string{"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": r.Host, "X-Forwarded-Proto": "http"}[name]
-		if whoAsks.MatchString(name) && (len(values) != 1 || values[0] != want) {
-			return fmt.Sprintf("says %s: %q", name, values)
+		if clientHeader.MatchString(name) && (len(values) != 1 || values[0] != want) {
+			return fmt.Sprintf("forged header %s: %q", name, values)
 		}
 	}
 	for name := range r.Trailer {
-		return "has a trailer " + name
+		return "trailer " + name
 	}
 	for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Via"} {
 		if r.Header.Get(name) == "" {
-			return "does not say " + name
+			return "no header " + name
 		}
 	}
 	if upgrade := r.Header.Get("Upgrade"); upgrade != "" && upgrade != "websocket" {
-		return "asks for an upgrade to " + upgrade
+		return "upgrade to " + upgrade
 	}
 	return ""
 }
 
 // ServeHTTP implements http.Handler.
-func (w *witness) ServeHTTP(response http.ResponseWriter, r *http.Request) {
+func (w *recordingBackend) ServeHTTP(response http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	problem := violation(r, body)
 	w.mu.Lock()
@@ -170,37 +170,37 @@ func (w *witness) ServeHTTP(response http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(response, "secret")
 }
 
-// check fails the test if a request came that nobody may make, and returns how
-// many came since the last time.
-func (w *witness) check(t *testing.T) int {
+// check fails the test if a request should not have been forwarded. It returns the
+// number of requests since the last call.
+func (w *recordingBackend) check(t *testing.T) int {
 	t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, violation := range w.violations {
-		t.Error("the backend was ", violation)
+		t.Error("the backend received: ", violation)
 	}
 	requests := w.requests
 	w.requests, w.violations = 0, nil
 	return requests
 }
 
-func TestAttacksReachNobody(t *testing.T) {
-	backend := newWitness(t)
+func TestAttacksReachNoBackend(t *testing.T) {
+	backend := newRecordingBackend(t)
 	addr := start(t, backend.routes())
 	for name, request := range attacks {
 		t.Run(name, func(t *testing.T) {
 			answer := exchange(t, addr, []byte(request))
 			reached := backend.check(t) > 0
-			clean := regexp.MustCompile("^(who asks|h2c|smuggled by both|ACME and an upgrade)").MatchString(name)
+			clean := regexp.MustCompile("^(client headers|h2c|smuggled by both|ACME and an upgrade)").MatchString(name)
 			if reached && !clean {
-				t.Errorf("the backend was asked, and the client told %q", answer)
+				t.Errorf("the backend received the request, and the client %q", answer)
 			}
 			if !clean && !strings.HasPrefix(answer, "HTTP/1.1 4") && !strings.HasPrefix(answer, "HTTP/1.1 5") {
 				t.Errorf("answered %.200q", answer)
 			}
 		})
 	}
-	for name, request := range honest {
+	for name, request := range validRequests {
 		t.Run("honest "+name, func(t *testing.T) {
 			answer := exchange(t, addr, []byte(request))
 			if backend.check(t) == 0 || !strings.HasPrefix(answer, "HTTP/1.1 200") && !strings.HasPrefix(answer, "HTTP/1.0 200") {
@@ -210,10 +210,10 @@ func TestAttacksReachNobody(t *testing.T) {
 	}
 }
 
-// last is a request whose answer ends the connection.
+// last is a request whose response closes the connection.
 const last = "GET / HTTP/1.1\r\nHost: none.is\r\nConnection: close\r\n\r\n"
 
-// exchange sends bytes and a last request, and returns all that comes back.
+// exchange sends bytes and then last, and returns everything that it receives.
 func exchange(t testing.TB, addr string, request []byte) string {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", addr, testkit.Timeout)
@@ -223,23 +223,23 @@ func exchange(t testing.TB, addr string, request []byte) string {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(testkit.Timeout))
 	_, _ = conn.Write(request)
-	// Most answers end the connection. Where one does not, a last request does.
+	// Most responses close the connection. The response to last always does.
 	_, _ = io.WriteString(conn, last)
 	answer, _ := io.ReadAll(conn)
 	return string(answer)
 }
 
-// FuzzRequest holds the server to its promise whatever bytes come: a backend sees
-// requests for the hosts that are accepted on plain HTTP alone, and none but
-// ACME challenges unless they are forwarded.
+// FuzzRequest checks for any bytes that a backend receives only requests for hosts
+// that are published on plain HTTP, and only ACME challenges unless the route
+// forwards all requests.
 func FuzzRequest(f *testing.F) {
 	for _, request := range attacks {
 		f.Add([]byte(request))
 	}
-	for _, request := range honest {
+	for _, request := range validRequests {
 		f.Add([]byte(request))
 	}
-	backend := newWitness(f)
+	backend := newRecordingBackend(f)
 	addr := start(f, backend.routes(), func(s *plainhttp.Server) { s.Handler.Timeouts.Hello = 200 * time.Millisecond })
 	f.Fuzz(func(t *testing.T, request []byte) {
 		conn, err := net.DialTimeout("tcp", addr, testkit.Timeout)
@@ -247,8 +247,8 @@ func FuzzRequest(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		// A client that ended its side would cancel what is under way. One whose
-		// request is not complete is not waited for.
+		// A half-close would cancel the request in progress. The deadline ends the
+		// wait for a response to an incomplete request.
 		_ = conn.SetDeadline(time.Now().Add(100 * time.Millisecond))
 		_, _ = conn.Write(request)
 		_, _ = io.WriteString(conn, last)
@@ -257,8 +257,7 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// TestChallengesAreBounded has a backend that answers no challenge while a client
-// asks for many.
+// The backend does not answer the challenges while clients send many of them.
 func TestChallengesAreBounded(t *testing.T) {
 	var asked sync.WaitGroup
 	release := make(chan struct{})
@@ -292,7 +291,7 @@ func TestChallengesAreBounded(t *testing.T) {
 			t.Errorf("answered %d while the cluster has %d challenges", status, most)
 		}
 	}
-	if response, _ := ask(t, addr, strings.Replace(challenge, "slow.is", "other.is", 1)); response.StatusCode != http.StatusOK {
+	if response, _ := send(t, addr, strings.Replace(challenge, "slow.is", "other.is", 1)); response.StatusCode != http.StatusOK {
 		t.Errorf("another cluster's challenge is answered %d", response.StatusCode)
 	}
 	close(release)
@@ -303,15 +302,14 @@ func TestChallengesAreBounded(t *testing.T) {
 	}
 	asked.Wait()
 	if len(inside) != most {
-		t.Errorf("the backend was asked %d times, want %d", len(inside), most)
+		t.Errorf("the backend received %d requests, want %d", len(inside), most)
 	}
-	if response, body := ask(t, addr, challenge); response.StatusCode != http.StatusOK || body != "answer" {
+	if response, body := send(t, addr, challenge); response.StatusCode != http.StatusOK || body != "answer" {
 		t.Errorf("afterwards: answered %d %q", response.StatusCode, body)
 	}
 }
 
-// TestChallengeAnswers holds what a backend can do by its answer.
-func TestChallengeAnswers(t *testing.T) {
+func TestChallengeResponses(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer http.HandlerFunc
 		status int
@@ -327,7 +325,7 @@ func TestChallengeAnswers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			addr := start(t, []routing.Route{{Host: "a.is", Backends: []routing.Backend{serveHTTP(t, tt.answer)}}})
-			response, _ := ask(t, addr, "GET /.well-known/acme-challenge/a HTTP/1.1\r\nHost: a.is\r\nConnection: close\r\n\r\n")
+			response, _ := send(t, addr, "GET /.well-known/acme-challenge/a HTTP/1.1\r\nHost: a.is\r\nConnection: close\r\n\r\n")
 			if response.StatusCode != tt.status || response.Header.Get("Set-Cookie") != "" {
 				t.Errorf("answered %d with %v, want %d", response.StatusCode, response.Header, tt.status)
 			}
@@ -338,7 +336,7 @@ func TestChallengeAnswers(t *testing.T) {
 	}
 }
 
-// serveHTTP is a backend of one handler.
+// serveHTTP starts a backend with one handler.
 func serveHTTP(t *testing.T, handler http.HandlerFunc) routing.Backend {
 	t.Helper()
 	listener := testkit.Listen(t)
@@ -349,8 +347,8 @@ func serveHTTP(t *testing.T, handler http.HandlerFunc) routing.Backend {
 	return routing.Backend{Cluster: "hades", Addresses: []string{addr.Addr().String()}, HTTPPort: addr.Port()}
 }
 
-// TestRoutesThatLeadBack has backends that are the server itself: at its own
-// address, and behind a relay that hides it, as NAT does.
+// The backends of TestRoutesThatLeadBack are the server itself: at its own address,
+// and behind a relay that hides the address, as NAT does.
 func TestRoutesThatLeadBack(t *testing.T) {
 	for name, hidden := range map[string]bool{"own address": false, "behind a relay": true} {
 		for _, path := range []string{"/", "/.well-known/acme-challenge/a"} {
@@ -361,7 +359,7 @@ func TestRoutesThatLeadBack(t *testing.T) {
 				own = accepted.Addr().(*net.TCPAddr).AddrPort()
 				addr := startOn(t, accepted, nil, func(s *plainhttp.Server) {
 					s.Handler.Table = table
-					s.Handler.LeadsHere = func(addr netip.AddrPort) bool { return addr == own }
+					s.Handler.IsOwnAddress = func(addr netip.AddrPort) bool { return addr == own }
 				})
 				target := own
 				if hidden {
@@ -370,7 +368,7 @@ func TestRoutesThatLeadBack(t *testing.T) {
 				table.Store(routing.NewTable([]routing.Route{{Host: "a.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{
 					{Addresses: []string{target.Addr().String()}, HTTPPort: target.Port()},
 				}}}))
-				response, _ := ask(t, addr, "GET "+path+" HTTP/1.1\r\nHost: a.is\r\nConnection: close\r\n\r\n")
+				response, _ := send(t, addr, "GET "+path+" HTTP/1.1\r\nHost: a.is\r\nConnection: close\r\n\r\n")
 				if response.StatusCode != http.StatusLoopDetected {
 					t.Errorf("answered %d, want 508", response.StatusCode)
 				}
@@ -382,9 +380,10 @@ func TestRoutesThatLeadBack(t *testing.T) {
 	}
 }
 
-// A member's object names the edge's own loopback, or a name that leads there, and a
-// person's name leads out of its networks: nothing is dialled.
-func TestBackendsThatMustNotLeadThere(t *testing.T) {
+// An object of a member names a loopback address of the edge, or a host name that
+// resolves to one, or a configured host name resolves to an address outside of its
+// networks: nothing is dialled.
+func TestBackendAddressesThatAreNotDialled(t *testing.T) {
 	for name, backend := range map[string]routing.Backend{
 		"an address":    {Addresses: []string{"127.0.0.1"}, Discovered: true},
 		"a name":        {Addresses: []string{"localhost"}, Discovered: true},
@@ -399,7 +398,7 @@ func TestBackendsThatMustNotLeadThere(t *testing.T) {
 				t.Cleanup(func() { server.Close() })
 				backend.HTTPPort = hidden.Addr().(*net.TCPAddr).AddrPort().Port()
 				addr := start(t, []routing.Route{{Host: "a.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{backend}}})
-				response, _ := ask(t, addr, "GET "+path+" HTTP/1.1\r\nHost: a.is\r\nConnection: close\r\n\r\n")
+				response, _ := send(t, addr, "GET "+path+" HTTP/1.1\r\nHost: a.is\r\nConnection: close\r\n\r\n")
 				if response.StatusCode != http.StatusBadGateway || hidden.count.Load() > 0 {
 					t.Errorf("answered %d after %d connections", response.StatusCode, hidden.count.Load())
 				}
@@ -423,7 +422,7 @@ func (l *countingListener) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// relay passes connections on to an address, until the test ends.
+// relay forwards connections to an address until the test ends.
 func relay(t testing.TB, to netip.AddrPort) netip.AddrPort {
 	t.Helper()
 	listener := testkit.Listen(t)
@@ -453,17 +452,17 @@ func pass(from net.Conn, to netip.AddrPort) {
 	_, _ = io.Copy(from, onward)
 }
 
-// TestAcceptErrorsEndNothing has the kernel refuse connections for a while.
+// The listener fails a few times, as when the kernel has no memory left.
 func TestAcceptErrorsEndNothing(t *testing.T) {
 	broken := &brokenListener{Listener: testkit.Listen(t)}
 	broken.left.Store(3)
 	addr := startOn(t, broken, []routing.Route{{Host: "a.is"}})
-	if response, _ := ask(t, addr, "GET / HTTP/1.1\r\nHost: a.is\r\n\r\n"); response.StatusCode != http.StatusPermanentRedirect {
+	if response, _ := send(t, addr, "GET / HTTP/1.1\r\nHost: a.is\r\n\r\n"); response.StatusCode != http.StatusPermanentRedirect {
 		t.Errorf("answered %d", response.StatusCode)
 	}
 }
 
-// brokenListener fails a few times.
+// brokenListener returns an error from the first calls of Accept.
 type brokenListener struct {
 	net.Listener
 	left atomic.Int64

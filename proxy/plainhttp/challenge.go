@@ -13,69 +13,69 @@ import (
 )
 
 const (
-	// challengeTimeout bounds a challenge from the request to its answer. A CA
-	// waits as long, and asks again.
+	// challengeTimeout bounds a challenge from the request to its response. A CA
+	// waits about as long, and retries.
 	challengeTimeout = 10 * time.Second
 
-	// maxChallenges bounds the challenges that are with one cluster at once. A
-	// CA makes a handful for each certificate.
+	// maxChallenges bounds the challenges that one cluster is answering at once.
+	// A CA makes about five for each certificate.
 	maxChallenges = 16
 
-	// maxChallengeAnswer bounds an answer, in bytes. The key authorization that a
-	// CA asks for takes about 90: RFC 8555, section 8.1.
-	maxChallengeAnswer = 64 << 10
+	// maxChallengeResponse bounds the body of a response, in bytes. A key
+	// authorization takes about 90: RFC 8555, section 8.1.
+	maxChallengeResponse = 64 << 10
 )
 
-// Headers of a challenge that pass, in canonical form: those that a CA sends, and
-// those of an answer or of a redirect to one.
+// The headers of a challenge that are forwarded, in canonical form: those that a
+// CA sends, and those of a response or a redirect.
 var (
-	challengeAsks    = []string{"Accept", "User-Agent"}
-	challengeAnswers = []string{"Content-Type", "Location", "Retry-After"}
+	challengeRequestHeaders  = []string{"Accept", "User-Agent"}
+	challengeResponseHeaders = []string{"Content-Type", "Location", "Retry-After"}
 )
 
 var (
-	errAnswerTooLarge = errors.New("the answer to the challenge is too large")
-	errUpgraded       = errors.New("the backend answered a challenge with an upgrade")
+	errResponseTooLarge = errors.New("the response to the challenge is too large")
+	errUpgraded         = errors.New("the backend answered a challenge with an upgrade")
 )
 
-// challenge passes an ACME challenge to its backend. It holds a connection to the
-// backend only until the whole answer is here, and none for longer than
-// challengeTimeout, whatever the client does.
+// challenge forwards an ACME challenge to its backend. It closes the connection
+// to the backend as soon as the whole response is read, and after
+// challengeTimeout at the latest, so a slow client cannot hold it.
 func (h *Handler) challenge(w http.ResponseWriter, q *request, route *routing.Route) {
-	leave, ok := h.challenges.enter(route)
+	release, ok := h.challenges.acquire(route)
 	if !ok {
 		h.refuse(w, q, tooManyChallenges)
 		return
 	}
-	answer, err := h.fetch(q, route)
-	leave()
+	response, err := h.fetch(q, route)
+	release()
 	if err != nil {
 		h.unreachable(w, q, err)
 		return
 	}
-	for _, name := range challengeAnswers {
-		if value := answer.header.Get(name); value != "" {
+	for _, name := range challengeResponseHeaders {
+		if value := response.header.Get(name); value != "" {
 			w.Header().Set(name, value)
 		}
 	}
-	w.WriteHeader(answer.status)
-	_, _ = w.Write(answer.body)
+	w.WriteHeader(response.status)
+	_, _ = w.Write(response.body)
 	h.Metrics.count(forwarded)
 }
 
-// challengeAnswer is a backend's whole answer.
-type challengeAnswer struct {
+// challengeResponse is the whole response of a backend.
+type challengeResponse struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// fetch asks the route's backends for the answer to a challenge.
-func (h *Handler) fetch(q *request, route *routing.Route) (*challengeAnswer, error) {
+// fetch sends a challenge to the backends of the route and reads the response.
+func (h *Handler) fetch(q *request, route *routing.Route) (*challengeResponse, error) {
 	ctx, cancel := context.WithTimeout(withRoute(q.ctx, route, q), challengeTimeout)
 	defer cancel()
 	out := q.outgoing(ctx, "")
-	for _, name := range challengeAsks {
+	for _, name := range challengeRequestHeaders {
 		if value := q.header.Get(name); value != "" {
 			out.Header.Set(name, value)
 		}
@@ -86,47 +86,49 @@ func (h *Handler) fetch(q *request, route *routing.Route) (*challengeAnswer, err
 		return nil, err
 	}
 	defer response.Body.Close()
-	if response.StatusCode < http.StatusOK { // 101: its body is a connection, which no context ends
+	if response.StatusCode < http.StatusOK { // 101: the body is a connection, which the context does not close
 		return nil, errUpgraded
 	}
 	var body bytes.Buffer
-	n, err := io.Copy(&body, io.LimitReader(response.Body, maxChallengeAnswer+1))
-	if err == nil && n > maxChallengeAnswer {
-		err = errAnswerTooLarge
+	n, err := io.Copy(&body, io.LimitReader(response.Body, maxChallengeResponse+1))
+	if err == nil && n > maxChallengeResponse {
+		err = errResponseTooLarge
 	}
-	return &challengeAnswer{response.StatusCode, response.Header, body.Bytes()}, err
+	return &challengeResponse{response.StatusCode, response.Header, body.Bytes()}, err
 }
 
-// challengeGate counts the challenges that are with each cluster.
-type challengeGate struct {
-	mu     sync.Mutex
-	inside map[string]int // cluster, or address of a backend without one → challenges
+// challengeLimiter bounds the challenges that each cluster is answering at once.
+type challengeLimiter struct {
+	mu      sync.Mutex
+	pending map[string]int // limiterKey → challenges in progress
 }
 
-// enter counts one in, unless there are maxChallenges. Call leave once.
-func (g *challengeGate) enter(route *routing.Route) (leave func(), ok bool) {
-	key := gateOf(route)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.inside[key] >= maxChallenges {
+// acquire counts a challenge. ok is false if maxChallenges are in progress. The
+// caller calls release once.
+func (l *challengeLimiter) acquire(route *routing.Route) (release func(), ok bool) {
+	key := limiterKey(route)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.pending[key] >= maxChallenges {
 		return nil, false
 	}
-	if g.inside == nil {
-		g.inside = make(map[string]int)
+	if l.pending == nil {
+		l.pending = make(map[string]int)
 	}
-	g.inside[key]++
+	l.pending[key]++
 	return func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if g.inside[key]--; g.inside[key] == 0 {
-			delete(g.inside, key)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.pending[key]--; l.pending[key] == 0 {
+			delete(l.pending, key)
 		}
 	}, true
 }
 
-// gateOf returns what a route's challenges are counted by: what one dead cluster
-// holds up does not hold up another.
-func gateOf(route *routing.Route) string {
+// limiterKey returns the key by which the challenges of a route are counted: the
+// cluster, or the first address if the backend has no cluster. An unreachable
+// cluster thus does not block the challenges of another.
+func limiterKey(route *routing.Route) string {
 	for i := range route.Backends {
 		backend := &route.Backends[i]
 		if backend.Cluster != "" {

@@ -1,7 +1,7 @@
-// Package plainhttp answers plain HTTP: it redirects the browsers of exposed
-// hosts to HTTPS, lets ACME challenges through to the cluster that asked for a
-// certificate, and forwards the requests for hosts that are published without
-// TLS. Anything else gets one and the same empty 404.
+// Package plainhttp serves plain HTTP. It redirects requests for exposed hosts to
+// HTTPS, forwards ACME challenges to the cluster that requested the certificate,
+// and forwards requests for hosts that are published without TLS. All other
+// requests get the same empty 404.
 //
 // It must not import Kubernetes, nor the controllers.
 package plainhttp

@@ -17,27 +17,27 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// Bounds on the connections to backends that are kept for the next request.
+// Bounds on the idle connections to backends, which are kept for later requests.
 const (
-	idlePerBackend = 16
-	keptIdle       = 90 * time.Second
+	maxIdlePerBackend  = 16
+	idleBackendTimeout = 90 * time.Second
 )
 
-// KeptDescriptors is how many connections to backends are kept at most, for the
-// next request, whose client has gone.
-const KeptDescriptors = 128
+// IdleDescriptors is the maximum number of idle connections to backends. Their
+// clients have disconnected; they are kept for later requests.
+const IdleDescriptors = 128
 
-// maxAnswerHeader bounds the header of a backend's answer, in bytes.
-const maxAnswerHeader = 64 << 10
+// maxResponseHeader bounds the header of a backend's response, in bytes.
+const maxResponseHeader = 64 << 10
 
 // contextKey is the type of the keys below in a request's context.
 type contextKey uint8
 
 const (
-	routeKey   contextKey = iota // *routing.Route
-	requestKey                   // *request
-	backendKey                   // *routing.Backend that is dialled
-	headerKey                    // *proxyproto.Header, where the backend wants one
+	routeKey       contextKey = iota // *routing.Route
+	requestKey                       // *request
+	backendKey                       // *routing.Backend to dial
+	proxyHeaderKey                   // *proxyproto.Header, if the backend expects one
 )
 
 func withRoute(ctx context.Context, route *routing.Route, q *request) context.Context {
@@ -46,15 +46,15 @@ func withRoute(ctx context.Context, route *routing.Route, q *request) context.Co
 
 func requestOf(r *http.Request) *request { return r.Context().Value(requestKey).(*request) }
 
-// newForwarder returns the handler that passes on requests that forward made.
+// newForwarder returns the handler of the requests that forward creates.
 func newForwarder(h *Handler) http.Handler {
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
-			r.Out.URL.RawQuery = r.In.URL.RawQuery // ReverseProxy drops what it cannot parse
+			r.Out.URL.RawQuery = r.In.URL.RawQuery // ReverseProxy drops parameters that it cannot parse
 			requestOf(r.In).setForwarded(r.Out.Header, h.via)
 		},
 		Transport:     h.backends,
-		FlushInterval: -1, // at once: the answer may be a stream
+		FlushInterval: -1, // flush after each write: the response may be a stream
 		ErrorLog:      discardLog,
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			h.unreachable(w, requestOf(r), err)
@@ -62,7 +62,7 @@ func newForwarder(h *Handler) http.Handler {
 	}
 }
 
-// forward passes a request to the HTTP port of a route's backend.
+// forward sends a request to the HTTP port of a backend of the route.
 func (h *Handler) forward(w http.ResponseWriter, q *request, route *routing.Route) {
 	h.Metrics.count(forwarded)
 	out := q.outgoing(withRoute(q.ctx, route, q), q.query)
@@ -76,46 +76,46 @@ func (h *Handler) forward(w http.ResponseWriter, q *request, route *routing.Rout
 	h.forwarder.ServeHTTP(w, out)
 }
 
-// failover sends a request to the first address of its route that can be
-// dialled.
+// failover sends a request to the first address of its route that accepts a
+// connection.
 type failover struct {
-	plain, announced *http.Transport // announced: each connection has a PROXY header
+	plain, withProxyProtocol *http.Transport // withProxyProtocol: each connection begins with a PROXY header
 }
 
-// Why an address of a backend is not dialled.
+// Reasons why an address of a backend is not dialled.
 var (
-	errLeadsHere  = errors.New("the address is one of usher's own listeners")
-	errNotAllowed = errors.New("the backend must not lead to this address")
+	errOwnAddress = errors.New("the address is one of usher's own listeners")
+	errNotAllowed = errors.New("this address is not allowed for the backend")
 )
 
-func newFailover(dialTimeout time.Duration, leadsHere func(netip.AddrPort) bool) *failover {
+func newFailover(dialTimeout time.Duration, isOwnAddress func(netip.AddrPort) bool) *failover {
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	dialer.ControlContext = func(ctx context.Context, _, address string, _ syscall.RawConn) error {
 		addr, err := netip.ParseAddrPort(address)
 		switch {
 		case err != nil:
 			return err
-		case leadsHere != nil && leadsHere(addr):
-			return errLeadsHere
+		case isOwnAddress != nil && isOwnAddress(addr):
+			return errOwnAddress
 		case !ctx.Value(backendKey).(*routing.Backend).Dials(addr.Addr()):
 			return errNotAllowed
 		}
 		return nil
 	}
-	plain := &http.Transport{ // no Proxy: the environment has no say
+	plain := &http.Transport{ // no Proxy: the environment variables do not apply
 		DialContext:            dialer.DialContext,
 		DisableCompression:     true,
-		MaxIdleConns:           KeptDescriptors,
-		MaxIdleConnsPerHost:    idlePerBackend,
-		IdleConnTimeout:        keptIdle,
-		MaxResponseHeaderBytes: maxAnswerHeader,
+		MaxIdleConns:           IdleDescriptors,
+		MaxIdleConnsPerHost:    maxIdlePerBackend,
+		IdleConnTimeout:        idleBackendTimeout,
+		MaxResponseHeaderBytes: maxResponseHeader,
 	}
-	announced := plain.Clone()
-	announced.DisableKeepAlives = true // a connection speaks for one client
-	announced.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		return dialAnnounced(ctx, dialer, network, address)
+	withProxyProtocol := plain.Clone()
+	withProxyProtocol.DisableKeepAlives = true // the PROXY header of a connection names one client
+	withProxyProtocol.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		return dialWithProxyHeader(ctx, dialer, network, address)
 	}
-	return &failover{plain: plain, announced: announced}
+	return &failover{plain: plain, withProxyProtocol: withProxyProtocol}
 }
 
 var errNoBackend = errors.New("the route has no backend")
@@ -138,18 +138,18 @@ func (f *failover) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, err
 }
 
-// try sends the request to one address. It leaves the body open if the address
-// could not be dialled: the next one will want it.
+// try sends the request to one address. It leaves the body open if dialling
+// fails, because the request to the next address needs it.
 func (f *failover) try(r *http.Request, backend *routing.Backend, address string) (*http.Response, error) {
 	transport, ctx := f.plain, context.WithValue(r.Context(), backendKey, backend)
 	if backend.ProxyProtocol != routing.None {
-		transport = f.announced
-		ctx = withHeader(ctx, requestOf(r), backend.ProxyProtocol)
+		transport = f.withProxyProtocol
+		ctx = withProxyHeader(ctx, requestOf(r), backend.ProxyProtocol)
 	}
 	out := r.Clone(ctx)
 	out.URL.Host = net.JoinHostPort(address, strconv.Itoa(int(backend.HTTPPort)))
 	if r.Body != nil && r.Body != http.NoBody {
-		out.Body = &keptBody{ReadCloser: r.Body}
+		out.Body = &reusableBody{ReadCloser: r.Body}
 	}
 	response, err := transport.RoundTrip(out)
 	if err != nil && !isDialError(err) {
@@ -158,19 +158,20 @@ func (f *failover) try(r *http.Request, backend *routing.Backend, address string
 	return response, err
 }
 
-// keptBody is a body that a failed dial does not close.
-type keptBody struct {
+// reusableBody is a body that Close closes only after a Read: a transport closes
+// the body when dialling fails, before it reads any of it.
+type reusableBody struct {
 	io.ReadCloser
 	read bool
 }
 
-func (b *keptBody) Read(p []byte) (int, error) {
+func (b *reusableBody) Read(p []byte) (int, error) {
 	b.read = true
 	return b.ReadCloser.Read(p)
 }
 
 // Close implements io.Closer.
-func (b *keptBody) Close() error {
+func (b *reusableBody) Close() error {
 	if b.read {
 		return b.ReadCloser.Close()
 	}
@@ -183,29 +184,30 @@ func closeBody(r *http.Request) {
 	}
 }
 
-// isDialError reports whether err means that nothing was sent yet.
+// isDialError reports whether dialling failed, so that nothing was sent.
 func isDialError(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-// withHeader puts the PROXY header of a request into its context, for the dial.
-func withHeader(ctx context.Context, q *request, version routing.ProxyProtocol) context.Context {
+// withProxyHeader adds the PROXY header for a request to the context that
+// dialWithProxyHeader gets.
+func withProxyHeader(ctx context.Context, q *request, version routing.ProxyProtocol) context.Context {
 	number := byte(1)
 	if version == routing.V2 {
 		number = 2
 	}
 	header := proxyproto.HeaderProxyFromAddrs(number, net.TCPAddrFromAddrPort(q.client), net.TCPAddrFromAddrPort(q.local))
-	return context.WithValue(ctx, headerKey, header)
+	return context.WithValue(ctx, proxyHeaderKey, header)
 }
 
-// dialAnnounced dials and sends the PROXY header in ctx.
-func dialAnnounced(ctx context.Context, dialer *net.Dialer, network, address string) (net.Conn, error) {
+// dialWithProxyHeader dials an address and sends the PROXY header of ctx.
+func dialWithProxyHeader(ctx context.Context, dialer *net.Dialer, network, address string) (net.Conn, error) {
 	conn, err := dialer.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	header := ctx.Value(headerKey).(*proxyproto.Header)
+	header := ctx.Value(proxyHeaderKey).(*proxyproto.Header)
 	if _, err := header.WriteTo(conn); err != nil {
 		conn.Close()
 		return nil, err

@@ -14,8 +14,8 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// FuzzTarget holds redirects to their promises, whatever the request line: the
-// location is on the host itself, over HTTPS, and is one line.
+// FuzzTarget checks for any request target that the location of a redirect is one
+// line with an HTTPS URL of the same host.
 func FuzzTarget(f *testing.F) {
 	for _, target := range []string{
 		"/", "//b.is/", "/\\b.is", "http://a.is@b.is/", "http://a.is\\@b.is/x", "*", "a.is:443", "/%0d%0a", "http://a.is?x", "http:///x", "/.well-known/acme-challenge/../x",

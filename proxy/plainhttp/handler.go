@@ -14,66 +14,66 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// Handler answers the plain HTTP requests of all hosts. Its fields are set
-// before its first use and not changed after.
+// Handler serves the plain HTTP requests for all hosts. Set its fields before the
+// first request; they must not change later.
 type Handler struct {
-	// Table is asked once for each request.
+	// Table is read once for each request.
 	Table *routing.Live
 
-	// Log gets requests that no backend could be found for, at V(1), and hosts
-	// whose route leads back to this process, at a bounded rate.
+	// Log records requests that no backend accepted, at V(1), and hosts whose
+	// route leads back to this process, at a bounded rate.
 	Log logr.Logger
 
-	// Timeouts of each connection: Dial and Idle are the Handler's, Hello and Drain
-	// its Server's.
+	// Timeouts of each connection. The Handler uses Dial and Idle, the Server uses
+	// Hello and Drain.
 	Timeouts limit.Timeouts
 
-	// Metrics counts the answers. Required: see NewMetrics.
+	// Metrics counts the responses. Required: see NewMetrics.
 	Metrics *Metrics
 
-	// LeadsHere reports whether an address is one of this process's own
-	// listeners. A backend at such an address is not dialled. May be nil.
-	LeadsHere func(netip.AddrPort) bool
+	// IsOwnAddress reports whether connections to an address reach a listener of
+	// this process. Such an address of a backend is not dialled. May be nil.
+	IsOwnAddress func(netip.AddrPort) bool
 
-	// Refused is told of each request that is refused: who asked, for which
-	// host, which is empty where that could not be read, and why; because is what
-	// the route of a refused host says, or empty. May be nil.
-	Refused func(client netip.AddrPort, host, reason, because string)
+	// Refused is called for each refused request. host is empty if it could not
+	// be parsed. routeRefusal is the Refusal of the host's route, or empty. May
+	// be nil.
+	Refused func(client netip.AddrPort, host, reason, routeRefusal string)
 
-	// Own is asked for hosts that are not in the table. It reports whether one
-	// is the name by which this process itself looks whether requests reach it:
-	// such a request is answered as any other, and is no refusal. May be nil.
-	Own func(host string) bool
+	// IsSelfCheckHost is called for hosts that are not in the table. It reports
+	// whether the self-check of this process sent the request. The response is
+	// the same as for any unknown host, but it is neither counted nor reported as
+	// a refusal. May be nil.
+	IsSelfCheckHost func(host string) bool
 
-	prepare    sync.Once
-	via        string // by prepare, as the fields below
-	backends   *failover
-	forwarder  http.Handler
-	challenges challengeGate
-	loops      *rate.Limiter // of log lines about them
+	initOnce       sync.Once // sets the fields below
+	via            string
+	backends       *failover
+	forwarder      http.Handler
+	challenges     challengeLimiter
+	loopLogLimiter *rate.Limiter
 }
 
-// Bounds on the log lines about loops, which strangers can cause: one every ten
-// seconds, and so many at once.
+// Bounds on the log lines about loops, which any client can cause.
 const (
-	loopLines = 5
-	loopEvery = 10 * time.Second
+	loopLogBurst    = 5
+	loopLogInterval = 10 * time.Second
 )
 
 func (h *Handler) init() {
 	h.via = newVia()
-	h.backends = newFailover(h.Timeouts.Dial, h.LeadsHere)
+	h.backends = newFailover(h.Timeouts.Dial, h.IsOwnAddress)
 	h.forwarder = newForwarder(h)
-	h.loops = rate.NewLimiter(rate.Every(loopEvery), loopLines)
+	h.loopLogLimiter = rate.NewLimiter(rate.Every(loopLogInterval), loopLogBurst)
 }
 
-// closeIdle closes the connections to backends that are kept for the next request.
+// closeIdle closes the idle connections to backends.
 func (h *Handler) closeIdle() {
-	h.prepare.Do(h.init)
+	h.initOnce.Do(h.init)
 	h.backends.plain.CloseIdleConnections()
 }
 
-// refusal is why a request is not answered but by 404, or by 503 or 508.
+// refusal is the reason why a request is refused, with status 404, 503 or 508.
 type refusal uint8
 
 const (
@@ -84,18 +84,19 @@ const (
 	denied
 	tooManyChallenges
 	loop
-	tooManyConnections // those of the listener: they are closed without an answer
+	tooManyConnections // these two are reasons of limitedListener, which sends no response
 	tooManyOfClient
 )
 
-// String returns the refusal's name in the access log.
+// String returns the name of the refusal in the access log.
 func (r refusal) String() string {
 	return [...]string{"bad_request", "unknown_host", "refused_host", "client_not_allowed", "plain_http_denied", "too_many_challenges", "loop",
 		"too_many_connections", "too_many_of_client"}[r]
 }
 
-// status returns the answer's status. It is the same for hosts that do not exist
-// and for clients that may not know whether they do.
+// status returns the status code of the response. It is the same for unknown
+// hosts and for clients that are not allowed, which must not learn that a host
+// exists.
 func (r refusal) status() int {
 	switch r {
 	case tooManyChallenges:
@@ -108,7 +109,7 @@ func (r refusal) status() int {
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h.prepare.Do(h.init)
+	h.initOnce.Do(h.init)
 	q, err := parseRequest(r)
 	if err != nil {
 		h.refuse(w, q, malformed)
@@ -117,20 +118,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.serve(w, q)
 }
 
-// serve answers a request by what its host's route says.
+// serve answers a request according to the route of its host.
 func (h *Handler) serve(w http.ResponseWriter, q *request) {
 	route := h.Table.Load().Lookup(q.host)
 	switch {
-	case route == nil && h.Own != nil && h.Own(q.host):
+	case route == nil && h.IsSelfCheckHost != nil && h.IsSelfCheckHost(q.host):
 		w.WriteHeader(unknownHost.status())
 	case route == nil:
 		h.refuse(w, q, unknownHost)
 	case route.Refusal != "":
-		q.because = route.Refusal
+		q.routeRefusal = route.Refusal
 		h.refuse(w, q, refusedHost)
 	case !route.Allows(q.client.Addr()):
 		h.refuse(w, q, clientNotAllowed)
-	case q.cameFrom(h.via):
+	case q.passedThrough(h.via):
 		h.refuse(w, q, loop)
 	case q.isChallenge():
 		h.challenge(w, q, route)
@@ -143,8 +144,8 @@ func (h *Handler) serve(w http.ResponseWriter, q *request) {
 	}
 }
 
-// redirect sends the client to the same URL over HTTPS. The status keeps
-// methods and bodies: RFC 9110, section 15.4.9.
+// redirect redirects the client to the same URL over HTTPS. With this status the
+// client keeps the method and the body: RFC 9110, section 15.4.9.
 func (h *Handler) redirect(w http.ResponseWriter, q *request) {
 	w.Header().Set("Location", "https://"+q.host+q.path+q.query)
 	w.Header().Set("Content-Length", "0")
@@ -152,22 +153,22 @@ func (h *Handler) redirect(w http.ResponseWriter, q *request) {
 	h.Metrics.count(redirected)
 }
 
-// refuse gives the client an empty answer and ends its connection.
+// refuse sends an empty response and closes the connection.
 func (h *Handler) refuse(w http.ResponseWriter, q *request, why refusal) {
 	w.Header().Set("Connection", "close")
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(why.status())
-	h.Metrics.count(answerOf(why))
+	h.Metrics.count(answerLabel(why))
 	if why == loop {
 		h.logLoop(q)
 	}
 	if h.Refused != nil {
-		h.Refused(q.client, q.host, why.String(), q.because)
+		h.Refused(q.client, q.host, why.String(), q.routeRefusal)
 	}
 }
 
-// answerOf returns the value of the metrics' label answer.
-func answerOf(why refusal) string {
+// answerLabel returns the value of the metric label answer.
+func answerLabel(why refusal) string {
 	switch why {
 	case refusedHost:
 		return refused
@@ -179,9 +180,9 @@ func answerOf(why refusal) string {
 	return notFound
 }
 
-// unreachable answers a request that no backend took.
+// unreachable answers a request that no backend accepted.
 func (h *Handler) unreachable(w http.ResponseWriter, q *request, err error) {
-	if errors.Is(err, errLeadsHere) {
+	if errors.Is(err, errOwnAddress) {
 		h.refuse(w, q, loop)
 		return
 	}
@@ -191,7 +192,7 @@ func (h *Handler) unreachable(w http.ResponseWriter, q *request, err error) {
 }
 
 func (h *Handler) logLoop(q *request) {
-	if h.loops.Allow() {
+	if h.loopLogLimiter.Allow() {
 		h.Log.Info("The route of a host leads back to usher", "host", q.host, "client", q.client)
 	}
 }

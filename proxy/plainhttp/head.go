@@ -10,8 +10,8 @@ import (
 	"sync"
 )
 
-// headListener lets the Host header of requests in absolute-form be read, which
-// net/http drops.
+// headListener keeps the head of requests in absolute-form, because net/http
+// drops their Host header.
 type headListener struct{ net.Listener }
 
 // Accept implements net.Listener.
@@ -23,15 +23,15 @@ func (l headListener) Accept() (net.Conn, error) {
 	return &headConn{Conn: conn}, nil
 }
 
-// headConn keeps the head of its first request until the handler takes it, at
-// most maxHeader bytes, unless that request is in origin-form. Later requests in
-// absolute-form are refused.
+// headConn keeps the head of its first request, up to maxHeader bytes, until the
+// handler takes it. It keeps nothing if that request is in origin-form. Later
+// requests in absolute-form are refused.
 type headConn struct {
 	net.Conn
 
-	mu   sync.Mutex // net/http reads on while the handler runs
+	mu   sync.Mutex // net/http reads from the connection while the handler runs
 	head []byte
-	over bool // nothing is kept any more
+	done bool // nothing more is kept
 }
 
 // Read implements net.Conn.
@@ -44,43 +44,43 @@ func (c *headConn) Read(p []byte) (int, error) {
 func (c *headConn) keep(read []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.over {
+	if c.done {
 		return
 	}
 	if originForm(c.head, read) || len(c.head)+len(read) > maxHeader {
-		c.head, c.over = nil, true
+		c.head, c.done = nil, true
 		return
 	}
 	c.head = append(c.head, read...)
 }
 
-// originForm reports whether the request line in head and more has a target that
+// originForm reports whether the target of the request line in head and more
 // begins with a slash.
 func originForm(head, more []byte) bool {
-	if len(head) > 0 { // the line came in pieces, which is rare
+	if len(head) > 0 { // the line arrived in pieces, which is rare
 		more = append(bytes.Clone(head), more...)
 	}
 	_, target, _ := bytes.Cut(more, []byte(" "))
 	return len(target) > 0 && target[0] == '/'
 }
 
-// take returns what was kept, once.
+// take returns the kept bytes once, and nil after that.
 func (c *headConn) take() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	head := c.head
-	c.head, c.over = nil, true
+	c.head, c.done = nil, true
 	return head
 }
 
-type headKey struct{} // of a connection's context: its *headConn
+type headKey struct{} // context key of the *headConn
 
 func withHead(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, headKey{}, conn)
 }
 
-// takeHead returns the head of a request that is its connection's first, and
-// perhaps not in origin-form; else nil.
+// takeHead returns the head of the first request of a connection if it is not in
+// origin-form, else nil. It may contain further bytes.
 func takeHead(r *http.Request) []byte {
 	if conn, ok := r.Context().Value(headKey{}).(*headConn); ok {
 		return conn.take()
@@ -88,8 +88,8 @@ func takeHead(r *http.Request) []byte {
 	return nil
 }
 
-// hostHeader returns the Host header in a request's head. ok is false where there
-// is not exactly one.
+// hostHeader returns the Host header of a request's head. ok is false unless there
+// is exactly one.
 func hostHeader(head []byte) (host string, ok bool) {
 	reader := textproto.NewReader(bufio.NewReader(bytes.NewReader(head)))
 	if _, err := reader.ReadLine(); err != nil {

@@ -6,19 +6,19 @@ import (
 	"strings"
 )
 
-// hopByHop are the headers that are about one connection, in canonical form:
-// RFC 9110, section 7.6.1, and those that older software sends.
+// hopByHop are the hop-by-hop headers in canonical form: those of RFC 9110,
+// section 7.6.1, and those that older software sends.
 var hopByHop = []string{
 	"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
 	"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Http2-Settings",
 }
 
-// endToEnd returns the headers that a backend may see: neither those of this
-// connection, nor those by which it would take the client for another.
+// endToEnd returns the headers to forward to a backend. It drops the hop-by-hop
+// headers, and those by which a client could forge its address.
 func endToEnd(header http.Header) http.Header {
 	out := make(http.Header, len(header))
 	for name, values := range header {
-		if !saysWhoAsks(name) {
+		if !identifiesClient(name) {
 			out[name] = values
 		}
 	}
@@ -33,15 +33,15 @@ func endToEnd(header http.Header) http.Header {
 	return out
 }
 
-// saysWhoAsks reports whether a header tells a backend of the client, or of the
-// request before it was forwarded. Only the proxy knows. Servers that follow CGI
-// (RFC 3875, section 4.1.18) take an underscore for a hyphen.
-func saysWhoAsks(name string) bool {
+// identifiesClient reports whether a header describes the client, or the request
+// before it was forwarded. Only a proxy may set such a header. Servers that follow
+// CGI (RFC 3875, section 4.1.18) read an underscore as a hyphen.
+func identifiesClient(name string) bool {
 	name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
 	return name == "forwarded" || name == "x-real-ip" || name == "x-forwarded" || strings.HasPrefix(name, "x-forwarded-")
 }
 
-// setForwarded tells a backend who asks, and that usher passed the request on.
+// setForwarded sets the headers that name the client, and adds usher to Via.
 func (q *request) setForwarded(header http.Header, via string) {
 	header.Set("X-Forwarded-For", q.client.Addr().Unmap().WithZone("").String())
 	header.Set("X-Forwarded-Host", q.authority())
@@ -49,13 +49,14 @@ func (q *request) setForwarded(header http.Header, via string) {
 	header.Add("Via", "1.1 "+via)
 }
 
-// newVia returns the name by which this process knows its own requests in a Via
-// header: RFC 9110, section 7.6.3. It is random, so that nobody can guess it.
+// newVia returns the name by which this process recognises its own requests in a
+// Via header: RFC 9110, section 7.6.3. It is random, so that no client can guess
+// it.
 func newVia() string { return "usher-" + strings.ToLower(rand.Text()) }
 
-// cameFrom reports whether a request passed through the process of that name
-// before: a route leads back to usher.
-func (q *request) cameFrom(via string) bool {
+// passedThrough reports whether the process with this name in Via forwarded the
+// request before: a route leads back to usher.
+func (q *request) passedThrough(via string) bool {
 	for _, value := range q.header.Values("Via") {
 		if strings.Contains(value, via) {
 			return true

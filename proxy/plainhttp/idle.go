@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// withIdleTimeout replaces the server's bounds on a whole request, which a
-// stream has none of, by one on the time without a byte.
+// withIdleTimeout replaces the server's timeouts for a whole request by an idle
+// timeout, because a stream may last for any time.
 func withIdleTimeout(w http.ResponseWriter, body io.ReadCloser, timeout time.Duration) (http.ResponseWriter, io.ReadCloser) {
 	active := &activeWriter{ResponseWriter: w, control: http.NewResponseController(w), timeout: timeout}
 	active.extend()
@@ -19,7 +19,7 @@ func withIdleTimeout(w http.ResponseWriter, body io.ReadCloser, timeout time.Dur
 	return active, &activeBody{ReadCloser: body, writer: active}
 }
 
-// activeWriter extends the request's time with each write.
+// activeWriter extends the deadlines of the connection with each write.
 type activeWriter struct {
 	http.ResponseWriter
 	control *http.ResponseController
@@ -38,10 +38,11 @@ func (w *activeWriter) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap returns the wrapped writer to http.ResponseController.
 func (w *activeWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// Hijack implements http.Hijacker: an upgraded connection is bounded likewise.
+// Hijack implements http.Hijacker. An upgraded connection has the same idle
+// timeout.
 func (w *activeWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := w.control.Hijack()
 	if err != nil {
@@ -50,7 +51,7 @@ func (w *activeWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return &idleConn{Conn: conn, timeout: w.timeout}, buffered, nil
 }
 
-// activeBody extends the request's time with each read.
+// activeBody extends the deadlines of the connection with each read.
 type activeBody struct {
 	io.ReadCloser
 	writer *activeWriter
@@ -61,8 +62,8 @@ func (b *activeBody) Read(p []byte) (int, error) {
 	return b.ReadCloser.Read(p)
 }
 
-// idleConn is an upgraded connection, which ends when no byte has moved for
-// timeout in either direction.
+// idleConn is an upgraded connection. Its reads and writes fail when it was idle
+// for timeout in both directions.
 type idleConn struct {
 	net.Conn
 	timeout time.Duration

@@ -8,19 +8,19 @@ const (
 	forwarded    = "forwarded"
 	failed       = "no_backend" // forwarded, but no backend could be reached
 	notFound     = "not_found"
-	refused      = "refused_host" // answered as not_found is
+	refused      = "refused_host" // same response as for not_found
 	busy         = "busy"         // too many ACME challenges at once
 	looped       = "loop"         // the route leads back to this process
-	limitReached = "limit"        // the connection was closed without an answer
+	limitReached = "limit"        // the connection was closed without a response
 )
 
-// Metrics counts the answers to plain HTTP requests.
+// Metrics counts the responses to plain HTTP requests.
 type Metrics struct {
 	answers      *prometheus.CounterVec
 	acceptErrors prometheus.Counter
 }
 
-// NewMetrics returns metrics whose counts are zero.
+// NewMetrics returns metrics with zero counts.
 func NewMetrics() *Metrics {
 	m := &Metrics{
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{

@@ -10,21 +10,21 @@ import (
 	"testing"
 )
 
-// readsRequests are the functions that may be given an http.Request, and why.
+// readsRequests are the functions that may have an http.Request parameter, and why.
 var readsRequests = map[string]string{
-	"ServeHTTP":    "it has the request parsed",
-	"parseRequest": "it parses it",
-	"isWebSocket":  "a part of that",
-	"takeHead":     "a part of that",
-	"requestOf":    "of a request that outgoing has made",
-	"RoundTrip":    "of such a request",
-	"try":          "of such a request",
-	"closeBody":    "of such a request",
+	"ServeHTTP":    "it calls parseRequest",
+	"parseRequest": "it parses the request",
+	"isWebSocket":  "parseRequest calls it",
+	"takeHead":     "parseRequest calls it",
+	"requestOf":    "its request was made by outgoing",
+	"RoundTrip":    "its request was made by outgoing",
+	"try":          "its request was made by outgoing",
+	"closeBody":    "its request was made by outgoing",
 }
 
-// TestHandlersSeeParsedRequestsAlone holds that what is checked and what is forwarded
-// is one value: no function but these is given what the client sent.
-func TestHandlersSeeParsedRequestsAlone(t *testing.T) {
+// Only the functions in readsRequests may have an http.Request parameter, so that
+// the value that is checked is also the value that is forwarded.
+func TestHandlersGetOnlyParsedRequests(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
@@ -46,11 +46,11 @@ func TestHandlersSeeParsedRequestsAlone(t *testing.T) {
 	}
 	for _, name := range found {
 		if readsRequests[name] == "" {
-			t.Errorf("%s is given an http.Request: give it a *request", name)
+			t.Errorf("%s has an http.Request parameter: give it a *request", name)
 		}
 	}
 	if !slices.Contains(found, "parseRequest") {
-		t.Errorf("the functions that are given an http.Request are %v: this test finds nothing", found)
+		t.Errorf("the functions with an http.Request parameter are %v: parseRequest is missing", found)
 	}
 }
 

@@ -33,7 +33,7 @@ func start(t testing.TB, routes []routing.Route, options ...func(*plainhttp.Serv
 	return startOn(t, listener, routes, options...)
 }
 
-// startOn is start on a listener, which it closes at the end.
+// startOn is start on the given listener, which is closed at the end.
 func startOn(t testing.TB, listener net.Listener, routes []routing.Route, options ...func(*plainhttp.Server)) string {
 	t.Helper()
 	checkDescriptors(t)
@@ -66,14 +66,13 @@ func startOn(t testing.TB, listener net.Listener, routes []routing.Route, option
 	return listener.Addr().String()
 }
 
-// checkDescriptors fails the test if it leaves more descriptors open at its end
-// than now.
+// checkDescriptors fails the test if more descriptors are open at its end than now.
 func checkDescriptors(t testing.TB) {
 	t.Helper()
 	before := testkit.OpenDescriptors(t)
 	t.Cleanup(func() {
 		testkit.Eventually(t, "all descriptors should be closed", func() error {
-			runtime.GC() // Go keeps pipes that it spliced by until then
+			runtime.GC() // Go keeps pipes for splice until then
 			if now := testkit.OpenDescriptors(t); now > before {
 				return fmt.Errorf("%d are open, %d were before the test", now, before)
 			}
@@ -82,7 +81,7 @@ func checkDescriptors(t testing.TB) {
 	})
 }
 
-// origin is a backend that says what it was asked.
+// origin starts a backend that describes each request in the response.
 func origin(t *testing.T, wrap ...func(net.Listener) net.Listener) routing.Backend {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -109,7 +108,7 @@ func describe(w http.ResponseWriter, r *http.Request) {
 		strings.Split(r.RemoteAddr, ":")[0], r.Header.Values("X-Forwarded-For"), r.Header.Get("X-Real-Ip"), body)
 }
 
-// echoUpgraded is the server's part of an upgrade to a protocol that echoes.
+// echoUpgraded upgrades a connection and then echoes.
 func echoUpgraded(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -120,8 +119,8 @@ func echoUpgraded(w http.ResponseWriter) {
 	_, _ = io.Copy(conn, conn)
 }
 
-// ask sends raw bytes and returns the answer's head and body.
-func ask(t *testing.T, addr, request string) (*http.Response, string) {
+// send sends raw bytes and returns the response and its body.
+func send(t *testing.T, addr, request string) (*http.Response, string) {
 	t.Helper()
 	conn := connect(t, addr)
 	if _, err := io.WriteString(conn, request); err != nil {
@@ -172,7 +171,7 @@ func TestRedirect(t *testing.T) {
 		"challenge directory":   {"GET /.well-known/acme-challenge/ HTTP/1.1\r\nHost: a.is\r\n\r\n", "https://a.is/.well-known/acme-challenge/"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			response, body := ask(t, addr, tt.request)
+			response, body := send(t, addr, tt.request)
 			if got := response.Header.Get("Location"); response.StatusCode != http.StatusPermanentRedirect || got != tt.location || body != "" {
 				t.Errorf("answered %d to %q with body %q, want 308 to %q", response.StatusCode, got, body, tt.location)
 			}
@@ -180,7 +179,7 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
-func TestEverybodyElseLearnsNothing(t *testing.T) {
+func TestRefusalsLookTheSame(t *testing.T) {
 	backend := origin(t)
 	secret := routing.Route{
 		Host: "secret.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{backend},
@@ -195,8 +194,8 @@ func TestEverybodyElseLearnsNothing(t *testing.T) {
 	for name, request := range map[string]string{
 		"unknown host":                  "GET / HTTP/1.1\r\nHost: b.is\r\n\r\n",
 		"unknown host's challenge":      "GET " + token + " HTTP/1.1\r\nHost: b.is\r\n\r\n",
-		"client not let in":             "GET / HTTP/1.1\r\nHost: secret.is\r\n\r\n",
-		"client not let in: challenge":  "GET " + token + " HTTP/1.1\r\nHost: secret.is\r\n\r\n",
+		"client not allowed":            "GET / HTTP/1.1\r\nHost: secret.is\r\n\r\n",
+		"client not allowed: challenge": "GET " + token + " HTTP/1.1\r\nHost: secret.is\r\n\r\n",
 		"refused host":                  "GET / HTTP/1.1\r\nHost: vault.wild.is\r\n\r\n",
 		"refused host's challenge":      "GET " + token + " HTTP/1.1\r\nHost: vault.wild.is\r\n\r\n",
 		"under a refused wildcard":      "GET / HTTP/1.1\r\nHost: any.closed.is\r\n\r\n",
@@ -212,7 +211,7 @@ func TestEverybodyElseLearnsNothing(t *testing.T) {
 		"CONNECT":                       "CONNECT a.is:443 HTTP/1.1\r\nHost: a.is\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			answer := dateLine.ReplaceAllString(askAnything(t, addr, request), "")
+			answer := dateLine.ReplaceAllString(sendRaw(t, addr, request), "")
 			if answer = strings.Replace(answer, "HTTP/1.0", "HTTP/1.1", 1); answer != want {
 				t.Errorf("answered %q, want %q", answer, want)
 			}
@@ -256,7 +255,7 @@ func TestForward(t *testing.T) {
 		"no backend that answers": {"GET / HTTP/1.1\r\nHost: dead.is\r\n\r\n", 502, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			response, body := ask(t, addr, tt.request)
+			response, body := send(t, addr, tt.request)
 			if response.StatusCode != tt.status || body != tt.body {
 				t.Errorf("answered %d %q, want %d %q", response.StatusCode, body, tt.status, tt.body)
 			}
@@ -281,13 +280,13 @@ func TestUpgrade(t *testing.T) {
 	}
 }
 
-// TestNoOtherUpgrade asks for a protocol in which a client could name other
-// hosts, unseen.
+// After an upgrade to one of these protocols, a client could send requests for
+// other hosts that usher does not see.
 func TestNoOtherUpgrade(t *testing.T) {
 	addr := start(t, []routing.Route{{Host: "a.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{origin(t)}}})
 	for _, protocol := range []string{"h2c", "TLS/1.3", "websocket, h2c"} {
 		request := "GET / HTTP/1.1\r\nHost: a.is\r\nUpgrade: " + protocol + "\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: x\r\n\r\n"
-		if response, body := ask(t, addr, request); response.StatusCode != http.StatusOK {
+		if response, body := send(t, addr, request); response.StatusCode != http.StatusOK {
 			t.Errorf("%s: answered %d %q", protocol, response.StatusCode, body)
 		}
 	}
@@ -306,10 +305,10 @@ func TestProxyProtocolOut(t *testing.T) {
 				func(s *plainhttp.Server) {
 					s.ProxyProtocolFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 				})
-			for _, client := range []string{"203.0.113.1", "203.0.113.2"} { // a connection speaks for one client
-				_, body := ask(t, addr, "PROXY TCP4 "+client+" 192.0.2.1 1000 80\r\nGET / HTTP/1.1\r\nHost: a.is\r\n\r\n")
+			for _, client := range []string{"203.0.113.1", "203.0.113.2"} { // each needs a connection of its own
+				_, body := send(t, addr, "PROXY TCP4 "+client+" 192.0.2.1 1000 80\r\nGET / HTTP/1.1\r\nHost: a.is\r\n\r\n")
 				if want := "from " + client + ` for ["` + client + `"]`; !strings.Contains(body, want) {
-					t.Errorf("the backend says %q, want %q", body, want)
+					t.Errorf("the backend received %q, want %q", body, want)
 				}
 			}
 		})
@@ -324,19 +323,18 @@ func TestProxyProtocolIn(t *testing.T) {
 	})
 	const request = "GET / HTTP/1.1\r\nHost: a.is\r\n\r\n"
 	const header = "PROXY TCP4 203.0.113.1 192.0.2.1 1000 80\r\n"
-	if response, _ := ask(t, trusting, header+request); response.StatusCode != http.StatusPermanentRedirect {
+	if response, _ := send(t, trusting, header+request); response.StatusCode != http.StatusPermanentRedirect {
 		t.Errorf("the client in the header: answered %d, want 308", response.StatusCode)
 	}
-	if answer := askAnything(t, trusting, request); answer != "" {
-		t.Errorf("no header from one that must send it: answered %q", answer)
+	if answer := sendRaw(t, trusting, request); answer != "" {
+		t.Errorf("no header from a client that must send it: answered %q", answer)
 	}
-	if answer := askAnything(t, start(t, routes), header+request); !strings.HasPrefix(answer, "HTTP/1.1 400") {
-		t.Errorf("a header from one that must not: answered %q", answer)
+	if answer := sendRaw(t, start(t, routes), header+request); !strings.HasPrefix(answer, "HTTP/1.1 400") {
+		t.Errorf("a header from a client that must not: answered %q", answer)
 	}
 }
 
-// TestProxyHeadersThatAreRefused has a trusted proxy send headers that are not
-// whole.
+// A trusted proxy sends PROXY headers with a TLV that is longer than the header.
 func TestProxyHeadersThatAreRefused(t *testing.T) {
 	addr := start(t, []routing.Route{{Host: "a.is"}}, func(s *plainhttp.Server) {
 		s.ProxyProtocolFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
@@ -346,16 +344,16 @@ func TestProxyHeadersThatAreRefused(t *testing.T) {
 		return "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00" + string(rune(len(body))) + body
 	}
 	const request = "GET / HTTP/1.1\r\nHost: a.is\r\nConnection: close\r\n\r\n"
-	if answer := askAnything(t, addr, header("\x02\x00\x01a")+request); !strings.HasPrefix(answer, "HTTP/1.1 308") {
+	if answer := sendRaw(t, addr, header("\x02\x00\x01a")+request); !strings.HasPrefix(answer, "HTTP/1.1 308") {
 		t.Errorf("a TLV that fits: answered %q", answer)
 	}
-	if answer := askAnything(t, addr, header("\x02\x00\xffa")+request); strings.Contains(answer, "308") {
+	if answer := sendRaw(t, addr, header("\x02\x00\xffa")+request); strings.Contains(answer, "308") {
 		t.Errorf("a TLV that is longer than its header: answered %q", answer)
 	}
 }
 
-// askAnything sends raw bytes and returns whatever comes back.
-func askAnything(t *testing.T, addr, request string) string {
+// sendRaw sends raw bytes and returns everything that it receives.
+func sendRaw(t *testing.T, addr, request string) string {
 	t.Helper()
 	conn := connect(t, addr)
 	_, _ = io.WriteString(conn, request)
@@ -363,7 +361,7 @@ func askAnything(t *testing.T, addr, request string) string {
 	return string(answer)
 }
 
-func TestSlowClientsAreLetGo(t *testing.T) {
+func TestSlowClientsAreDisconnected(t *testing.T) {
 	addr := start(t, nil, func(s *plainhttp.Server) { s.Handler.Timeouts.Hello = 50 * time.Millisecond })
 	for name, request := range map[string]string{
 		"nothing":          "",
@@ -372,7 +370,7 @@ func TestSlowClientsAreLetGo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			began := time.Now()
-			if answer := askAnything(t, addr, request); strings.Contains(answer, "308") || time.Since(began) >= testkit.Timeout {
+			if answer := sendRaw(t, addr, request); strings.Contains(answer, "308") || time.Since(began) >= testkit.Timeout {
 				t.Errorf("answered %q after %v", answer, time.Since(began))
 			}
 		})
@@ -385,7 +383,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// limited opens a connection too many.
+// limited opens one connection more than limits allow.
 func limited(t *testing.T, limits *limit.Connections, reason string) {
 	t.Helper()
 	refused := make(chan string, 1)
@@ -397,20 +395,20 @@ func limited(t *testing.T, limits *limit.Connections, reason string) {
 	})
 	first := connect(t, addr)
 	testkit.WaitFor(t, "the first connection to count", func() bool { return limits.Count() > 0 })
-	if answer := askAnything(t, addr, ""); answer != "" {
+	if answer := sendRaw(t, addr, ""); answer != "" {
 		t.Errorf("the second connection was answered %q", answer)
 	}
 	select {
-	case told := <-refused:
-		if told != "127.0.0.1 "+reason {
-			t.Errorf("told of %q", told)
+	case reported := <-refused:
+		if reported != "127.0.0.1 "+reason {
+			t.Errorf("Refused was called with %q", reported)
 		}
 	case <-time.After(testkit.Timeout):
-		t.Error("told of nobody")
+		t.Error("Refused was not called")
 	}
 	first.Close()
-	testkit.WaitFor(t, "the closed connection to count no more", func() bool { return limits.Count() == 0 })
-	if response, _ := ask(t, addr, "GET / HTTP/1.1\r\nHost: a.is\r\n\r\n"); response.StatusCode != http.StatusPermanentRedirect {
+	testkit.WaitFor(t, "the closed connection to be released", func() bool { return limits.Count() == 0 })
+	if response, _ := send(t, addr, "GET / HTTP/1.1\r\nHost: a.is\r\n\r\n"); response.StatusCode != http.StatusPermanentRedirect {
 		t.Errorf("answered %d after the first had left", response.StatusCode)
 	}
 }
@@ -418,7 +416,7 @@ func limited(t *testing.T, limits *limit.Connections, reason string) {
 func TestIdleUpgradeEnds(t *testing.T) {
 	addr := start(t, []routing.Route{{Host: "ws.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{origin(t)}}},
 		func(s *plainhttp.Server) { s.Handler.Timeouts.Idle = 100 * time.Millisecond })
-	answer := askAnything(t, addr, "GET / HTTP/1.1\r\nHost: ws.is\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+	answer := sendRaw(t, addr, "GET / HTTP/1.1\r\nHost: ws.is\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
 	if !strings.HasPrefix(answer, "HTTP/1.1 101") {
 		t.Errorf("answered %q", answer)
 	}

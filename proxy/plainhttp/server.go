@@ -19,55 +19,54 @@ import (
 )
 
 const (
-	// maxHeader bounds a request's header, in bytes.
+	// maxHeader bounds the header of a request, in bytes.
 	maxHeader = 16 << 10
 
-	// answerTimeout bounds a request that is answered here: its header has
-	// come, and its body is of no interest.
+	// answerTimeout bounds a request that is not forwarded, after its header was
+	// read. Its body is ignored.
 	answerTimeout = 10 * time.Second
 
-	// keepAliveTimeout is how long a client may take for its next request.
+	// keepAliveTimeout is how long a connection waits for the next request.
 	keepAliveTimeout = 60 * time.Second
 )
 
-// discardLog drops what net/http has to say about strangers' mistakes.
+// discardLog drops the messages of net/http about malformed requests.
 var discardLog = log.New(io.Discard, "", 0)
 
-// Server serves a Handler. Its fields are set before Serve and not changed
-// after.
+// Server serves a Handler. Set its fields before Serve; they must not change
+// later.
 type Server struct {
-	// Handler answers the requests. Its timeouts are the Server's too.
+	// Handler answers the requests. The Server uses its Timeouts.
 	Handler *Handler
 
 	// Limits are shared with the other listeners. The connections of
-	// ProxyProtocolFrom count in all, but not as one client's.
+	// ProxyProtocolFrom count towards Max, but not towards PerClient.
 	Limits *limit.Connections
 
 	// ProxyProtocolFrom are the clients that must send a PROXY header, v1 or
-	// v2. From all others one is no HTTP, and refused.
+	// v2. A PROXY header of any other client is refused as malformed HTTP.
 	ProxyProtocolFrom trusted.Networks
 
-	acceptLines *rate.Limiter // of log lines about accepting, set by Serve
+	acceptLogLimiter *rate.Limiter // set by Serve
 }
 
-// acceptLine is how often at most the log says that nothing can be accepted.
-const acceptLine = 10 * time.Second
+// acceptLogInterval is the minimum time between log lines about accept errors.
+const acceptLogInterval = 10 * time.Second
 
-// Serve answers the requests that come to listeners until ctx ends. It then
-// closes them, lets requests end by themselves for Timeouts.Drain at most, and
-// returns when the last is gone. No error of a listener ends it: see package
-// accept.
+// Serve serves listeners until ctx ends. It then closes them, waits up to
+// Timeouts.Drain for the requests in progress, closes all connections and returns.
+// An error of a listener does not end it: see package accept.
 func (s *Server) Serve(ctx context.Context, listeners []net.Listener) {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	requests := newRequestCount()
 	server := s.server(base, requests)
-	s.acceptLines = rate.NewLimiter(rate.Every(acceptLine), 1)
+	s.acceptLogLimiter = rate.NewLimiter(rate.Every(acceptLogInterval), 1)
 
 	var accepting sync.WaitGroup
 	for _, listener := range listeners {
 		accepting.Go(func() {
-			_ = server.Serve(s.wrap(listener)) // it ends when the server is closed: its listener never fails
+			_ = server.Serve(s.wrap(listener)) // it returns when the server is closed: Accept of this listener does not fail before
 		})
 	}
 	<-ctx.Done()
@@ -89,7 +88,7 @@ func (s *Server) server(base context.Context, requests *requestCount) *http.Serv
 		IdleTimeout:       keepAliveTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          discardLog,
-		// OPTIONS * is a request like any other.
+		// The Handler answers OPTIONS * too.
 		DisableGeneralOptionsHandler: true,
 
 		BaseContext: func(net.Listener) context.Context { return base },
@@ -97,8 +96,8 @@ func (s *Server) server(base context.Context, requests *requestCount) *http.Serv
 	}
 }
 
-// drain waits for the requests under way, among them upgraded connections,
-// which http.Server.Shutdown does not know.
+// drain waits for the requests in progress, up to Timeouts.Drain. These include
+// upgraded connections, which http.Server.Shutdown ignores.
 func (s *Server) drain(server *http.Server, requests *requestCount, cancel func()) {
 	deadline, stop := context.WithTimeout(context.Background(), s.Handler.Timeouts.Drain)
 	defer stop()
@@ -117,11 +116,11 @@ func (s *Server) drain(server *http.Server, requests *requestCount, cancel func(
 	<-finished
 }
 
-// requestCount counts the requests under way. A sync.WaitGroup must not begin to
-// wait while its count may rise from zero, as this one's may.
+// requestCount counts the requests in progress. It is no sync.WaitGroup, because
+// the count may rise from zero while drain waits.
 type requestCount struct {
 	mu      sync.Mutex
-	none    *sync.Cond // count has become zero
+	none    *sync.Cond // signals that running is zero
 	running int
 }
 
@@ -145,7 +144,7 @@ func (c *requestCount) end() {
 	}
 }
 
-// wait returns when no request is under way.
+// wait returns when no request is in progress.
 func (c *requestCount) wait() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -156,7 +155,7 @@ func (c *requestCount) wait() {
 
 // wrap adds the limits and the PROXY protocol to a listener.
 func (s *Server) wrap(listener net.Listener) net.Listener {
-	listener = &limitedListener{Listener: accept.Resting(listener, s.acceptFailed), server: s}
+	listener = &limitedListener{Listener: accept.Retrying(listener, s.acceptFailed), server: s}
 	if len(s.ProxyProtocolFrom) == 0 {
 		return headListener{listener}
 	}
@@ -164,7 +163,7 @@ func (s *Server) wrap(listener net.Listener) net.Listener {
 		Listener:          listener,
 		ReadHeaderTimeout: s.Handler.Timeouts.Hello,
 		ValidateHeader: func(header *proxyproto.Header) error {
-			_, err := header.TLVs() // one may be longer than the header that it is in
+			_, err := header.TLVs() // fails if a TLV is longer than the header
 			return err
 		},
 		ConnPolicy: func(options proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
@@ -176,10 +175,10 @@ func (s *Server) wrap(listener net.Listener) net.Listener {
 	}}
 }
 
-// acceptFailed notes that connections wait because something has run out.
+// acceptFailed counts and logs an accept error, such as a lack of descriptors.
 func (s *Server) acceptFailed(err error) {
 	s.Handler.Metrics.acceptErrors.Inc()
-	if s.acceptLines.Allow() {
+	if s.acceptLogLimiter.Allow() {
 		s.Handler.Log.Error(err, "Cannot accept plain HTTP connections; they wait")
 	}
 }
@@ -194,7 +193,7 @@ func addrPortOf(addr net.Addr) netip.AddrPort {
 
 func addrOf(addr net.Addr) netip.Addr { return addrPortOf(addr).Addr() }
 
-// limitedListener closes connections beyond the limits as they come.
+// limitedListener accepts connections and closes those that exceed the limits.
 type limitedListener struct {
 	net.Listener
 	server *Server
@@ -219,34 +218,33 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 	}
 }
 
-// admit counts a connection in; where there are enough it returns nil and which
-// limit that is.
+// admit counts a connection. If a limit is reached, it returns nil and the reason.
 func (l *limitedListener) admit(conn net.Conn) (limited net.Conn, why refusal) {
 	limits, client := l.server.Limits, addrOf(conn.RemoteAddr())
 	if !limits.Open() {
 		return nil, tooManyConnections
 	}
 	if l.server.ProxyProtocolFrom.Contain(client) {
-		return &limitedConn{Conn: conn, leave: sync.OnceFunc(limits.Close)}, 0
+		return &limitedConn{Conn: conn, release: sync.OnceFunc(limits.Close)}, 0
 	}
 	if !limits.Join(client) {
 		limits.Close()
 		return nil, tooManyOfClient
 	}
-	return &limitedConn{Conn: conn, leave: sync.OnceFunc(func() {
+	return &limitedConn{Conn: conn, release: sync.OnceFunc(func() {
 		limits.Leave(client)
 		limits.Close()
 	})}, 0
 }
 
-// limitedConn counts itself out when it is closed.
+// limitedConn releases its share of the limits when it is closed.
 type limitedConn struct {
 	net.Conn
-	leave func()
+	release func()
 }
 
 // Close implements net.Conn.
 func (c *limitedConn) Close() error {
-	c.leave()
+	c.release()
 	return c.Conn.Close()
 }

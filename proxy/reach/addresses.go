@@ -8,17 +8,17 @@ import (
 	"slices"
 )
 
-// Addresses says at which of the machine's addresses is checked. The zero value
-// is none.
+// Addresses selects the addresses of the machine to check. The zero value selects
+// none.
 type Addresses struct {
 	auto bool
 	list []netip.Addr
 }
 
-// ParseAddresses reads a flag's values: "auto", "off", or addresses. auto is the
-// addresses that the listeners are bound to, but for loopback; where one is bound
-// to every address it is the one by which the machine reaches others, for IPv4
-// and IPv6. Errors name the value.
+// ParseAddresses parses the values of a flag: "auto", "off", or IP addresses. auto
+// selects the addresses that the listeners are bound to, except loopback. For a
+// listener on every address, auto selects the source addresses of outbound
+// connections, for IPv4 and IPv6. Errors name the value.
 func ParseAddresses(values []string) (Addresses, error) {
 	if len(values) == 1 {
 		switch values[0] {
@@ -33,7 +33,7 @@ func ParseAddresses(values []string) (Addresses, error) {
 		addr, err := netip.ParseAddr(value)
 		switch {
 		case value == "auto" || value == "off":
-			return Addresses{}, fmt.Errorf("%q stands alone", value)
+			return Addresses{}, fmt.Errorf("%q cannot be combined with other values", value)
 		case err != nil:
 			return Addresses{}, fmt.Errorf("%q is no IP address: give addresses, or auto, or off", value)
 		case addr.IsUnspecified() || addr.IsMulticast():
@@ -47,10 +47,10 @@ func ParseAddresses(values []string) (Addresses, error) {
 	return a, nil
 }
 
-func (a Addresses) none() bool { return !a.auto && len(a.list) == 0 }
+func (a Addresses) off() bool { return !a.auto && len(a.list) == 0 }
 
-// Validate returns an error where an address is given that none of the listeners
-// covers.
+// Validate returns an error if one of the addresses is not covered by any of the
+// listeners.
 func (a Addresses) Validate(bound []netip.AddrPort) error {
 	for _, addr := range a.list {
 		if !slices.ContainsFunc(bound, func(b netip.AddrPort) bool { return covers(b.Addr(), addr) }) {
@@ -60,8 +60,8 @@ func (a Addresses) Validate(bound []netip.AddrPort) error {
 	return nil
 }
 
-// of returns the addresses to check of a listener.
-func (a Addresses) of(bound netip.Addr) []netip.Addr {
+// forListener returns the addresses to check for a listener.
+func (a Addresses) forListener(bound netip.Addr) []netip.Addr {
 	switch {
 	case !a.auto:
 		return slices.DeleteFunc(slices.Clone(a.list), func(addr netip.Addr) bool { return !covers(bound, addr) })
@@ -70,11 +70,11 @@ func (a Addresses) of(bound netip.Addr) []netip.Addr {
 	case !bound.IsUnspecified():
 		return []netip.Addr{bound.Unmap()}
 	}
-	return slices.DeleteFunc(slices.Concat(outward(false), outward(true)), func(addr netip.Addr) bool { return !covers(bound, addr) })
+	return slices.DeleteFunc(slices.Concat(outboundAddresses(false), outboundAddresses(true)), func(addr netip.Addr) bool { return !covers(bound, addr) })
 }
 
-// covers reports whether a listener gets what comes to an address. One on [::]
-// gets IPv4 too.
+// covers reports whether a listener accepts connections to an address. A listener
+// on [::] accepts IPv4 too.
 func covers(bound, addr netip.Addr) bool {
 	if bound.IsUnspecified() {
 		return bound.Is6() || addr.Is4()
@@ -82,34 +82,34 @@ func covers(bound, addr netip.Addr) bool {
 	return bound.Unmap() == addr
 }
 
-// outward returns the address by which the machine reaches others, and where it
-// reaches nobody all that it has.
+// outboundAddresses returns the source address of outbound connections. If there is
+// no route, it returns all addresses of the interfaces.
 //
-// Not all that it has in any case: an address may be on the machine for the very
-// purpose that another answers there, such as a load balancer's that is announced
-// from here.
-func outward(v6 bool) []netip.Addr {
-	// Addresses for documentation (RFC 5737, RFC 3849). To connect a UDP socket
-	// asks the kernel for its route and sends nothing.
-	somewhere := netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), 9)
+// It does not always return all, because an interface may have an address that
+// another program is meant to serve, such as the address of a load balancer that is
+// announced from this machine.
+func outboundAddresses(v6 bool) []netip.Addr {
+	// Addresses for documentation (RFC 5737, RFC 3849). Connecting a UDP socket
+	// selects a route and sends nothing.
+	destination := netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), 9)
 	if v6 {
-		somewhere = netip.AddrPortFrom(netip.MustParseAddr("2001:db8::1"), 9)
+		destination = netip.AddrPortFrom(netip.MustParseAddr("2001:db8::1"), 9)
 	}
-	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(somewhere))
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(destination))
 	if err != nil {
-		return ofInterfaces(v6)
+		return interfaceAddresses(v6)
 	}
 	defer conn.Close()
 	own := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap().WithZone("")
 	if !own.IsGlobalUnicast() {
-		return ofInterfaces(v6)
+		return interfaceAddresses(v6)
 	}
 	return []netip.Addr{own}
 }
 
-// ofInterfaces returns the global unicast addresses of interfaces that are up. A
-// process that may not ask the kernel for them has none.
-func ofInterfaces(v6 bool) []netip.Addr {
+// interfaceAddresses returns the global unicast addresses of the interfaces that are
+// up, or none if the process is not permitted to read them.
+func interfaceAddresses(v6 bool) []netip.Addr {
 	interfaces, err := net.Interfaces()
 	if err != nil {
 		return nil
@@ -117,11 +117,11 @@ func ofInterfaces(v6 bool) []netip.Addr {
 	var all []netip.Addr
 	for i := range interfaces {
 		if interfaces[i].Flags&net.FlagUp == 0 {
-			continue // kube-proxy, in its mode ipvs, has every Service's address on one that is down
+			continue // in IPVS mode kube-proxy keeps the addresses of Services on such an interface
 		}
 		addrs, err := interfaces[i].Addrs()
 		if err != nil {
-			continue // it has gone
+			continue // the interface was removed
 		}
 		for _, addr := range addrs {
 			prefix, err := netip.ParsePrefix(addr.String())

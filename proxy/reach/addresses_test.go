@@ -19,8 +19,8 @@ func TestParseAddresses(t *testing.T) {
 		{[]string{"192.0.2.1", "2001:db8::1"}, Addresses{list: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}}, ""},
 		{[]string{"::ffff:192.0.2.1"}, Addresses{list: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, ""},
 		{nil, Addresses{}, "is empty"},
-		{[]string{"auto", "192.0.2.1"}, Addresses{}, `"auto" stands alone`},
-		{[]string{"192.0.2.1", "off"}, Addresses{}, `"off" stands alone`},
+		{[]string{"auto", "192.0.2.1"}, Addresses{}, `"auto" cannot be combined`},
+		{[]string{"192.0.2.1", "off"}, Addresses{}, `"off" cannot be combined`},
 		{[]string{"192.0.2.1:443"}, Addresses{}, `"192.0.2.1:443" is no IP address`},
 		{[]string{"true"}, Addresses{}, `"true" is no IP address`},
 		{[]string{"::"}, Addresses{}, "no address to connect to"},
@@ -33,7 +33,7 @@ func TestParseAddresses(t *testing.T) {
 	}
 }
 
-func TestWhatIsCheckedOfAListener(t *testing.T) {
+func TestAddressesForListener(t *testing.T) {
 	given := func(values ...string) Addresses {
 		a, err := ParseAddresses(values)
 		if err != nil {
@@ -55,7 +55,7 @@ func TestWhatIsCheckedOfAListener(t *testing.T) {
 		{given("192.0.2.1", "2001:db8::1"), "2001:db8::1", "[2001:db8::1]"},
 		{given("192.0.2.1"), "192.0.2.2", "[]"},
 	} {
-		if got := tt.addresses.of(netip.MustParseAddr(tt.bound)); strings.Join(written(got), " ") != strings.Trim(tt.want, "[]") {
+		if got := tt.addresses.forListener(netip.MustParseAddr(tt.bound)); strings.Join(addressStrings(got), " ") != strings.Trim(tt.want, "[]") {
 			t.Errorf("%+v of %s: %v, want %s", tt.addresses, tt.bound, got, tt.want)
 		}
 	}
@@ -68,37 +68,36 @@ func TestWhatIsCheckedOfAListener(t *testing.T) {
 	}
 }
 
-func written(addrs []netip.Addr) (all []string) {
+func addressStrings(addrs []netip.Addr) (all []string) {
 	for _, addr := range addrs {
 		all = append(all, addr.String())
 	}
 	return all
 }
 
-// However many listeners cover an address, it is asked once, and its metric
-// stands once; and what is asked in a round is bounded.
-func TestEachAddressIsAskedOnce(t *testing.T) {
+// An address that several listeners cover is one target, so that it is checked once
+// and has one metric. The number of targets is bounded.
+func TestTargetsAreUniqueAndBounded(t *testing.T) {
 	a, err := ParseAddresses([]string{"192.0.2.1"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &Check{Addresses: a, HTTPS: []netip.AddrPort{netip.MustParseAddrPort("[::]:443"), netip.MustParseAddrPort("192.0.2.1:443")}}
 	if targets := c.targets(); len(targets) != 1 {
-		t.Errorf("asked are %v", targets)
+		t.Errorf("the targets are %v", targets)
 	}
 	for port := range uint16(100) {
 		c.HTTPS = append(c.HTTPS, netip.AddrPortFrom(netip.IPv6Unspecified(), 1000+port))
 	}
-	if targets := c.targets(); len(targets) != mostAsked {
-		t.Errorf("%d addresses are asked", len(targets))
+	if targets := c.targets(); len(targets) != maxTargets {
+		t.Errorf("there are %d targets, want %d", len(targets), maxTargets)
 	}
 }
 
-// Whatever this machine has, what is chosen by itself are addresses that others
-// may reach it by.
-func TestAddressesByWhichOthersAreReached(t *testing.T) {
+// All addresses that auto selects are global unicast addresses, on any machine.
+func TestOutboundAddresses(t *testing.T) {
 	for _, v6 := range []bool{false, true} {
-		for _, addr := range slices.Concat(outward(v6), ofInterfaces(v6)) {
+		for _, addr := range slices.Concat(outboundAddresses(v6), interfaceAddresses(v6)) {
 			if addr.Is6() != v6 || !addr.IsGlobalUnicast() {
 				t.Errorf("v6=%v: %v", v6, addr)
 			}

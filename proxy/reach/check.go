@@ -1,13 +1,13 @@
-// Package reach finds out whether the connections that are made to this machine
-// come to this process. That it holds the ports does not say so: rules in the
-// kernel, such as those of a Kubernetes hostPort or load balancer, take
-// connections away before any socket is asked, and hold no socket themselves.
+// Package reach checks whether connections to this machine reach this process. That
+// the process listens on the ports is no proof: NAT rules in the kernel, such as
+// those of a Kubernetes hostPort or load balancer, redirect connections before the
+// kernel looks up a socket, and need no socket themselves.
 //
-// A Check connects to the machine's own addresses and asks for a name that
-// nobody else can know. Such a connection meets the same rules as one that comes
-// from outside: what rewrites the destination of packets that arrive
-// (PREROUTING) does so for those that begin on the machine (OUTPUT) as well.
-// What takes only packets that come by a network card cannot be seen from here.
+// A Check connects to the machine's own addresses and sends a random host name. The
+// same rules apply to such a connection as to one from outside: what rewrites the
+// destination of incoming packets (PREROUTING) normally does so for local packets
+// (OUTPUT) as well. A rule for packets of one network interface only cannot be
+// detected in this way.
 //
 // It must not import Kubernetes, nor anything else of usher but proxy/trusted.
 package reach
@@ -27,70 +27,71 @@ import (
 	"github.com/jovalle/usher/proxy/trusted"
 )
 
-// Check sees whether connections reach this process. Its fields are set before
-// Run and not changed after; Seen, Err and the metrics may be used by any number
-// of goroutines at any time.
+// Check checks whether connections reach this process. Set its fields before Run;
+// they must not change later. Seen, Err and the metrics may be used by any number of
+// goroutines at any time.
 type Check struct {
 	// HTTPS and HTTP are the addresses that the process listens on, for TLS
 	// and for plain HTTP.
 	HTTPS, HTTP []netip.AddrPort
 
-	// Addresses are those to connect to, on the ports of HTTPS and HTTP.
+	// Addresses are the addresses to connect to, on the ports of HTTPS and HTTP.
 	Addresses Addresses
 
-	// ProxyProtocolFrom are the clients that must send a PROXY header. The
-	// check sends one where it is such a client.
+	// ProxyProtocolFrom are the clients that must send a PROXY header. The check
+	// sends one if it connects from such an address.
 	ProxyProtocolFrom trusted.Networks
 
-	// Limited returns how many connections were refused so far because there
-	// were enough: the check's own may be one of them, and says nothing then.
-	// nil: none are.
+	// Limited returns how many connections were refused so far because of a
+	// limit. If it changes during a probe, that probe may be one of them, and its
+	// result is unknown. nil means that there is no limit.
 	Limited func() uint64
 
-	// Log gets a line when connections begin to reach another, or this
-	// process again.
+	// Log records when connections begin to reach another program, and when they
+	// reach this process again.
 	Log logr.Logger
 
-	pace     pace                               // zero: defaultPace
-	expected atomic.Pointer[expectation]        // of the connection that is under way
-	verdicts atomic.Pointer[map[target]verdict] // of the latest round; nil: none has ended
+	timing   timing                                  // zero: defaultTiming
+	expected atomic.Pointer[expectation]             // of the current probe
+	states   atomic.Pointer[map[target]addressState] // of the latest round; nil before the first has ended
 	results  [outcomes]atomic.Uint64
 }
 
-// pace is how often and how patiently is checked.
-type pace struct {
-	interval time.Duration // between rounds
-	shadowed time.Duration // the same, while connections reach another
-	tries    int           // of a round, before another is believed to be there
-	between  time.Duration // tries
-	patience time.Duration // for one connection
+// timing holds the intervals and timeouts of a Check.
+type timing struct {
+	interval      time.Duration // between rounds
+	shadowed      time.Duration // between rounds while connections reach another program
+	tries         int           // missed probes until an address counts as shadowed
+	retryInterval time.Duration // between tries
+	timeout       time.Duration // for one probe
 }
 
-// defaultPace believes within 11 s that another is there, and within 11 s that
-// it is gone. It makes one connection a minute to each address.
-var defaultPace = pace{
-	interval: time.Minute,
-	shadowed: 10 * time.Second,
-	tries:    3,
-	between:  time.Second,
-	patience: 3 * time.Second,
+// defaultTiming needs up to 11 s in a round to detect that connections reach another
+// program, and up to 11 s to detect that they no longer do. It opens one connection
+// a minute to each address.
+var defaultTiming = timing{
+	interval:      time.Minute,
+	shadowed:      10 * time.Second,
+	tries:         3,
+	retryInterval: time.Second,
+	timeout:       3 * time.Second,
 }
 
-// mostAsked is how many addresses are asked in a round.
-const mostAsked = 16
+// maxTargets bounds the addresses that are probed in a round.
+const maxTargets = 16
 
-// A verdict is what is known of one address.
-type verdict struct {
-	shadowed bool   // its connections reach another
-	by       string // the name in that one's certificate, if it shows one
+// An addressState is the result of the checks of one address.
+type addressState struct {
+	shadowed    bool   // connections reach another program
+	certificate string // the name in the certificate of that program, if it has one
 }
 
-// Run checks at once and again and again until ctx ends.
+// Run checks at once, and then regularly until ctx ends.
 func (c *Check) Run(ctx context.Context) {
-	if c.pace == (pace{}) {
-		c.pace = defaultPace
+	if c.timing == (timing{}) {
+		c.timing = defaultTiming
 	}
-	if c.Addresses.none() {
+	if c.Addresses.off() {
 		return
 	}
 	for c.round(ctx); ctx.Err() == nil; c.round(ctx) {
@@ -101,73 +102,71 @@ func (c *Check) Run(ctx context.Context) {
 	}
 }
 
-// pause returns how long the next round may wait, somewhat more or less each
-// time.
+// pause returns the time until the next round, with jitter.
 func (c *Check) pause() time.Duration {
-	pause := c.pace.interval
+	pause := c.timing.interval
 	if len(c.shadowed()) > 0 {
-		pause = c.pace.shadowed
+		pause = c.timing.shadowed
 	}
-	return jitter(pause)
+	return withJitter(pause)
 }
 
-// round asks each address and keeps what it finds. It takes several connections
-// in a row that another had to believe in that one, and one that is seen here to
-// believe that it is gone. What says neither leaves the verdict as it was.
+// round probes each address and stores the states. An address is shadowed after
+// several missed probes in a row, and no longer shadowed after one that was seen. An
+// unknown result leaves the state as it was.
 func (c *Check) round(ctx context.Context) {
 	former := c.known()
-	verdicts := map[target]verdict{}
-	doubtful := c.targets()
-	for try := 1; len(doubtful) > 0; try++ {
+	states := map[target]addressState{}
+	pending := c.targets()
+	for try := 1; len(pending) > 0; try++ {
 		var missed []target
-		for _, t := range doubtful {
+		for _, t := range pending {
 			v, certain := c.tryOnce(ctx, t, former[t], try)
-			if verdicts[t] = v; !certain {
+			if states[t] = v; !certain {
 				missed = append(missed, t)
 			}
 		}
-		if doubtful = missed; len(doubtful) == 0 {
+		if pending = missed; len(pending) == 0 {
 			break
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(c.pace.between):
+		case <-time.After(c.timing.retryInterval):
 		}
 		if ctx.Err() != nil {
-			return // what was under way says nothing
+			return // the current probe has no result
 		}
 	}
 	if ctx.Err() == nil {
-		c.tell(former, verdicts)
-		c.verdicts.Store(&verdicts)
+		c.logChanges(former, states)
+		c.states.Store(&states)
 	}
 }
 
-// known returns the latest verdicts.
-func (c *Check) known() map[target]verdict {
-	if verdicts := c.verdicts.Load(); verdicts != nil {
-		return *verdicts
+// known returns the latest states.
+func (c *Check) known() map[target]addressState {
+	if states := c.states.Load(); states != nil {
+		return *states
 	}
 	return nil
 }
 
-// tryOnce makes one connection to an address; certain is false where another is
-// needed.
-func (c *Check) tryOnce(ctx context.Context, t target, former verdict, try int) (v verdict, certain bool) {
-	outcome, by := c.ask(ctx, t)
+// tryOnce probes an address once. certain is false if another try is needed.
+func (c *Check) tryOnce(ctx context.Context, t target, former addressState, try int) (v addressState, certain bool) {
+	outcome, certificate := c.probe(ctx, t)
 	c.results[outcome].Add(1)
 	switch {
 	case outcome == seen:
-		return verdict{}, true
-	case outcome == missed && (former.shadowed || try >= c.pace.tries):
-		return verdict{shadowed: true, by: by}, true
+		return addressState{}, true
+	case outcome == missed && (former.shadowed || try >= c.timing.tries):
+		return addressState{shadowed: true, certificate: certificate}, true
 	}
 	return former, outcome == unknown
 }
 
-// tell logs what has changed.
-func (c *Check) tell(former, now map[target]verdict) {
-	began, ended := map[target]verdict{}, map[target]verdict{}
+// logChanges logs which addresses are now shadowed and which no longer are.
+func (c *Check) logChanges(former, now map[target]addressState) {
+	began, ended := map[target]addressState{}, map[target]addressState{}
 	for t, v := range now {
 		switch {
 		case v.shadowed && !former[t].shadowed:
@@ -177,41 +176,43 @@ func (c *Check) tell(former, now map[target]verdict) {
 		}
 	}
 	if len(began) > 0 {
-		c.Log.Error(errShadowed, "Connections reach another program", "addresses", texts(began), "cure", cure)
+		c.Log.Error(errShadowed, "Connections reach another program", "addresses", describe(began), "cure", remedy)
 	}
 	if len(ended) > 0 {
-		c.Log.Info("Connections reach usher again", "addresses", texts(ended))
+		c.Log.Info("Connections reach usher again", "addresses", describe(ended))
 	}
 }
 
 var (
-	errShadowed = errors.New("another program is asked in usher's place")
-	errNotYet   = errors.New("usher has not seen yet whether connections reach it")
+	errShadowed   = errors.New("another program receives the connections instead of usher")
+	errNoRoundYet = errors.New("usher has not seen yet whether connections reach it")
 )
 
-// cure says what to do where connections reach another.
-const cure = "a hostPort, a load balancer or a firewall's rule takes them: on K3s disable ServiceLB or Traefik (--disable=servicelb, " +
+// remedy says what to do if connections reach another program.
+const remedy = "a hostPort, a load balancer or a firewall's rule takes them: on K3s disable ServiceLB or Traefik (--disable=servicelb, " +
 	"--disable=traefik), or give Traefik's Service other ports or another type; see docs/troubleshooting.md"
 
-// Err returns where connections reach another and what to do, or nil where no
-// address is known at which they do. Before the first round has ended it says so.
+// Err returns an error that names the addresses whose connections reach another
+// program and says what to do, or nil if there are none. Before the first round has
+// ended, it returns an error that says so.
 func (c *Check) Err() error {
 	switch {
-	case c.Addresses.none():
+	case c.Addresses.off():
 		return nil
-	case c.verdicts.Load() == nil && len(c.targets()) > 0:
-		return errNotYet
+	case c.states.Load() == nil && len(c.targets()) > 0:
+		return errNoRoundYet
 	}
 	shadowed := c.shadowed()
 	if len(shadowed) == 0 {
 		return nil
 	}
-	return fmt.Errorf("connections to %s reach another program instead of usher: %s", strings.Join(texts(shadowed), ", "), cure)
+	return fmt.Errorf("connections to %s reach another program instead of usher: %s", strings.Join(describe(shadowed), ", "), remedy)
 }
 
-// shadowed returns the verdicts on addresses whose connections reach another.
-func (c *Check) shadowed() map[target]verdict {
-	shadowed := map[target]verdict{}
+// shadowed returns the states of the addresses whose connections reach another
+// program.
+func (c *Check) shadowed() map[target]addressState {
+	shadowed := map[target]addressState{}
 	for t, v := range c.known() {
 		if v.shadowed {
 			shadowed[t] = v
@@ -220,13 +221,13 @@ func (c *Check) shadowed() map[target]verdict {
 	return shadowed
 }
 
-// texts names addresses, each with the certificate that was shown there.
-func texts(verdicts map[target]verdict) []string {
-	all := make([]string, 0, len(verdicts))
-	for t, v := range verdicts {
+// describe returns the addresses, each with the name in the certificate there.
+func describe(states map[target]addressState) []string {
+	all := make([]string, 0, len(states))
+	for t, v := range states {
 		text := t.at.String()
-		if v.by != "" {
-			text = fmt.Sprintf("%s (certificate %q)", t.at, v.by)
+		if v.certificate != "" {
+			text = fmt.Sprintf("%s (certificate %q)", t.at, v.certificate)
 		}
 		all = append(all, text)
 	}

@@ -26,24 +26,24 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// fast checks many times a second. Its patience is used up by those who say nothing.
-var fast = pace{interval: 20 * time.Millisecond, shadowed: 20 * time.Millisecond, tries: 3, between: time.Millisecond, patience: 500 * time.Millisecond}
+// fast checks many times a second. Programs that do not respond use up its timeout.
+var fast = timing{interval: 20 * time.Millisecond, shadowed: 20 * time.Millisecond, tries: 3, retryInterval: time.Millisecond, timeout: 500 * time.Millisecond}
 
-// A door is a listener whose connections go to its present owner.
-type door struct {
+// A switchedListener passes its connections to a handler that can be replaced.
+type switchedListener struct {
 	net.Listener
-	behind atomic.Pointer[func(net.Conn)]
-	taken  atomic.Int64
+	handler  atomic.Pointer[func(net.Conn)]
+	accepted atomic.Int64
 }
 
-func open(t *testing.T, behind func(net.Conn)) *door {
+func openSwitched(t *testing.T, handler func(net.Conn)) *switchedListener {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &door{Listener: listener}
-	d.behind.Store(&behind)
+	d := &switchedListener{Listener: listener}
+	d.handler.Store(&handler)
 	var conns sync.WaitGroup
 	conns.Go(func() {
 		for {
@@ -51,18 +51,18 @@ func open(t *testing.T, behind func(net.Conn)) *door {
 			if err != nil {
 				return
 			}
-			d.taken.Add(1)
-			conns.Go(func() { defer conn.Close(); (*d.behind.Load())(conn) })
+			d.accepted.Add(1)
+			conns.Go(func() { defer conn.Close(); (*d.handler.Load())(conn) })
 		}
 	})
 	t.Cleanup(func() { listener.Close(); conns.Wait() })
 	return d
 }
 
-func (d *door) at() netip.AddrPort { return d.Addr().(*net.TCPAddr).AddrPort() }
+func (d *switchedListener) at() netip.AddrPort { return d.Addr().(*net.TCPAddr).AddrPort() }
 
-// own stands for a listener of this process that hears TLS.
-func own(c *Check) func(net.Conn) {
+// usherTLS handles a connection as a TLS listener of usher does.
+func usherTLS(c *Check) func(net.Conn) {
 	return func(conn net.Conn) {
 		config := &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			c.Seen(hello.ServerName)
@@ -72,8 +72,8 @@ func own(c *Check) func(net.Conn) {
 	}
 }
 
-// ownPlain stands for one that hears plain HTTP.
-func ownPlain(c *Check) func(net.Conn) {
+// usherHTTP handles a connection as a plain HTTP listener of usher does.
+func usherHTTP(c *Check) func(net.Conn) {
 	return func(conn net.Conn) {
 		request, err := http.ReadRequest(bufio.NewReader(conn))
 		if err != nil {
@@ -88,14 +88,14 @@ func ownPlain(c *Check) func(net.Conn) {
 
 func silent(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
 
-func closing(net.Conn) {}
+func closes(net.Conn) {}
 
-func talking(conn net.Conn) {
+func respondsHTTP(conn net.Conn) {
 	_, _ = conn.Read(make([]byte, 1))
 	_, _ = conn.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
 }
 
-func certified(t *testing.T, name string) func(net.Conn) {
+func showsCertificate(t *testing.T, name string) func(net.Conn) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -110,10 +110,10 @@ func certified(t *testing.T, name string) func(net.Conn) {
 	return func(conn net.Conn) { _ = tls.Server(conn, config).Handshake() }
 }
 
-// begin runs a check of loopback until the test ends.
+// begin runs a check of a loopback address until the test ends.
 func begin(t *testing.T, c *Check) {
 	t.Helper()
-	c.pace = fast
+	c.timing = fast
 	var err error
 	if c.Addresses, err = ParseAddresses([]string{"127.0.0.1"}); err != nil {
 		t.Fatal(err)
@@ -124,56 +124,56 @@ func begin(t *testing.T, c *Check) {
 	t.Cleanup(func() { stop(); <-ended })
 }
 
-func TestConnectionsThatReachAnother(t *testing.T) {
+func TestConnectionsReachAnotherProgram(t *testing.T) {
 	for name, tt := range map[string]struct {
-		other func(t *testing.T) func(net.Conn)
-		plain bool
-		says  string
+		other    func(t *testing.T) func(net.Conn)
+		plain    bool
+		wantText string
 	}{
-		"who shows a certificate":     {func(t *testing.T) func(net.Conn) { return certified(t, "TRAEFIK DEFAULT CERT") }, false, `(certificate "TRAEFIK DEFAULT CERT")`},
-		"who shows a long one":        {func(t *testing.T) func(net.Conn) { return certified(t, strings.Repeat("x", 1000)) }, false, `(certificate "` + strings.Repeat("x", 64) + `")`},
-		"who says nothing":            {func(*testing.T) func(net.Conn) { return silent }, false, ""},
-		"who hangs up":                {func(*testing.T) func(net.Conn) { return closing }, false, ""},
-		"who speaks HTTP":             {func(*testing.T) func(net.Conn) { return talking }, false, ""},
-		"on port 80":                  {func(*testing.T) func(net.Conn) { return talking }, true, ""},
-		"on port 80 who says nothing": {func(*testing.T) func(net.Conn) { return silent }, true, ""},
+		"shows a certificate":          {func(t *testing.T) func(net.Conn) { return showsCertificate(t, "TRAEFIK DEFAULT CERT") }, false, `(certificate "TRAEFIK DEFAULT CERT")`},
+		"shows a long one":             {func(t *testing.T) func(net.Conn) { return showsCertificate(t, strings.Repeat("x", 1000)) }, false, `(certificate "` + strings.Repeat("x", 64) + `")`},
+		"does not respond":             {func(*testing.T) func(net.Conn) { return silent }, false, ""},
+		"closes the connection":        {func(*testing.T) func(net.Conn) { return closes }, false, ""},
+		"responds by HTTP":             {func(*testing.T) func(net.Conn) { return respondsHTTP }, false, ""},
+		"on port 80":                   {func(*testing.T) func(net.Conn) { return respondsHTTP }, true, ""},
+		"on port 80, does not respond": {func(*testing.T) func(net.Conn) { return silent }, true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log testkit.Log
 			c := &Check{Log: funcr.New(log.Add, funcr.Options{})}
-			usher := own(c)
+			usher := usherTLS(c)
 			if tt.plain {
-				usher = ownPlain(c)
+				usher = usherHTTP(c)
 			}
 			other := tt.other(t)
-			d := open(t, other)
+			d := openSwitched(t, other)
 			if c.HTTPS = []netip.AddrPort{d.at()}; tt.plain {
 				c.HTTP, c.HTTPS = c.HTTPS, nil
 			}
 			begin(t, c)
-			testkit.WaitFor(t, "the other to be noticed", func() bool {
+			testkit.WaitFor(t, "the other program to be detected", func() bool {
 				err := c.Err()
-				return err != nil && strings.Contains(err.Error(), d.at().String()) && strings.Contains(err.Error(), "--disable=servicelb") && strings.Contains(err.Error(), tt.says)
+				return err != nil && strings.Contains(err.Error(), d.at().String()) && strings.Contains(err.Error(), "--disable=servicelb") && strings.Contains(err.Error(), tt.wantText)
 			})
 			if n := len(log.With("Connections reach another program")); n != 1 {
 				t.Errorf("it is logged %d times", n)
 			}
-			d.behind.Store(&usher)
-			testkit.WaitFor(t, "its end to be noticed", func() bool { return c.Err() == nil })
-			testkit.WaitFor(t, "a line about its end", func() bool { return len(log.With("Connections reach usher again")) == 1 })
-			d.behind.Store(&other)
-			testkit.WaitFor(t, "its return to be noticed", func() bool { return c.Err() != nil })
+			d.handler.Store(&usher)
+			testkit.WaitFor(t, "usher to be detected", func() bool { return c.Err() == nil })
+			testkit.WaitFor(t, "a log line about it", func() bool { return len(log.With("Connections reach usher again")) == 1 })
+			d.handler.Store(&other)
+			testkit.WaitFor(t, "the other program to be detected again", func() bool { return c.Err() != nil })
 		})
 	}
 }
 
-// What is no evidence leaves usher ready, however often it comes.
-func TestNoEvidence(t *testing.T) {
+// Unknown results leave usher ready, however many there are.
+func TestUnknownResultsKeepUsherReady(t *testing.T) {
 	rounds := func(c *Check, n uint64) func() bool {
 		return func() bool { return c.results[unknown].Load() >= n }
 	}
-	t.Run("nobody listens", func(t *testing.T) {
-		d := open(t, closing)
+	t.Run("no listener", func(t *testing.T) {
+		d := openSwitched(t, closes)
 		d.Close()
 		c := &Check{HTTPS: []netip.AddrPort{d.at()}}
 		begin(t, c)
@@ -183,7 +183,7 @@ func TestNoEvidence(t *testing.T) {
 		}
 	})
 	t.Run("there are too many connections", func(t *testing.T) {
-		d := open(t, closing)
+		d := openSwitched(t, closes)
 		var refused atomic.Uint64
 		c := &Check{HTTPS: []netip.AddrPort{d.at()}, Limited: func() uint64 { return refused.Add(1) }}
 		begin(t, c)
@@ -192,55 +192,55 @@ func TestNoEvidence(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("a newcomer takes over", func(t *testing.T) {
+	t.Run("another process takes over", func(t *testing.T) {
 		former, err := announce(t).Listen(t.Context(), "127.0.0.1:0", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer former.Close()
 		c := &Check{HTTPS: []netip.AddrPort{former.Addr().(*net.TCPAddr).AddrPort()}}
-		serve(former, own(c))
+		serve(former, usherTLS(c))
 		begin(t, c)
 		testkit.WaitFor(t, "the first round", func() bool { return c.Err() == nil })
-		newcomer, err := announce(t).Listen(t.Context(), former.Addr().String(), nil)
+		second, err := announce(t).Listen(t.Context(), former.Addr().String(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer newcomer.Close()
-		serve(newcomer, closing)
-		testkit.WaitFor(t, "ten rounds beside the newcomer", rounds(c, 10))
+		defer second.Close()
+		serve(second, closes)
+		testkit.WaitFor(t, "ten rounds after the take-over", rounds(c, 10))
 		if err := c.Err(); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
-func serve(listener net.Listener, behind func(net.Conn)) {
+func serve(listener net.Listener, handler func(net.Conn)) {
 	go func() {
 		for {
 			conn, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			behind(conn)
+			handler(conn)
 			conn.Close()
 		}
 	}()
 }
 
-// Another that is asked in usher's place hears of it once in a round, but for the
-// first.
-func TestOneConnectionARoundReachesAnother(t *testing.T) {
+// Another program that gets the connections gets one in each round, except in the
+// first, which needs several.
+func TestConnectionsPerRound(t *testing.T) {
 	a, err := ParseAddresses([]string{"127.0.0.1"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := open(t, closing)
-	c := &Check{Addresses: a, HTTPS: []netip.AddrPort{d.at()}, pace: fast}
+	d := openSwitched(t, closes)
+	c := &Check{Addresses: a, HTTPS: []netip.AddrPort{d.at()}, timing: fast}
 	for round, want := range []int64{3, 4, 5} {
 		c.round(t.Context())
-		if taken := d.taken.Load(); taken != want {
-			t.Errorf("%d connections until round %d, want %d", taken, round, want)
+		if accepted := d.accepted.Load(); accepted != want {
+			t.Errorf("%d connections until round %d, want %d", accepted, round, want)
 		}
 	}
 }
@@ -248,50 +248,50 @@ func TestOneConnectionARoundReachesAnother(t *testing.T) {
 func TestNotReadyBeforeTheFirstRound(t *testing.T) {
 	c := &Check{}
 	if err := c.Err(); err != nil {
-		t.Errorf("switched off it says %v", err)
+		t.Errorf("switched off: %v", err)
 	}
 	c.Addresses = Addresses{auto: true}
 	c.HTTPS = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:443")}
 	if err := c.Err(); err != nil {
-		t.Errorf("without an address to check it says %v", err)
+		t.Errorf("without an address to check: %v", err)
 	}
-	d := open(t, silent)
+	d := openSwitched(t, silent)
 	c.HTTPS = []netip.AddrPort{d.at()}
 	begin(t, c)
-	if err := c.Err(); !errors.Is(err, errNotYet) {
-		t.Errorf("at once it says %v", err)
+	if err := c.Err(); !errors.Is(err, errNoRoundYet) {
+		t.Errorf("before the first round: %v", err)
 	}
 }
 
-func TestAStrangerCannotPassForTheCheck(t *testing.T) {
+func TestSeenAcceptsOnlyTheExpectedName(t *testing.T) {
 	c := &Check{}
-	if c.Seen(expect().name) {
-		t.Error("a name is seen though no connection is under way")
+	if c.Seen(newExpectation().name) {
+		t.Error("a name is seen without a probe")
 	}
-	e := expect()
+	e := newExpectation()
 	c.expected.Store(e)
 	_, tail, _ := strings.Cut(e.name, ".")
-	for _, name := range []string{"", suffix, "whoami.techn.is", expect().name, "x." + tail, e.name + ".", "a" + e.name, e.name[1:], strings.ToUpper(e.name)} {
+	for _, name := range []string{"", suffix, "whoami.techn.is", newExpectation().name, "x." + tail, e.name + ".", "a" + e.name, e.name[1:], strings.ToUpper(e.name)} {
 		if c.Seen(name) {
-			t.Errorf("%q passes for %q", name, e.name)
+			t.Errorf("%q is accepted as %q", name, e.name)
 		}
 	}
-	var passed atomic.Int64
+	var matches atomic.Int64
 	var racing sync.WaitGroup
 	for range 8 {
 		racing.Go(func() {
 			if c.Seen(e.name) {
-				passed.Add(1)
+				matches.Add(1)
 			}
 		})
 	}
 	racing.Wait()
-	if passed.Load() != 1 {
-		t.Errorf("the name is seen %d times", passed.Load())
+	if matches.Load() != 1 {
+		t.Errorf("the name is seen %d times", matches.Load())
 	}
 }
 
-func BenchmarkSeenOfAStranger(b *testing.B) {
+func BenchmarkSeenUnknownHost(b *testing.B) {
 	c := &Check{}
 	for b.Loop() {
 		c.Seen("whoami.techn.is")

@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// listeners counts the sockets in this network namespace that listen on the very
-// address and port. More than one share it by SO_REUSEPORT, which takes processes
-// of one user: one of usher's takes over from another.
+// listeners counts the sockets in this network namespace that listen on exactly this
+// address and port. If there are several, they share it by SO_REUSEPORT, which only
+// processes of one user can: one usher process takes over from another.
 func listeners(at netip.AddrPort) int {
 	at = netip.AddrPortFrom(at.Addr().Unmap().WithZone(""), at.Port())
 	n := 0
@@ -28,13 +28,13 @@ func listeners(at netip.AddrPort) int {
 	return n
 }
 
-// countListeners reads the kernel's table of sockets: see proc_net_tcp.rst of its
-// documentation. Those that listen come first.
+// countListeners parses the kernel's table of TCP sockets, in which listening sockets
+// come first: see Documentation/networking/proc_net_tcp.rst of Linux.
 func countListeners(table io.Reader, at netip.AddrPort) int {
 	const listening = "0A"
 	n := 0
 	lines := bufio.NewScanner(table)
-	lines.Scan() // the heading
+	lines.Scan() // skip the heading
 	for lines.Scan() {
 		fields := strings.Fields(lines.Text()) // number, local address, remote address, state, ...
 		if len(fields) < 4 || fields[3] != listening {
@@ -47,8 +47,8 @@ func countListeners(table io.Reader, at netip.AddrPort) int {
 	return n
 }
 
-// parseSocketAddress reads an address as the kernel writes it: hexadecimal words
-// of 32 bits in the machine's byte order, and a port.
+// parseSocketAddress parses an address of that table: hexadecimal words of 32 bits in
+// the machine's byte order, and a port.
 func parseSocketAddress(s string) (netip.AddrPort, bool) {
 	words, port, found := strings.Cut(s, ":")
 	number, err := strconv.ParseUint(port, 16, 16)

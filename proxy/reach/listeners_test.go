@@ -11,7 +11,7 @@ import (
 	"github.com/jovalle/usher/proxy/takeover"
 )
 
-// announce makes a process of a service that shares its addresses.
+// announce announces a process of one service, which shares its addresses.
 func announce(t *testing.T) *takeover.Process {
 	t.Helper()
 	process, err := takeover.Announce(t.Context(), "reach", "test", logr.Discard())
@@ -49,7 +49,7 @@ func TestListenersThatShareAnAddress(t *testing.T) {
 	}
 }
 
-func TestTableOfSocketsThatIsDamaged(t *testing.T) {
+func TestMalformedSocketTable(t *testing.T) {
 	const heading = "  sl  local_address rem_address   st\n"
 	for _, rows := range []string{"", "   0:", "   0: 0100007F:01BB 00000000:0000 0A\n   1: zz:01BB x 0A\n   2: 01:1 x 0A\n   3: 0100007F x 0A\n"} {
 		_ = countListeners(strings.NewReader(rows), netip.MustParseAddrPort("127.0.0.1:443"))

@@ -5,13 +5,14 @@ import (
 	"net/netip"
 )
 
-// DialAllowed reports whether an address may be dialled that nobody at the edge
-// chose: one that a member's object names, or that a name of it resolves to.
+// DialAllowed reports whether an address may be dialled that was not configured at
+// the edge: an address in an object of a member, or one that a host name in it
+// resolves to.
 func DialAllowed(addr netip.Addr) bool { return AddressProblem(addr) == "" }
 
-// AddressProblem says, as the end of "it is …", why an address is none that
-// leads to another machine of the network: "" where it is one. What an address
-// embeds counts as the address itself, see Effective.
+// AddressProblem returns why an address does not reach another machine of the network,
+// as the end of "it is …", or "" if it does. An embedded IPv4 address is checked too:
+// see Effective.
 func AddressProblem(addr netip.Addr) string {
 	if !addr.IsValid() {
 		return "no IP address"
@@ -25,8 +26,8 @@ func AddressProblem(addr netip.Addr) string {
 	return special(addr.Unmap())
 }
 
-// Blocks of the IANA registries of special-purpose addresses (RFC 6890) that no
-// ingress has.
+// unusable are blocks of the IANA registries of special-purpose addresses (RFC 6890)
+// that no ingress can have.
 var unusable = []struct {
 	prefix netip.Prefix
 	what   string
@@ -58,7 +59,7 @@ func special(addr netip.Addr) string {
 	return ""
 }
 
-// Prefixes whose addresses embed an IPv4 address, and at which byte.
+// embedding are prefixes of addresses that embed an IPv4 address, at byte at.
 var embedding = []struct {
 	prefix netip.Prefix
 	at     int
@@ -69,12 +70,12 @@ var embedding = []struct {
 }
 
 // isatap is the beginning of an interface identifier that embeds an IPv4 address,
-// its universal bit aside: RFC 5214, section 6.1.
+// without the universal bit: RFC 5214, section 6.1.
 const isatap = 0x00005efe
 
-// Effective returns the address that a connection to addr ends at: the IPv4
-// address that an IPv6 one embeds, if it is mapped, of a well-known translation
-// or of a tunnel, without a zone; else addr itself.
+// Effective returns the address that a connection to addr reaches, without a zone. For
+// an IPv4-mapped address, an address of a well-known translation prefix, or one of a
+// tunnel, this is the embedded IPv4 address; else it is addr itself.
 func Effective(addr netip.Addr) netip.Addr {
 	addr = addr.Unmap().WithZone("")
 	if !addr.Is6() {
@@ -92,8 +93,8 @@ func Effective(addr netip.Addr) netip.Addr {
 	return addr
 }
 
-// Dials reports whether an address of the backend, or one that a name of it
-// resolves to, may be dialled. It allocates nothing.
+// Dials reports whether an address of the backend, or one that its name resolves to,
+// may be dialled. It does not allocate.
 func (b *Backend) Dials(addr netip.Addr) bool {
 	if b.Discovered && !DialAllowed(addr) {
 		return false

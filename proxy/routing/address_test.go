@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestAddressesThatNoMemberMayName(t *testing.T) {
+func TestDialAllowed(t *testing.T) {
 	for address, allowed := range map[string]bool{
 		"192.168.1.10": true, "10.43.0.1": true, "100.64.0.1": true, "203.0.113.9": true, "192.0.2.77": true,
 		"fd00::10": true, "2001:db8::1": true, "2a01:4f8::1": true, "::ffff:192.168.1.10": true,
@@ -32,7 +32,7 @@ func TestAddressesThatNoMemberMayName(t *testing.T) {
 	}
 }
 
-func TestWhatABackendDials(t *testing.T) {
+func TestDials(t *testing.T) {
 	home := []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("fd00::/8")}
 	for name, test := range map[string]struct {
 		backend Backend

@@ -15,10 +15,10 @@ const (
 	maxLabel = 63  // bytes of a label: RFC 1035, section 2.3.4
 )
 
-// lookupProfile is IDNA2008's Lookup profile (RFC 5891, section 5) as browsers
-// apply it (UTS 46, non-transitional): underscores, and hyphens in a label's
-// third and fourth place, are names that exist. ParseHost bounds the lengths
-// and the ASCII characters itself.
+// lookupProfile is the Lookup profile of IDNA2008 (RFC 5891, section 5) as browsers
+// apply it (UTS 46, non-transitional). It accepts underscores, and hyphens as third
+// and fourth character of a label, because such names exist. ParseHost checks the
+// lengths and the ASCII characters itself.
 var lookupProfile = idna.New(
 	idna.MapForLookup(),
 	idna.BidiRule(),
@@ -26,12 +26,11 @@ var lookupProfile = idna.New(
 	idna.CheckHyphens(false),
 )
 
-// ParseHost reads a host name that a person wrote and returns it in the
-// canonical form that routes and lookups use: lower case A-labels (IDNA's
-// Lookup profile) without a trailing dot, at most 253 bytes, 63 a label. A
-// leading "*." stands for one label and needs at least two labels after it.
-// IP addresses, ports and empty labels are errors; each error says what is
-// wrong and quotes s.
+// ParseHost parses a host name from configuration and returns it in the canonical form
+// that routes and lookups use: lower case A-labels (Lookup profile of IDNA) without a
+// trailing dot, at most 253 bytes, and 63 for each label. A leading "*." matches one
+// label and must be followed by at least two labels. IP addresses, ports and empty
+// labels are errors. Each error says what is wrong and quotes s.
 func ParseHost(s string) (string, error) {
 	host, err := parseHost(s)
 	if err != nil {
@@ -61,9 +60,9 @@ func parseHost(s string) (string, error) {
 	return "*." + name, nil
 }
 
-// parseName reads a name without a wildcard.
+// parseName parses a name without a wildcard.
 func parseName(s string) (string, error) {
-	if err := checkWritten(s); err != nil {
+	if err := checkInput(s); err != nil {
 		return "", err
 	}
 	name, err := lookupProfile.ToASCII(s)
@@ -77,8 +76,9 @@ func parseName(s string) (string, error) {
 	return name, nil
 }
 
-// checkWritten names the mistakes that people make, in their own spelling.
-func checkWritten(s string) error {
+// checkInput detects common mistakes before the name is mapped, so that errors quote
+// it as written.
+func checkInput(s string) error {
 	switch _, notIP := netip.ParseAddr(strings.Trim(s, "[]")); {
 	case !utf8.ValidString(s):
 		return errors.New("is not UTF-8")
@@ -90,13 +90,13 @@ func checkWritten(s string) error {
 		return errors.New("has a slash: give the host only, not a URL")
 	case strings.Contains(s, ":"):
 		return errors.New("has a port: give the host only")
-	case len(s) > 4*maxHost: // no name is longer in any encoding: spare the mapping's work
+	case len(s) > 4*maxHost: // no name is longer in any encoding; this saves the mapping
 		return fmt.Errorf("is longer than %d bytes", maxHost)
 	}
 	return nil
 }
 
-// checkName checks a mapped name's lengths and characters.
+// checkName checks the lengths and characters of a mapped name.
 func checkName(name string) error {
 	if len(name) > maxHost {
 		return fmt.Errorf("is longer than %d bytes", maxHost)

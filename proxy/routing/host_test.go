@@ -85,7 +85,7 @@ func TestParseHostRefuses(t *testing.T) {
 	}
 }
 
-// FuzzParseHost holds the canonical form to its promises.
+// FuzzParseHost checks the properties of the canonical form.
 func FuzzParseHost(f *testing.F) {
 	for _, s := range []string{"techn.is", "*.bücher.is.", "192.168.1.1", "xn--a", "a\u200db.c", "＊.x.y"} {
 		f.Add(s)

@@ -6,50 +6,50 @@ import (
 	"slices"
 )
 
-// Route says what becomes of the connections to one host. It is immutable once
-// it is in a Table: the slices are shared by every reader.
+// Route defines how connections to one host are handled. It must not change after it
+// is in a Table, because all readers share its slices.
 type Route struct {
-	// Host is canonical, as ParseHost returns it: lower case A-labels without
-	// a trailing dot, or "*." and such a name, which covers one label.
+	// Host is canonical, as ParseHost returns it: lower case A-labels without a
+	// trailing dot, optionally after "*.", which matches one label.
 	Host string
 
-	// Refusal is why every connection to the host is refused, as a CamelCase word
-	// for logs; empty: they are not. Such a route stands in the table so that no
-	// wildcard serves the host. All that follows is unset then.
+	// Refusal is the reason why all connections to the host are refused, as a
+	// CamelCase word for logs. It is empty if they are not. A refused host is in the
+	// table so that no wildcard serves it. The fields below are then unset.
 	Refusal string
 
-	// Except are the first labels, sorted, of names under a wildcard that it does not
-	// cover: they are refused unless they have a route of their own.
+	// Except are the first labels of names that a wildcard does not cover, sorted.
+	// These names are refused unless they have a route of their own.
 	Except []string
 
-	// Backends are tried in order: the next one when no address of this one
-	// could be dialled. Without any, no connection to the host finds a backend.
+	// Backends are tried in order: the next one if no address of the current one can
+	// be dialled. Without backends, all connections are refused.
 	Backends []Backend
 
-	// PlainHTTP is what the host does on plain HTTP.
+	// PlainHTTP defines how plain HTTP requests for the host are answered.
 	PlainHTTP PlainHTTP
 
 	// PlainOnly refuses TLS connections to the host, with ReasonPlainOnly.
 	PlainOnly bool
 
-	// AllowFrom are the client addresses that may connect; empty means
-	// everyone. An IPv4 range is written as such, never as ::ffff:0:0/96.
+	// AllowFrom are the networks of the clients that may connect; empty means all
+	// clients. IPv4 networks are written as IPv4, never as ::ffff:0:0/96.
 	AllowFrom []netip.Prefix
 }
 
-// The reasons for which a name is refused that has a route.
+// Reasons why a name is refused although its route has no Refusal.
 const (
-	// ReasonExcepted is the Refusal of a name that its wildcard does not cover.
+	// ReasonExcepted is the refusal of a name in the Except of its wildcard.
 	ReasonExcepted = "Excepted"
 	// ReasonPlainOnly refuses a TLS connection to a host that is served on plain HTTP only.
 	ReasonPlainOnly = "PlainOnly"
 )
 
-// excepted is the route of every such name. It has no host.
+// excepted is the route of all such names. It has no host.
 var excepted = Route{Refusal: ReasonExcepted}
 
-// under returns the route of the name directly under a wildcard with this first
-// label: the wildcard's own, unless it does not cover the name.
+// under returns the route of the name with this first label under a wildcard: the
+// route of the wildcard, or excepted.
 func (r *Route) under(label string) *Route {
 	if _, found := slices.BinarySearch(r.Except, label); found {
 		return &excepted
@@ -72,47 +72,45 @@ func (r *Route) Allows(addr netip.Addr) bool {
 	return false
 }
 
-// Backend is where a host's connections go: the ingress of one cluster, or an
-// endpoint that a person named.
+// Backend is a destination of connections: the ingress of one cluster, or a configured
+// endpoint.
 type Backend struct {
-	// Cluster is the member cluster's name; empty for an address that a
-	// person gave.
+	// Cluster is the name of the member cluster; empty for a configured endpoint.
 	Cluster string
 
-	// Addresses are IP addresses or DNS names, without a port, tried in order.
+	// Addresses are IP addresses or DNS names without a port, tried in order.
 	Addresses []string
 
-	// Discovered: the addresses are what the cluster's own objects say, and not
-	// what a person gave. Of these, only those that DialAllowed are dialled.
+	// Discovered means that the addresses come from objects of the cluster, and were
+	// not configured at the edge. They are dialled only if DialAllowed.
 	Discovered bool
 
-	// Networks are those that the addresses must be in, once they are resolved;
-	// empty: any. An IPv4 network is written as such.
+	// Networks are the networks that may be dialled, after names are resolved; empty
+	// means all. IPv4 networks are written as IPv4.
 	Networks []netip.Prefix
 
 	// HTTPSPort receives TLS connections, HTTPPort plain HTTP: 1 to 65535.
 	HTTPSPort uint16
 	HTTPPort  uint16
 
-	// ProxyProtocol is the header that this backend wants ahead of each
-	// connection.
+	// ProxyProtocol is the version of the PROXY header that the backend expects.
 	ProxyProtocol ProxyProtocol
 }
 
-// PlainHTTP is what a host does on plain HTTP. In each mode
-// /.well-known/acme-challenge/ is forwarded to the backend.
+// PlainHTTP defines how plain HTTP requests for a host are answered. In each mode,
+// ACME challenges (/.well-known/acme-challenge/) are forwarded to the backend.
 type PlainHTTP uint8
 
 const (
-	// Redirect answers 308 to the same URL over HTTPS.
+	// Redirect answers with 308 and the same URL over HTTPS.
 	Redirect PlainHTTP = iota
-	// Forward passes each request to the backend's HTTP port.
+	// Forward forwards each request to the HTTP port of the backend.
 	Forward
-	// Deny answers 404.
+	// Deny answers with 404.
 	Deny
 )
 
-// String returns the mode's name as the API spells it.
+// String returns the name of the mode in the API.
 func (p PlainHTTP) String() string {
 	switch p {
 	case Redirect:
@@ -125,8 +123,8 @@ func (p PlainHTTP) String() string {
 	return fmt.Sprintf("PlainHTTP(%d)", uint8(p))
 }
 
-// ProxyProtocol is the version of the PROXY protocol header that a backend
-// wants (HAProxy's proxy-protocol.txt).
+// ProxyProtocol is the version of the PROXY header that a backend expects: see
+// proxy-protocol.txt of HAProxy.
 type ProxyProtocol uint8
 
 const (
@@ -138,7 +136,7 @@ const (
 	V2
 )
 
-// String returns the version's name as the API spells it.
+// String returns the name of the version in the API.
 func (p ProxyProtocol) String() string {
 	switch p {
 	case None:

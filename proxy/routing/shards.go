@@ -5,19 +5,19 @@ import (
 	"maps"
 )
 
-// shardCount is how many maps a table's routes are spread over. With 10,000 routes
-// a map holds 40 of them, and a changed copy takes 4 KiB.
+// shardCount is the number of maps over which the routes of a table are spread. With
+// 10,000 routes, a map holds 40 of them, and a changed copy takes 4 KiB.
 const shardCount = 256
 
-// seed is secret, so that nobody can choose hosts that all fall into one map.
+// seed is random, so that nobody can choose hosts that all fall into one map.
 var seed = maphash.MakeSeed()
 
-// shards maps keys to routes. A changed copy shares all maps with the original but
-// one. To copy a single map of 10,000 routes takes half a millisecond, and a radix
-// tree is slower to look up in: docs/performance.md has the figures. A nil one is empty.
+// shards maps keys to routes. A changed copy shares all maps except one with the
+// original. Copying a single map of 10,000 routes would take half a millisecond, and a
+// lookup in a radix tree is slower: see docs/performance.md. A nil value is empty.
 type shards [shardCount]map[string]*Route
 
-// shardOf returns the index of the map that holds a key's route.
+// shardOf returns the index of the map for a key.
 func shardOf(key string) uint64 { return maphash.String(seed, key) % shardCount }
 
 // get returns the route of a key, or nil.
@@ -28,7 +28,7 @@ func (s *shards) get(key string) *Route {
 	return s[shardOf(key)][key]
 }
 
-// with returns a copy in which the key has another route; nil: none.
+// with returns a copy in which the key has the given route, or none if route is nil.
 func (s *shards) with(key string, route *Route) *shards {
 	next := new(shards)
 	if s != nil {
@@ -44,8 +44,8 @@ func (s *shards) with(key string, route *Route) *shards {
 	return next
 }
 
-// add puts a route where there is none yet, while nobody else knows of s, and
-// reports whether it did.
+// add adds a route and reports whether the key had none before. s must not be shared
+// yet.
 func (s *shards) add(key string, route *Route) bool {
 	shard := &s[shardOf(key)]
 	if (*shard)[key] != nil {
@@ -55,8 +55,8 @@ func (s *shards) add(key string, route *Route) bool {
 	return true
 }
 
-// put sets the route of a key in a map that nobody else knows of; it makes the map
-// where there is none.
+// put sets the route of a key in a map that is not shared yet. It creates the map if
+// it is nil.
 func put(shard *map[string]*Route, key string, route *Route) {
 	if *shard == nil {
 		*shard = make(map[string]*Route)
@@ -74,7 +74,7 @@ func (s *shards) len() (n int) {
 	return n
 }
 
-// all yields every route until yield returns false, and reports whether it never did.
+// all yields all routes until yield returns false. It reports whether yield never did.
 func (s *shards) all(yield func(*Route) bool) bool {
 	if s == nil {
 		return true

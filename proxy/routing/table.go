@@ -6,20 +6,20 @@ import (
 	"sync/atomic"
 )
 
-// Table maps hosts to routes. It never changes, so that any number of
-// goroutines may use it. A nil Table is empty.
+// Table maps hosts to routes. It is immutable, so that any number of goroutines may
+// use it. A nil Table is empty.
 type Table struct {
 	exact    *shards // host → route
 	wildcard *shards // host after "*." → route
 	refused  int     // routes with a refusal
 }
 
-// NewTable returns a table of routes; of two routes with one host the first
-// counts. The caller must not change what the routes refer to afterwards.
+// NewTable returns a table of routes. Of several routes with the same host, it uses
+// the first. The caller must not change the slices of the routes afterwards.
 func NewTable(routes []Route) *Table {
 	t := &Table{exact: new(shards), wildcard: new(shards)}
 	for i := range routes {
-		route := routes[i] // a copy: the caller's slice stays the caller's
+		route := routes[i] // a copy, because the caller may change its slice
 		into, key := t.of(route.Host)
 		if into.add(key, &route) && route.Refusal != "" {
 			t.refused++
@@ -28,12 +28,12 @@ func NewTable(routes []Route) *Table {
 	return t
 }
 
-// With returns a table in which the route takes the place of any other of its
-// host; t stays as it is. The cost is the copy of one shard in 256.
-// The caller must not change what the route refers to afterwards.
+// With returns a table in which the route replaces any other route of its host. t does
+// not change. One of 256 shards is copied. The caller must not change the slices of
+// the route afterwards.
 func (t *Table) With(route Route) *Table { return t.change(route.Host, &route) }
 
-// Without returns a table without the host's own route, as With returns one with it.
+// Without returns a table without the route of a host. t does not change.
 func (t *Table) Without(host string) *Table {
 	if t.Own(host) == nil {
 		return t
@@ -41,7 +41,8 @@ func (t *Table) Without(host string) *Table {
 	return t.change(host, nil)
 }
 
-// change returns a table in which a host, which may be a wildcard, has a route or none.
+// change returns a table in which a host, which may be a wildcard, has the given route,
+// or none if route is nil.
 func (t *Table) change(host string, route *Route) *Table {
 	var next Table
 	if t != nil {
@@ -61,9 +62,9 @@ func (t *Table) change(host string, route *Route) *Table {
 	return &next
 }
 
-// Lookup returns the route of a host in canonical form, or nil when there is
-// none. An exact route wins over a wildcard, a refusal too, and a wildcard covers
-// one label, but for those that its route excepts. It allocates nothing.
+// Lookup returns the route for a host in canonical form, or nil if there is none. An
+// exact route, including a refusal, takes precedence over a wildcard. A wildcard
+// matches one label, except those in its Except. Lookup does not allocate.
 func (t *Table) Lookup(host string) *Route {
 	if t == nil {
 		return nil
@@ -82,13 +83,14 @@ func (t *Table) Lookup(host string) *Route {
 	return route.under(label)
 }
 
-// Own returns the route whose Host it is, or nil: no wildcard stands in for it.
+// Own returns the route with exactly this Host, which may be a wildcard, or nil. A
+// wildcard does not match other hosts.
 func (t *Table) Own(host string) *Route {
 	in, key := t.of(host)
 	return in.get(key)
 }
 
-// of returns where the route of a host, which may be a wildcard, is, and under which key.
+// of returns the shards and the key of a host, which may be a wildcard.
 func (t *Table) of(host string) (in *shards, key string) {
 	if t == nil {
 		return nil, host
@@ -99,7 +101,7 @@ func (t *Table) of(host string) (in *shards, key string) {
 	return t.exact, host
 }
 
-// Len returns the number of hosts that are served: of routes without a refusal.
+// Len returns the number of served hosts: of routes without a refusal.
 func (t *Table) Len() int {
 	if t == nil {
 		return 0
@@ -115,7 +117,7 @@ func (t *Table) Refused() int {
 	return t.refused
 }
 
-// All yields the routes, refusals among them, in no order.
+// All yields all routes, including refusals, in no particular order.
 func (t *Table) All() iter.Seq[*Route] {
 	return func(yield func(*Route) bool) {
 		if t != nil && t.exact.all(yield) {
@@ -124,13 +126,13 @@ func (t *Table) All() iter.Seq[*Route] {
 	}
 }
 
-// Live holds the table in force. Its zero value holds an empty table. It may
-// be used by any number of goroutines and must not be copied.
+// Live holds the current table. Its zero value holds an empty table. It may be used by
+// any number of goroutines and must not be copied.
 type Live struct {
 	table atomic.Pointer[Table]
 }
 
-// Load returns the table in force, which is never nil.
+// Load returns the current table, which is never nil.
 func (l *Live) Load() *Table {
 	if t := l.table.Load(); t != nil {
 		return t
@@ -138,7 +140,7 @@ func (l *Live) Load() *Table {
 	return &empty
 }
 
-// Store puts t in force; nil stands for an empty table.
+// Store sets the current table; nil means an empty table.
 func (l *Live) Store(t *Table) { l.table.Store(t) }
 
 var empty Table

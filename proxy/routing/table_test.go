@@ -42,7 +42,7 @@ func TestLookup(t *testing.T) {
 				got = r.Backends[0].Cluster
 			}
 			if got != tt.want {
-				t.Errorf("Lookup(%q) leads to %q, want %q", tt.host, got, tt.want)
+				t.Errorf("Lookup(%q) returns the route to %q, want %q", tt.host, got, tt.want)
 			}
 		})
 	}
@@ -66,17 +66,17 @@ func TestAllYieldsEachRouteOnce(t *testing.T) {
 	}
 }
 
-// version is a table, and what it has to hold.
+// version is a table and its expected content.
 type version struct {
 	table *routing.Table
 	want  map[string]string // host → cluster
 }
 
-// However a table came about, it holds what it should, and a change of it is seen
-// in no other.
-func TestTablesAreChangedInCopies(t *testing.T) {
+// After any sequence of changes, each table has the expected content, and no change
+// affects another table.
+func TestChangesDoNotAffectOtherTables(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	var hosts []string // so few that each is changed often
+	var hosts []string // few, so that each is changed often
 	for i := range 30 {
 		hosts = append(hosts, fmt.Sprintf("h%d.is", i), fmt.Sprintf("*.h%d.is", i))
 	}
@@ -93,7 +93,7 @@ func TestTablesAreChangedInCopies(t *testing.T) {
 		}
 		versions = append(versions, next)
 	}
-	for i, v := range versions { // after the last change, so that one in place shows
+	for i, v := range versions { // after the last change, to detect changes in place
 		if got := clustersOf(v.table); !maps.Equal(got, v.want) || v.table.Len() != len(v.want) {
 			t.Fatalf("table %d, of %d routes, holds %v, want %v", i, v.table.Len(), got, v.want)
 		}
@@ -106,9 +106,10 @@ func TestTablesAreChangedInCopies(t *testing.T) {
 	}
 }
 
-// However a table came about, a host has its own route, a refusal too, before that
-// of the wildcard above it; one that the wildcard excepts has that of nobody; and the numbers of both kinds are right.
-func TestRefusalsStandBelowWildcards(t *testing.T) {
+// After any sequence of changes, the route of a host, including a refusal, takes
+// precedence over a wildcard; a name that the wildcard excepts is refused; and Len and
+// Refused are correct.
+func TestRefusalsTakePrecedenceOverWildcards(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	hosts := []string{"*.a.is", "*.b.a.is", "b.a.is", "c.a.is", "d.b.a.is", "a.is"}
 	asked := append(slices.Clone(hosts[2:]), "e.a.is", "e.b.a.is", "f.d.b.a.is")
@@ -160,8 +161,8 @@ func TestRefusalsStandBelowWildcards(t *testing.T) {
 	}
 }
 
-// Of so many routes each shard holds several.
-func TestTablesHoldManyRoutes(t *testing.T) {
+// There are so many routes that each shard holds several.
+func TestManyRoutes(t *testing.T) {
 	routes := manyRoutes(20_000)
 	table := routing.NewTable(routes)
 	for i, r := range routes[:200] {
@@ -175,15 +176,15 @@ func TestTablesHoldManyRoutes(t *testing.T) {
 		}
 	}
 	if table.Lookup("nobody.techn.is") != nil {
-		t.Error("a host that was never there has a route")
+		t.Error("an unknown host has a route")
 	}
 }
 
-// clustersOf returns what a table holds: host → cluster.
+// clustersOf returns the content of a table: host → cluster.
 func clustersOf(table *routing.Table) map[string]string {
 	clusters := map[string]string{}
 	for r := range table.All() {
-		clusters[r.Host] += r.Backends[0].Cluster // one that is yielded twice differs
+		clusters[r.Host] += r.Backends[0].Cluster // a route that is yielded twice differs
 	}
 	return clusters
 }
@@ -206,11 +207,11 @@ func TestEmptyTables(t *testing.T) {
 	live.Store(routing.NewTable([]routing.Route{route("a.is", "")}))
 	live.Store(nil)
 	if live.Load().Len() != 0 {
-		t.Error("Store(nil) leaves routes in force")
+		t.Error("Store(nil) keeps the routes")
 	}
 }
 
-func TestTableKeepsItsRoutes(t *testing.T) {
+func TestTableCopiesItsRoutes(t *testing.T) {
 	routes := []routing.Route{route("a.is", "hades")}
 	table := routing.NewTable(routes)
 	routes[0].Backends = nil

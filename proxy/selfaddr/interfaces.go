@@ -9,18 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// addresses are those of this machine at one time. It is not changed once made.
+// addresses are the addresses of this machine at one time. They are immutable.
 type addresses struct {
-	single map[netip.Addr]bool // on any interface
-	whole  []netip.Prefix      // of loopback interfaces, where each address of the prefix is local
+	single   map[netip.Addr]bool // of all interfaces
+	prefixes []netip.Prefix      // of loopback interfaces: each address of the prefix is local
 }
 
-// contain reports whether addr is one of this machine's.
+// contain reports whether addr is an address of this machine.
 func (a *addresses) contain(addr netip.Addr) bool {
 	if addr.IsLoopback() || a.single[addr] {
 		return true
 	}
-	for _, prefix := range a.whole {
+	for _, prefix := range a.prefixes {
 		if prefix.Contains(addr) {
 			return true
 		}
@@ -28,10 +28,11 @@ func (a *addresses) contain(addr netip.Addr) bool {
 	return false
 }
 
-// readAddresses asks the kernel for the addresses of all interfaces that are up, by
-// rtnetlink(7). Package net would ask once for each interface, and a Kubernetes node
-// has hundreds. Interfaces that are down are left out: kube-proxy's IPVS mode keeps
-// the addresses of Services on one (kube-ipvs0), and those lead to their pods.
+// readAddresses reads the addresses of all interfaces that are up, by rtnetlink(7).
+// Package net would send one query for each interface, and a Kubernetes node has
+// hundreds. Interfaces that are down are ignored: in IPVS mode kube-proxy keeps the
+// addresses of Services on such an interface (kube-ipvs0), and connections to them
+// reach pods.
 func readAddresses() (*addresses, error) {
 	up, err := readLinks()
 	if err != nil {
@@ -53,18 +54,18 @@ func readAddresses() (*addresses, error) {
 	return all, nil
 }
 
-// add notes an address of an interface with the given flags.
+// add adds an address of an interface with the given flags.
 func (a *addresses) add(addr netip.Addr, bits int, flags uint32) {
 	if !addr.IsValid() {
 		return
 	}
 	a.single[addr] = true
 	if prefix, err := addr.Prefix(bits); err == nil && flags&unix.IFF_LOOPBACK != 0 && addr.Is4() {
-		a.whole = append(a.whole, prefix)
+		a.prefixes = append(a.prefixes, prefix)
 	}
 }
 
-// readLinks returns the interfaces that are up: index → flags.
+// readLinks returns the flags of the interfaces that are up, by index.
 func readLinks() (map[uint32]uint32, error) {
 	messages, err := dump(syscall.RTM_GETLINK)
 	if err != nil {
@@ -82,7 +83,7 @@ func readLinks() (map[uint32]uint32, error) {
 	return up, nil
 }
 
-// Where a message has what: struct ifaddrmsg and struct ifinfomsg of rtnetlink(7).
+// Offsets in struct ifaddrmsg and struct ifinfomsg of rtnetlink(7), in bytes.
 const (
 	prefixLengthAt = 1 // of ifaddrmsg
 	interfaceAt    = 4 // of both
@@ -104,8 +105,8 @@ func dump(kind int) ([]syscall.NetlinkMessage, error) {
 	return messages, nil
 }
 
-// localAddress returns this machine's own address of a message: on a point-to-point
-// link IFA_ADDRESS is the other end's, and IFA_LOCAL ours.
+// localAddress returns the local address in a message. On a point-to-point link,
+// IFA_ADDRESS is the address of the peer, and IFA_LOCAL is the local one.
 func localAddress(m syscall.NetlinkMessage) netip.Addr {
 	attributes, err := syscall.ParseNetlinkRouteAttr(&m)
 	if err != nil {

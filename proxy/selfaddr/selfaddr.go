@@ -1,11 +1,11 @@
-// Package selfaddr tells which addresses lead back to this process. A route to
-// one of them would have usher forward to itself, without end.
+// Package selfaddr reports which addresses lead back to this process. If a route
+// led to one of them, usher would forward connections to itself in a loop.
 //
-// It sees what the machine's interfaces say. An address that leads here by a NAT
-// rule somewhere is not known to it: proxy/eventloop notices such a loop by what
-// comes back. The other way round, a rule that hands a local address's port to
-// someone else is not known either: where such an address is to be a backend, let
-// usher listen on addresses of its own instead of on all.
+// It knows the addresses of the machine's interfaces only. It does not know an
+// address that a NAT rule redirects to this process: proxy/eventloop detects such a
+// loop when a ClientHello returns. It does not know either that a NAT rule redirects
+// a port of a local address to another program: to use such an address as a
+// backend, let usher listen on single addresses instead of on all.
 //
 // It must not import Kubernetes, nor anything else of usher.
 package selfaddr
@@ -21,29 +21,29 @@ import (
 	"github.com/go-logr/logr"
 )
 
-// refreshEvery is how long a change of the interfaces' addresses may go unseen.
-const refreshEvery = 5 * time.Second
+// refreshInterval is the time between two reads of the interfaces' addresses.
+const refreshInterval = 5 * time.Second
 
-// Set is the addresses that this process listens on. Its methods may be called
-// from any goroutine. A nil Set leads nowhere.
+// Set holds the addresses that this process listens on. Its methods may be called
+// from any goroutine. No address reaches a nil Set.
 type Set struct {
-	mu        sync.Mutex                       // held while listeners is replaced
+	mu        sync.Mutex                       // serialises Add
 	listeners atomic.Pointer[[]netip.AddrPort] // unmapped, without zones
 	local     atomic.Pointer[addresses]
 }
 
-// New returns the set of a process that listens on the given addresses, or is
-// about to: an unspecified one is every address of this machine. It reads the
-// interfaces once; Run keeps up with them.
+// New returns the set of a process that listens, or will listen, on the given
+// addresses. An unspecified address stands for every address of this machine. New
+// reads the interfaces once; Run reads them regularly.
 func New(listeners ...netip.AddrPort) *Set {
 	s := &Set{}
 	s.Add(listeners...)
 	s.local.Store(&addresses{})
-	_ = s.refresh() // Run says so if it cannot be read
+	_ = s.refresh() // Run logs the error
 	return s
 }
 
-// Add adds addresses that the process listens on, such as those whose ports the
+// Add adds addresses that the process listens on, such as those with ports that the
 // kernel has chosen.
 func (s *Set) Add(listeners ...netip.AddrPort) {
 	s.mu.Lock()
@@ -60,16 +60,16 @@ func (s *Set) Add(listeners ...netip.AddrPort) {
 	s.listeners.Store(&all)
 }
 
-// Run reads the interfaces' addresses every few seconds until ctx ends. Where they
-// cannot be read it says so in the log, once, and the last ones count, with
-// loopback's.
+// Run reads the interfaces' addresses every few seconds until ctx ends. If they
+// cannot be read, Run logs the first of consecutive errors, and the set keeps the
+// addresses that it read last. Loopback addresses are always included.
 func (s *Set) Run(ctx context.Context, log logr.Logger) {
-	ticker := time.NewTicker(refreshEvery)
+	ticker := time.NewTicker(refreshInterval)
 	defer ticker.Stop()
 	for failed := false; ; {
 		err := s.refresh()
 		if err != nil && !failed {
-			log.Error(err, "Cannot read this machine's addresses: a route back to usher is noticed only when it is used")
+			log.Error(err, "Cannot read this machine's addresses: a route back to usher is detected only when it is used")
 		}
 		failed = err != nil
 		select {
@@ -88,37 +88,37 @@ func (s *Set) refresh() error {
 	return err
 }
 
-// Leads reports whether a connection to addr would reach a listener of this
+// Reaches reports whether a connection to addr would reach a listener of this
 // process. It costs no system call and no allocation.
-func (s *Set) Leads(addr netip.AddrPort) bool {
+func (s *Set) Reaches(addr netip.AddrPort) bool {
 	if s == nil {
 		return false
 	}
 	addr = canonical(addr)
 	for _, l := range *s.listeners.Load() {
-		if l.Port() == addr.Port() && s.reaches(l.Addr(), addr.Addr()) {
+		if l.Port() == addr.Port() && s.covers(l.Addr(), addr.Addr()) {
 			return true
 		}
 	}
 	return false
 }
 
-// reaches reports whether a listener bound to one address hears of connections to
-// another.
-func (s *Set) reaches(bound, addr netip.Addr) bool {
+// covers reports whether a listener that is bound to one address accepts
+// connections to addr.
+func (s *Set) covers(bound, addr netip.Addr) bool {
 	switch {
-	case addr.IsUnspecified(): // the kernel, and package net, take it for loopback
+	case addr.IsUnspecified(): // the kernel and package net dial loopback instead
 		return bound.IsLoopback() || bound.IsUnspecified()
 	case bound == addr:
 		return true
-	case !bound.IsUnspecified() || bound.Is4() && !addr.Is4(): // [::] is IPv4 too
+	case !bound.IsUnspecified() || bound.Is4() && !addr.Is4(): // [::] covers IPv4 too
 		return false
 	}
 	return s.local.Load().contain(addr)
 }
 
-// canonical returns an address as netip compares them: IPv4-mapped IPv6 as IPv4,
-// and without a zone.
+// canonical returns an address in a form that can be compared: IPv4-mapped IPv6 as
+// IPv4, and without a zone.
 func canonical(addr netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(addr.Addr().Unmap().WithZone(""), addr.Port())
 }

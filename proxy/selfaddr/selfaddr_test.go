@@ -17,9 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestLeads(t *testing.T) {
+func TestReaches(t *testing.T) {
 	for name, tt := range map[string]struct {
-		listeners, leads, other string
+		listeners, reaching, other string
 	}{
 		"one address": {
 			"127.0.0.1:443", "127.0.0.1:443 [::ffff:127.0.0.1]:443 0.0.0.0:443 [::ffff:0.0.0.0]:443 [::]:443",
@@ -43,21 +43,21 @@ func TestLeads(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			set := New(parse(tt.listeners)...)
-			for _, addr := range parse(tt.leads) {
-				if !set.Leads(addr) {
-					t.Errorf("%v is said not to lead here", addr)
+			for _, addr := range parse(tt.reaching) {
+				if !set.Reaches(addr) {
+					t.Errorf("%v should reach the set", addr)
 				}
 			}
 			for _, addr := range parse(tt.other) {
-				if set.Leads(addr) {
-					t.Errorf("%v is said to lead here", addr)
+				if set.Reaches(addr) {
+					t.Errorf("%v should not reach the set", addr)
 				}
 			}
 		})
 	}
 	var none *Set
-	if none.Leads(netip.MustParseAddrPort("127.0.0.1:443")) {
-		t.Error("a nil set leads somewhere")
+	if none.Reaches(netip.MustParseAddrPort("127.0.0.1:443")) {
+		t.Error("an address reaches a nil set")
 	}
 }
 
@@ -67,16 +67,16 @@ func TestAdd(t *testing.T) {
 	var asking sync.WaitGroup
 	asking.Go(func() {
 		for range 1000 {
-			set.Leads(second)
+			set.Reaches(second)
 		}
 	})
 	set.Add(second, second)
 	asking.Wait()
-	if !set.Leads(second) {
-		t.Errorf("%v is not known", second)
+	if !set.Reaches(second) {
+		t.Errorf("%v does not reach the set", second)
 	}
-	if !set.Leads(first) {
-		t.Errorf("%v is forgotten", first)
+	if !set.Reaches(first) {
+		t.Errorf("%v does not reach the set any more", first)
 	}
 	if listeners := *set.listeners.Load(); len(listeners) != 2 {
 		t.Errorf("the set is %v", listeners)
@@ -91,9 +91,9 @@ func parse(list string) []netip.AddrPort {
 	return addrs
 }
 
-// TestLikeTheKernel has each address of this machine, and some that are not, dialled
-// in earnest: the set must say what then happens.
-func TestLikeTheKernel(t *testing.T) {
+// TestReachesAgreesWithKernel dials each address of this machine, and one more: the
+// result must be what Reaches returns.
+func TestReachesAgreesWithKernel(t *testing.T) {
 	for _, bind := range []string{"tcp 0.0.0.0:0", "tcp4 0.0.0.0:0", "tcp [::]:0", "tcp 127.0.0.1:0", "tcp [::1]:0"} {
 		t.Run(bind, func(t *testing.T) {
 			network, address, _ := strings.Cut(bind, " ")
@@ -110,8 +110,8 @@ func TestLikeTheKernel(t *testing.T) {
 				if err == nil {
 					conn.Close()
 				}
-				if got, want := set.Leads(target), err == nil; got != want {
-					t.Errorf("%v: Leads is %v, and dialling it says %v", target, got, err)
+				if got, want := set.Reaches(target), err == nil; got != want {
+					t.Errorf("Reaches(%v) is %v, but dialling returns %v", target, got, err)
 				}
 			}
 		})
@@ -134,15 +134,14 @@ func ownAddresses(t *testing.T) []netip.Addr {
 	return addrs
 }
 
-// TestInterfacesChange gives a network namespace of the test's own addresses, and
-// takes them away again.
+// TestInterfacesChange adds and removes addresses in a network namespace of its own.
 func TestInterfacesChange(t *testing.T) {
 	inNamespace(t)
 	set := New(netip.MustParseAddrPort("[::]:443"))
 	for _, step := range []struct {
-		command string
-		leads   string
-		other   string
+		command  string
+		reaching string
+		other    string
 	}{
 		{"link set lo up", "127.0.0.1:443", "192.0.2.1:443 [2001:db8::1]:443 198.51.100.7:443"},
 		{"link add home up type veth peer name other", "", "192.0.2.1:443"},
@@ -159,21 +158,21 @@ func TestInterfacesChange(t *testing.T) {
 		if err := set.refresh(); err != nil {
 			t.Fatal(err)
 		}
-		for _, addr := range parse(step.leads) {
-			if !set.Leads(addr) {
-				t.Errorf("after ip %s: %v is said not to lead here", step.command, addr)
+		for _, addr := range parse(step.reaching) {
+			if !set.Reaches(addr) {
+				t.Errorf("after ip %s: %v should reach the set", step.command, addr)
 			}
 		}
 		for _, addr := range parse(step.other) {
-			if set.Leads(addr) {
-				t.Errorf("after ip %s: %v is said to lead here", step.command, addr)
+			if set.Reaches(addr) {
+				t.Errorf("after ip %s: %v should not reach the set", step.command, addr)
 			}
 		}
 	}
 }
 
-// inNamespace moves the test's thread, and what it starts, into a network namespace
-// of its own. The thread ends with the test.
+// inNamespace moves the thread of the test, and the processes that it starts, into a
+// new network namespace. The thread ends with the test.
 func inNamespace(t *testing.T) {
 	t.Helper()
 	runtime.LockOSThread()
@@ -203,12 +202,12 @@ func TestRunEnds(t *testing.T) {
 	}
 }
 
-func BenchmarkLeads(b *testing.B) {
+func BenchmarkReaches(b *testing.B) {
 	set := New(netip.MustParseAddrPort("[::]:443"), netip.MustParseAddrPort("[::]:80"))
 	addr := netip.MustParseAddrPort("192.0.2.1:443")
 	b.ReportAllocs()
 	for b.Loop() {
-		set.Leads(addr)
+		set.Reaches(addr)
 	}
 }
 

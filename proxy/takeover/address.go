@@ -8,11 +8,12 @@ import (
 	"strconv"
 )
 
-// ParseAddress reads an address to listen on: an IP address or nothing, a colon,
-// and a port from 0 to 65535, where 0 lets the kernel choose. Nothing, 0.0.0.0 and
-// [::] mean every address, of IPv4 and IPv6, and are all returned as [::].
+// ParseAddress parses an address to listen on: an optional IP address, a colon, and
+// a port from 0 to 65535. With port 0 the kernel chooses the port. No IP address,
+// 0.0.0.0 and [::] all mean every address of IPv4 and IPv6, and are returned as
+// [::].
 //
-// A host name is an error: it may have several addresses, and change them.
+// A host name is an error, because it may have several addresses, which may change.
 func ParseAddress(text string) (netip.AddrPort, error) {
 	host, portText, err := net.SplitHostPort(text)
 	if wrong, ok := errors.AsType[*net.AddrError](err); ok {
@@ -32,7 +33,7 @@ func ParseAddress(text string) (netip.AddrPort, error) {
 	return canonical(netip.AddrPortFrom(ip, uint16(port))), nil
 }
 
-// canonical writes each way to say an address in one form.
+// canonical returns the same value for all forms of one address.
 func canonical(address netip.AddrPort) netip.AddrPort {
 	ip := address.Addr().Unmap()
 	if ip.IsUnspecified() {
@@ -41,8 +42,9 @@ func canonical(address netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(ip, address.Port())
 }
 
-// Overlap reports whether a connection could be meant for either of two addresses
-// that ParseAddress returned. Those with port 0 overlap with none.
+// Overlap reports whether there is a destination that both of two listen addresses
+// accept. The addresses are results of ParseAddress. An address with port 0 overlaps
+// with no other.
 func Overlap(a, b netip.AddrPort) bool {
 	return a.Port() != 0 && a.Port() == b.Port() &&
 		(a.Addr() == b.Addr() || a.Addr().IsUnspecified() || b.Addr().IsUnspecified())

@@ -31,7 +31,7 @@ func TestParseAddress(t *testing.T) {
 		"127.1:80":                 `"127.1" is no IP address`,
 	} {
 		got, err := takeover.ParseAddress(text)
-		if said := got.String(); err == nil && said != want || err != nil && !strings.Contains(err.Error(), want) {
+		if result := got.String(); err == nil && result != want || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("ParseAddress(%q) = %v, %v; want %s", text, got, err, want)
 		}
 	}

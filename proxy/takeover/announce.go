@@ -20,45 +20,47 @@ import (
 )
 
 const (
-	// socketPrefix begins the name of each process's socket, which goes on with
-	// the service and the process: see socketName.
+	// socketPrefix begins the name of the socket of each process. The service and a
+	// random text follow: see socketName.
 	socketPrefix = "@usher-takeover/"
 
-	// answerTimeout is how long another process may take for a question or an answer.
+	// answerTimeout bounds the time for a request or a response of another process.
 	answerTimeout = time.Second
 
-	// longestMessage is how many bytes one may have.
-	longestMessage = 4096
+	// maxMessageSize bounds a message, in bytes.
+	maxMessageSize = 4096
 
-	// mostPeers are heard at once; one that took over is for as long as it listens.
-	mostPeers = 64
+	// maxPeers bounds the connections of other processes. A process that took over
+	// keeps its connection for as long as it listens.
+	maxPeers = 64
 
-	// soonStopped is how long after a take-over a process is usually told to stop.
-	soonStopped = time.Minute
+	// defaultGrace is the time after a take-over in which the former process is
+	// normally told to stop. Later, it logs an error.
+	defaultGrace = time.Minute
 )
 
-// Process is what this process says of itself to others that want its addresses,
-// on an abstract Unix socket (unix(7)) in their common network namespace. Only
-// processes of the same user are heard: those are the ones that the kernel lets
-// share an address.
+// Process announces this process to other usher processes that want its addresses,
+// on an abstract Unix socket (unix(7)) in the network namespace. It accepts only
+// processes of the same user, because only those can share an address.
 type Process struct {
 	service, version string
 	log              logr.Logger
-	grace            time.Duration // see soonStopped
-	older            bool          // an usher that does not announce itself is there
+	grace            time.Duration // see defaultGrace
+	older            bool          // a version of usher without Announce may hold the addresses
 	socket           *net.UnixListener
-	peers            sync.WaitGroup
+	goroutines       sync.WaitGroup
 	stopping         chan struct{}
 	stop             func() // closes stopping, once
 
-	mu     sync.Mutex
-	held   []netip.AddrPort           // or about to be
-	heard  map[*net.UnixConn]struct{} // peers that are heard now
-	closed bool
+	mu        sync.Mutex
+	held      []netip.AddrPort           // addresses that it listens on, or is about to
+	peerConns map[*net.UnixConn]struct{} // open connections of other processes
+	closed    bool
 }
 
-// message is what one process says to another, as JSON. A question has what the
-// newcomer wants, or has taken over; its answer what the other holds.
+// message is sent as JSON in both directions. The addresses of a request are those
+// that the sender requests, or has taken over; those of the response are all that
+// the responder holds.
 type message struct {
 	Service   string           `json:"service"`
 	Version   string           `json:"version"`
@@ -67,11 +69,12 @@ type message struct {
 	TakesOver bool             `json:"takesOver,omitempty"`
 }
 
-// Announce makes a Process that answers until Close. Processes of one service take
-// over from one another; the version is for people. It fails where Unix sockets
-// are forbidden, as by systemd's RestrictAddressFamilies, or cannot be listed.
+// Announce creates a Process, which responds to others until Close. A process takes
+// over only from processes of the same service. The version appears in logs.
+// Announce fails if Unix sockets cannot be listed or are forbidden, for example by
+// RestrictAddressFamilies of systemd.
 func Announce(ctx context.Context, service, version string, log logr.Logger) (*Process, error) {
-	return announce(ctx, service, version, log, soonStopped)
+	return announce(ctx, service, version, log, defaultGrace)
 }
 
 func announce(ctx context.Context, service, version string, log logr.Logger, grace time.Duration) (*Process, error) {
@@ -88,25 +91,27 @@ func announce(ctx context.Context, service, version string, log logr.Logger, gra
 		service: service, version: version, log: log, grace: grace,
 		socket:   listener.(*net.UnixListener),
 		stopping: stopping, stop: sync.OnceFunc(func() { close(stopping) }),
-		heard: map[*net.UnixConn]struct{}{},
+		peerConns: map[*net.UnixConn]struct{}{},
 	}
-	p.peers.Go(p.accept)
+	p.goroutines.Go(p.acceptPeers)
 	return p, nil
 }
 
-// socketName is what the names of a service's sockets begin with, so that a
-// process which hangs is known by its name. It is short: unix(7) allows 107 bytes.
+// socketName returns the prefix of the names of a service's sockets, by which the
+// service of a process that hangs is known. It is short, because unix(7) allows
+// 107 bytes.
 func socketName(service string) string {
 	sum := sha256.Sum256([]byte(service))
 	return fmt.Sprintf("%s%x/", socketPrefix, sum[:8])
 }
 
-// TakeOverFromOlder lets this process take over from one of the same user that
-// does not say who it is. The caller must know that it is an usher of this service
-// from before there was Announce.
+// TakeOverFromOlder lets this process take over from a process of the same user that
+// has not announced itself. The caller must know that it is a version of usher
+// without Announce, and of this service.
 func (p *Process) TakeOverFromOlder() { p.older = true }
 
-// Stopping says that this process was told to stop, and gives its addresses away.
+// Stopping records that this process was told to stop. It is then normal that
+// another process takes over its addresses for good.
 func (p *Process) Stopping() {
 	if p != nil {
 		p.stop()
@@ -122,7 +127,7 @@ func (p *Process) isStopping() bool {
 	}
 }
 
-// Close stops answering.
+// Close closes the socket and all connections of other processes.
 func (p *Process) Close() {
 	if p == nil {
 		return
@@ -131,15 +136,15 @@ func (p *Process) Close() {
 	_ = p.socket.Close()
 	p.mu.Lock()
 	p.closed = true
-	for conn := range p.heard {
+	for conn := range p.peerConns {
 		_ = conn.Close()
 	}
 	p.mu.Unlock()
-	p.peers.Wait()
+	p.goroutines.Wait()
 }
 
-// accept hears others until Close.
-func (p *Process) accept() {
+// acceptPeers accepts connections of other processes until Close.
+func (p *Process) acceptPeers() {
 	for {
 		conn, err := p.socket.AcceptUnix()
 		switch {
@@ -147,87 +152,89 @@ func (p *Process) accept() {
 			return
 		case err != nil: // no free descriptors, for example
 			time.Sleep(answerTimeout / 10)
-		case !p.listenTo(conn):
+		case !p.startPeer(conn):
 			_ = conn.Close()
 		}
 	}
 }
 
-// listenTo hears a peer, unless it is another user's, or there are too many.
-func (p *Process) listenTo(conn *net.UnixConn) bool {
+// startPeer starts to handle the connection of a peer. It returns false if the peer
+// runs as another user, or if there are too many connections.
+func (p *Process) startPeer(conn *net.UnixConn) bool {
 	pid, err := peerOf(conn)
 	if err != nil {
 		return false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || len(p.heard) >= mostPeers {
+	if p.closed || len(p.peerConns) >= maxPeers {
 		return false
 	}
-	p.heard[conn] = struct{}{}
-	p.peers.Go(func() {
-		p.hear(conn, pid)
+	p.peerConns[conn] = struct{}{}
+	p.goroutines.Go(func() {
+		p.handle(conn, pid)
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		delete(p.heard, conn)
+		delete(p.peerConns, conn)
 		_ = conn.Close()
 	})
 	return true
 }
 
-// errOtherUser is what comes of a peer that may not be heard.
-var errOtherUser = errors.New("the process is another user's")
+var errOtherUser = errors.New("the process runs as another user")
 
-// peerOf returns the identifier of a process of the same user; 0 where it is of
-// another PID namespace.
+// peerOf returns the PID of the peer, or 0 if it is in another PID namespace. It
+// returns an error if the peer runs as another user.
 func peerOf(conn *net.UnixConn) (pid int, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return 0, err
 	}
 	err = control(raw, func(fd int) error {
-		peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+		credentials, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 		if err != nil {
 			return err
 		}
-		if int(peer.Uid) != os.Geteuid() {
+		if int(credentials.Uid) != os.Geteuid() {
 			return errOtherUser
 		}
-		pid = int(peer.Pid)
+		pid = int(credentials.Pid)
 		return nil
 	})
 	return pid, err
 }
 
-// hear answers a question, and follows a peer that has taken over.
-func (p *Process) hear(conn *net.UnixConn, pid int) {
+// handle responds to a request. If the peer has taken over an address, handle waits
+// until that peer ends.
+func (p *Process) handle(conn *net.UnixConn, pid int) {
 	if conn.SetDeadline(time.Now().Add(answerTimeout)) != nil {
 		return
 	}
-	asked, err := receive(conn, pid)
+	request, err := receive(conn, pid)
 	if err != nil || json.NewEncoder(conn).Encode(p.message()) != nil {
 		return
 	}
-	shared := p.overlapping(asked.Addresses)
+	shared := p.overlapping(request.Addresses)
 	if len(shared) == 0 {
 		return
 	}
-	log := p.log.WithValues("addresses", shared, "process", asked.PID, "version", asked.Version, "service", asked.Service)
+	log := p.log.WithValues("addresses", shared, "process", request.PID, "version", request.Version, "service", request.Service)
 	switch {
-	case asked.Service != p.service:
+	case request.Service != p.service:
 		log.Info("Refused an address to a process of another service")
-	case asked.TakesOver:
+	case request.TakesOver:
 		log.Info("Another usher process takes over: new connections are its own")
-		p.follow(conn, log)
+		p.waitForEnd(conn, log)
 		if len(p.overlapping(shared)) > 0 {
 			log.Info("The process that took over has ended: new connections are this one's again")
 		}
 	}
 }
 
-// follow waits until the process that took over listens no more, which closes its
-// connection. Where two run on, somebody started one too many.
-func (p *Process) follow(conn *net.UnixConn, log logr.Logger) {
+// waitForEnd waits until the process that took over closes its connection, which
+// means that it no longer listens. It logs an error if both processes keep running,
+// because one of the two is superfluous.
+func (p *Process) waitForEnd(conn *net.UnixConn, log logr.Logger) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -247,11 +254,11 @@ func (p *Process) follow(conn *net.UnixConn, log logr.Logger) {
 	<-ended
 }
 
-// receive reads a message. A process identifier that the kernel knows is better
-// than the one in it, which may be of another PID namespace.
+// receive reads a message. The PID from the kernel, if it is not 0, replaces the
+// one in the message, which may be of another PID namespace.
 func receive(conn *net.UnixConn, pid int) (message, error) {
 	var m message
-	err := json.NewDecoder(io.LimitReader(conn, longestMessage)).Decode(&m)
+	err := json.NewDecoder(io.LimitReader(conn, maxMessageSize)).Decode(&m)
 	if pid != 0 {
 		m.PID = pid
 	}
@@ -264,7 +271,7 @@ func (p *Process) message() message {
 	return message{Service: p.service, Version: p.version, PID: os.Getpid(), Addresses: slices.Clone(p.held)}
 }
 
-// overlapping returns those of this process's addresses that others overlap with.
+// overlapping returns the addresses of this process that overlap with any of others.
 func (p *Process) overlapping(others []netip.AddrPort) []netip.AddrPort {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -277,15 +284,15 @@ func overlapping(held, others []netip.AddrPort) []netip.AddrPort {
 	})
 }
 
-// add notes an address that this process is about to listen on, so that of two
-// processes that start at once one sees the other.
-func (p *Process) add(wanted netip.AddrPort) error {
+// add adds an address before this process listens on it, so that of two processes
+// that start at the same time, one sees the other.
+func (p *Process) add(requested netip.AddrPort) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if twice := overlapping(p.held, []netip.AddrPort{wanted}); len(twice) > 0 {
-		return fmt.Errorf("listen on %s: this process listens on %s already", wanted, twice[0])
+	if twice := overlapping(p.held, []netip.AddrPort{requested}); len(twice) > 0 {
+		return fmt.Errorf("listen on %s: this process listens on %s already", requested, twice[0])
 	}
-	p.held = append(p.held, wanted)
+	p.held = append(p.held, requested)
 	return nil
 }
 
@@ -297,9 +304,10 @@ func (p *Process) remove(address netip.AddrPort) {
 	}
 }
 
-// replace notes the port that the kernel chose.
-func (p *Process) replace(wanted, held netip.AddrPort) {
-	p.remove(wanted)
+// replace replaces a requested address by the one with the port that the kernel
+// chose.
+func (p *Process) replace(requested, held netip.AddrPort) {
+	p.remove(requested)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.held = append(p.held, held)

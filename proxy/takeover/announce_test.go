@@ -19,7 +19,7 @@ import (
 	"github.com/jovalle/usher/proxy/takeover"
 )
 
-// announce makes a Process that logs nothing.
+// announce announces a Process without a log.
 func announce(t *testing.T, service string) *takeover.Process {
 	t.Helper()
 	return announceTo(t, service, logr.Discard())
@@ -35,7 +35,7 @@ func announceTo(t *testing.T, service string, log logr.Logger) *takeover.Process
 	return p
 }
 
-// listen listens until the test ends, on a port that is free.
+// listen listens until the test ends.
 func listen(t *testing.T, p *takeover.Process, address string) *takeover.Listener {
 	t.Helper()
 	listener, err := p.Listen(t.Context(), address, nil)
@@ -46,8 +46,8 @@ func listen(t *testing.T, p *takeover.Process, address string) *takeover.Listene
 	return listener
 }
 
-// refused wants an error with all of the words.
-func refused(t *testing.T, p *takeover.Process, address string, words ...string) {
+// wantListenError fails the test unless Listen returns an error with all of the words.
+func wantListenError(t *testing.T, p *takeover.Process, address string, words ...string) {
 	t.Helper()
 	began := time.Now()
 	listener, err := p.Listen(t.Context(), address, nil)
@@ -70,8 +70,8 @@ func logTo(l *testkit.Log) logr.Logger {
 	return funcr.NewJSON(func(line string) { l.Add("", line) }, funcr.Options{})
 }
 
-// Both processes say that one takes over, and the former that it has the address again.
-func TestBothAnnounceATakeOver(t *testing.T) {
+// Both processes log the take-over, and the former one that it has the address again.
+func TestBothLogATakeOver(t *testing.T) {
 	var former, latter testkit.Log
 	first := listen(t, announceTo(t, "usher", logTo(&former)), "127.0.0.1:0")
 	at := first.Addr().String()
@@ -86,9 +86,9 @@ func TestBothAnnounceATakeOver(t *testing.T) {
 	former.Await(t, "new connections are this one's again", at)
 }
 
-// Two that run on are one too many: the one that gets no connections says so. One
-// that was told to stop does not.
-func TestOneTooMany(t *testing.T) {
+// If both processes keep running, the one that gets no connections logs an error. A
+// process that was told to stop does not.
+func TestFormerProcessIsNotTold(t *testing.T) {
 	for _, stopping := range []bool{false, true} {
 		var log testkit.Log
 		p, err := takeover.AnnounceBriefly(t.Context(), "usher", "v1", logTo(&log))
@@ -107,7 +107,7 @@ func TestOneTooMany(t *testing.T) {
 		_ = latter.Close()
 		log.Await(t, "new connections are this one's again")
 		if lines := log.With("not told to stop"); stopping && len(lines) > 0 {
-			t.Errorf("a process that stops says %q", lines)
+			t.Errorf("a process that stops logs %q", lines)
 		}
 	}
 }
@@ -130,7 +130,7 @@ func TestAnotherServiceIsRefused(t *testing.T) {
 			}
 			address := fmt.Sprintf(test.wants, port)
 			other := announce(t, "work")
-			refused(t, other, address, fmt.Sprintf("process %d", os.Getpid()), `"home"`, `"work"`, "--service")
+			wantListenError(t, other, address, fmt.Sprintf("process %d", os.Getpid()), `"home"`, `"work"`, "--service")
 			log.Await(t, "Refused an address to a process of another service", `"service":"work"`)
 			_ = holder.Close()
 			listen(t, other, address)
@@ -138,8 +138,8 @@ func TestAnotherServiceIsRefused(t *testing.T) {
 	}
 }
 
-// Two services may have a port each at addresses of their own.
-func TestServicesBesideOneAnother(t *testing.T) {
+// Two services may listen on the same port of different addresses.
+func TestServicesOnDifferentAddresses(t *testing.T) {
 	_, port, err := net.SplitHostPort(listen(t, announce(t, "home"), "127.0.0.1:0").Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -147,38 +147,38 @@ func TestServicesBesideOneAnother(t *testing.T) {
 	listen(t, announce(t, "work"), "127.0.0.2:"+port)
 }
 
-func TestOneProcessHasAnAddressOnce(t *testing.T) {
+func TestProcessListensOnceOnAnAddress(t *testing.T) {
 	p := announce(t, "usher")
 	at := listen(t, p, "127.0.0.1:0").Addr().String()
-	refused(t, p, at, "this process listens on "+at+" already")
+	wantListenError(t, p, at, "this process listens on "+at+" already")
 	listen(t, p, "127.0.0.1:0") // the kernel chooses another port
 }
 
-// One that does not say who it is keeps its address, though it shares: it may be
-// any program of the user.
-func TestOneThatDoesNotSayWhoItIsKeepsItsAddress(t *testing.T) {
+// A process that has not announced itself keeps its address, even if its socket has
+// SO_REUSEPORT: it may be any program of the user.
+func TestUnannouncedProcessKeepsItsAddress(t *testing.T) {
 	holder := testkit.ListenReusePort(t)
 	at := holder.Addr().String()
 	var log testkit.Log
 	p := announceTo(t, "usher", logTo(&log))
-	refused(t, p, at, "address already in use", "another program holds it")
+	wantListenError(t, p, at, "address already in use", "another program holds it")
 	p.TakeOverFromOlder()
 	listen(t, p, at)
-	log.Await(t, "Took over from another usher process, which does not say who it is", at)
+	log.Await(t, "Took over from another usher process, which does not respond", at)
 }
 
-// Without a Process an address is shared with none, and taken from none.
-func TestSharedWithNone(t *testing.T) {
+// Without a Process an address is neither shared nor taken over.
+func TestNilProcessDoesNotShare(t *testing.T) {
 	at := listen(t, nil, "127.0.0.1:0").Addr().String()
-	refused(t, nil, at, "address already in use")
-	refused(t, announce(t, "usher"), at, "address already in use")
-	refused(t, nil, listen(t, announce(t, "usher"), "127.0.0.1:0").Addr().String(), "address already in use")
+	wantListenError(t, nil, at, "address already in use")
+	wantListenError(t, announce(t, "usher"), at, "address already in use")
+	wantListenError(t, nil, listen(t, announce(t, "usher"), "127.0.0.1:0").Addr().String(), "address already in use")
 }
 
-// Asking costs a process that is not answered a second, and no more.
-func TestAProcessThatHangs(t *testing.T) {
+// A process that does not respond delays another by a second at most.
+func TestUnresponsiveProcess(t *testing.T) {
 	for _, test := range []struct {
-		service string // of the one that hangs
+		service string // of the process that hangs
 		yields  bool
 	}{{"usher", true}, {"other", false}} {
 		t.Run(test.service, func(t *testing.T) {
@@ -187,21 +187,21 @@ func TestAProcessThatHangs(t *testing.T) {
 			var log testkit.Log
 			p := announceTo(t, "usher", logTo(&log))
 			if !test.yields {
-				refused(t, p, hanging.said, "address already in use")
+				wantListenError(t, p, hanging.result, "address already in use")
 				return
 			}
-			listen(t, p, hanging.said)
-			log.Await(t, "Took over from another usher process, which does not say who it is", hanging.said,
+			listen(t, p, hanging.result)
+			log.Await(t, "Took over from another usher process, which does not respond", hanging.result,
 				fmt.Sprintf(`"process":%d`, hanging.cmd.Process.Pid))
 		})
 	}
 }
 
-// nobody is a user that is not this one.
+// nobody is the UID of another user.
 const nobody = 65534
 
-// Another user cannot keep an address from a process by a name.
-func TestAnotherUserSquats(t *testing.T) {
+// Another user cannot block an address by a socket name.
+func TestOtherUserCannotBlockAnAddress(t *testing.T) {
 	onlyRoot(t)
 	free := listen(t, nil, "127.0.0.1:0")
 	at := free.Addr().String()
@@ -209,23 +209,23 @@ func TestAnotherUserSquats(t *testing.T) {
 	squatter := startHelper(t, "squat "+at, "usher", nobody)
 	listen(t, announce(t, "usher"), at)
 	if squatter.ended() {
-		t.Error("the squatter ended, and proves nothing")
+		t.Error("the other user's process ended during the test")
 	}
 }
 
-// Another user can neither take an address over nor make a process talk.
-func TestAnotherUserAsks(t *testing.T) {
+// Another user can neither take over an address nor get a response.
+func TestOtherUserGetsNoResponse(t *testing.T) {
 	onlyRoot(t)
 	var log testkit.Log
 	held := listen(t, announceTo(t, "usher", logTo(&log)), "127.0.0.1:0").Addr().String()
 	other := startHelper(t, "take "+held, "usher", nobody)
-	if !strings.Contains(other.said, "address already in use") {
-		t.Errorf("another user's process that wants the address says %q", other.said)
+	if !strings.Contains(other.result, "address already in use") {
+		t.Errorf("another user's process that requests the address gets %q", other.result)
 	}
 	other.end()
-	asker := startHelper(t, "ask", "usher", nobody)
-	if asker.said != "no answer" {
-		t.Errorf("another user's process that asks is told %q", asker.said)
+	sender := startHelper(t, "query", "usher", nobody)
+	if sender.result != "no answer" {
+		t.Errorf("another user's process that sends a request gets %q", sender.result)
 	}
 	if lines := log.With(); len(lines) > 0 {
 		t.Errorf("it is logged: %q", lines)
@@ -239,10 +239,11 @@ func onlyRoot(t *testing.T) {
 	}
 }
 
-// helper is this program as another process, which does one thing and says what came of it.
+// helper is this program as another process, which does one task and prints the
+// result.
 type helper struct {
-	cmd  *exec.Cmd
-	said string
+	cmd    *exec.Cmd
+	result string
 }
 
 // hang stops the process, and returns once it has.
@@ -272,7 +273,7 @@ const (
 	helperService = "USHER_TAKEOVER_TEST_SERVICE"
 )
 
-// startHelper runs a task of TestMain's as a user, and waits for what it says.
+// startHelper runs a task of TestMain as a user, and waits for the result.
 func startHelper(t *testing.T, task, service string, uid uint32) *helper {
 	t.Helper()
 	h := &helper{cmd: exec.CommandContext(t.Context(), "/proc/self/exe")}
@@ -290,7 +291,7 @@ func startHelper(t *testing.T, task, service string, uid uint32) *helper {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.end)
-	h.said, err = readLine(out)
+	h.result, err = readLine(out)
 	if err != nil {
 		t.Fatalf("the helper that should %s ended: %v", task, err)
 	}
@@ -317,14 +318,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// help does a task, and returns what is to be said of it.
+// help does a task and returns the result.
 func help(task []string, service string) string {
-	// Something runs on, so that main may rest.
+	// Another goroutine that sleeps: else the runtime would report a deadlock in main.
 	go func() { time.Sleep(time.Hour) }()
 	ctx := context.Background()
 	switch task[0] {
-	case "ask":
-		return askAll()
+	case "query":
+		return queryAll()
 	case "squat":
 		return squat(task[1])
 	}
@@ -343,7 +344,7 @@ func help(task []string, service string) string {
 	return listener.Addr().String()
 }
 
-// squat says that another service holds an address.
+// squat pretends that another service holds an address.
 func squat(address string) string {
 	listener, err := net.Listen("unix", "@usher-takeover/squatter")
 	if err != nil {
@@ -362,13 +363,13 @@ func squat(address string) string {
 	return "squats"
 }
 
-// askAll connects to all processes that are announced, and returns what one says.
-func askAll() string {
+// queryAll connects to all announced processes, and returns the first response.
+func queryAll() string {
 	list, err := os.ReadFile("/proc/self/net/unix")
 	if err != nil {
 		return err.Error()
 	}
-	asked := 0
+	queried := 0
 	for line := range strings.Lines(string(list)) {
 		_, name, found := strings.Cut(strings.TrimSpace(line), "@usher-takeover/")
 		if !found {
@@ -378,7 +379,7 @@ func askAll() string {
 		if err != nil {
 			continue
 		}
-		asked++
+		queried++
 		_ = conn.SetDeadline(time.Now().Add(testkit.Timeout))
 		_, _ = io.WriteString(conn, `{"service":"usher","addresses":["127.0.0.1:1"]}`+"\n")
 		if answer, _ := io.ReadAll(conn); len(answer) > 0 {
@@ -386,8 +387,8 @@ func askAll() string {
 		}
 		_ = conn.Close()
 	}
-	if asked == 0 {
-		return "nobody to ask"
+	if queried == 0 {
+		return "no announced process"
 	}
 	return "no answer"
 }

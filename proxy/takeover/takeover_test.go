@@ -8,10 +8,10 @@ import (
 	"github.com/jovalle/usher/proxy/takeover"
 )
 
-// process stands for one that listens.
+// process stands for a process that listens.
 type process struct {
 	listener *takeover.Listener
-	accepted int // connections, so far
+	accepted int // connections so far
 }
 
 func begin(t *testing.T, address string) *process {
@@ -26,7 +26,7 @@ func begin(t *testing.T, address string) *process {
 
 func (p *process) address() string { return p.listener.Addr().String() }
 
-// acceptAll takes what the kernel has for the process.
+// acceptAll accepts the connections that the kernel has queued for the process.
 func (p *process) acceptAll(t *testing.T) {
 	t.Helper()
 	for {
@@ -42,7 +42,7 @@ func (p *process) acceptAll(t *testing.T) {
 	}
 }
 
-// connect makes connections to an address. They are there when it returns.
+// connect opens connections to an address. They are queued when it returns.
 func connect(t *testing.T, address string, count int) {
 	t.Helper()
 	for range count {
@@ -54,10 +54,10 @@ func connect(t *testing.T, address string, count int) {
 	}
 }
 
-// Each connection is the newcomer's, however often one process has taken over
-// from another, and where the newcomer ends first the former has them again.
-func TestNewConnectionsAreTheNewcomers(t *testing.T) {
-	const count = 32 // were they spread, all would be one process's by a chance of 2 in 2^32
+// Each new connection reaches the process that began to listen last, even after
+// several take-overs. If that process ends first, they reach the former one again.
+func TestNewConnectionsReachTheSecondListener(t *testing.T) {
+	const count = 32 // if they were spread, one process would get all with a probability of 2 in 2^32
 	for _, address := range []string{"127.0.0.1:0", "[::]:0"} {
 		t.Run(address, func(t *testing.T) {
 			former := begin(t, address)
@@ -71,18 +71,18 @@ func TestNewConnectionsAreTheNewcomers(t *testing.T) {
 				before := p.accepted
 				connect(t, at, count)
 				if p.acceptAll(t); p.accepted-before != count {
-					t.Errorf("%s: the process that should have all %d connections has %d", when, count, p.accepted-before)
+					t.Errorf("%s: the process that should get all %d connections gets %d", when, count, p.accepted-before)
 				}
 			}
 			expect("alone", former)
-			newcomer := begin(t, former.address())
-			expect("beside the former", newcomer)
+			second := begin(t, former.address())
+			expect("beside the former", second)
 			_ = former.listener.Close()
-			expect("after the former", newcomer)
-			third := begin(t, newcomer.address())
+			expect("after the former", second)
+			third := begin(t, second.address())
 			expect("a third beside it", third)
 			_ = third.listener.Close()
-			expect("the third is gone", newcomer)
+			expect("the third is gone", second)
 		})
 	}
 }

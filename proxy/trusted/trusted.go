@@ -1,5 +1,5 @@
-// Package trusted says which clients are believed when they speak for others: the
-// load balancers whose connections begin with a PROXY header.
+// Package trusted holds the networks of trusted clients: the load balancers whose
+// connections begin with a PROXY header, which names the original client.
 //
 // It must not import Kubernetes, nor anything else of usher.
 package trusted
@@ -10,11 +10,11 @@ import (
 	"net/netip"
 )
 
-// Networks are those of the clients that are believed. Each is written as it is
-// looked up: IPv4 as IPv4, without the bits of a host.
+// Networks are the networks of trusted clients. Each is in canonical form: IPv4 is not
+// written as IPv6, and the host bits are zero.
 type Networks []netip.Prefix
 
-// Parse reads networks in CIDR notation. The error names each that is none.
+// Parse parses networks in CIDR notation. The error names each invalid one.
 func Parse(cidrs []string) (Networks, error) {
 	var networks Networks
 	var wrong []error
@@ -32,14 +32,14 @@ func Parse(cidrs []string) (Networks, error) {
 	return networks, errors.Join(wrong...)
 }
 
-// unmapped writes an IPv4-mapped prefix as IPv4.
+// unmapped returns an IPv4-mapped prefix as IPv4.
 func unmapped(prefix netip.Prefix) netip.Prefix {
 	const mapped = 96 // bits, RFC 4291, section 2.5.5.2
 	return netip.PrefixFrom(prefix.Addr().Unmap(), max(prefix.Bits()-mapped, 0)).Masked()
 }
 
 // Contain reports whether a client is in one of the networks. An IPv4-mapped IPv6
-// address counts as IPv4, and a zone does not count.
+// address counts as IPv4, and a zone is ignored.
 func (n Networks) Contain(client netip.Addr) bool {
 	client = client.Unmap().WithZone("")
 	for _, network := range n {

@@ -44,8 +44,8 @@ func TestContain(t *testing.T) {
 	}
 }
 
-func TestNetworksThatAreNone(t *testing.T) {
-	wrong := map[string]string{ // CIDR → what is said of it
+func TestParseErrors(t *testing.T) {
+	wrong := map[string]string{ // CIDR → text of the error
 		"192.0.2.1":           "is no network, such as 192.0.2.0/24",
 		"::1/129":             "is no network",
 		"":                    "is no network",
@@ -57,7 +57,7 @@ func TestNetworksThatAreNone(t *testing.T) {
 	for cidr, says := range wrong {
 		all = append(all, cidr)
 		if networks, err := trusted.Parse([]string{cidr}); err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%q is read as %v, %v; want an error with %q", cidr, networks, err, says)
+			t.Errorf("Parse(%q) = %v, %v; want an error with %q", cidr, networks, err, says)
 		}
 	}
 	slices.Sort(all)

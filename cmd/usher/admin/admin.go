@@ -80,7 +80,7 @@ func (s *Server) Serve(ctx context.Context) {
 	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
 	var accepting sync.WaitGroup
 	for _, listener := range s.listeners {
-		accepting.Go(func() { _ = server.Serve(accept.Resting(listener, nil)) })
+		accepting.Go(func() { _ = server.Serve(accept.Retrying(listener, nil)) })
 	}
 	select {
 	case <-ctx.Done():

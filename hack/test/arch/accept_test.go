@@ -33,8 +33,8 @@ func TestListenersRest(t *testing.T) {
 			}
 			for _, call := range servesListener.FindAllString(string(source), -1) {
 				found++
-				if !strings.Contains(call, "accept.Resting(") && !strings.Contains(call, "s.wrap(") {
-					t.Errorf("%s: %s: wrap the listener by accept.Resting", file, call)
+				if !strings.Contains(call, "accept.Retrying(") && !strings.Contains(call, "s.wrap(") {
+					t.Errorf("%s: %s: wrap the listener by accept.Retrying", file, call)
 				}
 			}
 		}

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Bounds on what strangers can make the log grow by, in lines a second and in
-// lines at once; and on how many wait to be written. Refusals take no more than
-// half of these places, so that a flood of them leaves room for the others.
+// Bounds on the log lines that clients can cause, in lines a second and in lines at
+// once, and on the lines that wait to be written. Refusals use at most half of the
+// queue, so that a flood of them leaves room for other lines.
 const (
 	refusalRate, refusalBurst             = 10, 50
 	loggedRefusalRate, loggedRefusalBurst = 200, maxQueuedLines / 2 // in the access log
@@ -21,12 +21,12 @@ const (
 	maxQueuedLines                        = 1024
 )
 
-// logQueue writes log lines for the loops, which must not wait for a slow log:
-// lines that do not fit are dropped and counted.
+// logQueue writes log lines for the loops, which must not wait for a slow log. If the
+// queue is full, lines are dropped and counted.
 type logQueue struct {
 	log       logr.Logger
 	accessLog bool
-	refused   bool // the access log has a line for each refusal
+	refused   bool // AccessLogRefused
 	refusals  *rate.Limiter
 	failures  *rate.Limiter
 	lines     chan func()
@@ -48,7 +48,7 @@ func newLogQueue(log logr.Logger, accessLog, refused bool) *logQueue {
 	}
 }
 
-// run writes lines until ctx ends, and those that wait then.
+// run writes lines until ctx ends, and then those in the queue.
 func (j *logQueue) run(ctx context.Context) {
 	for {
 		select {
@@ -80,10 +80,10 @@ func (j *logQueue) add(line func()) {
 	}
 }
 
-// logRefused notes that a client was told no. host is empty where it is not known,
-// and canonical where it is: nothing that a stranger wrote gets into the log. because
-// is what the route of a refused host says, or empty.
-func (j *logQueue) logRefused(client netip.AddrPort, host, reason, because string) {
+// logRefused logs a refused client. host is empty or canonical, so that no other input
+// of a client gets into the log. routeRefusal is the Refusal of the host's route, or
+// empty.
+func (j *logQueue) logRefused(client netip.AddrPort, host, reason, routeRefusal string) {
 	if !j.refused && !j.log.V(1).Enabled() {
 		return
 	}
@@ -97,15 +97,15 @@ func (j *logQueue) logRefused(client netip.AddrPort, host, reason, because strin
 	if !j.refused {
 		log = log.V(1)
 	}
-	// The order is documented: tools read the line by an expression.
+	// The order is documented, because tools parse the line by a regular expression.
 	values := []any{"client", client, "host", host, "reason", reason}
-	if because != "" {
-		values = append(values, "because", because)
+	if routeRefusal != "" {
+		values = append(values, "because", routeRefusal)
 	}
 	j.add(func() { log.Info("Connection refused", values...) })
 }
 
-// logLimited notes a client that there was no room for.
+// logLimited logs a client that was refused because too many connections are open.
 func (j *logQueue) logLimited(peer netip.AddrPort) {
 	if j.refused {
 		j.logRefused(peer, "", tooManyConnections.String(), "")
@@ -119,7 +119,7 @@ func (j *logQueue) logLimited(peer netip.AddrPort) {
 	})
 }
 
-// logDialFailed notes an address or name of a backend that was no use.
+// logDialFailed logs a failed dial or lookup.
 func (j *logQueue) logDialFailed(c *conn, address string, err error) {
 	if !j.failures.Allow() {
 		return
@@ -130,7 +130,7 @@ func (j *logQueue) logDialFailed(c *conn, address string, err error) {
 	})
 }
 
-// logAcceptFailed notes that connections wait because something has run out.
+// logAcceptFailed logs an accept error, such as a lack of descriptors.
 func (j *logQueue) logAcceptFailed(err unix.Errno) {
 	if !j.failures.Allow() {
 		return
@@ -138,7 +138,7 @@ func (j *logQueue) logAcceptFailed(err unix.Errno) {
 	j.add(func() { j.log.Error(err, "Cannot accept connections") })
 }
 
-// logClosed writes the access log.
+// logClosed adds a line to the access log.
 func (j *logQueue) logClosed(c *conn, why ending) {
 	if !j.accessLog {
 		return

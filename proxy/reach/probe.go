@@ -15,19 +15,19 @@ import (
 	"time"
 )
 
-// suffix ends the names that checks ask for. RFC 6761, section 6.4, keeps
-// .invalid from ever being a name that exists.
+// suffix is the suffix of the host names that probes use. Names under .invalid never
+// exist: RFC 6761, section 6.4.
 const suffix = ".usher.invalid"
 
-// An expectation is the name that the connection under way asks for.
+// An expectation is the host name of the current probe.
 type expectation struct {
 	name string
-	seen chan struct{} // closed when a listener of this process has heard it
+	seen chan struct{} // closed when a listener of this process received the name
 }
 
-// expect makes a name. Two of its labels are random, so that no wildcard of the
-// routing table, which stands for one label, can cover it.
-func expect() *expectation {
+// newExpectation generates a name. Two of its labels are random, so that no wildcard
+// in the routing table matches it: a wildcard matches one label.
+func newExpectation() *expectation {
 	label := func() string {
 		random := make([]byte, 16)
 		_, _ = rand.Read(random) // never fails: see its documentation
@@ -36,10 +36,10 @@ func expect() *expectation {
 	return &expectation{name: label() + "." + label() + suffix, seen: make(chan struct{})}
 }
 
-// Seen reports whether a host is the one that the check's own connection asks
-// for now, and lets the check know. The listeners ask it for hosts that are not
-// in the routing table. It is true once for each connection; nobody can guess
-// the name, and how long it takes tells nothing of it.
+// Seen reports whether a host is the name of the current probe, and if so, records
+// that the probe reached this process. The listeners call it for hosts that are not
+// in the routing table. It returns true once for each probe. Clients cannot guess
+// the name, and the comparison takes constant time.
 func (c *Check) Seen(host string) bool {
 	if !strings.HasSuffix(host, suffix) {
 		return false
@@ -55,24 +55,24 @@ func (c *Check) Seen(host string) bool {
 	return true
 }
 
-// outcome is what one connection shows.
+// outcome is the result of one probe.
 type outcome uint8
 
 const (
-	seen     outcome = iota // it came to this process
-	missed                  // somebody took it, and this process has not heard of it
+	seen     outcome = iota // the connection reached this process
+	missed                  // the connection was accepted, but not by this process
 	unknown                 // neither is certain
-	outcomes                // how many there are
+	outcomes                // the number of outcomes
 )
 
 // String returns the value of the metric's label result.
 func (o outcome) String() string { return [outcomes]string{"seen", "missed", "unknown"}[o] }
 
-// ask makes one connection. by names the certificate of another that has it.
-// Only a connection that somebody took can be missed: none at all is a matter of
-// firewalls and of addresses that come and go.
-func (c *Check) ask(ctx context.Context, t target) (result outcome, by string) {
-	ctx, cancel := context.WithTimeout(ctx, c.pace.patience)
+// probe opens one connection to a target. certificate is the name in the certificate
+// of the other program, if it has one. If the connection is not accepted, the result
+// is unknown: a firewall may block it, or the address was removed.
+func (c *Check) probe(ctx context.Context, t target) (result outcome, certificate string) {
+	ctx, cancel := context.WithTimeout(ctx, c.timing.timeout)
 	defer cancel()
 	limited := c.limited()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", t.at.String())
@@ -80,20 +80,20 @@ func (c *Check) ask(ctx context.Context, t target) (result outcome, by string) {
 		return unknown, ""
 	}
 	defer conn.Close()
-	e := expect()
+	e := newExpectation()
 	c.expected.Store(e)
 	defer c.expected.Store(nil)
-	by = c.say(ctx, conn, t, e)
+	certificate = c.send(ctx, conn, t, e)
 	select {
 	case <-e.seen:
 		return seen, ""
 	default:
 	}
-	// A newcomer that has taken over from this process has its connections, and so it should.
+	// After a take-over, connections reach the new process, as they should.
 	if errors.Is(ctx.Err(), context.Canceled) || c.limited() != limited || listeners(t.bound) > 1 {
 		return unknown, ""
 	}
-	return missed, by
+	return missed, certificate
 }
 
 func (c *Check) limited() uint64 {
@@ -103,13 +103,15 @@ func (c *Check) limited() uint64 {
 	return c.Limited()
 }
 
-// say asks for the expected name and returns once it was seen, answered or
-// refused, or ctx is over. Our listener is done with the name before it closes.
-func (c *Check) say(ctx context.Context, conn net.Conn, t target, e *expectation) (by string) {
+// send sends the expected name. It returns when the peer responds or closes the
+// connection, or when ctx ends. A listener of this process calls Seen before it
+// closes the connection.
+func (c *Check) send(ctx context.Context, conn net.Conn, t target, e *expectation) (certificate string) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	defer stop()
 	if own, ok := conn.LocalAddr().(*net.TCPAddr); ok && c.ProxyProtocolFrom.Contain(own.AddrPort().Addr()) {
-		// A connection of the sender's own: HAProxy's proxy-protocol.txt, section 2.1.
+		// UNKNOWN: the connection is the sender's own. See proxy-protocol.txt of
+		// HAProxy, section 2.1.
 		if _, err := conn.Write([]byte("PROXY UNKNOWN\r\n")); err != nil {
 			return ""
 		}
@@ -119,12 +121,13 @@ func (c *Check) say(ctx context.Context, conn net.Conn, t target, e *expectation
 		_, _ = conn.Read(make([]byte, 1))
 		return ""
 	}
-	// No authority is trusted: whatever answers, the handshake goes no further.
+	// There are no trusted CAs, so that the handshake fails at any certificate.
 	config := &tls.Config{ServerName: e.name, RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
 	return certificateName(tls.Client(conn, config).HandshakeContext(ctx))
 }
 
-// certificateName returns whom the certificate names that a handshake failed of.
+// certificateName returns the name in the certificate with which a handshake failed,
+// or "".
 func certificateName(err error) string {
 	var refused *tls.CertificateVerificationError
 	if !errors.As(err, &refused) || len(refused.UnverifiedCertificates) == 0 {
@@ -135,23 +138,24 @@ func certificateName(err error) string {
 	if name == "" && len(certificate.DNSNames) > 0 {
 		name = certificate.DNSNames[0]
 	}
-	const longest = 64 // bytes of a stranger's that a log line or an answer may hold
-	return name[:min(len(name), longest)]
+	const maxName = 64 // bytes; the name is untrusted, and appears in logs
+	return name[:min(len(name), maxName)]
 }
 
-// jitter returns a duration that is up to a tenth less or more.
-func jitter(d time.Duration) time.Duration {
-	return d + time.Duration((mathrand.Float64()*0.2-0.1)*float64(d)) //nolint:gosec // nothing depends on its being guessed
+// withJitter returns d, up to 10 % shorter or longer.
+func withJitter(d time.Duration) time.Duration {
+	return d + time.Duration((mathrand.Float64()*0.2-0.1)*float64(d)) //nolint:gosec // the value need not be secret
 }
 
-// A target is an address that is asked.
+// A target is an address to probe.
 type target struct {
 	at    netip.AddrPort
-	bound netip.AddrPort // the listener's, which covers it
-	plain bool           // it is asked by plain HTTP
+	bound netip.AddrPort // address of the listener that covers it
+	plain bool           // probe by plain HTTP instead of TLS
 }
 
-// targets returns what is asked in a round: interfaces come and go.
+// targets returns the targets of a round. They may change, because addresses of
+// interfaces do.
 func (c *Check) targets() []target {
 	var all []target
 	known := map[netip.AddrPort]bool{}
@@ -160,7 +164,7 @@ func (c *Check) targets() []target {
 		plain bool
 	}{{c.HTTPS, false}, {c.HTTP, true}} {
 		for _, bound := range listeners.bound {
-			for _, addr := range c.Addresses.of(bound.Addr()) {
+			for _, addr := range c.Addresses.forListener(bound.Addr()) {
 				at := netip.AddrPortFrom(addr, bound.Port())
 				if !known[at] {
 					known[at] = true
@@ -169,5 +173,5 @@ func (c *Check) targets() []target {
 			}
 		}
 	}
-	return all[:min(len(all), mostAsked)]
+	return all[:min(len(all), maxTargets)]
 }

@@ -55,8 +55,8 @@ func TestRefusalsAreNotLoggedByDefault(t *testing.T) {
 	}
 }
 
-// TestLogNamesWhatFailed has a name that is not answered in time after an address that
-// refuses: each line says which it is about.
+// An address refuses the connection, and the lookup of a name times out: each log line
+// names the address or the name.
 func TestLogNamesWhatFailed(t *testing.T) {
 	var log testkit.Log
 	backend := routing.Backend{Cluster: "dead", Addresses: []string{"slow.invalid", "127.0.0.2", "none.invalid"}, HTTPSPort: 1}
@@ -74,8 +74,8 @@ func TestLogNamesWhatFailed(t *testing.T) {
 	}
 }
 
-// TestStrangersCannotFillTheLog refuses more clients than may be logged.
-func TestStrangersCannotFillTheLog(t *testing.T) {
+// More clients are refused than may be logged.
+func TestRefusalsAreLoggedAtABoundedRate(t *testing.T) {
 	var log testkit.Log
 	e := start(t, nil, logTo(&log, 1))
 	const clients = 10 * refusalBurst
@@ -91,8 +91,7 @@ func TestStrangersCannotFillTheLog(t *testing.T) {
 	}
 }
 
-// TestRefusalsInTheAccessLog has the line that fail2ban reads, at the default
-// verbosity.
+// The line that fail2ban parses is logged at the default verbosity.
 func TestRefusalsInTheAccessLog(t *testing.T) {
 	var log testkit.Log
 	e := start(t, nil, logTo(&log, 0), func(f *Forwarder) { f.AccessLogRefused = true })
@@ -108,23 +107,22 @@ func TestRefusalsInTheAccessLog(t *testing.T) {
 	log.Await(t, "Connection refused", "203.0.113.7:1", "bad_request")
 }
 
-// TestAFloodOfRefusalsLeavesRoom has a log that does not return, and more refusals
-// than may wait for it.
-func TestAFloodOfRefusalsLeavesRoom(t *testing.T) {
+// The log blocks, and there are more refusals than the queue may hold.
+func TestRefusalsLeaveRoomInTheQueue(t *testing.T) {
 	j := newLogQueue(funcr.New(func(string, string) {}, funcr.Options{}), true, true)
 	for range 10 * maxQueuedLines {
 		j.logRefused(netip.AddrPort{}, hostA, "unknown_host", "")
 	}
 	if n := len(j.lines); n > maxQueuedLines/2 {
-		t.Errorf("%d of %d places are taken by refusals", n, maxQueuedLines)
+		t.Errorf("refusals use %d of %d places", n, maxQueuedLines)
 	}
 	if j.dropped.Load() == 0 {
 		t.Error("no dropped line is counted")
 	}
 }
 
-// BenchmarkLogRefused is what a refusal's line costs the loop: none, one within
-// the rate, and one beyond it.
+// BenchmarkLogRefused measures the log line of a refusal: none, one within the rate,
+// and one beyond it.
 func BenchmarkLogRefused(b *testing.B) {
 	for name, refused := range map[string]bool{"off": false, "on": true} {
 		b.Run(name, func(b *testing.B) {
@@ -136,10 +134,10 @@ func BenchmarkLogRefused(b *testing.B) {
 	}
 }
 
-// TestASlowLogDelaysNobody has a log that does not return.
-func TestASlowLogDelaysNobody(t *testing.T) {
-	goOn := make(chan struct{})
-	j := newLogQueue(funcr.New(func(string, string) { <-goOn }, funcr.Options{}), true, false)
+// The log blocks: connections must not be delayed.
+func TestSlowLogDelaysNoConnection(t *testing.T) {
+	release := make(chan struct{})
+	j := newLogQueue(funcr.New(func(string, string) { <-release }, funcr.Options{}), true, false)
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { j.run(ctx) })
@@ -149,7 +147,7 @@ func TestASlowLogDelaysNobody(t *testing.T) {
 	if j.dropped.Load() == 0 {
 		t.Error("no line was dropped, and none could be written")
 	}
-	close(goOn)
+	close(release)
 	stop()
 	running.Wait()
 }
