@@ -115,7 +115,9 @@ func (s *Set) holds(name string) bool {
 
 // under is what the rule says of the hosts directly under a wildcard's parent
 // that it does not mention.
-func (s *Set) under(parent string) verdict { return s.rule(atom{parent: parent, literal: s.literal}, false) }
+func (s *Set) under(parent string) verdict {
+	return s.rule(atom{parent: parent, literal: s.literal}, false)
+}
 
 // parentOf returns what follows the first label of a host.
 func parentOf(name string) string {
