@@ -310,9 +310,11 @@ func (m *member) snapshot() State {
 		return state
 	}
 	state.Origin = s.config.Origin
-	state.Service, state.ServiceRead = s.config.Service, s.reads(serviceKind)
-	state.Addresses, state.Refusals = s.addresses(), s.refusals()
+	if !s.config.ServiceOptional {
+		state.Service, state.ServiceRead, state.Addresses = s.config.Service, s.reads(serviceKind), s.addresses()
+	}
 	state.ServicePorts, state.Traefik = s.servicePorts(), s.traefik()
+	state.Refusals = s.refusals()
 	state.Unannotated = s.marks.list(m.name)
 	return state
 }

@@ -43,7 +43,8 @@ type State struct {
 	ServiceRead bool
 	// Addresses of the Service's load balancer.
 	Addresses []string
-	// ServicePorts are the Service's ports; empty if they are not known.
+	// ServicePorts are the ports of Config.Service, also if a person gave the addresses;
+	// empty if they are not known.
 	ServicePorts []corev1.ServicePort
 	// Traefik that serves the member's sources; the zero value until the member was in sync.
 	Traefik Traefik
