@@ -126,9 +126,10 @@ func (e *kubeconfigError) Error() string { return e.message }
 // nil where none does. The error is a *kubeconfigError where a person must do
 // something about it.
 func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.MemberCluster) (member.Config, *v1alpha1.ObservedKubeconfig, error) {
-	config := member.Config{Name: mc.Name}
-	if len(mc.Spec.Ingress.Addresses) == 0 {
-		config.Service = types.NamespacedName(mc.Spec.Ingress.Service)
+	config := member.Config{
+		Name:            mc.Name,
+		Service:         types.NamespacedName(mc.Spec.Ingress.Service),
+		ServiceOptional: len(mc.Spec.Ingress.Addresses) > 0,
 	}
 	ref := mc.Spec.Kubeconfig
 	if ref == nil {
@@ -153,7 +154,7 @@ func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.Mem
 		}
 		return config, nil, &kubeconfigError{why, message.Format("Secret %s, key %s: %s", ref.SecretName, ref.Key, message.Of(err))}
 	}
-	parsed.Name, parsed.Service = config.Name, config.Service
+	parsed.Name, parsed.Service, parsed.ServiceOptional = config.Name, config.Service, config.ServiceOptional
 	return parsed, &v1alpha1.ObservedKubeconfig{SecretUID: secret.UID, ResourceVersion: secret.ResourceVersion}, nil
 }
 
@@ -171,6 +172,9 @@ func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.Membe
 	after.Status.Refusals = state.Refusals
 	if state.Version != "" {
 		after.Status.KubernetesVersion = state.Version
+	}
+	if state.Origin != "" { // else it is unknown, and what was known stays
+		after.Status.Traefik = observedTraefik(state)
 	}
 	if !state.SyncedAt.IsZero() {
 		after.Status.LastSyncTime = &metav1.Time{Time: state.SyncedAt.Truncate(1e9)} // as the API keeps it: seconds
@@ -211,6 +215,14 @@ func isolated(state member.State) metav1.Condition {
 		Message: message.Format("clients of published hosts reach these objects, which use the TLS options of published routes and are not annotated with %s: %s; annotate them, or remove the TLS options from them",
 			v1alpha1.AnnotationExpose, admission.FirstFew(state.Unannotated)),
 	}
+}
+
+// observedTraefik is what is known of a member's Traefik; nil for nothing.
+func observedTraefik(state member.State) *v1alpha1.ObservedTraefik {
+	if state.Traefik == (member.Traefik{}) {
+		return nil
+	}
+	return &v1alpha1.ObservedTraefik{Version: state.Traefik.Version, RuleSyntax: state.Traefik.RuleSyntax, DetectedBy: state.Traefik.DetectedBy}
 }
 
 // memberConditions are Connected, Synced and Ready.

@@ -15,6 +15,8 @@ import (
 // +kubebuilder:printcolumn:name=Ingress,type=string,JSONPath=`.status.ingress.summary`
 // +kubebuilder:printcolumn:name=Hosts,type=integer,JSONPath=`.status.hosts`
 // +kubebuilder:printcolumn:name=Version,type=string,JSONPath=`.status.kubernetesVersion`
+// +kubebuilder:printcolumn:name=Traefik,type=string,priority=1,JSONPath=`.status.traefik.version`
+// +kubebuilder:printcolumn:name=Rules,type=string,priority=1,JSONPath=`.status.traefik.ruleSyntax`
 // +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="a MemberCluster's name has at most 63 characters"
 type MemberCluster struct {
@@ -159,7 +161,8 @@ type IngressEndpoint struct {
 	// +kubebuilder:validation:items:MaxLength=49
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="not a CIDR: write an address and a prefix length, such as 192.168.0.0/16"
 	AllowedNetworks []string `json:"allowedNetworks,omitempty"`
-	// Service is the member's Service whose load-balancer addresses are used if Addresses is empty.
+	// Service is the Service of the member's Traefik. Its load-balancer addresses are
+	// used if Addresses is empty. Its labels tell the version of Traefik.
 	// +optional
 	// +kubebuilder:default={}
 	Service ServiceRef `json:"service,omitempty"`

@@ -207,8 +207,18 @@ func TestAddAgainKeepsFieldsThatAPersonSet(t *testing.T) {
 	if !slices.Equal(spec.AllowedDomains, []string{"techn.is"}) || !slices.Equal(spec.Ingress.Addresses, []string{"192.0.2.77"}) {
 		t.Errorf("spec %+v", spec)
 	}
-	if roles := slices.DeleteFunc(made(t, "hades"), func(o string) bool { return !strings.HasPrefix(o, "role") }); len(roles) > 0 {
-		t.Errorf("the account may still read a Service that usher no longer follows: %v", roles)
+	roles := func() []string {
+		return slices.DeleteFunc(made(t, "hades"), func(o string) bool { return !strings.HasPrefix(o, "role") })
+	}
+	if len(roles()) == 0 {
+		t.Error("the account may not read Traefik's Service, whose labels tell the version")
+	}
+	changed = memberOf(t, edge)
+	changed.Spec.Ingress.Service.Name = "nonesuch"
+	testkit.Must(t, edge.client.Update(t.Context(), changed))
+	add(t, edge, hades)
+	if roles := roles(); len(roles) > 0 {
+		t.Errorf("the account may still read a Service that is not Traefik's: %v", roles)
 	}
 }
 

@@ -35,7 +35,7 @@ var scheme = func() *runtime.Scheme {
 }()
 
 // readerManifests returns the objects in a member, in the order in which they are created. Service
-// is the Service whose addresses usher follows; the zero value for none.
+// is the Service that usher reads; the zero value for none.
 func readerManifests(id identity, service types.NamespacedName) []*unstructured.Unstructured {
 	labels := id.memberLabels()
 	no := false
@@ -66,8 +66,8 @@ func readerRules() []rbacv1.PolicyRule {
 		read("traefik.containo.us", "ingressroutes", "ingressroutetcps"),
 		read("gateway.networking.k8s.io", "gateways", "httproutes", "tlsroutes"),
 		read("", "namespaces"),
-		// Discovery, in case the cluster does not grant it to every account.
-		{NonResourceURLs: []string{"/version", "/api/*", "/apis/*"}, Verbs: []string{"get"}},
+		// Discovery and the schema of kinds, in case the cluster does not grant it to every account.
+		{NonResourceURLs: []string{"/version", "/api/*", "/apis/*", "/openapi/v3/*"}, Verbs: []string{"get"}},
 	}
 }
 

@@ -26,7 +26,7 @@ type enrolment struct {
 	id           identity
 	isEdge       bool                         // the member is the edge cluster itself
 	server       string                       // of the stored kubeconfig
-	service      types.NamespacedName         // that usher will follow; zero if addresses are given
+	service      types.NamespacedName         // that usher will read; zero for none
 	reader       []*unstructured.Unstructured // the objects to write in the member
 	cluster      *unstructured.Unstructured   // the MemberCluster
 }
@@ -53,8 +53,8 @@ func prepare(ctx context.Context, edge, member *Cluster, o Options) (*enrolment,
 	if err != nil {
 		return nil, err
 	}
-	if len(spec.Ingress.Addresses) == 0 {
-		e.service = types.NamespacedName(spec.Ingress.Service)
+	if e.service, err = member.serviceToRead(ctx, spec.Ingress); err != nil {
+		return nil, err
 	}
 	e.reader, e.cluster = readerManifests(e.id, e.service), memberCluster(e.id, spec)
 	return e, e.checkConflicts(ctx)

@@ -85,6 +85,27 @@ func onlyBalancer(services []corev1.Service) (*corev1.Service, error) {
 	return nil, fmt.Errorf("several Services may be Traefik's, %s: %w", strings.Join(names, " and "), ErrNoIngress)
 }
 
+// serviceToRead returns the Service that usher needs to read: its load balancer has the
+// addresses, or if addresses are given, its labels still tell the version of Traefik. It
+// is zero if addresses are given and the Service does not exist.
+func (c *Cluster) serviceToRead(ctx context.Context, ingress v1alpha1.IngressEndpoint) (types.NamespacedName, error) {
+	key := types.NamespacedName(ingress.Service)
+	if len(ingress.Addresses) == 0 {
+		return key, nil
+	}
+	if key.Name == "" {
+		key = defaultServices[0] // the default of the field
+	}
+	var service corev1.Service
+	switch err := c.client.Get(ctx, key, &service); {
+	case apierrors.IsNotFound(err), apierrors.IsForbidden(err):
+		return types.NamespacedName{}, nil
+	case err != nil:
+		return types.NamespacedName{}, c.failed("read Service "+key.String(), err)
+	}
+	return key, nil
+}
+
 // endpointOf returns the endpoint of a Service, with the ports that have Traefik's default names.
 func endpointOf(service *corev1.Service) v1alpha1.IngressEndpoint {
 	endpoint := v1alpha1.IngressEndpoint{Service: v1alpha1.ServiceRef{Namespace: service.Namespace, Name: service.Name}}

@@ -46,7 +46,7 @@ func (s *session) get(k kind, namespace, name string) client.Object {
 
 // context answers from the cache what sources refer to.
 func (s *session) context() source.Context {
-	rules := s.listener.rules()
+	rules, traefiks := s.listener.rules(), s.traefik()
 	return source.Context{
 		Cluster:             s.config.Name,
 		IngressClasses:      rules.IngressClasses,
@@ -54,6 +54,8 @@ func (s *session) context() source.Context {
 		HTTPSEntryPoints:    rules.EntryPoints,
 		DefaultIngressClass: s.defaultIngressClass(),
 		MaxHosts:            s.readings.limits.SourceHosts,
+		RuleSyntax:          traefiks.ruleSyntax(),
+		WithoutWildcards:    traefiks.withoutWildcards(),
 		IngressRoute: func(namespace, name string) *traefik.IngressRoute {
 			o, _ := s.get(ingressRouteKind, namespace, name).(*traefik.IngressRoute)
 			return o
@@ -97,11 +99,18 @@ func (s *session) defaultIngressClass() string {
 
 // addresses returns the watched Service's load-balancer addresses.
 func (s *session) addresses() []string {
-	service, ok := s.get(serviceKind, s.config.Service.Namespace, s.config.Service.Name).(*corev1.Service)
-	if !ok {
-		return nil
+	if service := s.service(); service != nil {
+		return source.LoadBalancerAddresses(service)
 	}
-	return source.LoadBalancerAddresses(service)
+	return nil
+}
+
+// servicePorts returns the watched Service's ports. They are shared: read only.
+func (s *session) servicePorts() []corev1.ServicePort {
+	if service := s.service(); service != nil {
+		return service.Spec.Ports
+	}
+	return nil
 }
 
 // object returns what an informer's event carries.

@@ -21,10 +21,14 @@ type Config struct {
 	Name string
 	// REST reaches its API server.
 	REST *rest.Config
-	// Service is watched for its load-balancer addresses; the zero value watches none.
+	// Service is watched for its load-balancer addresses, its ports, and the version of
+	// Traefik; the zero value watches none.
 	Service types.NamespacedName
-	// Origin identifies where REST was read from. A Config with another Origin
-	// or Service replaces the member's connection.
+	// ServiceOptional means that the member is in sync without the Service too, since
+	// a person gave its addresses.
+	ServiceOptional bool
+	// Origin identifies where REST was read from. A Config with another Origin,
+	// Service or ServiceOptional replaces the member's connection.
 	Origin string
 	// Weaknesses of the kubeconfig that a person allowed, as the fields' names.
 	Weaknesses []string
@@ -32,7 +36,7 @@ type Config struct {
 
 // same reports whether o would connect as c does.
 func (c Config) same(o Config) bool {
-	return c.Name == o.Name && c.Origin == o.Origin && c.Service == o.Service
+	return c.Name == o.Name && c.Origin == o.Origin && c.Service == o.Service && c.ServiceOptional == o.ServiceOptional
 }
 
 // ErrKubeconfig marks a kubeconfig that cannot be used, whatever the cluster does.

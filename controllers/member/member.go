@@ -94,6 +94,9 @@ func (m *member) connect(ctx context.Context, config Config) (*session, error) {
 	}
 	m.mu.Lock()
 	m.making = s
+	if before := m.serving; before != nil && before.config.Origin == config.Origin {
+		s.traefikKinds = before.knownKinds() // until they are asked for: that may fail
+	}
 	m.mu.Unlock()
 	s.start(m.set.ctx)
 	if err := m.sync(ctx, s); err != nil {
@@ -118,6 +121,7 @@ func (m *member) sync(ctx context.Context, s *session) error {
 		return err
 	}
 	m.connected(version)
+	s.learnKinds(ctx, served)
 	if _, err := s.follow(ctx, served); err != nil {
 		return err
 	}
@@ -163,6 +167,7 @@ func (m *member) watchOver(ctx context.Context, s *session) error {
 			m.followed(s, err)
 			continue // it is not ready yet, or the next probe tells that it is away
 		}
+		s.learnKinds(ctx, served)
 		started, err := s.follow(ctx, served)
 		if err != nil {
 			return err
@@ -305,8 +310,11 @@ func (m *member) snapshot() State {
 		return state
 	}
 	state.Origin = s.config.Origin
-	state.Service, state.ServiceRead = s.config.Service, s.reads(serviceKind)
-	state.Addresses, state.Refusals = s.addresses(), s.refusals()
+	if !s.config.ServiceOptional {
+		state.Service, state.ServiceRead, state.Addresses = s.config.Service, s.reads(serviceKind), s.addresses()
+	}
+	state.ServicePorts, state.Traefik = s.servicePorts(), s.traefik()
+	state.Refusals = s.refusals()
 	state.Unannotated = s.marks.list(m.name)
 	return state
 }

@@ -59,6 +59,12 @@ type session struct {
 	running map[schema.GroupVersionKind]watched // what is watched now
 	stores  map[schema.GroupVersionKind]toolscache.Store
 	failing map[schema.GroupVersionKind]failing // the kinds whose latest list or start of a watch failed
+	denied  time.Time                           // when the Service was last forbidden; zero: never
+
+	traefikKinds traefikKinds
+	detected     Traefik // without what the MemberCluster says
+
+	detecting sync.Mutex // held while detected is made of what is known
 }
 
 // listener hears of what a session reads. Its methods are called by one goroutine of
@@ -140,6 +146,9 @@ func (s *session) asked(object runtime.Object, err error) {
 		since = before.since
 	}
 	s.failing[gvk] = failing{since, fmt.Errorf("%s: %w", gvk.Kind, err)}
+	if gvk == serviceKind.gvk && apierrors.IsForbidden(err) {
+		s.denied = time.Now()
+	}
 }
 
 // failing is why a kind cannot be read, and since when.
@@ -300,7 +309,7 @@ func (s *session) tellWhenRead(started []kind) {
 // waits for it calls it.
 func (s *session) synced() bool {
 	for _, k := range kinds {
-		if s.follows(k) && !s.reads(k) {
+		if s.follows(k) && !s.reads(k) && !s.dispensable(k) {
 			return false
 		}
 	}
@@ -318,7 +327,7 @@ func (s *session) problem(lasting time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range kinds {
-		if f, fails := s.failing[k.gvk]; fails && time.Since(f.since) >= lasting {
+		if f, fails := s.failing[k.gvk]; fails && time.Since(f.since) >= lasting && !s.optional(k) {
 			return f.err
 		}
 	}
@@ -350,11 +359,36 @@ func (s *session) inSync() Condition {
 func (s *session) wants(k kind, served []kind) bool {
 	switch k.gvk {
 	case serviceKind.gvk:
-		return s.config.Service.Name != ""
+		return s.config.Service.Name != "" && !(s.optional(k) && s.deniedLately())
 	case namespaceKind.gvk: // asked by Gateways' listeners only
 		return slices.ContainsFunc(served, func(o kind) bool { return o.gvk == gatewayKind.gvk })
 	}
 	return true
+}
+
+// deniedAgain is how long the Service of a member is not asked for that does not
+// allow it and whose addresses a person gave.
+const deniedAgain = 5 * time.Minute
+
+// deniedLately reports whether the Service was forbidden a short time ago.
+func (s *session) deniedLately() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.denied.IsZero() && time.Since(s.denied) < deniedAgain
+}
+
+// optional reports whether a member is in sync without a kind.
+func (s *session) optional(k kind) bool {
+	return k.gvk == serviceKind.gvk && s.config.ServiceOptional
+}
+
+// dispensable reports whether a kind cannot be read at the moment, and a member is in
+// sync without it.
+func (s *session) dispensable(k kind) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, fails := s.failing[k.gvk]
+	return fails && s.optional(k)
 }
 
 // follows reports whether a kind is watched now.
@@ -429,6 +463,7 @@ func (s *session) handler(k kind) toolscache.ResourceEventHandler {
 func (s *session) referredChanged(k kind) {
 	switch k.gvk {
 	case serviceKind.gvk:
+		s.detect()
 		s.listener.stateChanged(s)
 	case ingressClassKind.gvk:
 		s.reader.readKindsAgain(kindIndex(networkingv1.SchemeGroupVersion.WithKind(source.KindIngress)))

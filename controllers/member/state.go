@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -42,6 +43,11 @@ type State struct {
 	ServiceRead bool
 	// Addresses of the Service's load balancer.
 	Addresses []string
+	// ServicePorts are the ports of Config.Service, also if a person gave the addresses;
+	// empty if they are not known.
+	ServicePorts []corev1.ServicePort
+	// Traefik that serves the member's sources; the zero value until the member was in sync.
+	Traefik Traefik
 	// Refusals of sources that name no host, the latest ones first.
 	Refusals []v1alpha1.SourceRefusal
 	// Unannotated are the objects that use isolating TLS options without the

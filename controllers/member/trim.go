@@ -40,6 +40,9 @@ func trim(o any) any {
 		}
 	case *gatewayv1.Gateway:
 		t.Status = gatewayv1.GatewayStatus{}
+	case *corev1.Service:
+		t.Spec = corev1.ServiceSpec{Ports: t.Spec.Ports}
+		t.Status.Conditions = nil
 	case *corev1.Namespace:
 		t.Spec, t.Status = corev1.NamespaceSpec{}, corev1.NamespaceStatus{}
 	}
@@ -102,8 +105,14 @@ func trimMeta(object client.Object) {
 	if len(annotations) == 0 {
 		object.SetAnnotations(nil)
 	}
-	if _, namespace := object.(*corev1.Namespace); !namespace && !source.Exposed(annotations) && !source.Solver(object) {
-		object.SetLabels(nil)
+	switch object.(type) {
+	case *corev1.Namespace:
+	case *corev1.Service:
+		maps.DeleteFunc(object.GetLabels(), func(key, _ string) bool { return key != labelVersion && key != labelChart })
+	default:
+		if !source.Exposed(annotations) && !source.Solver(object) {
+			object.SetLabels(nil)
+		}
 	}
 }
 

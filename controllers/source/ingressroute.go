@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 
+	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/source/traefik"
@@ -39,7 +40,7 @@ func FromIngressRoute(route *traefik.IngressRoute, in Context) Result {
 			p.refuseObject(reason.ParentNotAccepted, "spec.parentRefs", "%v", err)
 			above, hosts = nil, union{rule} // so that the hosts that are refused have names
 		}
-		routes = append(routes, routeHosts{field: field, hosts: hosts})
+		routes = append(routes, p.ruleHosts(field, hosts))
 	}
 	return p.publish(routes)
 }
@@ -53,6 +54,22 @@ func httpRule(r traefik.Route, in Context) (*traefikrule.Set, error) {
 		return nil, err
 	}
 	return traefikrule.ParseHTTP(r.Match, cmp.Or(syntax, in.RuleSyntax))
+}
+
+// ruleHosts are the hosts that a route with a rule can publish.
+func (p *publication) ruleHosts(field string, rules union) routeHosts {
+	route := routeHosts{field: field, hosts: rules}
+	if p.in.WithoutWildcards != "" {
+		route.served = rules.withoutWildcards()
+	}
+	return route
+}
+
+// unserved refuses a host that a route names by a wildcard only, in a Traefik that
+// does not read it as one.
+func (p *publication) unserved(field, host string) *Refusal {
+	return p.refuse(reason.RuleInvalid, field, "it matches %s by a wildcard, and the cluster's Traefik %s serves no wildcard of a rule; upgrade Traefik to 3.7 or later, publish the wildcard by an Ingress, or use HostRegexp and name the hosts in the annotation %s",
+		host, p.in.WithoutWildcards, v1alpha1.AnnotationHosts)
 }
 
 func (p *publication) invalidRule(field string, err error) routeHosts {

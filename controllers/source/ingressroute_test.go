@@ -79,6 +79,46 @@ func TestRulesWithoutSyntax(t *testing.T) {
 	})
 }
 
+// A Traefik before 3.7 serves no host by a wildcard of a rule; other rules, and
+// Ingresses, it serves.
+func TestWildcardsOfRulesInAnOldTraefik(t *testing.T) {
+	spec := func(rules ...string) string { return exposed + "spec: {tls: {}, " + routes(rules...) + "}" }
+	named := func(hosts string, rules ...string) string {
+		return meta(fmt.Sprintf("usher.techn.is/hosts: %q", hosts)) + "spec: {" + routes(rules...) + "}"
+	}
+	old := hades
+	old.WithoutWildcards = "v3.6.2"
+	old.IngressRoute = func(namespace, name string) *traefik.IngressRoute {
+		return decode[traefik.IngressRoute](t, fmt.Sprintf("metadata: {namespace: %s, name: %s}\nspec: {%s}", namespace, name, routes("Host(`*.techn.is`)", "Host(`b.techn.is`)")))
+	}
+	runSourceTests(t, source.KindIngressRoute, old, []sourceTest{
+		{"a wildcard", spec("Host(`*.techn.is`)"), "*.techn.is=RuleInvalid []"},
+		{"a host", spec("Host(`a.techn.is`)"), "a.techn.is []"},
+		{"a wildcard and a host", spec("Host(`*.techn.is`) || Host(`a.example.org`)"), "*.techn.is=RuleInvalid a.example.org []"},
+		{"a host by way of a wildcard", spec("Host(`*.techn.is`) && Host(`a.techn.is`)"), "a.techn.is=RuleInvalid []"},
+		{"and by a route of its own", spec("Host(`*.techn.is`) && Host(`a.techn.is`)", "Host(`a.techn.is`)"), "a.techn.is []"},
+		{"a host within a parent's wildcard", exposed + "spec: {parentRefs: [{name: parent}], " + routes("Host(`a.techn.is`) || Host(`b.techn.is`)") + "}", "a.techn.is=RuleInvalid b.techn.is []"},
+		{"all but a wildcard, which is everything", spec("!Host(`*.techn.is`)"), "[UnknownHosts]"},
+		{"a malformed wildcard", spec("Host(`*.a b`)"), "[HostInvalid]"},
+		{"a name that is annotated", named("a.techn.is", "Host(`*.techn.is`)"), "a.techn.is=RuleInvalid []"},
+		{"and that a regular expression matches too", named("a.techn.is", "Host(`*.techn.is`)", "HostRegexp(`^[a-z]+\\.techn\\.is$`)"), "a.techn.is []"},
+		{"and that nothing matches", named("a.example.org", "Host(`*.techn.is`)"), "a.example.org=HostNotCovered []"},
+	})
+	runSourceTests(t, source.KindIngressRouteTCP, old, []sourceTest{
+		{"a wildcard of server names", spec("HostSNI(`*.techn.is`)"), "*.techn.is=RuleInvalid []"},
+	})
+	runSourceTests(t, source.KindIngress, old, []sourceTest{
+		{"an Ingress's wildcard", exposed + "spec: {rules: [{host: '*.techn.is', http: {paths: [{path: /}]}}]}", "*.techn.is []"},
+	})
+	route := decode[traefik.IngressRoute](t, spec("Host(`*.techn.is`)"))
+	refusal := source.FromIngressRoute(route, old).Claims[0].Refusal
+	for _, part := range []string{"Traefik v3.6.2", "upgrade Traefik to 3.7", "Ingress", "HostRegexp", "usher.techn.is/hosts", "spec.routes[0].match"} {
+		if !strings.Contains(refusal.Message, part) {
+			t.Errorf("the message does not have %q: %s", part, refusal.Message)
+		}
+	}
+}
+
 func TestClassOfIngressRoutes(t *testing.T) {
 	only := hades
 	only.IngressClasses = []string{"traefik"}

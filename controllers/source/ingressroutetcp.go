@@ -30,7 +30,7 @@ func FromIngressRouteTCP(route *traefik.IngressRouteTCP, in Context) Result {
 			routes = append(routes, p.invalidRule(field, err))
 			continue
 		}
-		routes = append(routes, routeHosts{field: field, hosts: rule})
+		routes = append(routes, p.ruleHosts(field, union{rule}))
 	}
 	return p.publish(routes)
 }

@@ -117,6 +117,15 @@ func (f *parentReader) within(above []*traefikrule.Set, rule *traefikrule.Set) (
 	return sets, nil
 }
 
+// withoutWildcards returns what the sets hold in a Traefik before 3.7.
+func (u union) withoutWildcards() union {
+	literal := make(union, len(u))
+	for i, set := range u {
+		literal[i] = set.WithoutWildcards()
+	}
+	return literal
+}
+
 // List returns the hosts of all sets, sorted, or false where one has no list.
 func (u union) List() ([]string, bool) {
 	var hosts []string

@@ -17,8 +17,35 @@ type routeHosts struct {
 	// field is the path of the object's field that names the hosts.
 	field string
 	// hosts are nil where the route is refused.
-	hosts   hostSet
+	hosts hostSet
+	// served are those of hosts that the cluster's Traefik serves; nil: all.
+	served  hostSet
 	refusal *Refusal
+}
+
+// covers reports whether the route's own field names a host.
+func (o routeHosts) covers(host string) bool { return o.hosts != nil && o.hosts.Covers(host) }
+
+// serves reports whether Traefik serves a host by the route.
+func (o routeHosts) serves(host string) bool {
+	return o.covers(host) && (o.served == nil || o.served.Covers(host))
+}
+
+// split parts the hosts that the route lists, which are sorted, into those that
+// Traefik serves and those that it does not.
+func (o routeHosts) split(hosts []string) (served, not []string) {
+	if o.served == nil {
+		return hosts, nil
+	}
+	left, _ := o.served.List() // without wildcards a list stays one
+	for _, host := range hosts {
+		if _, found := slices.BinarySearch(left, host); found || checkSpelling(host) != nil {
+			served = append(served, host) // or refused for its spelling
+		} else {
+			not = append(not, host)
+		}
+	}
+	return served, not
 }
 
 // publication collects the claims and refusals of one object.
@@ -115,8 +142,10 @@ func (p *publication) publishNamed(routes []routeHosts) {
 		case err != nil:
 			p.report(p.refuse(reason.AnnotationInvalid, field, "%v; correct it", err))
 		case claimed: // to ask whether large rules cover it takes time
-		case slices.ContainsFunc(routes, func(o routeHosts) bool { return o.hosts != nil && o.hosts.Covers(host) }):
+		case slices.ContainsFunc(routes, func(o routeHosts) bool { return o.serves(host) }):
 			p.claim(host, nil)
+		case p.in.WithoutWildcards != "" && slices.ContainsFunc(routes, func(o routeHosts) bool { return o.covers(host) }):
+			p.claim(host, p.unserved(field, host))
 		default:
 			p.claim(host, p.refuse(reason.HostNotCovered, field, "none of the object's rules is known to match %s; correct the annotation, or the rule", host))
 		}
@@ -128,6 +157,7 @@ func (p *publication) publishListed(routes []routeHosts) {
 	if len(routes) == 0 {
 		p.report(p.refuse(reason.UnknownHosts, "spec", "it has no routes; add one, or remove the annotation %s", v1alpha1.AnnotationExpose))
 	}
+	unserved := map[string]string{} // host that Traefik does not serve by a route → the route's field
 	for _, o := range routes {
 		if o.hosts == nil {
 			continue
@@ -138,8 +168,15 @@ func (p *publication) publishListed(routes []routeHosts) {
 		case len(hosts) == 0:
 			p.report(p.refuse(reason.RuleInvalid, o.field, "it matches no host; correct the rule"))
 		default:
-			p.publishHosts(o.field, hosts)
+			served, not := o.split(hosts)
+			p.publishHosts(o.field, served)
+			for _, host := range not {
+				unserved[host] = cmp.Or(unserved[host], o.field)
+			}
 		}
+	}
+	for host, field := range unserved { // by these routes; another one may have claimed it
+		p.claim(host, p.unserved(field, host))
 	}
 }
 

@@ -102,6 +102,9 @@ type Context struct {
 	MaxHosts int
 	// RuleSyntax is how a Traefik rule is read whose route does not say.
 	RuleSyntax traefikrule.Syntax
+	// WithoutWildcards is the version of the member's Traefik if it is known to be one
+	// in which Host(`*.x`) and HostSNI(`*.x`) match no host; else it is empty.
+	WithoutWildcards string
 	// Isolation is the MemberCluster's spec.isolation; nil for none.
 	Isolation *v1alpha1.Isolation
 	// HTTPSEntryPoints and HTTPEntryPoints are the entry points of Traefik that TLS

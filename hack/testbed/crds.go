@@ -31,6 +31,22 @@ func (c *Cluster) InstallOldTraefikCRDs(ctx context.Context) error {
 	})
 }
 
+// InstallTraefik2CRDs installs the CRDs of group traefik.io without the field syntax of a route,
+// which Traefik 2 does not have.
+func (c *Cluster) InstallTraefik2CRDs(ctx context.Context) error {
+	return c.installCRDs(ctx, servers.TraefikCRDs, func(definition *unstructured.Unstructured) error {
+		versions, _, err := unstructured.NestedSlice(definition.Object, "spec", "versions")
+		if err != nil {
+			return err
+		}
+		for _, version := range versions {
+			unstructured.RemoveNestedField(version.(map[string]any), "schema", "openAPIV3Schema", "properties", "spec",
+				"properties", "routes", "items", "properties", "syntax")
+		}
+		return unstructured.SetNestedSlice(definition.Object, versions, "spec", "versions")
+	})
+}
+
 // InstallGatewayCRDs installs the CRDs of the Gateway API's standard channel.
 func (c *Cluster) InstallGatewayCRDs(ctx context.Context) error {
 	return c.installCRDs(ctx, servers.GatewayCRDs, func(*unstructured.Unstructured) error { return nil })

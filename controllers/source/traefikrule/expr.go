@@ -31,6 +31,8 @@ type atom struct {
 	// parent is what follows the first label and its dot. Of hosts that the rule
 	// does not mention it is that of a wildcard, or empty for all the others.
 	parent string
+	// literal asks a Traefik in which no host is under a wildcard.
+	literal bool
 }
 
 // expr is a rule or a part of it: for the hosts of an atom, does some request
@@ -99,7 +101,7 @@ func oneHost(name string) expr {
 
 // hostsUnder matches the hosts directly under a parent; none where it is empty.
 func hostsUnder(parent string) expr {
-	return hostTest(func(a atom) verdict { return verdictOf(parent != "" && a.parent == parent) })
+	return hostTest(func(a atom) verdict { return verdictOf(parent != "" && a.parent == parent && !a.literal) })
 }
 
 // someHosts matches the hosts of names.

@@ -76,7 +76,7 @@ func agreement(two, three *Set) (*Set, error) {
 	hosts3, finite3 := three.List()
 	switch {
 	case finite2 != finite3 || !slices.Equal(hosts2, hosts3):
-		return nil, fmt.Errorf("the rule is valid in the syntaxes v2 and v3, and matches different hosts: %s in v2, %s in v3; set the route's syntax", two, three)
+		return nil, fmt.Errorf("the rule is valid in the syntaxes v2 and v3, and matches different hosts: %s in v2, %s in v3; set the route's syntax, or the MemberCluster's spec.ingress.ruleSyntax", two, three)
 	case finite3:
 		return three, nil
 	default:

@@ -15,6 +15,7 @@ type Set struct {
 	bytes   int             // of the names, at most
 	tokens  int             // of the rule
 	program int             // instructions of its regular expressions over hosts
+	literal bool            // no host is under a wildcard
 }
 
 // Work is a measure of what it takes to ask the rule about each of its names: steps
@@ -77,6 +78,14 @@ func (s *Set) Covers(host string) bool {
 	return true
 }
 
+// WithoutWildcards returns the hosts for which some request matches the rule in a
+// Traefik before 3.7: Host(`*.example.org`) matches none there.
+func (s *Set) WithoutWildcards() *Set {
+	literal := *s
+	literal.literal = true
+	return &literal
+}
+
 // Intersect returns the hosts that both sets hold.
 func (s *Set) Intersect(other *Set) *Set {
 	return &Set{
@@ -86,6 +95,7 @@ func (s *Set) Intersect(other *Set) *Set {
 		bytes:   s.bytes + other.bytes,
 		tokens:  s.tokens + other.tokens,
 		program: s.program + other.program,
+		literal: s.literal || other.literal,
 	}
 }
 
@@ -96,16 +106,18 @@ func unionOf(a, b map[string]bool) map[string]bool {
 }
 
 // unmentioned is what the rule says of the hosts that it does not mention.
-func (s *Set) unmentioned() verdict { return s.rule(atom{}, false) }
+func (s *Set) unmentioned() verdict { return s.rule(atom{literal: s.literal}, false) }
 
 // holds reports whether the set holds the host of that name.
 func (s *Set) holds(name string) bool {
-	return s.rule(atom{name: name, parent: parentOf(name)}, false) == yes
+	return s.rule(atom{name: name, parent: parentOf(name), literal: s.literal}, false) == yes
 }
 
 // under is what the rule says of the hosts directly under a wildcard's parent
 // that it does not mention.
-func (s *Set) under(parent string) verdict { return s.rule(atom{parent: parent}, false) }
+func (s *Set) under(parent string) verdict {
+	return s.rule(atom{parent: parent, literal: s.literal}, false)
+}
 
 // parentOf returns what follows the first label of a host.
 func parentOf(name string) string {

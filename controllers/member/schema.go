@@ -1,0 +1,163 @@
+package member
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/source/traefik"
+)
+
+// schemaPath is where an API server publishes the schema of Traefik's kinds. Each
+// account may read it that may discover kinds.
+var schemaPath = "/openapi/v3/apis/" + traefik.GroupVersion.String()
+
+// schemaAgain is how long a schema is not asked for again that cannot be read, or
+// that cannot be asked for by its ETag: it may be as long as maxAnswer.
+const schemaAgain = time.Minute
+
+// traefikKinds is what a cluster says about the definitions of Traefik's kinds.
+type traefikKinds struct {
+	current bool // it serves the API group traefik.io
+	former  bool // it serves traefik.containo.us, which Traefik 3 does not read
+	schema  routeSchema
+	etag    string    // of the schema; empty if none was read
+	again   time.Time // when the schema may be asked for
+}
+
+// routeSchema is whether a route of an IngressRoute has a field for its syntax.
+type routeSchema int
+
+const (
+	schemaUnknown routeSchema = iota
+	withoutSyntax             // as Traefik 2 defines it
+	withSyntax                // as Traefik 3 does
+)
+
+// ruleSyntax returns the default syntax of the Traefik that the definitions belong to,
+// and what says so; nothing if they do not tell.
+func (k traefikKinds) ruleSyntax() (syntax v1alpha1.RuleSyntax, by string) {
+	switch {
+	case k.former && !k.current:
+		return v1alpha1.RuleSyntaxV2, "API group " + traefik.ContainousGroupVersion.Group
+	case k.current && k.schema == withoutSyntax:
+		return v1alpha1.RuleSyntaxV2, "schema of IngressRoute, without routes[].syntax"
+	case k.current && k.schema == withSyntax && !k.former:
+		return v1alpha1.RuleSyntaxV3, "schema of IngressRoute, with routes[].syntax"
+	}
+	return "", ""
+}
+
+// learnKinds notes which of Traefik's kinds the cluster serves, and asks for their
+// schema. A schema that cannot be read leaves what is known of it: an error tells
+// nothing, and a definition that is new is published after it is served.
+func (s *session) learnKinds(ctx context.Context, served []kind) {
+	known := s.knownKinds()
+	serves := func(gv schema.GroupVersion) bool {
+		return slices.ContainsFunc(served, func(k kind) bool { return k.gvk.GroupVersion() == gv })
+	}
+	known.current, known.former = serves(traefik.GroupVersion), serves(traefik.ContainousGroupVersion)
+	if known.current {
+		s.askSchema(ctx, &known)
+	} else {
+		known.schema, known.etag = schemaUnknown, ""
+	}
+	s.mu.Lock()
+	s.traefikKinds = known
+	s.mu.Unlock()
+	s.detect()
+}
+
+// knownKinds returns what was learnt of Traefik's kinds.
+func (s *session) knownKinds() traefikKinds {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.traefikKinds
+}
+
+// askSchema asks whether the schema has changed, and reads it if so.
+func (s *session) askSchema(ctx context.Context, known *traefikKinds) {
+	if time.Now().Before(known.again) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	url := s.discovery.RESTClient().Get().AbsPath(schemaPath).URL()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url.String(), nil)
+	if err != nil {
+		return
+	}
+	request.Header.Set("Accept", "application/json")
+	if known.etag != "" {
+		request.Header.Set("If-None-Match", known.etag)
+	}
+	response, err := s.client.Do(request)
+	if err != nil {
+		return
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return // above all 304
+	}
+	said, err := readSchema(response.Body)
+	known.etag = fmt.Sprintf("%.*s", maxVersion, response.Header.Get("ETag"))
+	if err != nil || known.etag == "" {
+		known.again = time.Now().Add(schemaAgain)
+	}
+	if said != schemaUnknown {
+		known.schema = said
+	}
+}
+
+// routeDocument is the part of an OpenAPI document that is read.
+type routeDocument struct {
+	Components struct {
+		Schemas struct {
+			IngressRoute routeObject `json:"io.traefik.v1alpha1.IngressRoute"`
+		} `json:"schemas"`
+	} `json:"components"`
+}
+
+// routeObject is the part of IngressRoute's schema that is read.
+type routeObject struct {
+	Properties struct {
+		Spec struct {
+			Properties struct {
+				Routes struct {
+					Items struct {
+						Properties struct {
+							Match  *struct{} `json:"match"`
+							Syntax *struct{} `json:"syntax"`
+						} `json:"properties"`
+					} `json:"items"`
+				} `json:"routes"`
+			} `json:"properties"`
+		} `json:"spec"`
+	} `json:"properties"`
+}
+
+// readSchema reads an OpenAPI document of at most maxAnswer bytes.
+func readSchema(document io.Reader) (routeSchema, error) {
+	data, err := io.ReadAll(document)
+	if err != nil {
+		return schemaUnknown, err
+	}
+	var d routeDocument
+	if err := json.Unmarshal(data, &d); err != nil {
+		return schemaUnknown, err
+	}
+	switch route := d.Components.Schemas.IngressRoute.Properties.Spec.Properties.Routes.Items.Properties; {
+	case route.Match == nil: // not published yet, or without a schema
+		return schemaUnknown, nil
+	case route.Syntax == nil:
+		return withoutSyntax, nil
+	}
+	return withSyntax, nil
+}

@@ -1,0 +1,162 @@
+package member
+
+import (
+	"regexp"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/source"
+	"github.com/jovalle/usher/controllers/source/traefik"
+	"github.com/jovalle/usher/controllers/source/traefikrule"
+)
+
+// Traefik is what is known of a member's Traefik.
+type Traefik struct {
+	// Version from the Service's label, such as v3.7.13; empty if it is not known.
+	Version string
+	// RuleSyntax of rules whose route does not say; empty if it is not known.
+	RuleSyntax v1alpha1.RuleSyntax
+	// DetectedBy says where RuleSyntax comes from.
+	DetectedBy string
+}
+
+// The labels of Traefik's Service that are read. Traefik's Helm chart sets the second
+// one, and of its version 28 and later Traefik 3 only can be installed.
+const (
+	labelVersion = "app.kubernetes.io/version"
+	labelChart   = "helm.sh/chart"
+
+	firstChartOfV2 = 3 // before, another chart of this name installed Traefik 1
+	firstChartOfV3 = 28
+)
+
+// These patterns also bound what a member can write into a status: a label has at
+// most 63 characters.
+var (
+	versionPattern = regexp.MustCompile(`^v?([0-9]{1,3})\.([0-9]{1,3})(\.[0-9]{1,3})?([-+_.][0-9A-Za-z.+_-]{0,40})?$`)
+	chartPattern   = regexp.MustCompile(`^(?:rke2-)?traefik-([0-9]{1,3})\.[0-9]`)
+)
+
+// detectTraefik finds out about a Traefik from its Service, which may be nil, or else
+// from the definitions of its kinds.
+func detectTraefik(service *corev1.Service, kinds traefikKinds) Traefik {
+	var t Traefik
+	if service != nil {
+		name := types.NamespacedName{Namespace: service.Namespace, Name: service.Name}.String()
+		if version := service.Labels[labelVersion]; versionPattern.MatchString(version) {
+			t.Version = version
+			if t.RuleSyntax = syntaxOfVersion(version); t.RuleSyntax != "" {
+				t.DetectedBy = "label " + labelVersion + " of Service " + name
+				return t
+			}
+		}
+		if t.RuleSyntax = syntaxOfChart(service.Labels[labelChart]); t.RuleSyntax != "" {
+			t.DetectedBy = "label " + labelChart + " of Service " + name
+			return t
+		}
+	}
+	t.RuleSyntax, t.DetectedBy = kinds.ruleSyntax()
+	return t
+}
+
+// syntaxOfVersion returns the default syntax of rules of a version of Traefik.
+func syntaxOfVersion(version string) v1alpha1.RuleSyntax {
+	switch major, _ := majorAndMinor(version); major {
+	case 2:
+		return v1alpha1.RuleSyntaxV2
+	case 3:
+		return v1alpha1.RuleSyntaxV3
+	}
+	return ""
+}
+
+// syntaxOfChart returns the default syntax of the Traefik that a Helm chart installs.
+func syntaxOfChart(label string) v1alpha1.RuleSyntax {
+	match := chartPattern.FindStringSubmatch(label)
+	if match == nil {
+		return ""
+	}
+	switch chart, _ := strconv.Atoi(match[1]); {
+	case chart >= firstChartOfV3:
+		return v1alpha1.RuleSyntaxV3
+	case chart >= firstChartOfV2:
+		return v1alpha1.RuleSyntaxV2
+	}
+	return ""
+}
+
+// majorAndMinor reads a version; both are 0 if it is none.
+func majorAndMinor(version string) (major, minor int) {
+	if match := versionPattern.FindStringSubmatch(version); match != nil {
+		major, _ = strconv.Atoi(match[1])
+		minor, _ = strconv.Atoi(match[2])
+	}
+	return major, minor
+}
+
+// withoutWildcards returns the version of a Traefik in whose rules Host(`*.x`) matches
+// no host: one before 3.7. It is empty for another one, and if the version is not known.
+func (t Traefik) withoutWildcards() string {
+	if major, minor := majorAndMinor(t.Version); t.Version == "" || major > 3 || major == 3 && minor >= 7 {
+		return ""
+	}
+	return t.Version
+}
+
+// ruleSyntax returns the syntax that sources are read in.
+func (t Traefik) ruleSyntax() traefikrule.Syntax {
+	switch t.RuleSyntax {
+	case v1alpha1.RuleSyntaxV2:
+		return traefikrule.V2
+	case v1alpha1.RuleSyntaxV3:
+		return traefikrule.V3
+	}
+	return traefikrule.Absent
+}
+
+// traefik returns what is known of the member's Traefik. What the MemberCluster says
+// comes first.
+func (s *session) traefik() Traefik {
+	s.mu.Lock()
+	t := s.detected
+	s.mu.Unlock()
+	if syntax := s.listener.rules().RuleSyntax; syntax != "" {
+		t.RuleSyntax, t.DetectedBy = syntax, "spec.ingress.ruleSyntax"
+	}
+	return t
+}
+
+// detect finds out about the member's Traefik again, and has its rules read again if
+// they may mean something else now.
+func (s *session) detect() {
+	s.detecting.Lock()
+	defer s.detecting.Unlock()
+	service := s.service()
+	s.mu.Lock()
+	before := s.detected
+	s.detected = detectTraefik(service, s.traefikKinds)
+	news := s.detected != before
+	s.mu.Unlock()
+	if news {
+		s.reader.readKindsAgain(traefikRuleKinds...)
+		s.listener.stateChanged(s)
+	}
+}
+
+// traefikRuleKinds are the sources that have rules.
+var traefikRuleKinds = func() []int {
+	var kinds []int
+	for _, kind := range []string{source.KindIngressRoute, source.KindIngressRouteTCP} {
+		kinds = append(kinds, kindIndex(traefik.GroupVersion.WithKind(kind)), kindIndex(traefik.ContainousGroupVersion.WithKind(kind)))
+	}
+	return kinds
+}()
+
+// service returns the watched Service; nil if it is not there or has not been read.
+func (s *session) service() *corev1.Service {
+	service, _ := s.get(serviceKind, s.config.Service.Namespace, s.config.Service.Name).(*corev1.Service)
+	return service
+}
