@@ -186,3 +186,34 @@ func TestPlainEntryPointServesPlainHTTPOnly(t *testing.T) {
 		return nil
 	})
 }
+
+// The ports of the Service of Traefik's chart name its entry points.
+func TestEntryPointsAreReadFromTheService(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	service := func(https string) string {
+		return fmt.Sprintf("{apiVersion: v1, kind: Service, metadata: {name: entries, namespace: default, labels: {app.kubernetes.io/name: traefik}}, "+
+			"spec: {ports: [{name: web, port: 80}, {name: %s, port: 443}]}}", https)
+	}
+	apply(t, "hades", service("websecure"))
+	addMember(t, c, "hades", func(mc *v1alpha1.MemberCluster) {
+		mc.Spec.Ingress.Service = v1alpha1.ServiceRef{Namespace: "default", Name: "entries"}
+	})
+	apply(t, "hades", ingressRoute("secure", "Host(`secure.port.is`)", exposed))
+	routed(t, table, "secure.port.is", "hades")
+	apply(t, "hades", strings.Replace(ingressRoute("ldaps", "Host(`ldaps.port.is`)", exposed), "websecure", "ldaps", 1))
+	refusedRoute(t, table, "ldaps.port.is", reason.EntryPoint)
+	testkit.Eventually(t, "status.traefik should have the entry points", func() error {
+		var mc v1alpha1.MemberCluster
+		if err := c.Get(t.Context(), client.ObjectKey{Name: "hades"}, &mc); err != nil {
+			return err
+		}
+		if seen := mc.Status.Traefik; seen == nil || strings.Join(seen.EntryPoints, " ") != "websecure" || strings.Join(seen.HTTPEntryPoints, " ") != "web" {
+			return fmt.Errorf("it is %+v", seen)
+		}
+		return nil
+	})
+	apply(t, "hades", service("ldaps"))
+	routed(t, table, "ldaps.port.is", "hades")
+	refusedRoute(t, table, "secure.port.is", reason.EntryPoint)
+}

@@ -219,10 +219,13 @@ func isolated(state member.State) metav1.Condition {
 
 // observedTraefik is what is known of a member's Traefik; nil for nothing.
 func observedTraefik(state member.State) *v1alpha1.ObservedTraefik {
-	if state.Traefik == (member.Traefik{}) {
+	if state.Traefik == (member.Traefik{}) && len(state.HTTPSEntryPoints)+len(state.HTTPEntryPoints) == 0 {
 		return nil
 	}
-	return &v1alpha1.ObservedTraefik{Version: state.Traefik.Version, RuleSyntax: state.Traefik.RuleSyntax, DetectedBy: state.Traefik.DetectedBy}
+	return &v1alpha1.ObservedTraefik{
+		Version: state.Traefik.Version, RuleSyntax: state.Traefik.RuleSyntax, DetectedBy: state.Traefik.DetectedBy,
+		EntryPoints: state.HTTPSEntryPoints, HTTPEntryPoints: state.HTTPEntryPoints,
+	}
 }
 
 // memberConditions are Connected, Synced and Ready.

@@ -1,7 +1,6 @@
 package member
 
 import (
-	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -47,11 +46,13 @@ func (s *session) get(k kind, namespace, name string) client.Object {
 // context answers from the cache what sources refer to.
 func (s *session) context() source.Context {
 	rules, traefiks := s.listener.rules(), s.traefik()
+	https, http := s.entryPoints()
 	return source.Context{
 		Cluster:             s.config.Name,
 		IngressClasses:      rules.IngressClasses,
 		Isolation:           rules.Isolation,
-		HTTPSEntryPoints:    rules.EntryPoints,
+		HTTPSEntryPoints:    https,
+		HTTPEntryPoints:     http,
 		DefaultIngressClass: s.defaultIngressClass(),
 		MaxHosts:            s.readings.limits.SourceHosts,
 		RuleSyntax:          traefiks.ruleSyntax(),
@@ -101,14 +102,6 @@ func (s *session) defaultIngressClass() string {
 func (s *session) addresses() []string {
 	if service := s.service(); service != nil {
 		return source.LoadBalancerAddresses(service)
-	}
-	return nil
-}
-
-// servicePorts returns the watched Service's ports. They are shared: read only.
-func (s *session) servicePorts() []corev1.ServicePort {
-	if service := s.service(); service != nil {
-		return service.Spec.Ports
 	}
 	return nil
 }

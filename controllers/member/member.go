@@ -313,7 +313,8 @@ func (m *member) snapshot() State {
 	if !s.config.ServiceOptional {
 		state.Service, state.ServiceRead, state.Addresses = s.config.Service, s.reads(serviceKind), s.addresses()
 	}
-	state.ServicePorts, state.Traefik = s.servicePorts(), s.traefik()
+	state.Traefik = s.traefik()
+	state.HTTPSEntryPoints, state.HTTPEntryPoints = s.entryPoints()
 	state.Refusals = s.refusals()
 	state.Unannotated = s.marks.list(m.name)
 	return state

@@ -62,7 +62,8 @@ type session struct {
 	denied  time.Time                           // when the Service was last forbidden; zero: never
 
 	traefikKinds traefikKinds
-	detected     Traefik // without what the MemberCluster says
+	detected     Traefik            // without what the MemberCluster says
+	ports        map[int32][]string // port of the Service → entry points
 
 	detecting sync.Mutex // held while detected is made of what is known
 }

@@ -8,7 +8,6 @@ import (
 	"net"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -43,9 +42,9 @@ type State struct {
 	ServiceRead bool
 	// Addresses of the Service's load balancer.
 	Addresses []string
-	// ServicePorts are the ports of Config.Service, also if a person gave the addresses;
-	// empty if they are not known.
-	ServicePorts []corev1.ServicePort
+	// HTTPSEntryPoints and HTTPEntryPoints are the entry points of Traefik that the
+	// ports of the ingress lead to; empty if they are not known.
+	HTTPSEntryPoints, HTTPEntryPoints []string
 	// Traefik that serves the member's sources; the zero value until the member was in sync.
 	Traefik Traefik
 	// Refusals of sources that name no host, the latest ones first.

@@ -1,7 +1,9 @@
 package member
 
 import (
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,6 +30,7 @@ type Traefik struct {
 const (
 	labelVersion = "app.kubernetes.io/version"
 	labelChart   = "helm.sh/chart"
+	labelName    = "app.kubernetes.io/name"
 
 	firstChartOfV2 = 3 // before, another chart of this name installed Traefik 1
 	firstChartOfV3 = 28
@@ -135,13 +138,19 @@ func (s *session) detect() {
 	s.detecting.Lock()
 	defer s.detecting.Unlock()
 	service := s.service()
+	ports := entryPointsOf(service)
 	s.mu.Lock()
-	before := s.detected
-	s.detected = detectTraefik(service, s.traefikKinds)
-	news := s.detected != before
+	before, portsBefore := s.detected, s.ports
+	s.detected, s.ports = detectTraefik(service, s.traefikKinds), ports
+	news, moved := s.detected != before, !maps.EqualFunc(ports, portsBefore, slices.Equal)
 	s.mu.Unlock()
 	if news {
 		s.reader.readKindsAgain(traefikRuleKinds...)
+	}
+	if moved {
+		s.reader.readAgain(s.all())
+	}
+	if news || moved {
 		s.listener.stateChanged(s)
 	}
 }
@@ -159,4 +168,34 @@ var traefikRuleKinds = func() []int {
 func (s *session) service() *corev1.Service {
 	service, _ := s.get(serviceKind, s.config.Service.Namespace, s.config.Service.Name).(*corev1.Service)
 	return service
+}
+
+// maxEntryPoints bounds the entry points of one port, which a status lists.
+const maxEntryPoints = 16
+
+// entryPointsOf returns the entry points of Traefik by the ports of its Service, which
+// may be nil: port → names. Only Traefik's chart names a port after its entry point.
+func entryPointsOf(service *corev1.Service) map[int32][]string {
+	if service == nil || service.Labels[labelName] != "traefik" && !chartPattern.MatchString(service.Labels[labelChart]) {
+		return nil
+	}
+	names := map[int32][]string{}
+	for _, port := range service.Spec.Ports {
+		if port.Name != "" && len(port.Name) <= maxVersion && len(names[port.Port]) < maxEntryPoints && (port.Protocol == corev1.ProtocolTCP || port.Protocol == "") {
+			names[port.Port] = append(names[port.Port], port.Name)
+		}
+	}
+	return names
+}
+
+// entryPoints returns the entry points of Traefik that TLS connections and plain HTTP
+// from usher come to; nil if they are not known. Those of the MemberCluster come first.
+func (s *session) entryPoints() (https, http []string) {
+	rules := s.listener.rules()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if https = rules.EntryPoints; len(https) == 0 {
+		https = s.ports[rules.HTTPSPort]
+	}
+	return https, s.ports[rules.HTTPPort]
 }

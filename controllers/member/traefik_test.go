@@ -1,6 +1,7 @@
 package member
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -97,7 +98,7 @@ func TestSchemaThatIsRead(t *testing.T) {
 // Of a Service there is kept what tells of Traefik.
 func TestTrimmedServiceTellsTheSame(t *testing.T) {
 	service := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Name: "traefik", Labels: map[string]string{labelVersion: "v3.7.13", labelChart: "traefik-34.3.0", "more": "x"}},
+		ObjectMeta: metav1.ObjectMeta{Name: "traefik", Labels: map[string]string{labelVersion: "v3.7.13", labelChart: "traefik-34.3.0", labelName: "traefik", "more": "x"}},
 		Spec:       corev1.ServiceSpec{Selector: map[string]string{"a": "b"}, Ports: []corev1.ServicePort{{Name: "websecure", Port: 443, NodePort: 30443}}},
 		Status:     corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}}},
 	}
@@ -107,7 +108,32 @@ func TestTrimmedServiceTellsTheSame(t *testing.T) {
 	if after := detectTraefik(service, traefikKinds{}); after != before || after.Version == "" {
 		t.Errorf("it was %+v and is %+v", before, after)
 	}
-	if len(service.Labels) != 2 || service.Spec.Selector != nil || len(service.Status.LoadBalancer.Ingress) != 1 || len(service.Spec.Ports) != 1 || service.Spec.Ports[0] != ports[0] {
+	if len(service.Labels) != 3 || service.Spec.Selector != nil || len(service.Status.LoadBalancer.Ingress) != 1 || len(service.Spec.Ports) != 1 || service.Spec.Ports[0] != ports[0] {
 		t.Errorf("it was trimmed to %+v", service)
+	}
+}
+
+func TestEntryPointsOfAService(t *testing.T) {
+	ports := []corev1.ServicePort{
+		{Name: "web", Port: 80, Protocol: corev1.ProtocolTCP}, {Name: "websecure", Port: 443}, {Name: "public", Port: 443},
+		{Name: "websecure-http3", Port: 443, Protocol: corev1.ProtocolUDP}, {Name: strings.Repeat("x", 1000), Port: 443}, {Port: 8080},
+	}
+	for name, test := range map[string]struct {
+		labels map[string]string
+		want   int
+	}{
+		"no label":          {nil, 0},
+		"of another chart":  {map[string]string{labelName: "nginx", labelChart: "nginx-1.2.3"}, 0},
+		"by its name":       {map[string]string{labelName: "traefik"}, 2},
+		"by its chart":      {map[string]string{labelChart: "traefik-34.3.0"}, 2},
+		"a name of its own": {map[string]string{labelName: "traefik-internal"}, 0},
+	} {
+		got := entryPointsOf(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Labels: test.labels}, Spec: corev1.ServiceSpec{Ports: ports}})
+		if len(got) != test.want || test.want > 0 && (!slices.Equal(got[443], []string{"websecure", "public"}) || !slices.Equal(got[80], []string{"web"})) {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if got := entryPointsOf(nil); got != nil {
+		t.Errorf("without a Service: %v", got)
 	}
 }

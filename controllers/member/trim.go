@@ -108,7 +108,7 @@ func trimMeta(object client.Object) {
 	switch object.(type) {
 	case *corev1.Namespace:
 	case *corev1.Service:
-		maps.DeleteFunc(object.GetLabels(), func(key, _ string) bool { return key != labelVersion && key != labelChart })
+		maps.DeleteFunc(object.GetLabels(), func(key, _ string) bool { return key != labelVersion && key != labelChart && key != labelName })
 	default:
 		if !source.Exposed(annotations) && !source.Solver(object) {
 			object.SetLabels(nil)
