@@ -196,7 +196,7 @@ func TestPinnedAddressesArePersonsChoice(t *testing.T) {
 	apply(t, "hades", ingressRoute("pinned", "Host(`pinned.techn.is`)", exposed))
 	routed(t, table, "pinned.techn.is", "hades")
 	change(t, c, "hades", func(mc *v1alpha1.MemberCluster) { mc.Spec.Ingress.Addresses = []string{"192.0.2.1"} })
-	awaitHost(t, c, "pinned.techn.is", notReady("AddressRefused", "192.0.2.1:443 is usher's own"))
+	awaitHost(t, c, "pinned.techn.is", notReady("AddressRefused", "192.0.2.1:443 is an address of usher itself"))
 
 	change(t, c, "hades", func(mc *v1alpha1.MemberCluster) {
 		mc.Spec.Ingress.Addresses, mc.Spec.Ingress.AllowedNetworks = []string{"203.0.113.9"}, []string{"192.0.2.0/24", "fd00::/8"}
@@ -211,7 +211,7 @@ func TestPinnedAddressesArePersonsChoice(t *testing.T) {
 	}
 
 	create(t, c, &v1alpha1.ExposedHost{ObjectMeta: metav1.ObjectMeta{Name: "loop.techn.is"}, Spec: v1alpha1.ExposedHostSpec{Host: "loop.techn.is", Backends: []v1alpha1.HostBackend{{Address: "192.0.2.1"}}}})
-	awaitHost(t, c, "loop.techn.is", notReady("AddressRefused", "192.0.2.1:443 is usher's own"))
+	awaitHost(t, c, "loop.techn.is", notReady("AddressRefused", "192.0.2.1:443 is an address of usher itself"))
 	var before v1alpha1.ExposedHost
 	testkit.Must(t, c.Get(t.Context(), client.ObjectKey{Name: "loop.techn.is"}, &before))
 	testkit.Consistently(t, 500*time.Millisecond, "the ExposedHost should not be written again", func() error {

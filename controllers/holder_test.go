@@ -217,7 +217,7 @@ func TestReplacedObjectIsNoHandOver(t *testing.T) {
 		}
 	}
 	remove(t, "hades", holder)
-	awaitHost(t, c, host, all(ready("hades"), rivals("illmatic:HeldByAnother"), mentions("which claims it no more")))
+	awaitHost(t, c, host, all(ready("hades"), rivals("illmatic:HeldByAnother"), mentions("which no longer claims it")))
 	apply(t, "hades", holder)
 	awaitHost(t, c, host, all(ready("hades"), rivals("illmatic:HeldByAnother"), mentions("held by IngressRoute default/replaced-techn-is of cluster hades")))
 	unwatch()
@@ -236,7 +236,7 @@ func TestHandOverAfterTheGrace(t *testing.T) {
 	w := countWrites(t)
 	began := time.Now()
 	remove(t, "hades", holder)
-	awaitHost(t, c, host, all(ready("hades"), mentions("illmatic gets it, unless cluster hades claims it again within the hand-over grace")))
+	awaitHost(t, c, host, all(ready("hades"), mentions("illmatic gets it unless cluster hades claims it again within the hand-over grace")))
 	routed(t, table, host, "illmatic")
 	if took := time.Since(began); took < grace {
 		t.Errorf("it was handed over after %v", took)
@@ -258,7 +258,7 @@ func TestRestartBeginsTheGraceAgain(t *testing.T) {
 	const host = "restarted.techn.is"
 	holder, _ := contested(t, c, host)
 	remove(t, "hades", holder)
-	awaitHost(t, c, host, all(ready("hades"), mentions("which claims it no more")))
+	awaitHost(t, c, host, all(ready("hades"), mentions("which no longer claims it")))
 	stop()
 	time.Sleep(grace) // it passes while nobody decides
 	began := time.Now()
@@ -360,10 +360,10 @@ func TestHolderThatIsAwayIsNotTakenFrom(t *testing.T) {
 	unwatch := watchRoute(t, table, host, notIllmatic)
 
 	remove(t, "hades", route)
-	awaitHost(t, c, host, all(ready("hades"), mentions("which claims it no more")))
+	awaitHost(t, c, host, all(ready("hades"), mentions("which no longer claims it")))
 	g.reset(true)
 	apply(t, "hades", route) // which usher cannot see
-	awaitHost(t, c, host, all(refused("HeldByAnother"), mentions("is away now")))
+	awaitHost(t, c, host, all(refused("HeldByAnother"), mentions("is unreachable now")))
 	refusedRoute(t, table, host, "HeldByAnother")
 	g.reset(false)
 	awaitHost(t, c, host, all(ready("hades"), rivals("illmatic:HeldByAnother")))

@@ -141,7 +141,7 @@ func TestDifferingOptionsAreReported(t *testing.T) {
 	apply(t, "hades", ingressRoute("differ-b", "Host(`differ.techn.is`) && Path(`/b`)", exposed))
 	eh := awaitHost(t, c, "differ.techn.is", func(eh *v1alpha1.ExposedHost) error {
 		accepted := meta.FindStatusCondition(eh.Status.Conditions, v1alpha1.ConditionAccepted)
-		const said = "IngressRoute default/differ-b of cluster hades asks for allow-from everyone, but allow-from 192.168.0.0/16 counts, since IngressRoute default/differ-a of cluster hades narrows it"
+		const said = "IngressRoute default/differ-b of cluster hades requests allow-from everyone, but allow-from 192.168.0.0/16 applies, because IngressRoute default/differ-a of cluster hades is stricter"
 		if strings.Count(accepted.Message, said) != 1 {
 			return fmt.Errorf("the message is %q", accepted.Message)
 		}
