@@ -108,6 +108,7 @@ const MaxExcept = 1024
 //
 // +kubebuilder:validation:XValidation:rule="has(self.cluster) != has(self.address)",message="exactly one of cluster and address must be set"
 // +kubebuilder:validation:XValidation:rule="!has(self.cluster) || (!has(self.httpsPort) && !has(self.httpPort))",message="ports go with an address; a cluster's ports are in its MemberCluster"
+// +kubebuilder:validation:XValidation:rule="!has(self.cluster) || (!has(self.proxyProtocol) && !has(self.httpProxyProtocol))",message="proxyProtocol goes with an address; that of a cluster is in its MemberCluster"
 type HostBackend struct {
 	// Cluster is the name of a MemberCluster.
 	// +optional
@@ -130,6 +131,13 @@ type HostBackend struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	HTTPPort int32 `json:"httpPort,omitempty"`
+	// ProxyProtocol is the version of the PROXY protocol header that usher sends to
+	// HTTPSPort of Address; none if not set.
+	// +optional
+	ProxyProtocol ProxyProtocol `json:"proxyProtocol,omitempty"`
+	// HTTPProxyProtocol is ProxyProtocol for HTTPPort of Address.
+	// +optional
+	HTTPProxyProtocol ProxyProtocol `json:"httpProxyProtocol,omitempty"`
 }
 
 // PlainHTTP is what port 80 does for a host.

@@ -178,12 +178,18 @@ type IngressEndpoint struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	HTTPPort int32 `json:"httpPort,omitempty"`
-	// ProxyProtocol is the version of the PROXY protocol header that usher sends at
-	// the start of each connection to this ingress, with the client's address.
-	// Configure Traefik to trust the header first.
+	// ProxyProtocol is the version of the PROXY protocol header that usher sends to
+	// HTTPSPort at the start of each connection, with the client's address. Configure
+	// Traefik's entry point to trust the edge first: an entry point without
+	// proxyProtocol.trustedIPs does not accept the header, and its connections fail.
 	// +optional
 	// +kubebuilder:default=None
 	ProxyProtocol ProxyProtocol `json:"proxyProtocol,omitempty"`
+	// HTTPProxyProtocol is ProxyProtocol for HTTPPort: Traefik configures each entry
+	// point by itself.
+	// +optional
+	// +kubebuilder:default=None
+	HTTPProxyProtocol ProxyProtocol `json:"httpProxyProtocol,omitempty"`
 	// EntryPoints are the entry points of Traefik that HTTPSPort leads to. A source
 	// that names other entry points only is refused. If empty, the entry point is the
 	// name of the Service's port HTTPSPort; if usher does not know the Service's ports,
@@ -332,9 +338,12 @@ type ResolvedIngress struct {
 	HTTPSPort int32 `json:"httpsPort"`
 	// HTTPPort is where forwarded plain HTTP goes.
 	HTTPPort int32 `json:"httpPort"`
-	// ProxyProtocol is the version of the PROXY protocol header at the start of each connection.
+	// ProxyProtocol is the version of the PROXY protocol header of connections to HTTPSPort.
 	// +optional
 	ProxyProtocol ProxyProtocol `json:"proxyProtocol,omitempty"`
+	// HTTPProxyProtocol is the version of the header of connections to HTTPPort; none if not set.
+	// +optional
+	HTTPProxyProtocol ProxyProtocol `json:"httpProxyProtocol,omitempty"`
 	// Summary is the first address with the HTTPS port, and the number of further addresses, for kubectl's columns.
 	// +optional
 	Summary string `json:"summary,omitempty"`

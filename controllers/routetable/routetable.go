@@ -82,6 +82,9 @@ func Backends(backends []v1alpha1.HostBackend, clusters map[string]*v1alpha1.Mem
 				Addresses: []string{b.Address},
 				HTTPSPort: port(b.HTTPSPort, defaultHTTPSPort),
 				HTTPPort:  port(b.HTTPPort, defaultHTTPPort),
+
+				ProxyProtocol:     proxyProtocol(b.ProxyProtocol),
+				HTTPProxyProtocol: proxyProtocol(b.HTTPProxyProtocol),
 			})
 			continue
 		}
@@ -112,13 +115,15 @@ func clusterBackend(c *v1alpha1.MemberCluster) routing.Backend {
 // addresses, including those that Refusal refuses.
 func Backend(cluster string, spec v1alpha1.IngressEndpoint, ingress v1alpha1.ResolvedIngress) routing.Backend {
 	return routing.Backend{
-		Cluster:       cluster,
-		Addresses:     ingress.Addresses,
-		HTTPSPort:     port(ingress.HTTPSPort, defaultHTTPSPort),
-		HTTPPort:      port(ingress.HTTPPort, defaultHTTPPort),
-		ProxyProtocol: proxyProtocol(ingress.ProxyProtocol),
-		Discovered:    !ingress.Pinned,
-		Networks:      networks(spec),
+		Cluster:    cluster,
+		Addresses:  ingress.Addresses,
+		HTTPSPort:  port(ingress.HTTPSPort, defaultHTTPSPort),
+		HTTPPort:   port(ingress.HTTPPort, defaultHTTPPort),
+		Discovered: !ingress.Pinned,
+		Networks:   networks(spec),
+
+		ProxyProtocol:     proxyProtocol(ingress.ProxyProtocol),
+		HTTPProxyProtocol: proxyProtocol(ingress.HTTPProxyProtocol),
 	}
 }
 
@@ -168,13 +173,17 @@ func Ingress(c *v1alpha1.MemberCluster) v1alpha1.ResolvedIngress {
 // Resolve returns the endpoint of a spec with the given addresses. Pinned means that a
 // person set them.
 func Resolve(spec v1alpha1.IngressEndpoint, addresses []string, pinned bool) v1alpha1.ResolvedIngress {
-	return v1alpha1.ResolvedIngress{
+	resolved := v1alpha1.ResolvedIngress{
 		Addresses:     addresses,
 		Pinned:        pinned,
 		HTTPSPort:     int32(port(spec.HTTPSPort, defaultHTTPSPort)),
 		HTTPPort:      int32(port(spec.HTTPPort, defaultHTTPPort)),
 		ProxyProtocol: spec.ProxyProtocol,
 	}
+	if spec.HTTPProxyProtocol != v1alpha1.ProxyProtocolNone {
+		resolved.HTTPProxyProtocol = spec.HTTPProxyProtocol
+	}
+	return resolved
 }
 
 // port returns the given port, or the default if it is not set or not valid.

@@ -52,6 +52,8 @@ func TestBuildServesAcceptedHostsWithAddress(t *testing.T) {
 			[]routing.Backend{{Cluster: "illmatic", Addresses: []string{"192.0.2.20"}, HTTPSPort: 443, HTTPPort: 80}}, ""},
 		{"an address of its own", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Address: "nas.lan", HTTPSPort: 5001})),
 			[]routing.Backend{{Addresses: []string{"nas.lan"}, HTTPSPort: 5001, HTTPPort: 80}}, ""},
+		{"an address with PROXY headers", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Address: "nas.lan", ProxyProtocol: v1alpha1.ProxyProtocolV2, HTTPProxyProtocol: v1alpha1.ProxyProtocolV1})),
+			[]routing.Backend{{Addresses: []string{"nas.lan"}, HTTPSPort: 443, HTTPPort: 80, ProxyProtocol: routing.V2, HTTPProxyProtocol: routing.V1}}, ""},
 		{"several backends, one without an address", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "astray"}, v1alpha1.HostBackend{Cluster: "illmatic"})),
 			[]routing.Backend{{Cluster: "illmatic", Addresses: []string{"192.0.2.20"}, HTTPSPort: 443, HTTPPort: 80}}, ""},
 		{"refused", host("a.is", metav1.ConditionFalse, on(v1alpha1.HostBackend{Cluster: "hades"})), nil, "SomeReason"},
@@ -70,7 +72,7 @@ func TestBuildServesAcceptedHostsWithAddress(t *testing.T) {
 				t.Fatalf("route is %+v, want refusal %q", route, test.because)
 			}
 			same := func(a, b routing.Backend) bool {
-				return a.Cluster == b.Cluster && slices.Equal(a.Addresses, b.Addresses) && a.HTTPSPort == b.HTTPSPort && a.HTTPPort == b.HTTPPort && a.ProxyProtocol == b.ProxyProtocol
+				return a.Cluster == b.Cluster && slices.Equal(a.Addresses, b.Addresses) && a.HTTPSPort == b.HTTPSPort && a.HTTPPort == b.HTTPPort && a.ProxyProtocol == b.ProxyProtocol && a.HTTPProxyProtocol == b.HTTPProxyProtocol
 			}
 			if !slices.EqualFunc(route.Backends, test.want, same) {
 				t.Errorf("backends are %+v", route.Backends)

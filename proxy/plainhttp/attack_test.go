@@ -388,7 +388,7 @@ func TestBackendAddressesThatAreNotDialled(t *testing.T) {
 		"an address":    {Addresses: []string{"127.0.0.1"}, Discovered: true},
 		"a name":        {Addresses: []string{"localhost"}, Discovered: true},
 		"its networks":  {Addresses: []string{"localhost"}, Networks: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")}},
-		"with a header": {Addresses: []string{"127.0.0.1"}, Discovered: true, ProxyProtocol: routing.V2},
+		"with a header": {Addresses: []string{"127.0.0.1"}, Discovered: true, HTTPProxyProtocol: routing.V2},
 	} {
 		for _, path := range []string{"/", "/.well-known/acme-challenge/a"} {
 			t.Run(name+" "+path, func(t *testing.T) {

@@ -142,9 +142,9 @@ func (f *failover) RoundTrip(r *http.Request) (*http.Response, error) {
 // fails, because the request to the next address needs it.
 func (f *failover) try(r *http.Request, backend *routing.Backend, address string) (*http.Response, error) {
 	transport, ctx := f.plain, context.WithValue(r.Context(), backendKey, backend)
-	if backend.ProxyProtocol != routing.None {
+	if backend.HTTPProxyProtocol != routing.None {
 		transport = f.withProxyProtocol
-		ctx = withProxyHeader(ctx, requestOf(r), backend.ProxyProtocol)
+		ctx = withProxyHeader(ctx, requestOf(r), backend.HTTPProxyProtocol)
 	}
 	out := r.Clone(ctx)
 	out.URL.Host = net.JoinHostPort(address, strconv.Itoa(int(backend.HTTPPort)))

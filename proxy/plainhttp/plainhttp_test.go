@@ -300,7 +300,8 @@ func TestProxyProtocolOut(t *testing.T) {
 					return proxyproto.REQUIRE, nil
 				}}
 			})
-			backend.ProxyProtocol = version
+			backend.HTTPProxyProtocol = version
+			backend.ProxyProtocol = routing.None // which is for TLS connections
 			addr := start(t, []routing.Route{{Host: "a.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{backend}}},
 				func(s *plainhttp.Server) {
 					s.ProxyProtocolFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}

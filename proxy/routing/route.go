@@ -93,8 +93,10 @@ type Backend struct {
 	HTTPSPort uint16
 	HTTPPort  uint16
 
-	// ProxyProtocol is the version of the PROXY header that the backend expects.
-	ProxyProtocol ProxyProtocol
+	// ProxyProtocol and HTTPProxyProtocol are the versions of the PROXY header that
+	// HTTPSPort and HTTPPort expect.
+	ProxyProtocol     ProxyProtocol
+	HTTPProxyProtocol ProxyProtocol
 }
 
 // PlainHTTP defines how plain HTTP requests for a host are answered. In each mode,
