@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/jovalle/usher/controllers/enroll"
@@ -28,11 +30,11 @@ const (
 func clusterCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cluster",
-		Short: "Add, list and remove member clusters",
+		Short: "Add, isolate, list and remove member clusters",
 		Args:  noArguments,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(clusterAddCommand(), clusterListCommand(), clusterRemoveCommand())
+	cmd.AddCommand(clusterAddCommand(), clusterIsolateCommand(), clusterListCommand(), clusterRemoveCommand())
 	return cmd
 }
 
@@ -44,6 +46,7 @@ type clusterOptions struct {
 	service                     string // NAMESPACE/NAME
 	dryRun                      string // which cluster's manifests to print; empty: none
 	output                      string
+	yes                         bool
 }
 
 // edgeFlags adds the flags that select the edge cluster.
@@ -60,8 +63,12 @@ func (o *clusterOptions) memberFlags(cmd *cobra.Command) {
 	flags.StringVar(&o.context, "context", "", "`CONTEXT` of the member (default: the current one)")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `FILE` of the member (default: as kubectl)")
 	o.edgeFlags(cmd)
-	flags.StringVarP(&o.Namespace, "namespace", "n", defaultNamespace, "`NAMESPACE` of usher in the edge cluster")
 	flags.DurationVar(&o.Timeout, "timeout", defaultClusterTimeout, "time limit of the whole command")
+}
+
+// namespaceFlag adds the flag for the namespace of usher's Secrets.
+func (o *clusterOptions) namespaceFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&o.Namespace, "namespace", "n", defaultNamespace, "`NAMESPACE` of usher in the edge cluster")
 }
 
 func clusterAddCommand() *cobra.Command {
@@ -92,34 +99,54 @@ The manifests do not contain the token: the same command without --dry-run creat
 	}
 	flags := cmd.Flags()
 	o.memberFlags(cmd)
+	o.namespaceFlag(cmd)
 	flags.StringArrayVar(&o.Addresses, "address", nil, "`ADDRESS` of the member's Traefik, without a port; can be repeated (default: the current address of its Service)")
 	flags.StringVar(&o.service, "service", "", "`NAMESPACE/NAME` of Traefik's Service; usher follows changes of its load-balancer address (default: the Service is searched for, and its current address is pinned)")
 	flags.StringVar(&o.Server, "server", "", "`URL` of the member's API server as the edge cluster reaches it (default: the one in the kubeconfig)")
+	flags.BoolVar(&o.Isolate, "isolate", false, "isolate the member too, as usher cluster isolate does; recommended for each new member")
+	o.yesFlag(cmd)
+	o.dryRunFlags(cmd)
+	return cmd
+}
+
+// dryRunFlags adds the flags that print the manifests instead of writing them.
+func (o *clusterOptions) dryRunFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
 	flags.StringVar(&o.dryRun, "dry-run", "", "write nothing, but print the manifests for `member`, edge or all (default: all)")
 	flags.Lookup("dry-run").NoOptDefVal = dryRunAll
 	flags.StringVarP(&o.output, "output", "o", "", "`FORMAT` of --dry-run: yaml (default) or json")
-	return cmd
 }
 
 func (o *clusterOptions) add(cmd *cobra.Command) error {
 	if err := o.validateAdd(); err != nil {
 		return err
 	}
+	return o.write(cmd, enroll.Add, enroll.Plan)
+}
+
+// write runs a command, or with --dry-run prints the manifests that it would write.
+func (o *clusterOptions) write(cmd *cobra.Command, do enrollFunc, plan planFunc) error {
 	member, edge, err := o.connect()
 	if err != nil {
 		return err
 	}
 	if o.dryRun != "" {
-		return o.plan(cmd, edge, member)
+		return o.plan(cmd, edge, member, plan)
 	}
 	o.Out = cmd.OutOrStdout()
-	return enroll.Add(cmd.Context(), edge, member, o.Options)
+	o.Isolation.Confirm = o.ask(cmd)
+	return do(cmd.Context(), edge, member, o.Options)
 }
 
-// plan prints what add would write.
-func (o *clusterOptions) plan(cmd *cobra.Command, edge, member *enroll.Cluster) error {
+type (
+	enrollFunc func(ctx context.Context, edge, member *enroll.Cluster, o enroll.Options) error
+	planFunc   func(ctx context.Context, edge, member *enroll.Cluster, o enroll.Options) (inMember, atEdge []*unstructured.Unstructured, err error)
+)
+
+// plan prints the manifests that a command would write.
+func (o *clusterOptions) plan(cmd *cobra.Command, edge, member *enroll.Cluster, plan planFunc) error {
 	o.Out = cmd.ErrOrStderr()
-	inMember, atEdge, err := enroll.Plan(cmd.Context(), edge, member, o.Options)
+	inMember, atEdge, err := plan(cmd.Context(), edge, member, o.Options)
 	if err != nil {
 		return err
 	}
@@ -133,13 +160,7 @@ func (o *clusterOptions) plan(cmd *cobra.Command, edge, member *enroll.Cluster) 
 }
 
 func (o *clusterOptions) validateAdd() error {
-	if o.output != "" && o.dryRun == "" {
-		return badFlag("output", "requires --dry-run")
-	}
-	if err := oneOf("output", o.output, enroll.FormatYAML, enroll.FormatJSON); err != nil {
-		return err
-	}
-	if err := oneOf("dry-run", o.dryRun, dryRunMember, dryRunEdge, dryRunAll); err != nil {
+	if err := o.validateDryRun(); err != nil {
 		return err
 	}
 	if o.service != "" {
@@ -150,6 +171,16 @@ func (o *clusterOptions) validateAdd() error {
 		o.Service = types.NamespacedName{Namespace: namespace, Name: name}
 	}
 	return o.validate()
+}
+
+func (o *clusterOptions) validateDryRun() error {
+	if o.output != "" && o.dryRun == "" {
+		return badFlag("output", "requires --dry-run")
+	}
+	if err := oneOf("output", o.output, enroll.FormatYAML, enroll.FormatJSON); err != nil {
+		return err
+	}
+	return oneOf("dry-run", o.dryRun, dryRunMember, dryRunEdge, dryRunAll)
 }
 
 func (o *clusterOptions) validate() error {
@@ -226,6 +257,7 @@ func clusterRemoveCommand() *cobra.Command {
 		},
 	}
 	o.memberFlags(cmd)
+	o.namespaceFlag(cmd)
 	cmd.Flags().BoolVar(&o.Force, "force", false, "delete the objects in the edge cluster even if the member cannot be reached")
 	return cmd
 }

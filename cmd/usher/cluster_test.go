@@ -22,6 +22,13 @@ func TestInvalidClusterCommandLines(t *testing.T) {
 		{"cluster add hades --address 192.0.2.1 --service a/b", "exclude each other"},
 		{"cluster add hades --server 192.0.2.1", `server "192.0.2.1"`},
 		{"cluster add hades --timeout 0", "timeout 0s"},
+		{"cluster isolate", "NAME is missing"},
+		{"cluster isolate hades -o yaml", "--output: requires --dry-run"},
+		{"cluster isolate hades --dry-run=server", `--dry-run: "server" is none of member, edge, all`},
+		{"cluster isolate hades --options-name default", `name "default"`},
+		{"cluster isolate hades --options-name a--b", "two hyphens in a row"},
+		{"cluster isolate hades --options-namespace A", `namespace "A"`},
+		{"cluster isolate hades -n traefik", "unknown shorthand flag"},
 		{"cluster list hades", `unexpected argument "hades"`},
 		{"cluster list -o wide", `--output: "wide" is none of json, yaml, name`},
 		{"cluster remove", "NAME is missing"},
@@ -41,6 +48,22 @@ func TestClusterCommandsWithoutKubeconfig(t *testing.T) {
 		var usage *usageError
 		if err := execute(t, line); err == nil || errors.As(err, &usage) || !strings.Contains(err.Error(), message) {
 			t.Errorf("usher %s: %v; want an error with %q that is no usage error", line, err, message)
+		}
+	}
+}
+
+func TestQuestionsNeedAYes(t *testing.T) {
+	for answer, want := range map[string]bool{"y\n": true, "Yes\n": true, "n\n": false, "\n": false, "": false, "yes, but\n": false} {
+		o, cmd := clusterOptions{}, rootCommand()
+		var out bytes.Buffer
+		cmd.SetIn(strings.NewReader(answer))
+		cmd.SetOut(&out)
+		if got := o.ask(cmd)("Edit them?"); got != want || !strings.Contains(out.String(), "Edit them? [y/N] ") {
+			t.Errorf("%q is read as %v after %q", answer, got, &out)
+		}
+		o.yes = true
+		if !o.ask(cmd)("Edit them?") {
+			t.Error("--yes is a no")
 		}
 	}
 }

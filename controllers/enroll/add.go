@@ -36,6 +36,9 @@ func Add(ctx context.Context, edge, member *Cluster, o Options) error {
 	if err := e.cleanUp(ctx, replaced); err != nil {
 		return err
 	}
+	if o.Isolate {
+		return Isolate(ctx, edge, member, o)
+	}
 	o.report("next: kubectl --context %s annotate ingressroute NAME %s=true", member.context, v1alpha1.AnnotationExpose)
 	return nil
 }
@@ -49,7 +52,19 @@ func Plan(ctx context.Context, edge, member *Cluster, o Options) (inMember, atEd
 	if err != nil {
 		return nil, nil, err
 	}
-	return e.reader, []*unstructured.Unstructured{e.cluster}, nil
+	if !o.Isolate {
+		return e.reader, []*unstructured.Unstructured{e.cluster}, nil
+	}
+	mc, err := clusterOf(e.cluster)
+	if err != nil {
+		return nil, nil, err
+	}
+	i, err := newIsolation(ctx, edge, member, o, e.id, mc)
+	if err != nil {
+		return nil, nil, err
+	}
+	i.sayEdits()
+	return append(e.reader, i.manifests()...), []*unstructured.Unstructured{i.isolatedCluster()}, nil
 }
 
 // writeAll writes all objects, first in the member and then in the edge cluster. It returns the

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -145,8 +146,16 @@ func (c *Cluster) write(ctx context.Context, want *unstructured.Unstructured) (c
 // The account is deleted together with its namespace.
 func ownedLists() []client.ObjectList {
 	return []client.ObjectList{
+		listOf(ingressRouteKind), listOf(tlsOptionKind),
 		&rbacv1.RoleBindingList{}, &rbacv1.RoleList{}, &rbacv1.ClusterRoleBindingList{}, &rbacv1.ClusterRoleList{}, &corev1.NamespaceList{},
 	}
+}
+
+// listOf returns a list of a kind that has no Go type here.
+func listOf(kind schema.GroupVersionKind) *unstructured.UnstructuredList {
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(kind)
+	return list
 }
 
 // owned lists the objects in a member that were created for id, of all kinds or only of the given ones.
@@ -156,10 +165,14 @@ func (c *Cluster) owned(ctx context.Context, id identity, kinds ...client.Object
 	}
 	var all []client.Object
 	for _, list := range kinds {
-		if err := c.client.List(ctx, list, client.MatchingLabels(id.memberLabels())); err != nil {
+		err := c.client.List(ctx, list, client.MatchingLabels(id.memberLabels()))
+		if meta.IsNoMatchError(err) {
+			continue // a cluster without Traefik's kinds
+		}
+		if err != nil {
 			return nil, c.failed("list the objects of usher", err)
 		}
-		err := meta.EachListItem(list, func(o runtime.Object) error {
+		err = meta.EachListItem(list, func(o runtime.Object) error {
 			all = append(all, manifest(o.(client.Object)))
 			return nil
 		})
@@ -179,19 +192,25 @@ func (c *Cluster) delete(ctx context.Context, o client.Object) error {
 	return nil
 }
 
-// merge copies the labels of want to have, and each field of want except its metadata.
+// merge copies the labels and annotations of want to have, and each field of want except its
+// metadata.
 func merge(have, want *unstructured.Unstructured) {
-	labels := have.GetLabels()
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	maps.Copy(labels, want.GetLabels())
-	have.SetLabels(labels)
+	have.SetLabels(union(have.GetLabels(), want.GetLabels()))
+	have.SetAnnotations(union(have.GetAnnotations(), want.GetAnnotations()))
 	for field, value := range want.Object {
 		if field != "metadata" {
 			have.Object[field] = value
 		}
 	}
+}
+
+// union returns the entries of two maps; more has precedence. have may be nil, and is changed.
+func union(have, more map[string]string) map[string]string {
+	if have == nil {
+		return maps.Clone(more)
+	}
+	maps.Copy(have, more)
+	return have
 }
 
 // blank returns an object of the same kind and name without content.

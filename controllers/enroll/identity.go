@@ -47,15 +47,26 @@ func checkOwner(have client.Object, labels map[string]string, context string) er
 	case found[labelCluster] != labels[labelCluster]:
 		return fmt.Errorf("%s %w: it belongs to the member %q; use that name, or remove that member first", object, ErrConflict, found[labelCluster])
 	case found[labelEdge] != labels[labelEdge]:
+		resources := accountResources
+		if have.GetObjectKind().GroupVersionKind().Group == ingressRouteKind.Group {
+			resources = traefikResources
+		}
 		return fmt.Errorf("%s %w: it belongs to another edge cluster; if that one no longer exists, delete its objects with: %s",
-			object, ErrConflict, deleteCommand(context, types.UID(found[labelEdge])))
+			object, ErrConflict, deleteCommand(context, resources, types.UID(found[labelEdge])))
 	}
 	return nil
 }
 
-// deleteCommand returns the command that deletes all objects of an edge cluster in a member.
-func deleteCommand(context string, edge types.UID) string {
-	return fmt.Sprintf("kubectl --context %s delete rolebindings,roles,clusterrolebindings,clusterroles,namespaces --all-namespaces -l %s=%s", context, labelEdge, edge)
+// Resources of the objects in a member, as kubectl names them: of the account, and of Traefik.
+const (
+	accountResources = "rolebindings,roles,clusterrolebindings,clusterroles,namespaces"
+	traefikResources = "ingressroutes.traefik.io,tlsoptions.traefik.io"
+)
+
+// deleteCommand returns the command that deletes all objects of an edge cluster in a member
+// that are of some resources.
+func deleteCommand(context, resources string, edge types.UID) string {
+	return fmt.Sprintf("kubectl --context %s delete %s --all-namespaces -l %s=%s", context, resources, labelEdge, edge)
 }
 
 // describe returns the kind and the name of an object.

@@ -28,6 +28,10 @@ type Options struct {
 	// Server is the URL of the member's API server as the edge cluster reaches it.
 	// Empty: the one in the kubeconfig.
 	Server string
+	// Isolate has Add isolate the member too, as the function Isolate does.
+	Isolate bool
+	// Isolation has the parameters of isolation.
+	Isolation IsolateOptions
 	// Force deletes the objects in the edge cluster even if the member cannot be reached.
 	Force bool
 	// Timeout bounds the whole call.
@@ -53,6 +57,9 @@ func (o *Options) Validate() error {
 		if err := checkServer(o.Server); err != nil {
 			return fmt.Errorf("server %q: %w", o.Server, err)
 		}
+	}
+	if err := o.Isolation.validate(); err != nil {
+		return err
 	}
 	if o.Timeout <= 0 {
 		return fmt.Errorf("timeout %v: it must be more than 0", o.Timeout)

@@ -45,7 +45,7 @@ type removal struct {
 	Options
 	edge, member *Cluster // member is nil if it cannot be reached
 	id           identity
-	atEdge       []client.Object // in the order of their deletion
+	atEdge       []*unstructured.Unstructured // in the order of their deletion
 }
 
 // find finds the objects to delete, and returns an error if one belongs to somebody else. It
@@ -72,8 +72,8 @@ func (r *removal) find(ctx context.Context) (err error) {
 }
 
 // findAtEdge returns the member's objects in the edge cluster.
-func (r *removal) findAtEdge(ctx context.Context) ([]client.Object, error) {
-	var found []client.Object
+func (r *removal) findAtEdge(ctx context.Context) ([]*unstructured.Unstructured, error) {
+	var found []*unstructured.Unstructured
 	for _, want := range []*unstructured.Unstructured{memberCluster(r.id, v1alpha1.MemberClusterSpec{}), kubeconfigSecret(r.id, r.Namespace, nil)} {
 		have := blank(want)
 		err := r.edge.client.Get(ctx, client.ObjectKeyFromObject(want), have)
@@ -114,7 +114,10 @@ func (r *removal) findInMember(ctx context.Context) (bool, error) {
 // removeFromMember first revokes the account's tokens, and then deletes the rest.
 func (r *removal) removeFromMember(ctx context.Context) error {
 	if r.member == nil {
-		r.report("the member still has the account of usher; when it can be reached again, run: %s", deleteCommand("CONTEXT", r.id.edge))
+		r.report("the member still has the account of usher; when it can be reached again, run: %s", deleteCommand("CONTEXT", accountResources, r.id.edge))
+		if r.wasIsolated() {
+			r.report("and, when no route refers to these TLSOptions: %s", deleteCommand("CONTEXT", traefikResources, r.id.edge))
+		}
 		return nil
 	}
 	tokens, err := r.member.tokens(ctx, r.id)
@@ -122,6 +125,9 @@ func (r *removal) removeFromMember(ctx context.Context) error {
 		return err
 	}
 	if err := r.member.revoke(ctx, tokens); err != nil {
+		return err
+	}
+	if err := r.releaseOptions(ctx); err != nil {
 		return err
 	}
 	owned, err := r.member.owned(ctx, r.id)
