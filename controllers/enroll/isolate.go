@@ -171,8 +171,7 @@ func (c *Cluster) checkServesTLSOptions() error {
 	return nil
 }
 
-// lookAtService finds the entry points that the edge connects to: a port of Traefik's
-// Service has the name of its entry point.
+// lookAtService finds the entry points that the edge connects to.
 func (i *isolation) lookAtService(ctx context.Context) error {
 	ingress := i.cluster.Spec.Ingress
 	if i.entryPoints = slices.Clone(ingress.EntryPoints); len(i.entryPoints) > 0 {
@@ -183,11 +182,7 @@ func (i *isolation) lookAtService(ctx context.Context) error {
 	if client.IgnoreNotFound(err) != nil {
 		return i.member.failed("read Service "+types.NamespacedName(ingress.Service).String(), err)
 	}
-	for _, port := range service.Spec.Ports {
-		if port.Port == ingress.HTTPSPort && port.Name != "" {
-			i.entryPoints = []string{port.Name}
-		}
-	}
+	i.entryPoints = source.EntryPointsOf(&service)[ingress.HTTPSPort]
 	return nil
 }
 

@@ -29,8 +29,6 @@ type Traefik struct {
 // one, and of its version 28 and later Traefik 3 only can be installed.
 const (
 	labelVersion = "app.kubernetes.io/version"
-	labelChart   = "helm.sh/chart"
-	labelName    = "app.kubernetes.io/name"
 
 	firstChartOfV2 = 3 // before, another chart of this name installed Traefik 1
 	firstChartOfV3 = 28
@@ -40,7 +38,6 @@ const (
 // most 63 characters.
 var (
 	versionPattern = regexp.MustCompile(`^v?([0-9]{1,3})\.([0-9]{1,3})(\.[0-9]{1,3})?([-+_.][0-9A-Za-z.+_-]{0,40})?$`)
-	chartPattern   = regexp.MustCompile(`^(?:rke2-)?traefik-([0-9]{1,3})\.[0-9]`)
 )
 
 // detectTraefik finds out about a Traefik from its Service, which may be nil, or else
@@ -56,8 +53,8 @@ func detectTraefik(service *corev1.Service, kinds traefikKinds) Traefik {
 				return t
 			}
 		}
-		if t.RuleSyntax = syntaxOfChart(service.Labels[labelChart]); t.RuleSyntax != "" {
-			t.DetectedBy = "label " + labelChart + " of Service " + name
+		if t.RuleSyntax = syntaxOfChart(service.Labels[source.LabelChart]); t.RuleSyntax != "" {
+			t.DetectedBy = "label " + source.LabelChart + " of Service " + name
 			return t
 		}
 	}
@@ -78,7 +75,7 @@ func syntaxOfVersion(version string) v1alpha1.RuleSyntax {
 
 // syntaxOfChart returns the default syntax of the Traefik that a Helm chart installs.
 func syntaxOfChart(label string) v1alpha1.RuleSyntax {
-	match := chartPattern.FindStringSubmatch(label)
+	match := source.TraefikChart.FindStringSubmatch(label)
 	if match == nil {
 		return ""
 	}
@@ -138,7 +135,7 @@ func (s *session) detect() {
 	s.detecting.Lock()
 	defer s.detecting.Unlock()
 	service := s.service()
-	ports := entryPointsOf(service)
+	ports := source.EntryPointsOf(service)
 	s.mu.Lock()
 	before, portsBefore := s.detected, s.ports
 	s.detected, s.ports = detectTraefik(service, s.traefikKinds), ports
@@ -168,24 +165,6 @@ var traefikRuleKinds = func() []int {
 func (s *session) service() *corev1.Service {
 	service, _ := s.get(serviceKind, s.config.Service.Namespace, s.config.Service.Name).(*corev1.Service)
 	return service
-}
-
-// maxEntryPoints bounds the entry points of one port, which a status lists.
-const maxEntryPoints = 16
-
-// entryPointsOf returns the entry points of Traefik by the ports of its Service, which
-// may be nil: port → names. Only Traefik's chart names a port after its entry point.
-func entryPointsOf(service *corev1.Service) map[int32][]string {
-	if service == nil || service.Labels[labelName] != "traefik" && !chartPattern.MatchString(service.Labels[labelChart]) {
-		return nil
-	}
-	names := map[int32][]string{}
-	for _, port := range service.Spec.Ports {
-		if port.Name != "" && len(port.Name) <= maxVersion && len(names[port.Port]) < maxEntryPoints && (port.Protocol == corev1.ProtocolTCP || port.Protocol == "") {
-			names[port.Port] = append(names[port.Port], port.Name)
-		}
-	}
-	return names
 }
 
 // entryPoints returns the entry points of Traefik that TLS connections and plain HTTP

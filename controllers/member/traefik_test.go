@@ -1,7 +1,6 @@
 package member
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
@@ -9,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/source"
 )
 
 func TestTraefikIsDetected(t *testing.T) {
@@ -34,10 +34,10 @@ func TestTraefikIsDetected(t *testing.T) {
 		{"a long one", "3.7." + strings.Repeat("1", 500), "", traefikKinds{}, "", "", ""},
 		{"a later Traefik, whose syntax nobody knows", "v4.0.0", "", traefikKinds{}, "", "", ""},
 		{"Traefik 1", "v1.7.34", "", two, v2, "schema", "v1.7.34"},
-		{"the chart", "", "traefik-34.3.0", two, v3, labelChart, ""},
-		{"the first chart of Traefik 3", "", "traefik-28.0.0", traefikKinds{}, v3, labelChart, ""},
-		{"the last one of Traefik 2, in K3s", "", "traefik-27.0.201_up27.0.2", three, v2, labelChart, ""},
-		{"RKE2's", "", "rke2-traefik-37.1.001", traefikKinds{}, v3, labelChart, ""},
+		{"the chart", "", "traefik-34.3.0", two, v3, source.LabelChart, ""},
+		{"the first chart of Traefik 3", "", "traefik-28.0.0", traefikKinds{}, v3, source.LabelChart, ""},
+		{"the last one of Traefik 2, in K3s", "", "traefik-27.0.201_up27.0.2", three, v2, source.LabelChart, ""},
+		{"RKE2's", "", "rke2-traefik-37.1.001", traefikKinds{}, v3, source.LabelChart, ""},
 		{"the chart of Traefik 1", "", "traefik-1.87.7", traefikKinds{}, "", "", ""},
 		{"another chart", "", "traefik-experimental-0.1.0", traefikKinds{}, "", "", ""},
 		{"and one that has it within", "", "my-traefik-34.3.0", traefikKinds{}, "", "", ""},
@@ -50,7 +50,7 @@ func TestTraefikIsDetected(t *testing.T) {
 		{"a schema of before", "", "", traefikKinds{schema: withSyntax}, "", "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "traefik", Labels: map[string]string{labelVersion: test.version, labelChart: test.chart}}}
+			service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "traefik", Labels: map[string]string{labelVersion: test.version, source.LabelChart: test.chart}}}
 			got := detectTraefik(service, test.kinds)
 			if got.RuleSyntax != test.want || !strings.Contains(got.DetectedBy, test.by) || (got.DetectedBy == "") != (test.want == "") {
 				t.Errorf("got %+v", got)
@@ -98,7 +98,7 @@ func TestSchemaThatIsRead(t *testing.T) {
 // Of a Service there is kept what tells of Traefik.
 func TestTrimmedServiceTellsTheSame(t *testing.T) {
 	service := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Name: "traefik", Labels: map[string]string{labelVersion: "v3.7.13", labelChart: "traefik-34.3.0", labelName: "traefik", "more": "x"}},
+		ObjectMeta: metav1.ObjectMeta{Name: "traefik", Labels: map[string]string{labelVersion: "v3.7.13", source.LabelChart: "traefik-34.3.0", source.LabelName: "traefik", "more": "x"}},
 		Spec:       corev1.ServiceSpec{Selector: map[string]string{"a": "b"}, Ports: []corev1.ServicePort{{Name: "websecure", Port: 443, NodePort: 30443}}},
 		Status:     corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}}},
 	}
@@ -110,30 +110,5 @@ func TestTrimmedServiceTellsTheSame(t *testing.T) {
 	}
 	if len(service.Labels) != 3 || service.Spec.Selector != nil || len(service.Status.LoadBalancer.Ingress) != 1 || len(service.Spec.Ports) != 1 || service.Spec.Ports[0] != ports[0] {
 		t.Errorf("it was trimmed to %+v", service)
-	}
-}
-
-func TestEntryPointsOfAService(t *testing.T) {
-	ports := []corev1.ServicePort{
-		{Name: "web", Port: 80, Protocol: corev1.ProtocolTCP}, {Name: "websecure", Port: 443}, {Name: "public", Port: 443},
-		{Name: "websecure-http3", Port: 443, Protocol: corev1.ProtocolUDP}, {Name: strings.Repeat("x", 1000), Port: 443}, {Port: 8080},
-	}
-	for name, test := range map[string]struct {
-		labels map[string]string
-		want   int
-	}{
-		"no label":          {nil, 0},
-		"of another chart":  {map[string]string{labelName: "nginx", labelChart: "nginx-1.2.3"}, 0},
-		"by its name":       {map[string]string{labelName: "traefik"}, 2},
-		"by its chart":      {map[string]string{labelChart: "traefik-34.3.0"}, 2},
-		"a name of its own": {map[string]string{labelName: "traefik-internal"}, 0},
-	} {
-		got := entryPointsOf(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Labels: test.labels}, Spec: corev1.ServiceSpec{Ports: ports}})
-		if len(got) != test.want || test.want > 0 && (!slices.Equal(got[443], []string{"websecure", "public"}) || !slices.Equal(got[80], []string{"web"})) {
-			t.Errorf("%s: %v", name, got)
-		}
-	}
-	if got := entryPointsOf(nil); got != nil {
-		t.Errorf("without a Service: %v", got)
 	}
 }

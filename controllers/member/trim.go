@@ -108,7 +108,9 @@ func trimMeta(object client.Object) {
 	switch object.(type) {
 	case *corev1.Namespace:
 	case *corev1.Service:
-		maps.DeleteFunc(object.GetLabels(), func(key, _ string) bool { return key != labelVersion && key != labelChart && key != labelName })
+		maps.DeleteFunc(object.GetLabels(), func(key, _ string) bool {
+			return key != labelVersion && key != source.LabelChart && key != source.LabelName
+		})
 	default:
 		if !source.Exposed(annotations) && !source.Solver(object) {
 			object.SetLabels(nil)
