@@ -184,3 +184,41 @@ func TestNewestRefusalsAreKept(t *testing.T) {
 		return nil
 	})
 }
+
+// An object whose annotation is misspelled is not published, and reported.
+func TestMisspelledAnnotationsAreReported(t *testing.T) {
+	c := edge(t)
+	startUsher(t)
+	addMember(t, c, "hades", nil)
+	refusals := func(want ...string) {
+		t.Helper()
+		testkit.Eventually(t, "refusals should be "+strings.Join(want, ", "), func() error {
+			var mc v1alpha1.MemberCluster
+			if err := c.Get(t.Context(), client.ObjectKey{Name: "hades"}, &mc); err != nil {
+				return err
+			}
+			var got []string
+			for _, refusal := range mc.Status.Refusals {
+				got = append(got, refusal.Name+" "+refusal.Reason)
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				return fmt.Errorf("they are %+v", mc.Status.Refusals)
+			}
+			return nil
+		})
+	}
+	apply(t, "hades", ingress("name", "name.typo.is", `usher.techn.is/exposed: "true"`))
+	apply(t, "hades", ingress("case", "case.typo.is", `usher.techn.is/Expose: "true"`))
+	apply(t, "hades", ingress("value", "value.typo.is", `usher.techn.is/expose: "yes"`))
+	apply(t, "hades", ingress("not", "not.typo.is", `usher.techn.is/expose: "false"`, `usher.techn.is/plain-http: deny`))
+	refusals("case AnnotationInvalid", "name AnnotationInvalid", "value AnnotationInvalid")
+	for _, name := range []string{"name", "case", "value"} {
+		apply(t, "hades", ingress(name, name+".typo.is", `usher.techn.is/expose: "false"`))
+	}
+	remove(t, "hades", ingress("name", "name.typo.is"))
+	apply(t, "hades", ingress("name", "name.typo.is", exposed))
+	awaitHost(t, c, "name.typo.is", ready("hades"))
+	remove(t, "hades", ingress("case", "case.typo.is"))
+	refusals()
+}

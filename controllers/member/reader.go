@@ -238,14 +238,7 @@ func (s *session) reread(id sourceID) {
 // read makes the reading of an object, which may be nil, and returns the hosts on
 // which that changes the claims.
 func (s *session) read(id sourceID, o client.Object) []string {
-	var r *reading
-	if o != nil && source.Exposed(o.GetAnnotations()) && !s.shadowed(id) {
-		result := sources[id.kind].claims(o, s.context())
-		r = &reading{id: id, created: o.GetCreationTimestamp().Time, claims: result.Claims, hosts: len(result.Claims), more: result.More, refusals: keptOf(result.Refusals)}
-		if r.options = optionsOf(r.claims); r.options != "" {
-			r.allowFrom = r.claims[0].Options.AllowFrom
-		}
-	}
+	r := s.reading(id, o)
 	s.mark(id, o)
 	c := s.readings.put(id, r)
 	_ = s.holdings.grow(c.size)
@@ -254,6 +247,29 @@ func (s *session) read(id sourceID, o client.Object) []string {
 	}
 	s.reader.readAgain(c.again)
 	return c.hosts
+}
+
+// reading returns what an object claims, or why it may have been meant to; nil for
+// neither.
+func (s *session) reading(id sourceID, o client.Object) *reading {
+	if o == nil || s.shadowed(id) {
+		return nil
+	}
+	r := &reading{id: id, created: o.GetCreationTimestamp().Time}
+	if !source.Exposed(o.GetAnnotations()) {
+		refusal := source.Misspelled(sources[id.kind].gvk.Kind, o)
+		if refusal == nil {
+			return nil
+		}
+		r.refusals = []source.Refusal{*refusal}
+		return r
+	}
+	result := sources[id.kind].claims(o, s.context())
+	r.claims, r.hosts, r.more, r.refusals = result.Claims, len(result.Claims), result.More, keptOf(result.Refusals)
+	if r.options = optionsOf(r.claims); r.options != "" {
+		r.allowFrom = r.claims[0].Options.AllowFrom
+	}
+	return r
 }
 
 // keptOf returns the refusals that are kept of one object: a handful, and together

@@ -8,7 +8,10 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/message"
 )
 
@@ -62,11 +65,38 @@ func readAnnotations(annotations map[string]string) (request, *malformed) {
 	// A mistyped allow-from must not be read as consent to everyone.
 	for _, name := range slices.Sorted(maps.Keys(annotations)) {
 		if strings.HasPrefix(name, prefix) && !slices.Contains(known, name) {
-			return w, &malformed{name, fmt.Errorf("there is no such annotation; the annotations are %s", strings.Join(known, ", "))}
+			return w, &malformed{name, errUnknownAnnotation()}
 		}
 	}
 	w.options = Options{PlainHTTP: plainHTTP, AllowFrom: allowFrom, WholeWildcard: whole}
 	return w, nil
+}
+
+// Misspelled returns why an object that is not exposed may have been meant to be: it has
+// an annotation that usher does not know, or a value of AnnotationExpose that is neither
+// true nor false. It returns nil for any other object.
+func Misspelled(kind string, object metav1.Object) *Refusal {
+	annotations := object.GetAnnotations()
+	if Exposed(annotations) || Solver(object) {
+		return nil
+	}
+	refuse := func(name, format string, args ...any) *Refusal {
+		return &Refusal{Reason: reason.AnnotationInvalid, Message: message.Format("%s %s/%s, %s: %s; the object is not published",
+			kind, object.GetNamespace(), object.GetName(), annotationField(name), message.Format(format, args...))}
+	}
+	for _, name := range slices.Sorted(maps.Keys(annotations)) {
+		switch value := annotations[name]; {
+		case name == v1alpha1.AnnotationExpose && value != "false":
+			return refuse(name, "%s is neither true nor false", message.Quote(value))
+		case strings.HasPrefix(name, prefix) && !slices.Contains(known, name):
+			return refuse(name, "%v", errUnknownAnnotation())
+		}
+	}
+	return nil
+}
+
+func errUnknownAnnotation() error {
+	return fmt.Errorf("there is no such annotation; the annotations are %s", strings.Join(known, ", "))
 }
 
 func readPlainHTTP(annotations map[string]string) (v1alpha1.PlainHTTP, error) {
