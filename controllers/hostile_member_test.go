@@ -168,7 +168,7 @@ func TestMemberThatSendsTooMuch(t *testing.T) {
 				Kubeconfig: &v1alpha1.KubeconfigRef{SecretName: name}, Ingress: v1alpha1.IngressEndpoint{Addresses: []string{"192.0.2.99"}},
 			}})
 			reason := "TooLarge"
-			if strings.Contains(test.says, "elsewhere") {
+			if strings.Contains(test.says, "redirects") {
 				reason = "Error"
 			}
 			mc := awaitMember(t, c, name, test.condition, metav1.ConditionFalse, reason)
