@@ -155,7 +155,7 @@ func (s *shell) run(t *testing.T, file, command string) {
 	if err != nil {
 		t.Errorf("docs/%s.md: %s: %v\n%s", file, here, err, out)
 	}
-	s.follow(t, command, string(out))
+	s.follow(t, command)
 }
 
 // misdirected wants what a client of an isolated member gets for a private host.
@@ -193,7 +193,7 @@ func (s *shell) prepare(t *testing.T, file, command string) {
 }
 
 // follow checks that a command has done what the docs say, and reverts what would disturb later commands.
-func (s *shell) follow(t *testing.T, command, out string) {
+func (s *shell) follow(t *testing.T, command string) {
 	t.Helper()
 	patch := func(ingress string) {
 		kubectl(t, "patch", "membercluster", "hades", "--type=merge", `--patch={"spec":{"ingress":`+ingress+`}}`)
