@@ -28,6 +28,8 @@ type gate struct {
 	resets  atomic.Bool // new connections are reset
 	aged    atomic.Bool // all objects are said to be made in 2001
 
+	schema atomic.Pointer[http.HandlerFunc] // answers requests for OpenAPI documents; nil: the API server does
+
 	mu     sync.Mutex
 	frozen chan struct{} // closed when bytes flow
 	held   string        // what the paths end with whose requests wait; empty: none do
@@ -59,6 +61,10 @@ func openGate(t *testing.T, cluster *testbed.Cluster) *gate {
 	g.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if g.failing.Load() && r.URL.Path != "/version" {
 			http.Error(w, "etcdserver: leader changed", http.StatusInternalServerError)
+			return
+		}
+		if schema := g.schema.Load(); schema != nil && strings.HasPrefix(r.URL.Path, "/openapi/") {
+			(*schema)(w, r)
 			return
 		}
 		g.wait(r)

@@ -1,9 +1,14 @@
 package controllers_test
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -11,6 +16,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/hack/test/testkit"
+	"github.com/jovalle/usher/proxy/routing"
 )
 
 // detected waits until a MemberCluster tells of a syntax of rules, and where it is from.
@@ -153,4 +159,68 @@ func TestRuleSyntaxFollowsTheService(t *testing.T) {
 	testkit.Must(t, service.member.Delete(t.Context(), service.service))
 	detected(t, c, "hades", v1alpha1.RuleSyntaxV3, "with routes[].syntax")
 	routed(t, table, "any.labelled.techn.is", "hades")
+}
+
+// What an API server answers instead of a schema changes nothing, costs little, and
+// touches no other member; a wrong schema is believed of its own member alone.
+func TestSchemaThatAMemberMakesUp(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	g := openGate(t, bed.Cluster("hades"))
+	kubeconfig, err := bed.Cluster("hades").Kubeconfig()
+	testkit.Must(t, err)
+	addMemberBy(t, c, "hades", g.kubeconfig(t, kubeconfig))
+	addMember(t, c, "illmatic", nil)
+	for _, cluster := range []string{"hades", "illmatic"} {
+		apply(t, cluster, ingressRoute("wild", "Host(`*."+cluster+"-schema.techn.is`)", exposed))
+		routed(t, table, "any."+cluster+"-schema.techn.is", cluster)
+	}
+	p := publish(t, table, "hades")
+	stop := watchRoute(t, table, "any.hades-schema.techn.is", func(r *routing.Route) bool { return r != nil && r.Refusal == "" })
+	var asked atomic.Int64
+	answer := func(say http.HandlerFunc) {
+		asked.Store(0)
+		g.schema.Store(new(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked.Add(1)
+			say(w, r)
+		})))
+		testkit.Eventually(t, "the schema should be asked for", func() error {
+			if asked.Load() == 0 {
+				return errors.New("it was not")
+			}
+			return nil
+		})
+	}
+
+	answer(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "not ready", http.StatusInternalServerError)
+	})
+	g.freeze() // and a new connection learns nothing
+	awaitAway(t, c, "hades", time.Now())
+	g.thaw()
+	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	detected(t, c, "hades", v1alpha1.RuleSyntaxV3, "with routes[].syntax")
+	stop()
+	answer(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("ETag", `"wrong"`)
+		_, _ = io.WriteString(w, `{"components": {"schemas": {"io.traefik.v1alpha1.IngressRoute": {"properties": {"spec": {"properties": {"routes": {"items": {"properties": {"match": {}}}}}}}}}}}`)
+	})
+	detected(t, c, "hades", v1alpha1.RuleSyntaxV2, "without routes[].syntax")
+	routed(t, table, "any.hades-schema.techn.is", "")
+	answer(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("ETag", `"endless"`)
+		for piece, err := strings.Repeat(`{"a":[`, 10_000), error(nil); err == nil; {
+			_, err = io.WriteString(w, piece)
+		}
+	})
+	testkit.Consistently(t, 12*time.Second, "an endless schema should be left alone", func() error {
+		if n := asked.Load(); n > 1 {
+			return fmt.Errorf("it was asked for %d times", n)
+		}
+		return nil
+	})
+	p.change(t)
+	p.caughtUp(t, table)
+	routed(t, table, "any.illmatic-schema.techn.is", "illmatic")
+	detected(t, c, "illmatic", v1alpha1.RuleSyntaxV3, "with routes[].syntax")
 }

@@ -130,6 +130,10 @@ func TestStoredTokenFollowsOneServiceAndReadsNoSecret(t *testing.T) {
 			_, err := clientset.Discovery().ServerResourcesForGroupVersion("traefik.io/v1alpha1")
 			return err
 		}},
+		{"read the schema of Traefik's kinds", true, func() error {
+			_, err := clientset.Discovery().RESTClient().Get().AbsPath("/openapi/v3/apis/traefik.io/v1alpha1").DoRaw(t.Context())
+			return err
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if err := test.ask(); (err == nil) != test.allowed || err != nil && !apierrors.IsForbidden(err) {

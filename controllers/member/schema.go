@@ -99,6 +99,9 @@ func (s *session) askSchema(ctx context.Context, known *traefikKinds) {
 		request.Header.Set("If-None-Match", known.etag)
 	}
 	response, err := s.client.Do(request)
+	if ctx.Err() != nil {
+		known.again = time.Now().Add(schemaAgain) // else each probe would take as long
+	}
 	if err != nil {
 		return
 	}

@@ -217,3 +217,38 @@ func TestIntersect(t *testing.T) {
 		})
 	}
 }
+
+// A wildcard of a rule matches no host in a Traefik before 3.7, and its negation all.
+func TestRulesWithoutWildcards(t *testing.T) {
+	for _, test := range []struct {
+		syntax     traefikrule.Syntax
+		rule, want string // the hosts; "-" if they are no list
+	}{
+		{v3, "Host(`a.x.io`)", "a.x.io"},
+		{v3, "Host(`*.x.io`)", ""},
+		{v3, "Host(`*.x.io`) || Host(`a.y.io`)", "a.y.io"},
+		{v3, "Host(`*.x.io`) && Host(`a.x.io`)", ""},
+		{v3, "!Host(`*.x.io`) && Host(`a.x.io`)", "a.x.io"},
+		{v3, "!Host(`*.x.io`)", "-"},
+		{v3, "Host(`*.x.io`) && HostRegexp(`^a`)", ""},
+		{v2, "Host(`a.x.io`, `*.x.io`)", "a.x.io"},
+	} {
+		set, err := traefikrule.ParseHTTP(test.rule, test.syntax)
+		if err != nil {
+			t.Fatal(err)
+		}
+		within, err := traefikrule.ParseHTTP("PathPrefix(`/`)", v3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, set := range []*traefikrule.Set{set.WithoutWildcards(), within.Intersect(set.WithoutWildcards())} {
+			list, ok := set.List()
+			if ok == (test.want == "-") || ok && !slices.Equal(list, hosts(test.want)) {
+				t.Errorf("%s has %v, %v", test.rule, list, ok)
+			}
+			if set.Covers("*.x.io") != (test.want == "-") {
+				t.Errorf("%s: whether it covers the wildcard", test.rule)
+			}
+		}
+	}
+}

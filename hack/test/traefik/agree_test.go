@@ -8,6 +8,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/source"
+	"github.com/jovalle/usher/controllers/source/traefikrule"
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
@@ -20,8 +21,8 @@ import (
 //   - If usher cannot list the hosts of an object, the object serves a host that it
 //     does not name, or has a regular expression.
 //
-// If a route does not set its syntax, usher may publish fewer hosts, since the route may
-// be for Traefik 2.
+// If a route does not set its syntax, and usher does not know the default of the
+// cluster's Traefik, it may publish fewer hosts, and only such as one of them serves.
 func TestUsherAndTraefikAgree(t *testing.T) {
 	start := time.Now()
 	cluster := bed.Cluster("hades")
@@ -33,11 +34,33 @@ func TestUsherAndTraefikAgree(t *testing.T) {
 	t.Logf("%d objects of seed %d are loaded after %s", len(subjects), seed, time.Since(start).Round(time.Second))
 
 	served := queryAll(t, newOracle(proxy), subjects)
+	t.Run("default syntax v3", func(t *testing.T) { compareAll(t, subjects, served, traefikrule.V3) })
+	proxy.Stop()
+
+	proxy, err = cluster.StartTraefik(t.Context(), "--core.defaultRuleSyntax=v2")
+	testkit.Must(t, err)
+	for _, host := range sentinelHosts {
+		testkit.Must(t, proxy.AwaitHost(t.Context(), host))
+	}
+	servedV2 := queryAll(t, newOracle(proxy), subjects)
+	t.Run("default syntax v2", func(t *testing.T) { compareAll(t, subjects, servedV2, traefikrule.V2) })
+
+	for i := range served {
+		maps.Copy(served[i], servedV2[i])
+	}
+	t.Run("default syntax unknown", func(t *testing.T) { compareAll(t, subjects, served, traefikrule.Absent) })
+	t.Logf("compared after %s", time.Since(start).Round(time.Second))
+}
+
+// compareAll compares all objects. The syntax is that of routes that do not set it, as
+// usher knows it.
+func compareAll(t *testing.T, subjects []*subject, served []map[string]bool, syntax traefikrule.Syntax) {
+	t.Helper()
 	outcomes := map[string]int{} // usher's result for an object → number of objects
 	for i, s := range subjects {
-		outcomes[compare(t, s, served[i])]++
+		outcomes[compare(t, s, served[i], syntax)]++
 	}
-	t.Logf("compared after %s: %v", time.Since(start).Round(time.Second), outcomes)
+	t.Logf("of %d objects: %v", len(subjects), outcomes)
 	for _, outcome := range []string{listed, unlisted, invalid} {
 		if outcomes[outcome] < len(subjects)/20 {
 			t.Errorf("only %d of %d objects were %s: too few to prove anything", outcomes[outcome], len(subjects), outcome)
@@ -52,14 +75,16 @@ const (
 	invalid  = "invalid in part"
 )
 
-func compare(t *testing.T, s *subject, served map[string]bool) (outcome string) {
+func compare(t *testing.T, s *subject, served map[string]bool, syntax traefikrule.Syntax) (outcome string) {
 	t.Helper()
-	published, refusals := publishes(s.object)
-	named := publishesNamed(s.object)
+	in := source.Context{Cluster: "hades", RuleSyntax: syntax}
+	published, refusals := publishes(s.object, in)
+	named := publishesNamed(s.object, in)
+	unknown := s.unsaid && syntax == traefikrule.Absent
 	if !subset(published, served) || !subset(named, served) || !subset(published, named) {
 		t.Errorf("%s\n is served by Traefik for %v,\n published by usher for %v, and for %v where they are named", s, names(served), names(published), names(named))
 	}
-	if !s.unsaid && len(named) != len(served) {
+	if !unknown && len(named) != len(served) {
 		t.Errorf("%s\n is served by Traefik for %v,\n and published by usher for %v where they are named", s, names(served), names(named))
 	}
 	why := func(reason string) bool {
@@ -67,7 +92,7 @@ func compare(t *testing.T, s *subject, served map[string]bool) (outcome string) 
 	}
 	switch {
 	case why(reason.UnknownHosts):
-		if !s.unsaid && !s.regexps && !slices.ContainsFunc(names(served), func(host string) bool { return !s.mentions(host) }) {
+		if !unknown && !s.regexps && !slices.ContainsFunc(names(served), func(host string) bool { return !s.mentions(host) }) {
 			t.Errorf("%s\n is served by Traefik for %v only,\n but usher does not list them: %v", s, names(served), refusals)
 		}
 		return unlisted

@@ -32,9 +32,11 @@ var plan = []struct {
 	{source.KindIngressRoute, httpV3, 110},
 	{source.KindIngressRoute, httpV2, 50},
 	{source.KindIngressRoute, unsaid(httpV3), 40},
+	{source.KindIngressRoute, unsaid(httpV2), 40},
 	{source.KindIngressRouteTCP, tcpV3, 50},
 	{source.KindIngressRouteTCP, tcpV2, 30},
 	{source.KindIngressRouteTCP, unsaid(tcpV3), 15},
+	{source.KindIngressRouteTCP, unsaid(tcpV2), 15},
 }
 
 const ingresses = 30

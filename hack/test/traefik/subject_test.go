@@ -35,17 +35,13 @@ func newSubject(random *rand.Rand, n int, kind string, g grammar) *subject {
 	return s
 }
 
-// route returns the route of an IngressRoute, which requires a header, or of an
-// IngressRouteTCP, which requires an ALPN protocol.
+// route returns the route of an IngressRoute, which requires a path, or of an
+// IngressRouteTCP, which requires an ALPN protocol. Both syntaxes read this alike.
 func (s *subject) route(rule string, g grammar, app *testbed.App) string {
-	own := map[string]string{
-		source.KindIngressRoute + "v2":    "Headers(`Rule`, `%s`)",
-		source.KindIngressRoute + "v3":    "Header(`Rule`, `%s`)",
-		source.KindIngressRoute:           "Header(`Rule`, `%s`)",
-		source.KindIngressRouteTCP + "v2": "ALPN(`%s`)",
-		source.KindIngressRouteTCP + "v3": "ALPN(`%s`)",
-		source.KindIngressRouteTCP:        "ALPN(`%s`)",
-	}[s.kind+g.syntax]
+	own := "PathPrefix(`/%s/`)"
+	if s.kind == source.KindIngressRouteTCP {
+		own = "ALPN(`%s`)"
+	}
 	match := fmt.Sprintf("(%s) && "+own, rule, s.name)
 	return fmt.Sprintf("{match: %q, %s services: [{name: %s, port: %d}]}", match, s.syntax(g), app.Service, app.Port)
 }

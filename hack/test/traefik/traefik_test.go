@@ -49,8 +49,8 @@ func (o *oracle) serves(ctx context.Context, s *subject, host string) (bool, err
 
 // sendHTTP sends a request that fulfils the conditions of a bit set.
 func (o *oracle) sendHTTP(ctx context.Context, s *subject, host string, fulfilled int) (bool, error) {
-	path, query := "/", ""
-	header := http.Header{"Rule": {s.name}}
+	path, query := "/"+s.name+"/", ""
+	header := http.Header{}
 	for n := 1; n <= s.conditions; n++ {
 		if fulfilled&(1<<(n-1)) == 0 {
 			continue
@@ -58,9 +58,6 @@ func (o *oracle) sendHTTP(ctx context.Context, s *subject, host string, fulfille
 		path += fmt.Sprintf("k%d/", n)
 		query += fmt.Sprintf("k%d=on&", n)
 		header.Set(fmt.Sprintf("K%d", n), "on")
-	}
-	if s.kind == source.KindIngress {
-		path, header = "/"+s.name, nil
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+host+path+"?"+strings.TrimSuffix(query, "&"), nil)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 
 // publishes returns the hosts of the population that usher would publish for an object,
 // and the refusals without a host.
-func publishes(o client.Object) (published map[string]bool, refusals []source.Refusal) {
-	result := read(o)
+func publishes(o client.Object, in source.Context) (published map[string]bool, refusals []source.Refusal) {
+	result := read(o, in)
 	published = map[string]bool{} // host → true
 	for _, claim := range result.Claims {
 		if claim.Refusal != nil {
@@ -31,17 +31,16 @@ func publishes(o client.Object) (published map[string]bool, refusals []source.Re
 
 // publishesNamed returns the hosts that usher would publish if the annotation of the
 // object named the whole population.
-func publishesNamed(o client.Object) map[string]bool {
+func publishesNamed(o client.Object, in source.Context) map[string]bool {
 	o = o.DeepCopyObject().(client.Object)
 	annotations := o.GetAnnotations()
 	annotations[v1alpha1.AnnotationHosts] = strings.Join(population, ",")
 	o.SetAnnotations(annotations)
-	published, _ := publishes(o)
+	published, _ := publishes(o, in)
 	return published
 }
 
-func read(o client.Object) source.Result {
-	in := source.Context{Cluster: "hades"}
+func read(o client.Object, in source.Context) source.Result {
 	switch t := o.(type) {
 	case *networkingv1.Ingress:
 		return source.FromIngress(t, in)
