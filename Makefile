@@ -88,8 +88,13 @@ testbed: ## Build the test bed's servers into the cache (half an hour or so from
 
 .PHONY: node-tools
 node-tools: testbed ## Install what tests on a real node need, from Debian, and build its servers (needs root)
+	@apt-get update --quiet
 	@apt-get install --quiet --yes --no-install-recommends buildah containerd containernetworking-plugins iproute2 iptables libcap2-bin nftables runc
 	@$(TESTBED) build kubelet kube-scheduler kube-proxy
+
+.PHONY: browser
+browser: ## Install Chromium from Debian, which tests in a browser need (needs root)
+	@command -v chromium >/dev/null || { apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends chromium; }
 
 .PHONY: image
 image: ## Build the container image for amd64 and arm64 into dist/ (needs root, buildah and setcap)
