@@ -113,6 +113,7 @@ func (s *session) trim(o any) (any, error) {
 		if err := s.holdings.keep(gvk, object); err != nil {
 			return nil, err
 		}
+		s.annotations.share(object)
 	}
 	return trimmed, nil
 }

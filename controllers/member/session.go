@@ -47,10 +47,12 @@ type session struct {
 	readings *readings // what the annotated ones claim
 
 	holdings *holdings
-	listing  chan struct{} // holds one while a page of a list is read
-	ending   sync.Once     // of exceed
-	exceeded chan struct{} // closed when the member has sent too much
-	tooLarge error         // why; set before exceeded is closed
+
+	annotations sharedAnnotations
+	listing     chan struct{} // holds one while a page of a list is read
+	ending      sync.Once     // of exceed
+	exceeded    chan struct{} // closed when the member has sent too much
+	tooLarge    error         // why; set before exceeded is closed
 
 	toRead     *int           // objects to be read again when all had been read once; nil before that
 	goroutines sync.WaitGroup // the cache, the reader, and those that wait for kinds which arrived late
