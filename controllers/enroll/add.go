@@ -17,8 +17,19 @@ import (
 // that wraps ErrConflict and writes nothing. After any other error the objects that it wrote stay,
 // and a second call continues.
 func Add(ctx context.Context, edge, member *Cluster, o Options) error {
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
-	defer cancel()
+	err := o.bound(ctx, func(ctx context.Context) error { return addMember(ctx, edge, member, o) })
+	switch {
+	case err != nil:
+		return err
+	case o.Isolate:
+		return Isolate(ctx, edge, member, o)
+	}
+	o.report("next: kubectl --context %s annotate ingressroute NAME %s=true", member.context, v1alpha1.AnnotationExpose)
+	return nil
+}
+
+// addMember creates the objects in both clusters, and waits until usher has read the member.
+func addMember(ctx context.Context, edge, member *Cluster, o Options) error {
 	e, err := prepare(ctx, edge, member, o)
 	if err != nil {
 		return err
@@ -33,14 +44,7 @@ func Add(ctx context.Context, edge, member *Cluster, o Options) error {
 	if err := e.awaitReady(ctx, kubeconfig); err != nil {
 		return fmt.Errorf("%w\nthe created objects stay: run the same command again, or usher cluster remove %s", err, o.Name)
 	}
-	if err := e.cleanUp(ctx, replaced); err != nil {
-		return err
-	}
-	if o.Isolate {
-		return Isolate(ctx, edge, member, o)
-	}
-	o.report("next: kubectl --context %s annotate ingressroute NAME %s=true", member.context, v1alpha1.AnnotationExpose)
-	return nil
+	return e.cleanUp(ctx, replaced)
 }
 
 // Plan returns the manifests that Add would write to each cluster, except for the Secrets with the
@@ -63,7 +67,7 @@ func Plan(ctx context.Context, edge, member *Cluster, o Options) (inMember, atEd
 	if err != nil {
 		return nil, nil, err
 	}
-	i.sayEdits()
+	i.reportEdits()
 	return append(e.reader, i.manifests()...), []*unstructured.Unstructured{i.isolatedCluster()}, nil
 }
 

@@ -76,13 +76,24 @@ func (o *IsolateOptions) validate() error {
 // last. While routes lack the options it sets the field only if Confirm agrees, and
 // returns an error that wraps ErrNotIsolated otherwise. A second call changes nothing.
 func Isolate(ctx context.Context, edge, member *Cluster, o Options) error {
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
-	defer cancel()
-	i, err := prepareIsolation(ctx, edge, member, o)
+	var i *isolation
+	err := o.bound(ctx, func(ctx context.Context) (err error) {
+		if i, err = prepareIsolation(ctx, edge, member, o); err != nil {
+			return err
+		}
+		return i.apply(ctx)
+	})
 	if err != nil {
 		return err
 	}
 	return i.isolate(ctx)
+}
+
+// bound calls a step with Timeout. The time that a person takes to answer is not part of it.
+func (o *Options) bound(ctx context.Context, step func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	return step(ctx)
 }
 
 // PlanIsolation returns what Isolate would write in each cluster, except for the routes
@@ -94,7 +105,7 @@ func PlanIsolation(ctx context.Context, edge, member *Cluster, o Options) (inMem
 	if err != nil {
 		return nil, nil, err
 	}
-	i.sayEdits()
+	i.reportEdits()
 	return i.manifests(), []*unstructured.Unstructured{i.isolatedCluster()}, nil
 }
 
@@ -212,19 +223,18 @@ func (i *isolation) readRoutes(ctx context.Context) error {
 	return err
 }
 
+// isolate edits the routes, and sets spec.isolation.
 func (i *isolation) isolate(ctx context.Context) error {
-	if err := i.apply(ctx); err != nil {
-		return err
-	}
-	if i.sayEdits() && i.Isolation.Patch {
-		if err := i.patch(ctx); err != nil {
+	if edits := i.reportEdits(); i.Isolation.Patch && len(edits) > 0 && i.asked("Edit these %d objects in context %s?", len(edits), i.member.context) {
+		err := i.bound(ctx, func(ctx context.Context) error { return i.patch(ctx, edits) })
+		if err != nil {
 			return err
 		}
 	}
 	if err := i.confirm(); err != nil {
 		return err
 	}
-	if err := i.setField(ctx); err != nil {
+	if err := i.bound(ctx, i.setField); err != nil {
 		return err
 	}
 	i.report("next: kubectl --context %[1]s annotate ingressroute NAME %[2]s=true, and then usher cluster isolate %[3]s --context %[1]s --patch, which gives it the TLS options", i.member.context, v1alpha1.AnnotationExpose, i.Name)
@@ -263,30 +273,23 @@ func (i *isolation) ensureOption(ctx context.Context, key types.NamespacedName) 
 	return nil
 }
 
-// sayEdits says how each route is to be edited, and returns whether there is one.
-func (i *isolation) sayEdits() bool {
-	any := false
+// reportEdits reports how each route must be edited, and returns the edits.
+func (i *isolation) reportEdits() []*edit {
+	var edits []*edit
 	for _, g := range i.hostGroups {
 		for _, e := range g.edits {
-			any = true
+			edits = append(edits, e)
 			i.report("%s needs TLSOption %s%s:\n  %s", e.route, g.want, e.note(), e.command(i.member.context))
 		}
 		if g.problem != "" {
 			i.report("%s cannot be isolated: %s", strings.Join(g.hosts, ", "), g.problem)
 		}
 	}
-	return any
+	return edits
 }
 
-// patch edits the routes, if the person agrees.
-func (i *isolation) patch(ctx context.Context) error {
-	var edits []*edit
-	for _, g := range i.hostGroups {
-		edits = append(edits, g.edits...)
-	}
-	if !i.asked("Edit these %d objects in context %s?", len(edits), i.member.context) {
-		return nil
-	}
+// patch edits routes, and plans again.
+func (i *isolation) patch(ctx context.Context, edits []*edit) error {
 	for _, e := range edits {
 		if err := i.member.client.Patch(ctx, e.route.object, client.RawPatch(types.MergePatchType, e.patch)); err != nil {
 			return i.member.failed("edit "+e.route.String(), err)
@@ -334,7 +337,7 @@ func (i *isolation) setField(ctx context.Context) error {
 		i.report("%s unchanged in context %s", name, i.edge.context)
 		return nil
 	case i.cluster.Labels[labelManagedBy] != managedBy:
-		return i.sayField(name)
+		return i.reportField(name)
 	}
 	changed := i.cluster.DeepCopy()
 	changed.Spec.Isolation = i.want
@@ -345,7 +348,7 @@ func (i *isolation) setField(ctx context.Context) error {
 	return nil
 }
 
-func (i *isolation) sayField(name string) error {
+func (i *isolation) reportField(name string) error {
 	field, err := yaml.Marshal(map[string]any{"isolation": i.want})
 	if err != nil {
 		return fmt.Errorf("write spec.isolation: %w", err)

@@ -67,7 +67,7 @@ func TestIsolateEditsAndChangesNothingAgain(t *testing.T) {
 	edge, hades := reach(t)
 	add(t, edge, hades)
 	apply(t, "hades", ingressRouteOf("default/app", public, "", "app.techn.is")+"\n---\n"+
-		ingressRouteOf("default/lan", allowing("192.168.1.0/24"), "", "lan.techn.is")+"\n---\n"+
+		ingressRouteOf("default/lan", lan, "", "lan.techn.is")+"\n---\n"+
 		ingressOf("default/shop", public, "shop.techn.is")+"\n---\n"+
 		ingressRouteOf("default/ledger", private, "", "ledger.techn.is"))
 
@@ -77,8 +77,8 @@ func TestIsolateEditsAndChangesNothingAgain(t *testing.T) {
 	}
 	wantText(t, said, "TLSOption default/exposed-192-168-1-0-24 created", "IngressRoute default/app edited in context hades",
 		"Ingress default/shop edited in context hades", "MemberCluster hades updated in context edge", "next: kubectl --context hades annotate")
-	if app, lan, ledger := optionsOf(t, hades, "app"), optionsOf(t, hades, "lan"), optionsOf(t, hades, "ledger"); app != "exposed" || lan != "exposed-192-168-1-0-24" || ledger != "" {
-		t.Errorf("app has %q, lan %q, ledger %q", app, lan, ledger)
+	if app, narrow, ledger := optionsOf(t, hades, "app"), optionsOf(t, hades, "lan"), optionsOf(t, hades, "ledger"); app != "exposed" || narrow != "exposed-192-168-1-0-24" || ledger != "" {
+		t.Errorf("app has %q, lan %q, ledger %q", app, narrow, ledger)
 	}
 
 	before := isolationSnapshot(t)

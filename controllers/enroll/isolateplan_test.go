@@ -26,7 +26,7 @@ func ingressRouteOf(name, annotations, tls string, hosts ...string) string {
 	namespace, name, _ := strings.Cut(name, "/")
 	routes := ""
 	for _, host := range hosts {
-		routes += fmt.Sprintf("{kind: Rule, match: 'Host(`%s`)', services: [{name: app, port: 80}]}, ", host)
+		routes += fmt.Sprintf("{kind: Rule, match: 'Host(%#q)', services: [{name: app, port: 80}]}, ", host)
 	}
 	return fmt.Sprintf("{apiVersion: traefik.io/v1alpha1, kind: IngressRoute, metadata: {namespace: %s, name: %s, annotations: {%s}}, spec: {entryPoints: [websecure], routes: [%s]%s}}",
 		namespace, name, annotations, routes, tls)
@@ -40,19 +40,17 @@ func ingressOf(name, annotations, host string) string {
 
 func tcpOf(name, tls, host string) string {
 	namespace, name, _ := strings.Cut(name, "/")
-	return fmt.Sprintf("{apiVersion: traefik.io/v1alpha1, kind: IngressRouteTCP, metadata: {namespace: %s, name: %s, annotations: {%s}}, spec: {entryPoints: [websecure], routes: [{match: 'HostSNI(`%s`)', services: [{name: app, port: 80}]}], tls: {%s}}}",
+	return fmt.Sprintf("{apiVersion: traefik.io/v1alpha1, kind: IngressRouteTCP, metadata: {namespace: %s, name: %s, annotations: {%s}}, spec: {entryPoints: [websecure], routes: [{match: 'HostSNI(%#q)', services: [{name: app, port: 80}]}], tls: {%s}}}",
 		namespace, name, public, host, tls)
 }
 
 // tlsNamed are TLS options of a route, for the end of its spec.
 func tlsNamed(name string) string { return ", tls: {options: {name: " + name + "}}" }
 
-func allowing(cidrs string) string {
-	return public + `, usher.techn.is/allow-from: "` + cidrs + `"`
-}
+// lan are the annotations of a route that is published for one network.
+const lan = public + `, usher.techn.is/allow-from: "192.168.1.0/24"`
 
 func TestPlannedEdits(t *testing.T) {
-	const lan = "192.168.1.0/24"
 	for _, test := range []struct {
 		name      string
 		cross     bool
@@ -82,10 +80,10 @@ func TestPlannedEdits(t *testing.T) {
 		{"a route beside one with the options", false, []string{ingressRouteOf("a/one", public, tlsNamed("exposed"), "a.home"), ingressRouteOf("a/two", private, "", "a.home")},
 			[]string{"two → a/exposed"}, []string{"a.home"}, ""},
 		{"a private host of another router stays private", false, []string{ingressRouteOf("a/one", public+", usher.techn.is/hosts: a.home", tlsNamed("exposed"), "a.home"), ingressRouteOf("a/two", private, "", "b.home")}, nil, nil, ""},
-		{"hosts with an allow-from list", false, []string{ingressRouteOf("a/all", public, tlsNamed("exposed"), "a.home"), ingressRouteOf("a/lan", allowing(lan), tlsNamed("exposed"), "b.home")},
+		{"hosts with an allow-from list", false, []string{ingressRouteOf("a/all", public, tlsNamed("exposed"), "a.home"), ingressRouteOf("a/lan", lan, tlsNamed("exposed"), "b.home")},
 			[]string{"lan → a/exposed-192-168-1-0-24"}, []string{"b.home"}, ""},
-		{"an allow-from list with options of a person's own name", false, []string{ingressRouteOf("a/all", public, tlsNamed("exposed"), "a.home"), ingressRouteOf("a/lan", allowing(lan), tlsNamed("exposed-family"), "b.home")}, nil, nil, ""},
-		{"two hosts with one list share options", false, []string{ingressRouteOf("a/one", allowing(lan), "", "a.home"), ingressRouteOf("a/two", allowing(lan), "", "b.home")},
+		{"an allow-from list with options of a person's own name", false, []string{ingressRouteOf("a/all", public, tlsNamed("exposed"), "a.home"), ingressRouteOf("a/lan", lan, tlsNamed("exposed-family"), "b.home")}, nil, nil, ""},
+		{"two hosts with one list share options", false, []string{ingressRouteOf("a/one", lan, "", "a.home"), ingressRouteOf("a/two", lan, "", "b.home")},
 			[]string{"one → a/exposed-192-168-1-0-24", "two → a/exposed-192-168-1-0-24"}, []string{"a.home", "b.home"}, ""},
 		{"passthrough needs no options", false, []string{tcpOf("a/app", "passthrough: true", "a.home")}, nil, nil, ""},
 		{"TLS that ends in a TCP router", false, []string{tcpOf("a/app", "secretName: a", "a.home")}, []string{"app → a/exposed"}, []string{"a.home"}, ""},

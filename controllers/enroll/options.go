@@ -34,7 +34,8 @@ type Options struct {
 	Isolation IsolateOptions
 	// Force deletes the objects in the edge cluster even if the member cannot be reached.
 	Force bool
-	// Timeout bounds the whole call.
+	// Timeout bounds the whole call; of Isolate, what it does before, between and after
+	// the questions to the person.
 	Timeout time.Duration
 	// Out receives a line for each step; nil: none is written.
 	Out io.Writer
