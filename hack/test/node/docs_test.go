@@ -28,8 +28,9 @@ var elsewhere = map[string]string{
 	"helm install usher charts/usher --namespace usher-system --create-namespace --set network=LoadBalancer": "TestModes",
 	"helm upgrade usher charts/usher --namespace usher-system --reuse-values --set 'proxy.proxyProtocolFrom": "TestAllOptions",
 	"kubectl create secret generic hades-kubeconfig":                                                         "TestAllOptions",
-	"kubectl apply -k config": "TestKustomization",
-	"usher check":             "cmd/usher",
+	"kubectl apply -k config":           "TestKustomization",
+	"usher check":                       "cmd/usher",
+	"kubectl patch ingressroute ledger": "none: what it does to Traefik is not usher's",
 }
 
 // The commands of the docs work, in the order in which the docs have them.
