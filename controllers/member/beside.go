@@ -14,27 +14,27 @@ import (
 	"github.com/jovalle/usher/controllers/source"
 )
 
-// Beside is what a cluster serves on the same Traefik as a host, and nobody asked to
-// publish.
+// Beside is what a cluster's Traefik serves next to a published host, although no
+// object asks usher to publish it.
 type Beside struct {
-	// Unannotated are the objects that name the host, or may serve it within one that
-	// does, and do not claim it; and those, not annotated, that name a wildcard over
-	// it. They are sorted.
+	// Unannotated are the objects that serve the host without a claim on it: they name
+	// the host, or they are children of an IngressRoute that names it. It also has the
+	// objects without the annotation that name a wildcard over the host. Sorted.
 	Unannotated []v1alpha1.SourceRef
-	// Names are the first labels of the names directly under the host, which is a
-	// wildcard, of objects annotated or not; sorted, where they are not too many.
+	// Names are the first labels of the host names directly under a wildcard host, from
+	// annotated and other objects. Sorted.
 	Names []string
-	// Private are those of Names that no annotated object publishes. It is nil where
-	// Names are too many.
+	// Private are those of Names that no annotated object publishes. It is nil if there
+	// are more Names than a wildcard can except.
 	Private []string
-	// Unclaimed are those of Names that annotated objects publish, but cannot claim:
-	// their rules are refused, or they are beyond Limits. It is nil where Names are too
-	// many.
+	// Unclaimed are those of Names that annotated objects publish but cannot claim:
+	// their rules are refused, or they are beyond Limits. It is nil if there are more
+	// Names than a wildcard can except.
 	Unclaimed []string
-	// Capped says that some object asks for hosts beyond Limits.
+	// Capped says that some object names hosts beyond Limits.
 	Capped bool
-	// Unlisted are the objects that may serve names under the wildcard which they do
-	// not name, and that do not claim it; sorted.
+	// Unlisted are the objects that do not claim the wildcard and may serve names under
+	// it that they do not list. Sorted.
 	Unlisted []v1alpha1.SourceRef
 	// Unisolated are the objects for which Traefik does not use the isolating TLS
 	// options of the host; sorted. With one of them it uses its default options for all.
@@ -43,8 +43,8 @@ type Beside struct {
 	Sharing []source.Sharing
 }
 
-// Beside returns what a member serves beside a host, given the sources that claim
-// it; false before the member was in sync.
+// Beside returns what a member serves beside a host that the given sources claim. It
+// returns false until the member has been in sync.
 func (s *Set) Beside(name, host string, claiming []v1alpha1.SourceRef) (Beside, bool) {
 	m := s.member(name)
 	if m == nil {
@@ -72,7 +72,7 @@ func (n *names) beside(cluster, host string, claims map[v1alpha1.SourceRef]bool,
 	for i := range n.byKind {
 		of, ref := &n.byKind[i], v1alpha1.SourceRef{Cluster: cluster, Kind: sources[i].gvk.Kind}
 		for o := range of.at(host) {
-			if len(of.children[nameOf(o)]) == 0 { // else its children serve the host, and it does not
+			if len(of.children[nameOf(o)]) == 0 { // a parent does not serve the host, its children do
 				b.Unannotated = appendUnless(b.Unannotated, claims, ref, nameOf(o))
 			}
 			for child := range of.below(nameOf(o)) {
@@ -98,7 +98,7 @@ func (n *names) beside(cluster, host string, claims map[v1alpha1.SourceRef]bool,
 	return b
 }
 
-// appendUnless appends an object of ref's cluster and kind, unless it makes a claim.
+// appendUnless appends an object of ref's cluster and kind, unless it is in claims.
 func appendUnless(refs []v1alpha1.SourceRef, claims map[v1alpha1.SourceRef]bool, ref v1alpha1.SourceRef, name types.NamespacedName) []v1alpha1.SourceRef {
 	if ref.Namespace, ref.Name = name.Namespace, name.Name; claims[ref] {
 		return refs
@@ -121,7 +121,7 @@ func (n *kindNames) at(host string) iter.Seq[*metav1.ObjectMeta] {
 	}
 }
 
-// labels fills in the names under a wildcard's parent.
+// labels sets Names, Private and Unclaimed to the labels under a wildcard's parent domain.
 func (n *names) labels(b *Beside, parent string, claimed func(host string) bool) {
 	under := map[string]bool{} // label → whether an annotated object publishes the name
 	for i := range n.byKind {
@@ -156,13 +156,14 @@ func (n *kindNames) publishes(host string) bool {
 	return false
 }
 
-// isLabel reports whether a client can ask for a name that begins so.
+// isLabel reports whether label can be the first label of a name that a client requests.
 func isLabel(label string) bool {
 	const bytes = "abcdefghijklmnopqrstuvwxyz0123456789-_"
 	return label != "" && len(label) <= 63 && strings.Trim(label, bytes) == ""
 }
 
-// tidy sorts objects, each once: both of Traefik's API groups may hold one.
+// tidy sorts objects and removes duplicates: one object may be in both of Traefik's
+// API groups.
 func tidy(refs []v1alpha1.SourceRef) []v1alpha1.SourceRef {
 	slices.SortFunc(refs, func(a, b v1alpha1.SourceRef) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))

@@ -17,33 +17,33 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// What usher takes from one member, whatever its API server sends. A former
-// session may hold as much again until a new one has read everything.
+// Limits on what usher accepts from the API server of one member. While a new session
+// reads everything, the old one may keep the same amount again.
 const (
-	// maxAnswer bounds an answer, in bytes: a page of a list, or an event of a watch.
-	// etcd takes objects of 1.5 MiB, which are longer as JSON.
+	// maxAnswer bounds a response, in bytes: a page of a list, or an event of a watch.
+	// etcd stores objects of up to 1.5 MiB, which are longer as JSON.
 	maxAnswer = 8 << 20
-	// maxHeld bounds what is kept of all objects, in bytes as sizeOf estimates them:
-	// some 60,000 Ingresses.
+	// maxHeld bounds the memory for all objects, in bytes as sizeOf estimates them: it
+	// is enough for about 60,000 Ingresses.
 	maxHeld = 64 << 20
-	// A member's watches together are read at so many bytes a second, after so many at
-	// once: to decode them takes the processor from the other members.
+	// All watches of a member together are read at most at watchRate bytes a second,
+	// with a burst of watchBurst bytes: decoding takes CPU time from other members.
 	watchRate  = 4 << 20
 	watchBurst = 32 << 20
 )
 
-// Why an answer is not taken.
+// Reasons to refuse a response.
 var (
-	errTooLarge  = errors.New("more than usher accepts from a member")
-	errElsewhere = errors.New("the API server redirects the edge")
+	errTooLarge = errors.New("more than usher accepts from a member")
+	errRedirect = errors.New("the API server redirects the edge")
 )
 
-// boundedTransport bounds the answers of an API server. It takes JSON only, whose
-// events it can tell apart, and follows no redirect: a member must not choose what
-// the edge asks.
+// boundedTransport bounds the responses of an API server. It accepts JSON watches only,
+// since it must find where each event ends. It follows no redirect: a member must not
+// choose the addresses that the edge connects to.
 type boundedTransport struct {
 	http.RoundTripper
-	exceeded func(error)   // by an event: a watch's reader tells nobody why it ended
+	exceeded func(error)   // called for a too large event: client-go drops the error of a watch's body
 	watches  *rate.Limiter // of bytes
 }
 
@@ -55,7 +55,7 @@ func (t *boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if location := response.Header.Get("Location"); response.StatusCode/100 == 3 && location != "" {
 		response.Body.Close()
-		return nil, fmt.Errorf("%w, to %.64q", errElsewhere, location)
+		return nil, fmt.Errorf("%w, to %.64q", errRedirect, location)
 	}
 	if r.URL.Query().Get("watch") == "" || response.StatusCode != http.StatusOK {
 		response.Body = &boundedAnswer{ReadCloser: response.Body, left: maxAnswer}
@@ -69,7 +69,8 @@ func (t *boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// WrappedRoundTripper lets idle connections be closed.
+// WrappedRoundTripper returns the inner transport, so that its idle connections can be
+// closed.
 func (t *boundedTransport) WrappedRoundTripper() http.RoundTripper { return t.RoundTripper }
 
 // boundedAnswer is a body of at most left bytes.
@@ -88,8 +89,8 @@ func (b *boundedAnswer) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// boundedEvents is a body of JSON objects of at most maxAnswer bytes each, read no
-// faster than rate allows.
+// boundedEvents is a body of JSON objects. Each has at most maxAnswer bytes, and rate
+// limits how fast they are read.
 type boundedEvents struct {
 	io.ReadCloser
 	ctx      context.Context // of the request
@@ -117,7 +118,8 @@ func (b *boundedEvents) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// follow notes where an object ends. What is no JSON only grows.
+// follow resets the length where an object ends. In input that is not JSON the length
+// only grows, so that it reaches the limit.
 func (b *boundedEvents) follow(c byte) {
 	switch {
 	case b.escaping:
@@ -135,7 +137,7 @@ func (b *boundedEvents) follow(c byte) {
 	}
 }
 
-// holdings counts what a session keeps of a member's objects.
+// holdings counts the memory that a session uses for a member's objects.
 type holdings struct {
 	exceeded func(error)
 
@@ -149,8 +151,8 @@ func newHoldings(exceeded func(error)) *holdings {
 	return &holdings{exceeded: exceeded, seed: maphash.MakeSeed(), sizes: map[uint64]int{}}
 }
 
-// keep counts an object in the place of its former state, and fails where all that
-// is kept is too much.
+// keep counts an object instead of its previous version. It fails if the total exceeds
+// maxHeld.
 func (h *holdings) keep(kind schema.GroupVersionKind, o client.Object) error {
 	key, size := h.key(kind, o), sizeOf(o)
 	h.mu.Lock()
@@ -160,7 +162,7 @@ func (h *holdings) keep(kind schema.GroupVersionKind, o client.Object) error {
 	return h.grow(more)
 }
 
-// grow counts so many bytes more, and fails where all that is kept is too much.
+// grow adds bytes to the total. It fails if the total exceeds maxHeld.
 func (h *holdings) grow(bytes int) error {
 	h.mu.Lock()
 	h.total += bytes
@@ -174,7 +176,7 @@ func (h *holdings) grow(bytes int) error {
 	return err
 }
 
-// drop counts an object no more.
+// drop subtracts a deleted object from the total.
 func (h *holdings) drop(kind schema.GroupVersionKind, o client.Object) {
 	key := h.key(kind, o)
 	h.mu.Lock()
@@ -187,8 +189,8 @@ func (h *holdings) key(kind schema.GroupVersionKind, o client.Object) uint64 {
 	return maphash.Comparable(h.seed, [4]string{kind.Group, kind.Kind, o.GetNamespace(), o.GetName()})
 }
 
-// perObject is what an object takes besides what its fields refer to: in the
-// cache, in its indexes, and here.
+// perObject is the overhead of an object in bytes: its entries in the cache, in the
+// indexes, and in holdings.
 const perObject = 256
 
 // sizeOf estimates the memory that an object takes, in bytes.
@@ -197,11 +199,11 @@ func sizeOf(o client.Object) int {
 	return perObject + int(v.Type().Size()) + referred(v)
 }
 
-// location is what times refer to. All share it, and package time may still be
-// making it.
+// location is the type that a time.Time points to. It is not counted: all times share
+// it, and package time may still initialize it.
 var location = reflect.TypeFor[*time.Location]()
 
-// referred estimates what a value refers to.
+// referred estimates the memory that a value points to, in bytes.
 func referred(v reflect.Value) int {
 	size := 0
 	if v.Type() == location {

@@ -14,7 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Events of any number and form pass, byte for byte; one that is too long does not.
+// Events of any number and form pass unchanged. An event that is too long is refused.
 func TestEventsAreBoundedEachByItself(t *testing.T) {
 	long := strings.Repeat("x", maxAnswer/2)
 	for name, test := range map[string]struct {
@@ -32,11 +32,11 @@ func TestEventsAreBoundedEachByItself(t *testing.T) {
 		"what is no JSON, and closes": {strings.Repeat("}", maxAnswer+1), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var told error
-			body := &boundedEvents{ctx: t.Context(), rate: rate.NewLimiter(rate.Inf, 0), ReadCloser: io.NopCloser(iotest.HalfReader(strings.NewReader(test.events))), exceeded: func(err error) { told = err }}
+			var exceeded error
+			body := &boundedEvents{ctx: t.Context(), rate: rate.NewLimiter(rate.Inf, 0), ReadCloser: io.NopCloser(iotest.HalfReader(strings.NewReader(test.events))), exceeded: func(err error) { exceeded = err }}
 			got, err := io.ReadAll(body)
-			if test.passes != (err == nil) || errors.Is(err, errTooLarge) == test.passes || errors.Is(told, errTooLarge) == test.passes {
-				t.Fatalf("read with %v, told of %v", err, told)
+			if test.passes != (err == nil) || errors.Is(err, errTooLarge) == test.passes || errors.Is(exceeded, errTooLarge) == test.passes {
+				t.Fatalf("read with %v, reported %v", err, exceeded)
 			}
 			if test.passes && !bytes.Equal(got, []byte(test.events)) {
 				t.Error("the bytes are others")
@@ -55,10 +55,10 @@ func TestAnswerIsBounded(t *testing.T) {
 	}
 }
 
-// What is changed or deleted leaves room: only what is kept at once is bounded.
+// A change or a deletion frees memory: the limit is on what is kept at one time.
 func TestHoldingsCountWhatIsKept(t *testing.T) {
-	var told error
-	h := newHoldings(func(err error) { told = err })
+	var exceeded error
+	h := newHoldings(func(err error) { exceeded = err })
 	gvk := networkingv1.SchemeGroupVersion.WithKind("Ingress")
 	large := strings.Repeat("x", maxHeld/3)
 	ingress := func(n int) *networkingv1.Ingress {
@@ -74,7 +74,7 @@ func TestHoldingsCountWhatIsKept(t *testing.T) {
 			t.Fatalf("made again %d: %v", n, err)
 		}
 	}
-	if err := h.keep(gvk, ingress(2)); !errors.Is(err, errTooLarge) || !errors.Is(told, errTooLarge) {
-		t.Errorf("the third: %v, told of %v", err, told)
+	if err := h.keep(gvk, ingress(2)); !errors.Is(err, errTooLarge) || !errors.Is(exceeded, errTooLarge) {
+		t.Errorf("the third: %v, reported %v", err, exceeded)
 	}
 }

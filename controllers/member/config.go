@@ -131,7 +131,7 @@ const (
 
 // fresh returns a copy of cfg whose connections are not shared with any other
 // client: after an outage a shared one may hang on a connection that is dead.
-func fresh(cfg *rest.Config) *rest.Config {
+func unshared(cfg *rest.Config) *rest.Config {
 	cfg = rest.CopyConfig(cfg)
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
 	cfg.Dial = dialer.DialContext

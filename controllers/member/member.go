@@ -47,10 +47,10 @@ type member struct {
 	making  *session // that is not in sync yet; nil while there is none
 	failed  bool     // it could not be reached or read, at least once
 
-	budget      *rate.Limiter // of tell
-	later       *time.Timer   // that tells; nil while none runs
-	connectedAt time.Time     // when Connected was last told otherwise
-	syncedAt    time.Time     // when Synced was
+	notifyLimit *rate.Limiter // of notifications
+	delayed     *time.Timer   // of a delayed notification; nil while there is none
+	connectedAt time.Time     // when Connected last changed
+	syncedAt    time.Time     // when Synced last changed
 }
 
 // loop keeps the member connected until ctx ends. The serving session stays.
@@ -64,12 +64,12 @@ func (m *member) loop(ctx context.Context, config Config) {
 		if err == nil {
 			m.serve(s)
 			retry = backoff
-			err = m.watchOver(ctx, s)
+			err = m.monitor(ctx, s)
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		m.away(err)
+		m.disconnected(err)
 		if errors.Is(err, errTooLarge) {
 			sleep(ctx, large.Step())
 		} else {
@@ -147,11 +147,11 @@ func (m *member) sync(ctx context.Context, s *session) error {
 	}
 }
 
-// watchOver returns when the session's API server has stopped answering, with
+// monitor returns when the session's API server has stopped answering, with
 // the error, or when ctx ends.
-func (m *member) watchOver(ctx context.Context, s *session) error {
+func (m *member) monitor(ctx context.Context, s *session) error {
 	for {
-		if err := s.lasts(ctx, probeEvery); err != nil {
+		if err := s.waitUnlessExceeded(ctx, probeEvery); err != nil {
 			return err
 		}
 		version, err := s.probe(ctx)
@@ -172,7 +172,7 @@ func (m *member) watchOver(ctx context.Context, s *session) error {
 		if err != nil {
 			return err
 		}
-		s.tellWhenRead(started)
+		s.notifyWhenRead(started)
 		m.followed(s, s.problem(lasting))
 	}
 }
@@ -224,7 +224,7 @@ func (m *member) syncing(problem error) {
 }
 
 // away notes that the API server could not be reached or read.
-func (m *member) away(err error) {
+func (m *member) disconnected(err error) {
 	m.mu.Lock()
 	news := !m.failed && m.serving == nil
 	m.failed = true
@@ -262,7 +262,7 @@ func (m *member) update(change func(*State)) {
 	if before.Connected.Reason != now.Connected.Reason {
 		m.log.Info("Member's connection changed", "reason", now.Connected.Reason, "detail", now.Connected.Message)
 	}
-	m.tell()
+	m.notify()
 }
 
 // session returns the one that serves, nil before there is one.
@@ -297,7 +297,7 @@ func (m *member) allChanged(s *session) {
 // stateChanged implements listener.
 func (m *member) stateChanged(s *session) {
 	if m.session() == s {
-		m.tell()
+		m.notify()
 	}
 }
 
@@ -360,7 +360,7 @@ func (m *member) endInsecure() bool {
 	if s := m.session(); s != nil {
 		s.stop()
 	}
-	m.away(errors.New("its kubeconfig is not allowed"))
+	m.disconnected(errors.New("its kubeconfig is not allowed"))
 	return true
 }
 

@@ -30,7 +30,7 @@ func (s *session) newInformer(source toolscache.ListerWatcher, kind runtime.Obje
 		},
 		WatchFuncWithContext: whole.WatchWithContext,
 	}
-	made := informer.New(s.asked)(paged, kind, resync, indexers)
+	made := informer.New(s.recordRequest)(paged, kind, resync, indexers)
 	if gvk, err := apiutil.GVKForObject(kind, scheme); err == nil { // only kinds of the scheme are watched
 		s.mu.Lock()
 		s.stores[gvk] = made.GetStore()
@@ -129,7 +129,7 @@ func (s *session) exceed(err error) {
 }
 
 // lasts waits for d, until ctx ends, or until the session was ended, with the error.
-func (s *session) lasts(ctx context.Context, d time.Duration) error {
+func (s *session) waitUnlessExceeded(ctx context.Context, d time.Duration) error {
 	select {
 	case <-s.exceeded:
 		return s.tooLarge

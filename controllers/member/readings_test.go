@@ -15,32 +15,32 @@ import (
 )
 
 // However readings come, change and go, the claims on each host are those of the
-// oldest objects within the limit, and each host whose claims change is told.
+// oldest objects within the limit, and each host whose claims change is reported.
 func TestReadingsFollowTheObjects(t *testing.T) {
 	limits := Limits{MemberHosts: 12}
 	for seed := range uint64(20) {
 		random := rand.New(rand.NewPCG(seed, 5))
 		b := newReadings(limits)
 		objects := map[sourceID]*reading{} // as they were last read, never cut
-		claims := map[string]string{}      // host → its claims, as they were last told
+		claims := map[string]string{}      // host → its claims, as they were last reported
 		for step := range 300 {
 			id := sourceID{random.IntN(2), types.NamespacedName{Namespace: "default", Name: fmt.Sprint("o", random.IntN(8))}}
 			c := b.put(id, copyOf(setReading(random, objects, id)))
-			told := c.hosts
+			reported := c.hosts
 			for rounds := 0; len(c.again) > 0; rounds++ {
 				if rounds == 20 {
 					t.Fatalf("seed %d, step %d: %v are read again and again", seed, step, c.again)
 				}
 				c = b.put(c.again[0], copyOf(objects[c.again[0]]))
-				told = append(told, c.hosts...)
+				reported = append(reported, c.hosts...)
 			}
 			want := claimsWithin(objects, limits.MemberHosts)
 			for host := range maps.Keys(union(claims, want)) {
 				if got := fmt.Sprint(describe(b.on(host, all))); got != fmt.Sprint(want[host]) && !(got == "[]" && want[host] == "") {
 					t.Fatalf("seed %d, step %d: %s is claimed by %v, want %v", seed, step, host, got, want[host])
 				}
-				if claims[host] != want[host] && !slices.Contains(told, host) {
-					t.Fatalf("seed %d, step %d: %s is claimed by %v instead of %v, and only %v are told", seed, step, host, want[host], claims[host], told)
+				if claims[host] != want[host] && !slices.Contains(reported, host) {
+					t.Fatalf("seed %d, step %d: %s is claimed by %v instead of %v, and only %v are reported", seed, step, host, want[host], claims[host], reported)
 				}
 			}
 			if hosts := slices.Sorted(maps.Keys(want)); !slices.Equal(b.claimedHosts(all), hosts) {
@@ -129,7 +129,7 @@ func union(a, b map[string]string) map[string]string {
 	return both
 }
 
-// What is refused of many objects is told of the newest, and says which are beyond
+// What is refused of many objects is reported of the newest, and says which are beyond
 // the limit.
 func TestRefusalsAreOfTheNewestObjects(t *testing.T) {
 	b := newReadings(Limits{MemberHosts: 3})

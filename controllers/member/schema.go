@@ -65,7 +65,7 @@ func (s *session) learnKinds(ctx context.Context, served []kind) {
 	}
 	known.current, known.former = serves(traefik.GroupVersion), serves(traefik.ContainousGroupVersion)
 	if known.current {
-		s.askSchema(ctx, &known)
+		s.fetchSchema(ctx, &known)
 	} else {
 		known.schema, known.etag = schemaUnknown, ""
 	}
@@ -82,8 +82,8 @@ func (s *session) knownKinds() traefikKinds {
 	return s.traefikKinds
 }
 
-// askSchema asks whether the schema has changed, and reads it if so.
-func (s *session) askSchema(ctx context.Context, known *traefikKinds) {
+// fetchSchema asks whether the schema has changed, and reads it if so.
+func (s *session) fetchSchema(ctx context.Context, known *traefikKinds) {
 	if time.Now().Before(known.again) {
 		return
 	}
@@ -109,13 +109,13 @@ func (s *session) askSchema(ctx context.Context, known *traefikKinds) {
 	if response.StatusCode != http.StatusOK {
 		return // above all 304
 	}
-	said, err := readSchema(response.Body)
+	found, err := readSchema(response.Body)
 	known.etag = fmt.Sprintf("%.*s", maxVersion, response.Header.Get("ETag"))
 	if err != nil || known.etag == "" {
 		known.again = time.Now().Add(schemaAgain)
 	}
-	if said != schemaUnknown {
-		known.schema = said
+	if found != schemaUnknown {
+		known.schema = found
 	}
 }
 

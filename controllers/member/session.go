@@ -99,7 +99,7 @@ func newSession(config Config, limits Limits, l listener) (*session, error) {
 		running: map[schema.GroupVersionKind]watched{}, stores: map[schema.GroupVersionKind]toolscache.Store{}, failing: map[schema.GroupVersionKind]failing{}}
 	s.reader = newReader(s)
 	s.holdings = newHoldings(s.exceed)
-	restConfig := fresh(config.REST)
+	restConfig := unshared(config.REST)
 	watches := rate.NewLimiter(watchRate, watchBurst)
 	restConfig.Wrap(func(next http.RoundTripper) http.RoundTripper { return &boundedTransport{next, s.exceed, watches} })
 	httpClient, err := rest.HTTPClientFor(restConfig)
@@ -136,7 +136,7 @@ func (s *session) cacheOptions() cache.Options {
 
 // asked notes the outcome of a list or of a watch's start. The informer tries
 // again by itself until it succeeds.
-func (s *session) asked(object runtime.Object, err error) {
+func (s *session) recordRequest(object runtime.Object, err error) {
 	gvk, _ := apiutil.GVKForObject(object, scheme) // only kinds of the scheme are watched
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -202,7 +202,7 @@ func (s *session) served(ctx context.Context) ([]kind, error) {
 			continue
 		}
 		gv := k.gvk.GroupVersion()
-		if _, asked := byGroup[gv]; !asked {
+		if _, known := byGroup[gv]; !known {
 			var err error
 			if byGroup[gv], err = s.kindsOf(ctx, gv); err != nil {
 				return nil, fmt.Errorf("discover %s: %w", gv, err)
@@ -268,12 +268,12 @@ func (s *session) watch(ctx context.Context, k kind) error {
 	if err != nil {
 		return fmt.Errorf("watch %s: %w", k.gvk.Kind, err)
 	}
-	told, err := informer.AddEventHandler(s.handler(k))
+	registration, err := informer.AddEventHandler(s.handler(k))
 	if err != nil {
 		return fmt.Errorf("watch %s: %w", k.gvk.Kind, err)
 	}
 	s.mu.Lock()
-	s.running[k.gvk] = watched{informer, told}
+	s.running[k.gvk] = watched{informer, registration}
 	s.mu.Unlock()
 	return nil
 }
@@ -296,9 +296,9 @@ func (s *session) unwatch(ctx context.Context, k kind) error {
 	return nil
 }
 
-// tellWhenRead tells of all objects of kinds that were started late, once they
+// notifyWhenRead tells of all objects of kinds that were started late, once they
 // have been read: until then no claim of theirs is known.
-func (s *session) tellWhenRead(started []kind) {
+func (s *session) notifyWhenRead(started []kind) {
 	for _, k := range started {
 		s.goroutines.Go(func() {
 			if toolscache.WaitForCacheSync(s.life, func() bool { return s.reads(k) }) {
@@ -351,18 +351,18 @@ func (s *session) inSync() Condition {
 			missing = append(missing, k.gvk.Kind)
 		}
 	}
-	said := "read and followed: " + strings.Join(read, ", ")
+	text := "read and followed: " + strings.Join(read, ", ")
 	if len(missing) > 0 {
-		said += "; to publish any of these too, install its CRD in the cluster: " + strings.Join(missing, ", ")
+		text += "; to publish any of these too, install its CRD in the cluster: " + strings.Join(missing, ", ")
 	}
-	return Condition{True: true, Reason: reason.Synced, Message: message.Bound(said)}
+	return Condition{True: true, Reason: reason.Synced, Message: message.Bound(text)}
 }
 
 // wants reports whether a kind is of use, given the kinds served that stand before it.
 func (s *session) wants(k kind, served []kind) bool {
 	switch k.gvk {
 	case serviceKind.gvk:
-		return s.config.Service.Name != "" && !(s.optional(k) && s.deniedLately())
+		return s.config.Service.Name != "" && !(s.optional(k) && s.deniedRecently())
 	case namespaceKind.gvk: // asked by Gateways' listeners only
 		return slices.ContainsFunc(served, func(o kind) bool { return o.gvk == gatewayKind.gvk })
 	}
@@ -373,8 +373,8 @@ func (s *session) wants(k kind, served []kind) bool {
 // allow it and whose addresses a person gave.
 const deniedAgain = 5 * time.Minute
 
-// deniedLately reports whether the Service was forbidden a short time ago.
-func (s *session) deniedLately() bool {
+// deniedRecently reports whether the Service was forbidden a short time ago.
+func (s *session) deniedRecently() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.denied.IsZero() && time.Since(s.denied) < deniedAgain
@@ -421,7 +421,7 @@ func (s *session) store(k kind) toolscache.Store {
 // where others refer to them.
 func (s *session) handler(k kind) toolscache.ResourceEventHandler {
 	kind := kindIndex(k.gvk)
-	tell := func(before, after client.Object, first bool) {
+	enqueue := func(before, after client.Object, first bool) {
 		if kind < 0 {
 			s.referredChanged(k)
 			return
@@ -444,12 +444,12 @@ func (s *session) handler(k kind) toolscache.ResourceEventHandler {
 	return toolscache.ResourceEventHandlerDetailedFuncs{
 		AddFunc: func(o any, first bool) {
 			keep(object(o))
-			tell(nil, object(o), first)
+			enqueue(nil, object(o), first)
 		},
 		UpdateFunc: func(old, o any) {
 			keep(object(o))
-			if !readAlike(object(old), object(o)) {
-				tell(object(old), object(o), false)
+			if !readsSame(object(old), object(o)) {
+				enqueue(object(old), object(o), false)
 			}
 		},
 		DeleteFunc: func(o any) {
@@ -457,7 +457,7 @@ func (s *session) handler(k kind) toolscache.ResourceEventHandler {
 			if gone != nil {
 				s.holdings.drop(k.gvk, gone)
 			}
-			tell(gone, nil, false)
+			enqueue(gone, nil, false)
 		},
 	}
 }

@@ -65,7 +65,7 @@ func (s *Set) Ensure(config Config, rules Rules) {
 	ctx := s.ctx
 	m, known := s.members[config.Name]
 	if !known {
-		m = &member{name: config.Name, set: s, log: s.Log.WithValues("member", config.Name), config: config, ruled: rules, budget: budget()}
+		m = &member{name: config.Name, set: s, log: s.Log.WithValues("member", config.Name), config: config, ruled: rules, notifyLimit: newNotifyLimit()}
 		s.members[config.Name] = m
 	}
 	s.mu.Unlock()
@@ -96,7 +96,7 @@ func (s *Set) Remove(name string) {
 		return
 	}
 	m.end()
-	m.silence()
+	m.stopNotifying()
 	if m.serving != nil {
 		m.serving.close()
 	}
@@ -168,6 +168,6 @@ func (s *Set) member(name string) *member {
 func (s *Set) changedAll(name string) {
 	s.MemberChanged(name)
 	if m := s.member(name); m != nil {
-		m.tell()
+		m.notify()
 	}
 }

@@ -25,20 +25,20 @@ type Condition struct {
 
 // State is what is known of a member.
 type State struct {
-	// Connected: the API server answers.
+	// Connected is true while the API server answers.
 	Connected Condition
-	// Synced: all that is watched has been read, and is being followed.
+	// Synced is true once all watched objects have been read and while they are watched.
 	Synced Condition
 	// Version of Kubernetes, empty until the member was first reached.
 	Version string
-	// Origin is that of the Config by which the member has come in sync; empty: of none.
+	// Origin of the Config that the member is in sync with; empty if it never was in sync.
 	Origin string
-	// SyncedAt is when the member last came in sync; zero: never.
+	// SyncedAt is when the member last came in sync; zero if it never did.
 	SyncedAt time.Time
-	// Service whose load balancer Addresses are of; the zero value: of none.
+	// Service that Addresses are read from; the zero value if there is none.
 	Service types.NamespacedName
-	// ServiceRead: the Service has been read, so that no addresses means that it
-	// has none, or that there is no such Service.
+	// ServiceRead is true once the Service has been read. Empty Addresses then mean
+	// that the Service has none, or does not exist.
 	ServiceRead bool
 	// Addresses of the Service's load balancer.
 	Addresses []string
@@ -47,20 +47,18 @@ type State struct {
 	HTTPSEntryPoints, HTTPEntryPoints []string
 	// Traefik that serves the member's sources; the zero value until the member was in sync.
 	Traefik Traefik
-	// Refusals of sources that name no host, the latest ones first.
+	// Refusals of sources that do not concern a single host, the newest sources first.
 	Refusals []v1alpha1.SourceRefusal
 	// Unannotated are the objects that use isolating TLS options without the
 	// annotation, sorted.
 	Unannotated []v1alpha1.SourceRef
 }
 
-// Bounds on what a member's own words add to a status, in characters.
-const (
-	maxTold    = 1024 // of an error
-	maxVersion = 64
-)
+// maxVersion bounds the version that a member reports, in characters: it is written
+// into a status.
+const maxVersion = 64
 
-// failure classifies an error of talking to an API server.
+// failure returns the condition for an error of a request to an API server.
 func failure(err error) Condition {
 	why, advice := classify(err)
 	return Condition{Reason: why, Message: message.Format("%s: %s", advice, message.Of(err))}
@@ -77,7 +75,7 @@ func classify(err error) (why, advice string) {
 	switch {
 	case errors.Is(err, errTooLarge):
 		return reason.TooLarge, "the API server sends too much data, and usher waits before it tries again; check what fills the cluster, or who answers in its place"
-	case errors.Is(err, errElsewhere):
+	case errors.Is(err, errRedirect):
 		return reason.Error, "the kubeconfig's server answers with a redirect, which usher does not follow; put the API server's own address into it"
 	case errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &invalid), errors.As(err, &record):
 		return reason.CertificateInvalid, "the API server's certificate does not match the kubeconfig; put its CA into certificate-authority-data, or add the cluster again"

@@ -49,10 +49,10 @@ func trim(o any) any {
 	return object
 }
 
-// readAlike reports whether two states of a trimmed object differ in nothing that
+// readsSame reports whether two states of a trimmed object differ in nothing that
 // is read. A Gateway's controller writes its status each time that a route comes or
 // goes, and each such change would have all that refers to it decided again.
-func readAlike(before, after client.Object) bool {
+func readsSame(before, after client.Object) bool {
 	before, after = before.DeepCopyObject().(client.Object), after.DeepCopyObject().(client.Object)
 	for _, o := range []client.Object{before, after} {
 		o.SetResourceVersion("")

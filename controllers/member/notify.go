@@ -21,23 +21,23 @@ const (
 // A member's status is written so often at once, and in the long run: whatever the
 // member does, its Service's address included.
 const (
-	tellBurst = 20
-	tellEvery = 15 * time.Second
+	notifyBurst = 20
+	notifyEvery = 15 * time.Second
 )
 
 // budget is how often a member's state may be told.
-func budget() *rate.Limiter { return rate.NewLimiter(rate.Every(tellEvery), tellBurst) }
+func newNotifyLimit() *rate.Limiter { return rate.NewLimiter(rate.Every(notifyEvery), notifyBurst) }
 
 // tell says that the member's state has changed, later where it does so too often.
-func (m *member) tell() {
+func (m *member) notify() {
 	m.mu.Lock()
-	if m.later != nil {
+	if m.delayed != nil {
 		m.mu.Unlock()
 		return // what is new by then is told with it
 	}
-	wait := m.budget.Reserve().Delay()
+	wait := m.notifyLimit.Reserve().Delay()
 	if wait > 0 {
-		m.later = time.AfterFunc(wait, m.tellNow)
+		m.delayed = time.AfterFunc(wait, m.notifyNow)
 	}
 	m.mu.Unlock()
 	if wait == 0 {
@@ -45,31 +45,31 @@ func (m *member) tell() {
 	}
 }
 
-func (m *member) tellNow() {
+func (m *member) notifyNow() {
 	m.mu.Lock()
-	m.later = nil
+	m.delayed = nil
 	m.mu.Unlock()
 	m.set.StateChanged(m.name)
 }
 
 // silence ends what tell has begun.
-func (m *member) silence() {
+func (m *member) stopNotifying() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.later != nil {
-		m.later.Stop()
+	if m.delayed != nil {
+		m.delayed.Stop()
 	}
 }
 
 // steady returns what a condition becomes: of a failure that is the same the detail
 // changes only so often.
-func (m *member) steady(before, now Condition, told *time.Time) Condition {
+func (m *member) steady(before, now Condition, changedAt *time.Time) Condition {
 	same := before.True == now.True && before.Reason == now.Reason
-	if same && !now.True && time.Since(*told) < detailEvery {
+	if same && !now.True && time.Since(*changedAt) < detailEvery {
 		return before
 	}
 	if before != now {
-		*told = time.Now()
+		*changedAt = time.Now()
 	}
 	return now
 }
