@@ -11,19 +11,20 @@ import (
 	"github.com/jovalle/usher/controllers/source/traefik"
 )
 
-// claims returns the claims on a host, of the cluster as it was last read.
+// claims returns the claims on a host, as the sources were last read.
 func (s *session) claims(host string) []source.Claim { return s.readings.on(host, s.kindsRead()) }
 
 // hosts returns every host that the cluster's sources claim, each once.
 func (s *session) hosts() []string { return s.readings.claimedHosts(s.kindsRead()) }
 
-// refusals returns the latest of what the sources are refused that names no host.
+// refusals returns the latest refusals of sources that do not concern a single host.
 func (s *session) refusals() []v1alpha1.SourceRefusal {
 	return s.readings.refusals(keptRefusals, s.kindsRead())
 }
 
-// kindsRead returns whether all objects of a source's kind have been read: until then
-// a claim that narrows another may be missing, and none of the kind counts.
+// kindsRead returns a function that reports whether all objects of a kind of source
+// have been read. Until then a claim that restricts another may be missing, so that no
+// claim of the kind counts.
 func (s *session) kindsRead() func(kind int) bool {
 	read := make([]bool, len(sources))
 	for i, k := range sources {
@@ -32,7 +33,7 @@ func (s *session) kindsRead() func(kind int) bool {
 	return func(kind int) bool { return read[kind] }
 }
 
-// get returns a cached object, or nil. It is shared: read only.
+// get returns a cached object, or nil. The object is shared and must not be changed.
 func (s *session) get(k kind, namespace, name string) client.Object {
 	store := s.store(k)
 	if store == nil {
@@ -43,7 +44,8 @@ func (s *session) get(k kind, namespace, name string) client.Object {
 	return found
 }
 
-// context answers from the cache what sources refer to.
+// context returns what a source's claims depend on: the rules of the MemberCluster, and
+// the cached objects that sources refer to.
 func (s *session) context() source.Context {
 	rules, traefiks := s.listener.rules(), s.traefik()
 	https, http := s.entryPoints()
@@ -74,8 +76,8 @@ func (s *session) context() source.Context {
 	}
 }
 
-// defaultIngressClass returns the name of the class that is marked as the
-// default; of several, as Kubernetes' admission does, the newest.
+// defaultIngressClass returns the name of the default IngressClass. If several are
+// marked as the default, it is the newest one, as in Kubernetes' own admission.
 func (s *session) defaultIngressClass() string {
 	store := s.store(ingressClassKind)
 	if store == nil {
@@ -106,7 +108,7 @@ func (s *session) addresses() []string {
 	return nil
 }
 
-// object returns what an informer's event carries.
+// object returns the object of an informer's event, or nil.
 func object(event any) client.Object {
 	if unknown, ok := event.(cache.DeletedFinalStateUnknown); ok {
 		event = unknown.Obj

@@ -17,7 +17,7 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// contexts are all that may count besides an object itself.
+// contexts are the contexts that objects are read in.
 var contexts = map[string]source.Context{
 	"of nothing": {},
 	"of a cluster that publishes one class": {
@@ -38,7 +38,7 @@ var contexts = map[string]source.Context{
 	},
 }
 
-// An object claims and names the same before and after it was trimmed, in whatever
+// An object claims and names the same hosts before and after it is trimmed, in every
 // context.
 func TestTrimmedObjectsClaimTheSame(t *testing.T) {
 	for _, test := range []struct {
@@ -103,8 +103,9 @@ func checkTrimmed(t *testing.T, k kind, whole client.Object) {
 	}
 }
 
-// checkNames compares what an object names before and after it was trimmed, and with
-// what it would claim if it were exposed and named no hosts by its annotation.
+// checkNames compares the names of an object before and after it is trimmed. It also
+// compares them with the claims that the object would make if it were exposed and did
+// not list hosts in its annotation.
 func checkNames(t *testing.T, k kind, whole, trimmed client.Object) {
 	t.Helper()
 	named := k.names(whole)
@@ -124,7 +125,7 @@ func checkNames(t *testing.T, k kind, whole, trimmed client.Object) {
 	}
 }
 
-// kindNamed is the source of a kind, in the old group where it says so.
+// kindNamed returns the kind of source of a name, in Traefik's old API group if old is set.
 func kindNamed(t *testing.T, name string) kind {
 	t.Helper()
 	short, old := strings.CutSuffix(name, " of old")

@@ -19,18 +19,18 @@ import (
 type Config struct {
 	// Name of the member.
 	Name string
-	// REST reaches its API server.
+	// REST is the client configuration for its API server.
 	REST *rest.Config
-	// Service is watched for its load-balancer addresses, its ports, and the version of
-	// Traefik; the zero value watches none.
+	// Service that is watched for its load-balancer addresses, its ports, and the
+	// version of Traefik. With the zero value no Service is watched.
 	Service types.NamespacedName
-	// ServiceOptional means that the member is in sync without the Service too, since
-	// a person gave its addresses.
+	// ServiceOptional means that the member can be in sync without the Service, since
+	// the MemberCluster gives its addresses.
 	ServiceOptional bool
 	// Origin identifies where REST was read from. A Config with another Origin,
 	// Service or ServiceOptional replaces the member's connection.
 	Origin string
-	// Weaknesses of the kubeconfig that a person allowed, as the fields' names.
+	// Weaknesses are the insecure fields of the kubeconfig that the MemberCluster allows.
 	Weaknesses []string
 }
 
@@ -39,18 +39,18 @@ func (c Config) same(o Config) bool {
 	return c.Name == o.Name && c.Origin == o.Origin && c.Service == o.Service && c.ServiceOptional == o.ServiceOptional
 }
 
-// ErrKubeconfig marks a kubeconfig that cannot be used, whatever the cluster does.
-// ErrInsecure marks one that can be where a person allows its weaknesses.
+// ErrKubeconfig marks a kubeconfig that cannot be used. ErrInsecure marks one that can
+// be used if spec.kubeconfig.insecure allows its weaknesses.
 var (
 	ErrKubeconfig = errors.New("kubeconfig cannot be used")
 	ErrInsecure   = errors.New("kubeconfig is insecure")
 )
 
-// ParseKubeconfig reads a kubeconfig and returns how one of its contexts connects
-// (its current one where context is empty): REST, Origin and Weaknesses. It
-// refuses, with ErrKubeconfig, a kubeconfig that would run a program or read a
-// file at the edge; and with ErrInsecure, unless insecure is set, one by which
-// another than the member could answer, or the edge acts as another.
+// ParseKubeconfig parses a kubeconfig and returns a Config with REST, Origin and
+// Weaknesses of one of its contexts; an empty context means the current one. It returns
+// ErrKubeconfig if the kubeconfig would run a program or read a file at the edge. It
+// returns ErrInsecure, unless insecure is set, if someone other than the member could
+// answer, or if the edge would impersonate another account.
 func ParseKubeconfig(data []byte, context string, insecure bool) (Config, error) {
 	raw, err := clientcmd.Load(data)
 	if err != nil {
@@ -123,7 +123,7 @@ func checkUser(user *clientcmdapi.AuthInfo) error {
 	return nil
 }
 
-// Limits of one attempt to reach an API server.
+// Timeouts of one attempt to reach an API server.
 const (
 	dialTimeout  = 5 * time.Second
 	probeTimeout = 5 * time.Second
@@ -135,9 +135,9 @@ func unshared(cfg *rest.Config) *rest.Config {
 	cfg = rest.CopyConfig(cfg)
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
 	cfg.Dial = dialer.DialContext
-	cfg.QPS = -1 // few requests, all ours; the API server's own fairness bounds them
+	cfg.QPS = -1 // no limit: there are few requests, and the API server has its own priority and fairness
 	cfg.UserAgent = "usher"
-	cfg.ContentType = runtime.ContentTypeJSON // whose events boundedTransport tells apart
+	cfg.ContentType = runtime.ContentTypeJSON // boundedTransport finds the events in JSON only
 	cfg.AcceptContentTypes = runtime.ContentTypeJSON
 	return cfg
 }

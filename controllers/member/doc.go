@@ -1,11 +1,12 @@
-// Package member keeps a live connection to each member cluster: it connects,
-// reads what the cluster's sources claim, follows it, and reconnects when
-// the cluster was away or its kubeconfig has changed.
+// Package member keeps a connection to each member cluster. It connects, reads
+// the claims of the cluster's sources, watches them, and reconnects after an
+// outage or when the kubeconfig has changed.
 //
-// Each member has a goroutine of its own, so that a dead cluster delays nobody.
-// A member's last cache goes on answering until a new one is in sync: what it
-// claimed is withdrawn on evidence only, never because it is away.
+// Each member has its own goroutine, so that an unreachable cluster does not
+// delay the others. The last cache of a member is used until a new one is in
+// sync: a claim is withdrawn on evidence only, never because the cluster is
+// unreachable.
 //
-// The package writes to no cluster and knows nothing of MemberCluster objects
-// or ExposedHosts: the reconcilers in controllers/ translate.
+// The package writes to no cluster and does not know MemberClusters or
+// ExposedHosts: the reconcilers in controllers/ translate between them.
 package member

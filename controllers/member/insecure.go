@@ -7,15 +7,16 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// weakness is a setting of a kubeconfig by which another than the member could
-// answer, or the edge acts as another.
+// weakness is a setting of a kubeconfig that lets someone other than the member answer,
+// or makes the edge impersonate another account.
 type weakness struct{ field, why, instead string }
 
 func (w weakness) refusal() string {
 	return fmt.Sprintf("%s: %s; %s, or set spec.kubeconfig.insecure: true", w.field, w.why, w.instead)
 }
 
-// weaknesses returns those of a context that checkSelfContained has passed.
+// weaknesses returns the weaknesses of a context. checkSelfContained must have accepted
+// the context.
 func weaknesses(raw *clientcmdapi.Config, context string) []weakness {
 	cluster, user := raw.Clusters[raw.Contexts[context].Cluster], raw.AuthInfos[raw.Contexts[context].AuthInfo]
 	var all []weakness

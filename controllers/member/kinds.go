@@ -15,15 +15,16 @@ import (
 	"github.com/jovalle/usher/controllers/source/traefik"
 )
 
-// kind is a kind of object that a session watches: one that claims hosts, or
-// one that those refer to.
+// kind is a kind of object that a session watches: a source, or a kind that sources
+// refer to.
 type kind struct {
 	gvk    schema.GroupVersionKind
 	scope  meta.RESTScope
 	object client.Object
-	// claims is nil for a kind that claims nothing itself.
+	// claims returns the claims of an object. It is nil for a kind that is not a source.
 	claims func(client.Object, source.Context) source.Result
-	// names and tls are nil as claims is.
+	// names and tls return the hosts that an object names, and its TLS options. They
+	// are nil if claims is.
 	names func(client.Object) source.Names
 	tls   func(client.Object, source.Context) source.TLSMark
 }
@@ -31,7 +32,7 @@ type kind struct {
 // gatewayGroup is the Gateway API's group and version.
 var gatewayGroup = schema.GroupVersion(gatewayv1.GroupVersion)
 
-// sources are the kinds that claim hosts.
+// sources are the kinds whose objects claim hosts.
 var sources = []kind{
 	sourceKind(networkingv1.SchemeGroupVersion.WithKind(source.KindIngress), &networkingv1.Ingress{}, source.FromIngress, source.NamesOfIngress, source.TLSOfIngress),
 	sourceKind(traefik.GroupVersion.WithKind(source.KindIngressRoute), &traefik.IngressRoute{}, source.FromIngressRoute, source.NamesOfIngressRoute, source.TLSOfIngressRoute),
@@ -60,10 +61,10 @@ var sources = []kind{
 	sourceKind(gatewayGroup.WithKind(source.KindTLSRoute), &gatewayv1.TLSRoute{}, source.FromTLSRoute, source.NamesOfTLSRoute, source.TLSOfTLSRoute),
 }
 
-// ingressRouteKind is a source that others may refer to as their parent.
+// ingressRouteKind is the kind of source that other IngressRoutes may name as parent.
 var ingressRouteKind, _ = kindOf(traefik.GroupVersion.WithKind(source.KindIngressRoute))
 
-// kindOf returns a kind of source, and false where there is none of that name.
+// kindOf returns a kind of source; false if gvk is not one.
 func kindOf(gvk schema.GroupVersionKind) (kind, bool) {
 	i := kindIndex(gvk)
 	if i < 0 {
@@ -72,12 +73,12 @@ func kindOf(gvk schema.GroupVersionKind) (kind, bool) {
 	return sources[i], true
 }
 
-// kindIndex returns the index of a kind in sources; -1 where it is none of them.
+// kindIndex returns the index of a kind in sources; -1 if it is not a source.
 func kindIndex(gvk schema.GroupVersionKind) int {
 	return slices.IndexFunc(sources, func(k kind) bool { return k.gvk == gvk })
 }
 
-// The kinds that sources refer to, and the one that tells a member's ingress addresses.
+// The kinds that sources refer to, and Service, which has a member's ingress addresses.
 var (
 	ingressClassKind = kind{gvk: networkingv1.SchemeGroupVersion.WithKind("IngressClass"), scope: meta.RESTScopeRoot, object: &networkingv1.IngressClass{}}
 	gatewayKind      = kind{gvk: gatewayGroup.WithKind("Gateway"), scope: meta.RESTScopeNamespace, object: &gatewayv1.Gateway{}}
@@ -85,14 +86,14 @@ var (
 	serviceKind      = kind{gvk: corev1.SchemeGroupVersion.WithKind("Service"), scope: meta.RESTScopeNamespace, object: &corev1.Service{}}
 )
 
-// Watching takes a role of its own: a member's credentials have it, and nothing else.
+// The role usher-member allows to watch. The credentials of a member have no other role.
 //
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=ingresses;ingressclasses,verbs=get;list;watch,roleName=usher-member
 // +kubebuilder:rbac:groups=traefik.io;traefik.containo.us,resources=ingressroutes;ingressroutetcps,verbs=get;list;watch,roleName=usher-member
 // +kubebuilder:rbac:groups=gateway.networking.k8s.io,resources=httproutes;tlsroutes;gateways,verbs=get;list;watch,roleName=usher-member
 // +kubebuilder:rbac:groups="",resources=namespaces;services,verbs=get;list;watch,roleName=usher-member
 
-// kinds are all that a session may watch.
+// kinds are all kinds that a session may watch.
 var kinds = append(slices.Clip(sources), ingressClassKind, gatewayKind, namespaceKind, serviceKind)
 
 // sourceKind describes a namespaced kind whose objects claim hosts.
@@ -108,7 +109,7 @@ func sourceKind[T client.Object](gvk schema.GroupVersionKind, object T, claims f
 		tls: func(o client.Object, in source.Context) source.TLSMark { return tls(o.(T), in) }}
 }
 
-// scheme knows every kind.
+// scheme has the types of all kinds.
 var scheme = func() *runtime.Scheme {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, networkingv1.AddToScheme, traefik.AddToScheme, gatewayv1.Install} {
@@ -119,13 +120,13 @@ var scheme = func() *runtime.Scheme {
 	return s
 }()
 
-// mapper maps every kind without asking the cluster, which may serve only some.
+// mapper maps every kind without discovery: a cluster may serve only some of them.
 var mapper = func() meta.RESTMapper {
 	m := meta.NewDefaultRESTMapper(nil)
 	for _, k := range kinds {
 		m.Add(k.gvk, k.scope)
 	}
-	// The plural that Add guesses of Gateway is "gatewaies".
+	// Add would guess "gatewaies" as the plural of Gateway.
 	gateway := gatewayKind.gvk.GroupVersion()
 	m.AddSpecific(gatewayKind.gvk, gateway.WithResource("gateways"), gateway.WithResource("gateway"), gatewayKind.scope)
 	return m
