@@ -14,22 +14,23 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1/reason"
 )
 
-// How a member is watched over. An API server that stops answering is noticed
-// after at most probeEvery + probeTimeout + probeAgain + probeTimeout = 17 s, and
-// a CRD that comes or goes after probeEvery: a handful of small requests, and no
-// permission to watch CRDs.
+// How a member is monitored. An API server that stops answering is noticed after at
+// most probeEvery + probeTimeout + probeAgain + probeTimeout = 17 s. A CRD that is
+// created or deleted is noticed after probeEvery, by discovery: that takes a few small
+// requests, and no permission to watch CRDs.
 const (
 	probeEvery   = 5 * time.Second
 	probeAgain   = 2 * time.Second // after a first failure
 	syncPoll     = 20 * time.Millisecond
 	retryFirst   = 250 * time.Millisecond
-	retryCap     = 3 * time.Second  // so that what changed meanwhile is caught up within 10 s
-	largeFirst   = 10 * time.Second // after a member has sent too much: to read that costs the others
+	retryCap     = 3 * time.Second  // so that changes during an outage are read within 10 s after it
+	largeFirst   = 10 * time.Second // after a member has sent too much: reading it takes CPU time from the others
 	largeCap     = 5 * time.Minute
-	keptRefusals = 10 // as many as MemberCluster's status holds
+	keptRefusals = 10 // the maximum in MemberCluster's status
 )
 
-// member is one member cluster: at most one session serves, at most one is being made.
+// member is one member cluster. At most one of its sessions serves, and at most one is
+// not in sync yet.
 type member struct {
 	name string
 	set  *Set
@@ -38,14 +39,14 @@ type member struct {
 	life   sync.Mutex         // held while the loop is started or ended
 	cancel context.CancelFunc // ends the loop; nil while there is none
 	done   chan struct{}      // closed when the loop has ended
-	config Config             // of the next loop
+	config Config             // that the next loop uses
 
 	mu      sync.Mutex
 	ruled   Rules
 	state   State
-	serving *session // nil until first in sync
-	making  *session // that is not in sync yet; nil while there is none
-	failed  bool     // it could not be reached or read, at least once
+	serving *session // nil until the member was first in sync
+	making  *session // not in sync yet; nil while there is none
+	failed  bool     // the member could not be reached or read at least once
 
 	notifyLimit *rate.Limiter // of notifications
 	delayed     *time.Timer   // of a delayed notification; nil while there is none
@@ -53,7 +54,7 @@ type member struct {
 	syncedAt    time.Time     // when Synced last changed
 }
 
-// loop keeps the member connected until ctx ends. The serving session stays.
+// loop keeps the member connected until ctx ends. The serving session stays open.
 func (m *member) loop(ctx context.Context, config Config) {
 	defer close(m.done)
 	backoff := wait.Backoff{Duration: retryFirst, Factor: 2, Jitter: 0.5, Steps: 6, Cap: retryCap}
@@ -95,7 +96,7 @@ func (m *member) connect(ctx context.Context, config Config) (*session, error) {
 	m.mu.Lock()
 	m.making = s
 	if before := m.serving; before != nil && before.config.Origin == config.Origin {
-		s.traefikKinds = before.knownKinds() // until they are asked for: that may fail
+		s.traefikKinds = before.knownKinds() // used until discovery succeeds
 	}
 	m.mu.Unlock()
 	s.start(m.set.ctx)
@@ -109,8 +110,9 @@ func (m *member) connect(ctx context.Context, config Config) (*session, error) {
 	return s, nil
 }
 
-// sync reaches the API server and reads all that is watched. It gives up only
-// when the API server stops answering: a large cluster may take its time.
+// sync connects to the API server and waits until all watched objects are read. It has
+// no timeout of its own, since a large cluster takes long: it fails only when the API
+// server stops answering or sends too much.
 func (m *member) sync(ctx context.Context, s *session) error {
 	version, err := s.probe(ctx)
 	if err != nil {
@@ -147,8 +149,8 @@ func (m *member) sync(ctx context.Context, s *session) error {
 	}
 }
 
-// monitor returns when the session's API server has stopped answering, with
-// the error, or when ctx ends.
+// monitor probes the session's API server until a probe fails twice or the member sends
+// too much, and returns the error. It also returns when ctx ends.
 func (m *member) monitor(ctx context.Context, s *session) error {
 	for {
 		if err := s.waitUnlessExceeded(ctx, probeEvery); err != nil {
@@ -165,7 +167,7 @@ func (m *member) monitor(ctx context.Context, s *session) error {
 		served, err := s.served(ctx)
 		if err != nil {
 			m.followed(s, err)
-			continue // it is not ready yet, or the next probe tells that it is away
+			continue // the API server is not ready yet, or the next probe fails too
 		}
 		s.learnKinds(ctx, served)
 		started, err := s.follow(ctx, served)
@@ -177,7 +179,7 @@ func (m *member) monitor(ctx context.Context, s *session) error {
 	}
 }
 
-// serve puts a session that is in sync in the place of the one before.
+// serve replaces the serving session with s, which is in sync.
 func (m *member) serve(s *session) {
 	m.mu.Lock()
 	before := m.serving
@@ -192,7 +194,7 @@ func (m *member) serve(s *session) {
 	m.set.changedAll(m.name)
 }
 
-// connected notes that the API server answered.
+// connected records that the API server answered.
 func (m *member) connected(version string) {
 	m.update(func(state *State) {
 		state.Connected = Condition{True: true, Reason: reason.Connected, Message: "the API server answers"}
@@ -200,7 +202,7 @@ func (m *member) connected(version string) {
 	})
 }
 
-// followed notes what the serving session follows, or the problem that hinders it.
+// followed records the kinds that the serving session watches, or why it cannot watch one.
 func (m *member) followed(s *session, problem error) {
 	m.update(func(state *State) {
 		state.Synced = s.inSync()
@@ -210,8 +212,8 @@ func (m *member) followed(s *session, problem error) {
 	})
 }
 
-// syncing notes that the first read goes on, or what hinders it. Where a former
-// connection is in sync and serves on, only a hindrance is news.
+// syncing records that the first read is in progress, or why it cannot finish. While an
+// older session is in sync and still serves, only a problem changes the state.
 func (m *member) syncing(problem error) {
 	m.update(func(state *State) {
 		switch {
@@ -246,7 +248,7 @@ func (m *member) disconnected(err error) {
 	})
 }
 
-// update changes the state, and tells where that made a difference.
+// update changes the state, and notifies if it differs from before.
 func (m *member) update(change func(*State)) {
 	m.mu.Lock()
 	before := m.state
@@ -265,7 +267,7 @@ func (m *member) update(change func(*State)) {
 	m.notify()
 }
 
-// session returns the one that serves, nil before there is one.
+// session returns the serving session; nil before there is one.
 func (m *member) session() *session {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -279,8 +281,8 @@ func (m *member) rules() Rules {
 	return m.ruled
 }
 
-// hostsChanged implements listener. What a session reads that does not serve yet is
-// told as a whole when it does.
+// hostsChanged implements listener. It ignores a session that does not serve yet: serve
+// reports all hosts of it at once.
 func (m *member) hostsChanged(s *session, hosts []string) {
 	if len(hosts) > 0 && m.session() == s {
 		m.set.HostsChanged(m.name, hosts)
@@ -301,7 +303,7 @@ func (m *member) stateChanged(s *session) {
 	}
 }
 
-// snapshot returns the member's state as it is now.
+// snapshot returns the member's current state.
 func (m *member) snapshot() State {
 	m.mu.Lock()
 	state, s := m.state, m.serving
@@ -320,7 +322,7 @@ func (m *member) snapshot() State {
 	return state
 }
 
-// launch starts the member's loop, if it does not run.
+// launch starts the member's loop, unless it already runs.
 func (m *member) launch(ctx context.Context) {
 	m.life.Lock()
 	defer m.life.Unlock()
@@ -332,7 +334,7 @@ func (m *member) launch(ctx context.Context) {
 	go m.loop(ctx, m.config)
 }
 
-// end stops the member's loop and waits for it; its serving session goes on.
+// end stops the member's loop and waits for it. The serving session stays open.
 func (m *member) end() {
 	m.life.Lock()
 	defer m.life.Unlock()
@@ -348,8 +350,8 @@ func (m *member) endLocked() {
 	}
 }
 
-// endInsecure ends the loop and the serving session's connection where they are by
-// a kubeconfig that has weaknesses, and reports whether they were.
+// endInsecure stops the loop and the serving session's connection if their kubeconfig
+// has weaknesses, and reports whether it did.
 func (m *member) endInsecure() bool {
 	m.life.Lock()
 	defer m.life.Unlock()
@@ -364,7 +366,8 @@ func (m *member) endInsecure() bool {
 	return true
 }
 
-// reconfigure ends the loop where it should connect in another way.
+// reconfigure stops the loop if config connects differently. launch then starts it with
+// the new config.
 func (m *member) reconfigure(config Config) {
 	m.life.Lock()
 	defer m.life.Unlock()
@@ -374,7 +377,8 @@ func (m *member) reconfigure(config Config) {
 	}
 }
 
-// setRules sets what the MemberCluster says about its sources.
+// setRules sets the rules of the MemberCluster for its sources. If they have changed,
+// the sessions read all sources again.
 func (m *member) setRules(rules Rules) {
 	m.mu.Lock()
 	same := reflect.DeepEqual(m.ruled, rules)

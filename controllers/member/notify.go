@@ -7,19 +7,20 @@ import (
 )
 
 const (
-	// settleWithin is how long after the start it may be unknown whether a member
-	// can be reached: until then what its objects' statuses say stays.
+	// settleWithin is how long after the start it may be unknown whether a member can
+	// be reached. Until then the statuses of its objects are left unchanged.
 	settleWithin = 30 * time.Second
-	// detailEvery is how often the detail of a failure changes that stays the same
-	// failure: a member must not have a status written at each attempt.
+	// detailEvery is the shortest interval between two messages of a condition whose
+	// reason stays the same: a member must not cause a status write at each attempt.
 	detailEvery = time.Minute
-	// lasting is how long a kind must fail to be listed or watched before a member
-	// that was in sync is said not to be.
+	// lasting is how long listing or watching a kind must fail before a member that
+	// was in sync is reported as out of sync.
 	lasting = probeEvery
 )
 
-// A member's status is written so often at once, and in the long run: whatever the
-// member does, its Service's address included.
+// The rate of a member's status writes: a burst of notifyBurst, then one for each
+// notifyEvery. It bounds what a member can cause, such as by changing its Service's
+// address.
 const (
 	notifyBurst = 20
 	notifyEvery = 15 * time.Second
@@ -33,7 +34,7 @@ func (m *member) notify() {
 	m.mu.Lock()
 	if m.delayed != nil {
 		m.mu.Unlock()
-		return // what is new by then is told with it
+		return // the delayed notification covers this change too
 	}
 	wait := m.notifyLimit.Reserve().Delay()
 	if wait > 0 {
@@ -61,8 +62,8 @@ func (m *member) stopNotifying() {
 	}
 }
 
-// steady returns what a condition becomes: of a failure that is the same the detail
-// changes only so often.
+// steady returns now, or before if both have the same failure and the message changed
+// less than detailEvery ago.
 func (m *member) steady(before, now Condition, changedAt *time.Time) Condition {
 	same := before.True == now.True && before.Reason == now.Reason
 	if same && !now.True && time.Since(*changedAt) < detailEvery {
@@ -74,7 +75,7 @@ func (m *member) steady(before, now Condition, changedAt *time.Time) Condition {
 	return now
 }
 
-// settled reports whether it is known if the member can be reached.
+// settled reports whether the member was reached or has failed at least once.
 func (m *member) settled() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -82,8 +83,8 @@ func (m *member) settled() bool {
 }
 
 // Pending returns how long it may still take until it is known whether a member can
-// be reached, and 0 once that is known. Until then nothing is known of it but what
-// was written before.
+// be reached; 0 once that is known. Until then the only facts about the member are
+// those in the statuses that an earlier leader wrote.
 func (s *Set) Pending(name string) time.Duration {
 	s.mu.Lock()
 	m, began := s.members[name], s.began

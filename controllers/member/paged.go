@@ -15,13 +15,13 @@ import (
 	"github.com/jovalle/usher/controllers/informer"
 )
 
-// firstPage is how many objects are listed at once. Fewer are where that many are
-// more than maxAnswer.
+// firstPage is the number of objects in a page of a list. It is reduced if a page
+// exceeds maxAnswer.
 const firstPage = 500
 
-// newInformer makes the informer of a kind. It lists in pages, each of them
-// trimmed and counted before the next is asked for: an API server that does not
-// stream a list would send all of it in one answer.
+// newInformer makes the informer of a kind. It lists in pages, and trims and counts each
+// page before it requests the next one: an API server without streaming lists would
+// send all objects in one response.
 func (s *session) newInformer(source toolscache.ListerWatcher, kind runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
 	whole := toolscache.ToListerWatcherWithContext(source)
 	paged := &toolscache.ListWatch{
@@ -39,11 +39,12 @@ func (s *session) newInformer(source toolscache.ListerWatcher, kind runtime.Obje
 	return made
 }
 
-// listPages lists all objects of a kind, page by page. What is too much ends the session.
+// listPages lists all objects of a kind, page by page. If a single object exceeds
+// maxAnswer, it ends the session.
 func (s *session) listPages(ctx context.Context, source toolscache.ListerWatcherWithContext, options metav1.ListOptions) (runtime.Object, error) {
-	// With a resource version it would send all objects at once, from its cache.
+	// With a resource version the API server would send all objects at once, from its cache.
 	options.ResourceVersion, options.ResourceVersionMatch, options.Limit, options.Continue = "", "", firstPage, ""
-	var list runtime.Object // the first page, which all objects are put into
+	var list runtime.Object // the first page; it gets the objects of all pages
 	var all []runtime.Object
 	for {
 		page, err := s.listPage(ctx, source, options)
@@ -80,7 +81,8 @@ func (s *session) listPages(ctx context.Context, source toolscache.ListerWatcher
 	}
 }
 
-// listPage reads one page; those of other kinds wait: one at a time is in memory as it came.
+// listPage reads one page. The pages of other kinds wait, so that one untrimmed page at
+// a time is in memory.
 func (s *session) listPage(ctx context.Context, source toolscache.ListerWatcherWithContext, options metav1.ListOptions) (runtime.Object, error) {
 	select {
 	case s.listing <- struct{}{}:
@@ -91,7 +93,7 @@ func (s *session) listPage(ctx context.Context, source toolscache.ListerWatcherW
 	return source.ListWithContext(ctx, options)
 }
 
-// wholeList makes a list of the first page and the objects of all.
+// wholeList replaces the objects of the first page with those of all pages.
 func wholeList(list runtime.Object, all []runtime.Object) error {
 	about, err := meta.ListAccessor(list)
 	if err != nil {
@@ -118,8 +120,8 @@ func (s *session) trim(o any) (any, error) {
 	return trimmed, nil
 }
 
-// exceed ends the session, since the member sends too much. What the session has
-// read it goes on telling, if it serves.
+// exceed ends the session's connection, since the member sends too much. If the session
+// serves, its claims stay in use.
 func (s *session) exceed(err error) {
 	s.ending.Do(func() {
 		s.tooLarge = err
