@@ -129,8 +129,8 @@ const (
 	probeTimeout = 5 * time.Second
 )
 
-// fresh returns a copy of cfg whose connections are not shared with any other
-// client: after an outage a shared one may hang on a connection that is dead.
+// unshared returns a copy of cfg whose client shares no connections with other clients:
+// after an outage, a shared connection may be dead and hang.
 func unshared(cfg *rest.Config) *rest.Config {
 	cfg = rest.CopyConfig(cfg)
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}

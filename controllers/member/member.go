@@ -225,7 +225,7 @@ func (m *member) syncing(problem error) {
 	})
 }
 
-// away notes that the API server could not be reached or read.
+// disconnected records that the API server could not be reached or read.
 func (m *member) disconnected(err error) {
 	m.mu.Lock()
 	news := !m.failed && m.serving == nil

@@ -26,10 +26,11 @@ const (
 	notifyEvery = 15 * time.Second
 )
 
-// budget is how often a member's state may be told.
+// newNotifyLimit returns the rate limit on the notifications of one member.
 func newNotifyLimit() *rate.Limiter { return rate.NewLimiter(rate.Every(notifyEvery), notifyBurst) }
 
-// tell says that the member's state has changed, later where it does so too often.
+// notify reports that the member's state has changed. Beyond the rate limit it reports
+// later.
 func (m *member) notify() {
 	m.mu.Lock()
 	if m.delayed != nil {
@@ -53,7 +54,7 @@ func (m *member) notifyNow() {
 	m.set.StateChanged(m.name)
 }
 
-// silence ends what tell has begun.
+// stopNotifying cancels a delayed notification.
 func (m *member) stopNotifying() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -130,7 +130,8 @@ func (s *session) exceed(err error) {
 	})
 }
 
-// lasts waits for d, until ctx ends, or until the session was ended, with the error.
+// waitUnlessExceeded waits for d or until ctx ends. If exceed ends the session, it
+// returns the error at once.
 func (s *session) waitUnlessExceeded(ctx context.Context, d time.Duration) error {
 	select {
 	case <-s.exceeded:

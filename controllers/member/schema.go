@@ -15,21 +15,21 @@ import (
 	"github.com/jovalle/usher/controllers/source/traefik"
 )
 
-// schemaPath is where an API server publishes the schema of Traefik's kinds. Each
-// account may read it that may discover kinds.
+// schemaPath is the path at which an API server publishes the schema of Traefik's kinds.
+// Every account that may use discovery may read it.
 var schemaPath = "/openapi/v3/apis/" + traefik.GroupVersion.String()
 
-// schemaAgain is how long a schema is not asked for again that cannot be read, or
-// that cannot be asked for by its ETag: it may be as long as maxAnswer.
+// schemaAgain is the interval between two requests for a schema that cannot be parsed,
+// or that has no ETag: a response may be as long as maxAnswer.
 const schemaAgain = time.Minute
 
-// traefikKinds is what a cluster says about the definitions of Traefik's kinds.
+// traefikKinds describes the CRDs of Traefik's kinds in a cluster.
 type traefikKinds struct {
-	current bool // it serves the API group traefik.io
-	former  bool // it serves traefik.containo.us, which Traefik 3 does not read
+	current bool // the cluster serves the API group traefik.io
+	former  bool // the cluster serves traefik.containo.us, which Traefik 3 does not read
 	schema  routeSchema
 	etag    string    // of the schema; empty if none was read
-	again   time.Time // when the schema may be asked for
+	again   time.Time // when the schema may be requested next
 }
 
 // routeSchema is whether a route of an IngressRoute has a field for its syntax.
@@ -37,12 +37,12 @@ type routeSchema int
 
 const (
 	schemaUnknown routeSchema = iota
-	withoutSyntax             // as Traefik 2 defines it
-	withSyntax                // as Traefik 3 does
+	withoutSyntax             // of Traefik 2
+	withSyntax                // of Traefik 3
 )
 
-// ruleSyntax returns the default syntax of the Traefik that the definitions belong to,
-// and what says so; nothing if they do not tell.
+// ruleSyntax returns the default syntax of the Traefik version that the CRDs belong to,
+// and the CRD's property that shows it. Both are empty if the version is not clear.
 func (k traefikKinds) ruleSyntax() (syntax v1alpha1.RuleSyntax, by string) {
 	switch {
 	case k.former && !k.current:
@@ -55,9 +55,10 @@ func (k traefikKinds) ruleSyntax() (syntax v1alpha1.RuleSyntax, by string) {
 	return "", ""
 }
 
-// learnKinds notes which of Traefik's kinds the cluster serves, and asks for their
-// schema. A schema that cannot be read leaves what is known of it: an error tells
-// nothing, and a definition that is new is published after it is served.
+// learnKinds records which of Traefik's kinds the cluster serves, and requests their
+// schema. If the schema cannot be read, the last known one stays: an error shows
+// nothing about the CRDs, and the schema of a new CRD is published only after the CRD
+// is served.
 func (s *session) learnKinds(ctx context.Context, served []kind) {
 	known := s.knownKinds()
 	serves := func(gv schema.GroupVersion) bool {
@@ -75,7 +76,7 @@ func (s *session) learnKinds(ctx context.Context, served []kind) {
 	s.detect()
 }
 
-// knownKinds returns what was learnt of Traefik's kinds.
+// knownKinds returns what is known of Traefik's CRDs.
 func (s *session) knownKinds() traefikKinds {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,7 +108,7 @@ func (s *session) fetchSchema(ctx context.Context, known *traefikKinds) {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return // above all 304
+		return // mostly 304 Not Modified
 	}
 	found, err := readSchema(response.Body)
 	known.etag = fmt.Sprintf("%.*s", maxVersion, response.Header.Get("ETag"))
@@ -119,7 +120,7 @@ func (s *session) fetchSchema(ctx context.Context, known *traefikKinds) {
 	}
 }
 
-// routeDocument is the part of an OpenAPI document that is read.
+// routeDocument is the part of an OpenAPI document that usher reads.
 type routeDocument struct {
 	Components struct {
 		Schemas struct {
@@ -128,7 +129,7 @@ type routeDocument struct {
 	} `json:"components"`
 }
 
-// routeObject is the part of IngressRoute's schema that is read.
+// routeObject is the part of IngressRoute's schema that usher reads.
 type routeObject struct {
 	Properties struct {
 		Spec struct {
@@ -157,7 +158,7 @@ func readSchema(document io.Reader) (routeSchema, error) {
 		return schemaUnknown, err
 	}
 	switch route := d.Components.Schemas.IngressRoute.Properties.Spec.Properties.Routes.Items.Properties; {
-	case route.Match == nil: // not published yet, or without a schema
+	case route.Match == nil: // the schema is not published yet, or the CRD has none
 		return schemaUnknown, nil
 	case route.Syntax == nil:
 		return withoutSyntax, nil

@@ -15,12 +15,12 @@ import (
 // Set holds the members by name. Its fields are set before Start and not
 // changed after; its methods may be called at any time, before Start too.
 type Set struct {
-	// Log is where connections are told of.
+	// Log gets the changes of the members' connections.
 	Log logr.Logger
-	// Limits are those of each member.
+	// Limits of each member.
 	Limits Limits
-	// HostsChanged is called with a member and hosts, some maybe twice, on which its
-	// claims may have changed.
+	// HostsChanged is called with a member and the hosts on which its claims may have
+	// changed. A host may be in the list twice.
 	HostsChanged func(name string, hosts []string)
 	// MemberChanged is called when any claim of a member may have changed.
 	MemberChanged func(name string)
@@ -38,8 +38,8 @@ func NewSet(log logr.Logger) *Set {
 	return &Set{Log: log, members: map[string]*member{}}
 }
 
-// Start keeps the members connected until ctx ends, then closes them all. It is
-// a controller-runtime Runnable of the elected leader.
+// Start keeps the members connected until ctx ends, then disconnects all of them. It
+// implements controller-runtime's Runnable, and runs on the elected leader.
 func (s *Set) Start(ctx context.Context) error {
 	sessions, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -57,9 +57,8 @@ func (s *Set) Start(ctx context.Context) error {
 	return nil
 }
 
-// Ensure connects a member, or reconnects it where config differs from what
-// it has. Rules take effect at once. It does not wait for the connection. Calls
-// for one member must not overlap.
+// Ensure connects a member, or reconnects it if config has changed. It does not wait
+// for the connection. Rules take effect at once. Calls for one member must not overlap.
 func (s *Set) Ensure(config Config, rules Rules) {
 	s.mu.Lock()
 	ctx := s.ctx
@@ -78,15 +77,15 @@ func (s *Set) Ensure(config Config, rules Rules) {
 	}
 }
 
-// EndInsecure ends a member's connection if it is by a kubeconfig that has
-// Weaknesses. What was read by it stays, until Ensure has reconnected the member.
+// EndInsecure closes a member's connection if its kubeconfig has Weaknesses. The claims
+// that were read stay in use until Ensure has reconnected the member.
 func (s *Set) EndInsecure(name string) {
 	if m := s.member(name); m != nil && m.endInsecure() {
 		m.log.Info("Closed the connection: its kubeconfig is insecure, which is no longer allowed")
 	}
 }
 
-// Remove disconnects a member and forgets what it claimed.
+// Remove disconnects a member and removes its claims.
 func (s *Set) Remove(name string) {
 	s.mu.Lock()
 	m, ok := s.members[name]
@@ -118,7 +117,7 @@ func (s *Set) State(name string) (State, bool) {
 	return m.snapshot(), true
 }
 
-// Synced reports whether a member is in sync now, and not only was.
+// Synced reports whether a member is in sync now; it is false during an outage.
 func (s *Set) Synced(name string) bool {
 	m := s.member(name)
 	if m == nil {
@@ -129,8 +128,8 @@ func (s *Set) Synced(name string) bool {
 	return m.state.Synced.True
 }
 
-// Claims returns the claims on a host of all members that have been in sync,
-// and the names of those members: of any other it is unknown what it claims.
+// Claims returns the claims on a host of all members that have been in sync, and the
+// names of those members. The claims of the other members are unknown.
 func (s *Set) Claims(host string) (claims []source.Claim, known []string) {
 	for _, name := range s.Names() {
 		m := s.member(name)
@@ -145,7 +144,8 @@ func (s *Set) Claims(host string) (claims []source.Claim, known []string) {
 	return claims, known
 }
 
-// Hosts returns the hosts that a member claims, sorted, each once; none before it was in sync.
+// Hosts returns the hosts that a member claims, sorted and without duplicates. There
+// are none until the member was in sync.
 func (s *Set) Hosts(name string) []string {
 	m := s.member(name)
 	if m == nil {
@@ -164,7 +164,7 @@ func (s *Set) member(name string) *member {
 	return s.members[name]
 }
 
-// changedAll tells that all of a member may have changed.
+// changedAll reports that any claim and the state of a member may have changed.
 func (s *Set) changedAll(name string) {
 	s.MemberChanged(name)
 	if m := s.member(name); m != nil {

@@ -19,18 +19,18 @@ import (
 type Traefik struct {
 	// Version from the Service's label, such as v3.7.13; empty if it is not known.
 	Version string
-	// RuleSyntax of rules whose route does not say; empty if it is not known.
+	// RuleSyntax of rules whose route does not set it; empty if it is not known.
 	RuleSyntax v1alpha1.RuleSyntax
 	// DetectedBy says where RuleSyntax comes from.
 	DetectedBy string
 }
 
-// The labels of Traefik's Service that are read. Traefik's Helm chart sets the second
-// one, and of its version 28 and later Traefik 3 only can be installed.
+// The labels of Traefik's Service that are read. Traefik's Helm chart sets labelChart.
+// Version 28 and later of that chart install Traefik 3 only.
 const (
 	labelVersion = "app.kubernetes.io/version"
 
-	firstChartOfV2 = 3 // before, another chart of this name installed Traefik 1
+	firstChartOfV2 = 3 // older charts of this name installed Traefik 1
 	firstChartOfV3 = 28
 )
 
@@ -40,8 +40,8 @@ var (
 	versionPattern = regexp.MustCompile(`^v?([0-9]{1,3})\.([0-9]{1,3})(\.[0-9]{1,3})?([-+_.][0-9A-Za-z.+_-]{0,40})?$`)
 )
 
-// detectTraefik finds out about a Traefik from its Service, which may be nil, or else
-// from the definitions of its kinds.
+// detectTraefik detects a Traefik's version and rule syntax from the labels of its
+// Service, which may be nil, or else from its CRDs.
 func detectTraefik(service *corev1.Service, kinds traefikKinds) Traefik {
 	var t Traefik
 	if service != nil {
@@ -88,7 +88,7 @@ func syntaxOfChart(label string) v1alpha1.RuleSyntax {
 	return ""
 }
 
-// majorAndMinor reads a version; both are 0 if it is none.
+// majorAndMinor parses a version. Both are 0 if it is not one.
 func majorAndMinor(version string) (major, minor int) {
 	if match := versionPattern.FindStringSubmatch(version); match != nil {
 		major, _ = strconv.Atoi(match[1])
@@ -97,8 +97,8 @@ func majorAndMinor(version string) (major, minor int) {
 	return major, minor
 }
 
-// withoutWildcards returns the version of a Traefik in whose rules Host(`*.x`) matches
-// no host: one before 3.7. It is empty for another one, and if the version is not known.
+// withoutWildcards returns the version of a Traefik before 3.7: in its rules, Host(`*.x`)
+// matches no host. It is empty for 3.7 and later, and if the version is not known.
 func (t Traefik) withoutWildcards() string {
 	if major, minor := majorAndMinor(t.Version); t.Version == "" || major > 3 || major == 3 && minor >= 7 {
 		return ""
@@ -117,8 +117,8 @@ func (t Traefik) ruleSyntax() traefikrule.Syntax {
 	return traefikrule.Absent
 }
 
-// traefik returns what is known of the member's Traefik. What the MemberCluster says
-// comes first.
+// traefik returns what is known of the member's Traefik. The rule syntax of the
+// MemberCluster takes precedence over the detected one.
 func (s *session) traefik() Traefik {
 	s.mu.Lock()
 	t := s.detected
@@ -129,8 +129,8 @@ func (s *session) traefik() Traefik {
 	return t
 }
 
-// detect finds out about the member's Traefik again, and has its rules read again if
-// they may mean something else now.
+// detect detects the member's Traefik again. If the result has changed, all rules are
+// read again, since they may match other hosts now.
 func (s *session) detect() {
 	s.detecting.Lock()
 	defer s.detecting.Unlock()
@@ -161,7 +161,7 @@ var traefikRuleKinds = func() []int {
 	return kinds
 }()
 
-// service returns the watched Service; nil if it is not there or has not been read.
+// service returns the watched Service; nil if it does not exist or has not been read.
 func (s *session) service() *corev1.Service {
 	service, _ := s.get(serviceKind, s.config.Service.Namespace, s.config.Service.Name).(*corev1.Service)
 	return service

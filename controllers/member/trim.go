@@ -13,14 +13,14 @@ import (
 	"github.com/jovalle/usher/controllers/source"
 )
 
-// trim drops from an object what neither a claim nor a name is read from, before it
-// is cached. An Ingress or a Gateway API route that is not annotated keeps its name
-// and its hosts only; an IngressRoute keeps its rules, since another may refer to
-// it as its parent.
+// trim removes the fields of an object that usher does not read, before the object is
+// cached. Without the annotation an Ingress or a route of the Gateway API keeps its
+// name and its hosts only. An IngressRoute keeps its rules, since another one may refer
+// to it as its parent.
 func trim(o any) any {
 	object, ok := o.(client.Object)
 	if !ok {
-		return o // a tombstone, whose object was trimmed before
+		return o // a tombstone: its object was trimmed before
 	}
 	trimMeta(object)
 	exposed := source.Exposed(object.GetAnnotations())
@@ -49,9 +49,10 @@ func trim(o any) any {
 	return object
 }
 
-// readsSame reports whether two states of a trimmed object differ in nothing that
-// is read. A Gateway's controller writes its status each time that a route comes or
-// goes, and each such change would have all that refers to it decided again.
+// readsSame reports whether two versions of a trimmed object differ only in fields that
+// usher does not read. The controller of a Gateway updates its status whenever a route
+// is added or removed; without this check, each update would cause new decisions on all
+// objects that refer to the Gateway.
 func readsSame(before, after client.Object) bool {
 	before, after = before.DeepCopyObject().(client.Object), after.DeepCopyObject().(client.Object)
 	for _, o := range []client.Object{before, after} {
@@ -61,8 +62,8 @@ func readsSame(before, after client.Object) bool {
 	return equality.Semantic.DeepEqual(before, after)
 }
 
-// trimIngress keeps an exposed Ingress's class and hosts, and of each host
-// whether it has a path; of another, its hosts.
+// trimIngress keeps the class and the hosts of an exposed Ingress, and whether each host
+// has a path. Of another Ingress it keeps the hosts only.
 func trimIngress(spec networkingv1.IngressSpec, exposed bool) networkingv1.IngressSpec {
 	var kept networkingv1.IngressSpec
 	if len(spec.Rules) == 0 && spec.DefaultBackend != nil {
@@ -83,7 +84,7 @@ func trimIngress(spec networkingv1.IngressSpec, exposed bool) networkingv1.Ingre
 	return kept
 }
 
-// hostsOnly returns a rule for each host of some rules.
+// hostsOnly returns a copy of rules with nothing but their hosts.
 func hostsOnly(rules []networkingv1.IngressRule) []networkingv1.IngressRule {
 	if len(rules) == 0 {
 		return nil
@@ -95,7 +96,8 @@ func hostsOnly(rules []networkingv1.IngressRule) []networkingv1.IngressRule {
 	return kept
 }
 
-// trimMeta keeps what names and dates an object, its labels, and the annotations that are read.
+// trimMeta removes managed fields, owner references, finalizers, and the annotations and
+// labels that usher does not read.
 func trimMeta(object client.Object) {
 	object.SetManagedFields(nil)
 	object.SetOwnerReferences(nil)
