@@ -14,27 +14,28 @@ import (
 	"github.com/jovalle/usher/controllers/source"
 )
 
-// names is what the objects of a cluster name, annotated or not: what its Traefik
-// serves beside that which is published. Most objects are not annotated, so that it
-// must take little memory: what an object named is read of it again when it goes.
+// names are the hosts that the objects of a cluster name, with or without the
+// annotation: all that its Traefik serves. Most objects are not annotated, so that each
+// must take little memory: the hosts of an object are not stored with it, but read from
+// the object again when it is removed.
 type names struct {
 	mu     sync.RWMutex
 	byKind []kindNames // in the order of sources
 }
 
-// kindNames is what the objects of one kind name.
+// kindNames are the hosts that the objects of one kind name.
 type kindNames struct {
 	under map[string]map[string]*metav1.ObjectMeta // parent domain → first label → an object that names the host
-	more  map[string][]*metav1.ObjectMeta          // host → the others, where several do
-	open  map[types.NamespacedName]bool            // objects that may serve hosts which they do not name → true
+	more  map[string][]*metav1.ObjectMeta          // host → the other objects that name it
+	open  map[types.NamespacedName]bool            // objects that may serve hosts that they do not name → true
 
-	children map[types.NamespacedName][]child // IngressRoute → those within it
+	children map[types.NamespacedName][]child // IngressRoute → its children
 
-	hosts int // that the objects name, one that two name counted twice
+	hosts int // number of hosts; one that two objects name counts twice
 }
 
-// child is an IngressRoute within others, and whether it may serve hosts that it
-// does not name.
+// child is an IngressRoute that refers to another as its parent. open says whether it
+// may serve hosts that it does not name.
 type child struct {
 	o    *metav1.ObjectMeta
 	open bool
@@ -55,7 +56,7 @@ func newKindNames() kindNames {
 	}
 }
 
-// perName is the memory that is kept of a host that an object names, in bytes.
+// perName is the memory for one host that an object names, in bytes.
 const perName = 200
 
 // size estimates the memory that the names take, in bytes.
@@ -69,21 +70,20 @@ func (n *names) size() int {
 	return perName * hosts
 }
 
-// of returns what is kept of a kind.
+// of returns the names of a kind.
 func (n *names) of(k kind) *kindNames {
 	return &n.byKind[kindIndex(k.gvk)]
 }
 
-// forget drops all objects of a kind.
+// forget removes all objects of a kind.
 func (n *names) forget(k kind) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	*n.of(k) = newKindNames()
 }
 
-// replace puts an object of kind k in the place of its former state; either may be
-// nil. It returns what both name, with nothing where that makes no difference to
-// any host.
+// replace replaces a version of an object of kind k with the next one. Either may be
+// nil. It returns the names of both versions; nothing if the change affects no host.
 func (n *names) replace(k kind, before, after client.Object) source.Names {
 	was, is := namesOf(k, before), namesOf(k, after)
 	n.mu.Lock()
@@ -106,7 +106,7 @@ func (n *names) replace(k kind, before, after client.Object) source.Names {
 	}
 }
 
-// namesOf returns what an object names, which may be nil.
+// namesOf returns the names of an object, which may be nil.
 func namesOf(k kind, o client.Object) source.Names {
 	if o == nil {
 		return source.Names{}
@@ -114,8 +114,8 @@ func namesOf(k kind, o client.Object) source.Names {
 	return k.names(o)
 }
 
-// metaOf returns a cached object's metadata: a pointer half as large as that of an
-// object of any kind.
+// metaOf returns a cached object's metadata. A pointer to it takes half the memory of
+// an interface value.
 func metaOf(o client.Object) *metav1.ObjectMeta {
 	return o.(metav1.ObjectMetaAccessor).GetObjectMeta().(*metav1.ObjectMeta) // of all kinds in sources
 }
@@ -163,7 +163,7 @@ func (n *kindNames) remove(was source.Names, o *metav1.ObjectMeta) {
 	}
 }
 
-// drop forgets that an object names a host.
+// drop removes an object from those that name a host.
 func (n *kindNames) drop(host string, gone types.NamespacedName) {
 	others := slices.DeleteFunc(n.more[host], func(o *metav1.ObjectMeta) bool { return nameOf(o) == gone })
 	label, parent, _ := strings.Cut(host, ".")
@@ -171,7 +171,7 @@ func (n *kindNames) drop(host string, gone types.NamespacedName) {
 		labels := n.under[parent]
 		delete(labels, label)
 		if last := len(others) - 1; last >= 0 {
-			labels[strings.Clone(label)] = others[last] // the label may be a part of the object that goes
+			labels[strings.Clone(label)] = others[last] // the label may share memory with the removed object
 			others = slices.Delete(others, last, last+1)
 		}
 		if len(labels) == 0 {
@@ -184,10 +184,11 @@ func (n *kindNames) drop(host string, gone types.NamespacedName) {
 	}
 }
 
-// touched returns the hosts beside which an object is that names these: they
-// themselves and the wildcards over them; of a wildcard, the names under it too, and
-// of an object that may serve any host, all wildcards, or of one within others, all
-// that they name.
+// touched returns the hosts whose decision depends on an object with the given names:
+//   - the hosts that it names, and the wildcards over them;
+//   - if it names a wildcard, the names under that wildcard;
+//   - if it may serve any host, all wildcards;
+//   - if it has parents, the hosts that they name.
 func (n *names) touched(by source.Names) []string {
 	touched := slices.Clone(by.Hosts)
 	parents := map[string]bool{} // of the wildcards among the hosts → true
@@ -231,7 +232,7 @@ func (n *names) naming(host string) []sourceID {
 	return ids
 }
 
-// wildcards returns those that are named.
+// wildcards returns the wildcard hosts that objects name.
 func (n *kindNames) wildcards() []string {
 	var named []string
 	for parent, labels := range n.under {
@@ -242,10 +243,10 @@ func (n *kindNames) wildcards() []string {
 	return named
 }
 
-// maxDepth is how far parents are followed, which may go in a circle.
+// maxDepth limits how many levels of parents are followed. Parents may form a cycle.
 const maxDepth = 8
 
-// above returns some IngressRoutes, and those within whose hosts they are: name → true.
+// above returns IngressRoutes and all of their ancestors: name → true.
 func (n *kindNames) above(routes []types.NamespacedName) map[types.NamespacedName]bool {
 	above := map[types.NamespacedName]bool{}
 	for _, name := range routes {
@@ -265,7 +266,7 @@ func (n *kindNames) above(routes []types.NamespacedName) map[types.NamespacedNam
 	return above
 }
 
-// namedBy returns the hosts that one of some objects names.
+// namedBy returns the hosts that at least one of the objects names.
 func (n *kindNames) namedBy(objects map[types.NamespacedName]bool) []string {
 	var hosts []string
 	for parent, labels := range n.under {
@@ -288,7 +289,7 @@ func (n *kindNames) first(host string) *metav1.ObjectMeta {
 	return n.under[parent][label]
 }
 
-// joined is a host of its first label and the domain above that.
+// joined returns the host with a first label and a parent domain.
 func joined(label, parent string) string {
 	if parent == "" {
 		return label
@@ -296,7 +297,7 @@ func joined(label, parent string) string {
 	return label + "." + parent
 }
 
-// within returns the IngressRoutes that are within another, and those within them.
+// within returns the descendants of an IngressRoute: its children, and theirs.
 func (n *names) within(route types.NamespacedName) []sourceID {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -313,7 +314,7 @@ func (n *names) within(route types.NamespacedName) []sourceID {
 						continue
 					}
 					seen[id], found = true, append(found, id)
-					if sources[kind].gvk == ingressRouteKind.gvk { // parents are of this kind
+					if sources[kind].gvk == ingressRouteKind.gvk { // only this kind has children
 						next = append(next, id.NamespacedName)
 					}
 				}
@@ -324,8 +325,8 @@ func (n *names) within(route types.NamespacedName) []sourceID {
 	return found
 }
 
-// below yields the objects that may serve any host of an IngressRoute's: of its
-// children and theirs, those that have none themselves, and name no hosts.
+// below yields the descendants of an IngressRoute that may serve any of its hosts: they
+// have no children themselves and do not limit their hosts.
 func (n *kindNames) below(route types.NamespacedName) iter.Seq[*metav1.ObjectMeta] {
 	return func(yield func(*metav1.ObjectMeta) bool) {
 		level, seen := []types.NamespacedName{route}, map[types.NamespacedName]bool{}

@@ -20,17 +20,17 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// claimedAll says that all that objects publish is claimed.
+// claimedAll reports every host as claimed.
 func claimedAll(string) bool { return true }
 
-// objectKey names an object of a test.
+// objectKey identifies an object of a test.
 type objectKey struct {
 	kind schema.GroupVersionKind
 	name string
 }
 
-// However objects come, change and go, what stands beside a host is what they name
-// in the end.
+// After any sequence of additions, changes and removals, Beside depends only on the
+// objects that are left.
 func TestNamesFollowTheObjects(t *testing.T) {
 	random := rand.New(rand.NewPCG(9, 10))
 	routes, ingresses := kindNamed(t, source.KindIngressRoute), kindNamed(t, source.KindIngress)
@@ -96,7 +96,7 @@ func someObject(random *rand.Rand, k kind, name string, hosts []string) client.O
 	return read[networkingv1.Ingress](manifest)
 }
 
-// besideOf is names.beside by looking at every object.
+// besideOf computes names.beside from all objects, without an index.
 func besideOf(objects map[objectKey]client.Object, kinds map[objectKey]kind, host string) Beside {
 	label, parent, _ := strings.Cut(host, ".")
 	wildcard := label == "*"
@@ -130,13 +130,13 @@ func besideOf(objects map[objectKey]client.Object, kinds map[objectKey]kind, hos
 	return b
 }
 
-// written is what stands beside a host, as texts.
+// written formats a Beside.
 func written(b Beside) []string {
 	return []string{fmt.Sprint(b.Unannotated), fmt.Sprint(b.Names), fmt.Sprint(b.Private), fmt.Sprint(b.Unlisted)}
 }
 
-// Of objects of every kind the metadata can be kept, and a kind that is forgotten
-// leaves those of others.
+// The metadata of objects of every kind can be stored. To forget a kind removes its own
+// objects only.
 func TestNamesOfEveryKind(t *testing.T) {
 	n := newNames()
 	for _, k := range sources {
@@ -153,7 +153,7 @@ func TestNamesOfEveryKind(t *testing.T) {
 		n.replace(k, nil, o)
 	}
 	count := func() int { return len(n.beside("hades", "a.x.is", nil, claimedAll).Unannotated) }
-	if count() != 5 { // the kinds of both of Traefik's groups are one each
+	if count() != 5 { // a kind counts once for each of its two Traefik API groups
 		t.Errorf("%d objects name the host", count())
 	}
 	n.forget(kindNamed(t, source.KindTLSRoute))
@@ -163,7 +163,7 @@ func TestNamesOfEveryKind(t *testing.T) {
 	}
 }
 
-// An IngressRoute within others serves their hosts, and they serve none themselves.
+// A child IngressRoute serves the hosts of its parents. The parents serve none.
 func TestNamesOfChildrenAreTheirParents(t *testing.T) {
 	n := newNames()
 	k := kindNamed(t, source.KindIngressRoute)
@@ -172,7 +172,7 @@ func TestNamesOfChildrenAreTheirParents(t *testing.T) {
 	}
 	const anything = "routes: [{match: PathPrefix(`/`)}]"
 	n.replace(k, nil, route("root", "routes: [{match: Host(`a.x.is`) || Host(`b.x.is`)}]"))
-	n.replace(k, nil, route("middle", "parentRefs: [{name: root}, {name: leaf}], "+anything)) // in a circle too
+	n.replace(k, nil, route("middle", "parentRefs: [{name: root}, {name: leaf}], "+anything)) // the parents form a cycle
 	n.replace(k, nil, route("named", "parentRefs: [{name: root}], routes: [{match: Host(`b.x.is`)}]"))
 	n.replace(k, nil, route("elsewhere", "parentRefs: [{name: root, namespace: other}], "+anything))
 	leaf := route("leaf", "parentRefs: [{name: middle, namespace: default}], "+anything)
@@ -201,7 +201,7 @@ func TestNamesOfChildrenAreTheirParents(t *testing.T) {
 	}
 }
 
-// A change touches the hosts whose decision rests on it.
+// A change touches the hosts whose decision depends on it.
 func TestNamesTellWhatAChangeTouches(t *testing.T) {
 	n := newNames()
 	k := kindNamed(t, source.KindIngress)
@@ -232,8 +232,8 @@ func TestNamesTellWhatAChangeTouches(t *testing.T) {
 	}
 }
 
-// What an object names that is not annotated takes less than 100 bytes a host, the
-// host in the object included.
+// An object without the annotation takes less than 100 bytes for each host that it
+// names, including the host in the object.
 func TestNamesTakeLittleMemory(t *testing.T) {
 	const objects = 50_000
 	k := kindNamed(t, source.KindIngress)
@@ -269,7 +269,7 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// More names than a wildcard can except are counted, and not looked at.
+// If there are more names than a wildcard can except, they are counted but not checked.
 func TestNamesUnderAWildcardAreBounded(t *testing.T) {
 	n := newNames()
 	k := kindNamed(t, source.KindIngress)

@@ -18,8 +18,9 @@ func (act onHosts) hostsChanged(_ *session, _ []string) { act() }
 func (onHosts) stateChanged(*session)                   {}
 func (onHosts) allChanged(*session)                     {}
 
-// A kind that goes while an object of its first list is being read counts as read
-// when it comes back: nothing of the first time is waited for.
+// The cluster stops serving a kind while an object of its first list is being read.
+// When the kind is served again, it counts as read: the reader does not wait for the
+// objects of the first list.
 func TestKindThatGoesWhileItIsReadIsReadAgain(t *testing.T) {
 	k := kindNamed(t, source.KindIngress)
 	kind := kindIndex(k.gvk)

@@ -94,7 +94,8 @@ func copyOf(r *reading) *reading {
 	return &c
 }
 
-// claimsWithin returns what the oldest objects claim that have so many claims together.
+// claimsWithin returns the claims of the oldest objects that have at most limit claims
+// together.
 func claimsWithin(objects map[sourceID]*reading, limit int) map[string]string {
 	byHost := map[string][]source.Claim{}
 	total := 0
@@ -147,7 +148,8 @@ func TestRefusalsAreOfTheNewestObjects(t *testing.T) {
 	}
 }
 
-// To take one more reading costs little, however many there are, and beyond the limit too.
+// The cost of one more reading does not depend on how many there are, within the limit
+// or beyond it.
 func BenchmarkReadings(b *testing.B) {
 	for _, objects := range []int{100, 60_000} {
 		b.Run(fmt.Sprint(objects), func(b *testing.B) {
