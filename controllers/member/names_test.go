@@ -153,7 +153,7 @@ func TestNamesOfEveryKind(t *testing.T) {
 		n.replace(k, nil, o)
 	}
 	count := func() int { return len(n.beside("hades", "a.x.is", nil, claimedAll).Unannotated) }
-	if count() != 5 { // a kind counts once for each of its two Traefik API groups
+	if count() != 5 { // a kind of both of Traefik's API groups counts once
 		t.Errorf("%d objects name the host", count())
 	}
 	n.forget(kindNamed(t, source.KindTLSRoute))

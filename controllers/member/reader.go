@@ -11,34 +11,34 @@ import (
 	"github.com/jovalle/usher/controllers/source/traefik"
 )
 
-// changesInARow is how many changed objects are read before one is read again that
-// has not changed itself: neither kind of work holds up the other for ever.
+// changesInARow is how many changed objects are read before one unchanged object is
+// read again. It prevents that one kind of work starves the other.
 const changesInARow = 8
 
-// reader reads a session's sources: each once a version of itself and of what it
-// refers to, one after another in one goroutine, so that a member with large rules
-// delays itself and no other.
+// reader reads a session's sources in one goroutine: a source is read once for each
+// version of itself and of the objects that it refers to. A member with large rules
+// delays only itself.
 type reader struct {
 	session *session
-	wake    chan struct{} // holds one while there may be work
+	wake    chan struct{} // has one element while there may be work
 
 	mu      sync.Mutex
 	changes map[sourceID]*change // objects that have changed since they were last read
-	order   []sourceID           // of changes, the first to change first
-	inARow  int                  // changes that were read since one of again was
-	stale   map[sourceID]bool    // objects that are to be read again for the sake of others → true
-	again   []sourceID           // of stale, in the order in which they came
+	order   []sourceID           // of changes, the oldest change first
+	inARow  int                  // changes that were read since the last element of again
+	stale   map[sourceID]bool    // unchanged objects to read again, since they depend on others → true
+	again   []sourceID           // of stale, the oldest first
 	added   int                  // how many were ever added to again
-	reread  int                  // how many were ever taken from it
-	whole   map[int]bool         // kinds whose annotated objects are all to be read again → true
-	gone    map[int]bool         // kinds that the cluster serves no more → true
-	unread  map[int]int          // kind → changes told by its first list that have not been read
+	reread  int                  // how many were ever taken from again
+	whole   map[int]bool         // kinds of which all annotated objects are to be read again → true
+	gone    map[int]bool         // kinds that the cluster no longer serves → true
+	unread  map[int]int          // kind → changes from its first list that have not been read
 }
 
-// change is what has become of an object since it was last read.
+// change is the change of an object since it was last read.
 type change struct {
-	before, after client.Object // nil: it was not there, it is gone
-	first         int           // how many of the changes a first list told
+	before, after client.Object // before is nil for a new object, after for a deleted one
+	first         int           // how many of the changes came from the kind's first list
 }
 
 func newReader(s *session) *reader {
@@ -82,7 +82,7 @@ func (r *reader) step() bool {
 	if len(r.again) > 0 && (len(r.order) == 0 || r.inARow >= changesInARow) {
 		id := r.again[0]
 		r.again, r.inARow = r.again[1:], 0
-		stale := r.stale[id] // else it was read since, for a change of its own
+		stale := r.stale[id] // false if it was read since, because it changed itself
 		delete(r.stale, id)
 		r.mu.Unlock()
 		if stale {
@@ -94,7 +94,7 @@ func (r *reader) step() bool {
 		return true
 	}
 	if len(r.order) == 0 {
-		r.order, r.again = nil, nil // what they hold on to may be large
+		r.order, r.again = nil, nil // frees the arrays, which may be large
 		r.mu.Unlock()
 		return false
 	}
@@ -106,7 +106,7 @@ func (r *reader) step() bool {
 	delete(r.changes, id)
 	r.mu.Unlock()
 	if c == nil {
-		return true // its kind has gone
+		return true // forget has removed its kind
 	}
 	r.session.readChange(id, c)
 	r.mu.Lock()
@@ -124,7 +124,8 @@ func takeAny(set map[int]bool) (int, bool) {
 	return 0, false
 }
 
-// changed has an object read that has changed. A first list told it, or not.
+// changed queues a changed object. first says whether the change comes from the first
+// list of its kind.
 func (r *reader) changed(id sourceID, before, after client.Object, first bool) {
 	r.mu.Lock()
 	c := r.changes[id]
@@ -142,7 +143,7 @@ func (r *reader) changed(id sourceID, before, after client.Object, first bool) {
 	r.signal()
 }
 
-// readAgain has objects read again that have not changed themselves.
+// readAgain queues objects that have not changed themselves, but depend on a change.
 func (r *reader) readAgain(ids []sourceID) {
 	r.mu.Lock()
 	for _, id := range ids {
@@ -156,7 +157,7 @@ func (r *reader) readAgain(ids []sourceID) {
 	r.signal()
 }
 
-// readKindsAgain has all annotated objects of some kinds read again.
+// readKindsAgain queues all annotated objects of some kinds.
 func (r *reader) readKindsAgain(kinds ...int) {
 	r.mu.Lock()
 	for _, kind := range kinds {
@@ -166,7 +167,7 @@ func (r *reader) readKindsAgain(kinds ...int) {
 	r.signal()
 }
 
-// forget has all that was read of a kind forgotten.
+// forget queues the removal of all that was read of a kind, and drops its queued changes.
 func (r *reader) forget(kind int) {
 	r.mu.Lock()
 	for id, c := range r.changes {
@@ -180,15 +181,16 @@ func (r *reader) forget(kind int) {
 	r.signal()
 }
 
-// hasRead reports whether all objects of a kind have been read that its first list held.
+// hasRead reports whether all objects of a kind's first list have been read.
 func (r *reader) hasRead(kind int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.unread[kind] == 0
 }
 
-// backlog returns how many objects were ever to be read again, and how many of them
-// have been. While kinds are to be read as a whole it cannot be told: ok is false.
+// backlog returns how many objects were ever queued to be read again, and how many of
+// them have been read. ok is false while whole kinds are queued: their objects are not
+// counted yet.
 func (r *reader) backlog() (added, read int, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -202,11 +204,11 @@ func (r *reader) signal() {
 	}
 }
 
-// readChange reads an object that has changed, and tells which hosts that touches.
+// readChange reads an object that has changed, and reports the hosts that it affects.
 func (s *session) readChange(id sourceID, c *change) {
 	k := sources[id.kind]
 	if !s.follows(k) {
-		return // it came late: what was read of its kind is forgotten
+		return // a late event: forget has removed the kind
 	}
 	var touched []string
 	name := func() {
@@ -217,7 +219,7 @@ func (s *session) readChange(id sourceID, c *change) {
 		}
 		_ = s.holdings.grow(s.names.size() - before) // too much ends the session
 	}
-	// An object that claims a host must not seem for a moment to name it only: that
+	// At no time may an object that claims a host be recorded as only naming it: that
 	// could refuse the host.
 	if c.after == nil {
 		name()
@@ -230,13 +232,14 @@ func (s *session) readChange(id sourceID, c *change) {
 	s.listener.hostsChanged(s, touched)
 }
 
-// reread reads an object again that has not changed itself.
+// reread reads an object that has not changed itself, and reports the hosts whose
+// claims change.
 func (s *session) reread(id sourceID) {
 	s.listener.hostsChanged(s, s.read(id, s.get(sources[id.kind], id.Namespace, id.Name)))
 }
 
-// read makes the reading of an object, which may be nil, and returns the hosts on
-// which that changes the claims.
+// read stores the reading of an object, and returns the hosts whose claims change. The
+// object is nil if it was deleted.
 func (s *session) read(id sourceID, o client.Object) []string {
 	r := s.reading(id, o)
 	s.mark(id, o)
@@ -249,8 +252,8 @@ func (s *session) read(id sourceID, o client.Object) []string {
 	return c.hosts
 }
 
-// reading returns what an object claims, or why it may have been meant to; nil for
-// neither.
+// reading returns the reading of an object: its claims, or the refusal of a misspelled
+// annotation. It is nil if there are neither.
 func (s *session) reading(id sourceID, o client.Object) *reading {
 	if o == nil || s.shadowed(id) {
 		return nil
@@ -272,8 +275,8 @@ func (s *session) reading(id sourceID, o client.Object) *reading {
 	return r
 }
 
-// keptOf returns the refusals that are kept of one object: a handful, and together
-// about as long as one may be.
+// keptOf returns the first refusals of one object: at most keptRefusals, with about
+// message.Max characters in total.
 func keptOf(refusals []source.Refusal) []source.Refusal {
 	length := 0
 	for i, refusal := range refusals {
@@ -284,25 +287,25 @@ func keptOf(refusals []source.Refusal) []source.Refusal {
 	return slices.Clip(refusals)
 }
 
-// forget drops all that was read of a kind, which the cluster serves no more.
+// forget removes all that was read of a kind, since the cluster no longer serves it.
 func (s *session) forget(kind int) {
 	before := s.names.size()
 	s.names.forget(sources[kind])
 	s.marks.forget(kind)
 	_ = s.holdings.grow(s.readings.forget(kind) + s.names.size() - before)
-	s.reader.readAgain(s.readings.ids()) // what referred to its objects, or was shadowed by them
+	s.reader.readAgain(s.readings.ids()) // some referred to the kind's objects or were shadowed by them
 	s.listener.allChanged(s)
 }
 
-// shadowed reports whether a source of Traefik's old API group has a twin in the
-// new one: Traefik has one object in both while it is migrated.
+// shadowed reports whether a source of Traefik's old API group also exists in the new
+// one: during a migration Traefik has one object in both.
 func (s *session) shadowed(id sourceID) bool {
 	twin, ok := kindOf(traefik.GroupVersion.WithKind(sources[id.kind].gvk.Kind))
 	return ok && sources[id.kind].gvk.GroupVersion() == traefik.ContainousGroupVersion && s.get(twin, id.Namespace, id.Name) != nil
 }
 
-// dependents returns the sources whose claims rest on another source: the routes
-// within it, and its twin in Traefik's old API group.
+// dependents returns the sources whose claims depend on another source: its descendants,
+// and the object of the same name in Traefik's old API group.
 func (s *session) dependents(id sourceID) []sourceID {
 	k := sources[id.kind]
 	if k.gvk.GroupVersion() != traefik.GroupVersion {

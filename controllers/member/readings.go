@@ -19,22 +19,22 @@ import (
 type Limits struct {
 	// SourceHosts is how many hosts one object may publish; 0 is no limit.
 	SourceHosts int
-	// MemberHosts is how many claims all objects of the member may make together, a
-	// host that two objects claim counted twice; 0 is no limit. The oldest objects
-	// come first.
+	// MemberHosts is how many claims all objects of the member may make together; 0 is
+	// no limit. A host that two objects claim counts twice. Older objects take
+	// precedence.
 	MemberHosts int
 }
 
-// DefaultLimits are far beyond what people publish.
+// DefaultLimits are far more than clusters usually publish.
 var DefaultLimits = Limits{SourceHosts: 500, MemberHosts: 10_000}
 
-// sourceID names a source within a session.
+// sourceID identifies a source within a session.
 type sourceID struct {
 	kind int // index in sources
 	types.NamespacedName
 }
 
-// reading is what an annotated source claimed when it was last read.
+// reading is the result of the last read of an annotated source.
 type reading struct {
 	id       sourceID
 	created  time.Time
@@ -43,9 +43,9 @@ type reading struct {
 
 	options   string   // isolating TLS options of the claims
 	allowFrom []string // of the claims
-	hosts     int      // how many claims there are, cut or not
-	more      int      // how many hosts the object names beyond Limits.SourceHosts
-	cut       bool     // it is beyond Limits.MemberHosts
+	hosts     int      // number of claims, also while the reading is cut
+	more      int      // number of hosts that the object names beyond Limits.SourceHosts
+	cut       bool     // the claims are dropped: they are beyond Limits.MemberHosts
 }
 
 // size estimates the memory that a reading takes, in bytes.
@@ -62,7 +62,7 @@ func (r *reading) size() int {
 	return size
 }
 
-// compareAge orders readings by their objects: the oldest first, then by name.
+// compareAge orders readings by the age of their objects, the oldest first, then by name.
 func (r *reading) compareAge(o *reading) int {
 	return cmp.Or(
 		r.created.Compare(o.created),
@@ -81,7 +81,7 @@ func (r *reading) claimOn(host string) (source.Claim, bool) {
 	return r.claims[i], true
 }
 
-// refusedAt returns what the reading is refused that names no host.
+// refusedAt returns the refusals of a reading that do not concern a single host.
 func (r *reading) refusedAt(limits Limits) []v1alpha1.SourceRefusal {
 	refusals := make([]v1alpha1.SourceRefusal, 0, len(r.refusals)+1)
 	add := func(why, text string) {
@@ -99,35 +99,35 @@ func (r *reading) refusedAt(limits Limits) []v1alpha1.SourceRefusal {
 	return refusals
 }
 
-// readings are what the annotated sources of a session claim, each read once a
-// version of it and of what it refers to.
+// readings are the readings of all annotated sources of a session, indexed by source,
+// age and host.
 type readings struct {
 	limits Limits
 
 	mu     sync.RWMutex
 	byID   map[sourceID]*reading
 	byAge  []*reading            // the oldest first
-	byHost map[string][]*reading // host → those that claim it
+	byHost map[string][]*reading // host → the readings that claim it
 
 	byOptions sharing
-	hosts     int // claims of all readings, cut or not
-	more      int // readings that name hosts beyond Limits.SourceHosts
-	cuts      int // readings that are cut
+	hosts     int // number of claims of all readings, including cut ones
+	more      int // number of readings that name hosts beyond Limits.SourceHosts
+	cuts      int // number of readings that are cut
 }
 
 func newReadings(limits Limits) *readings {
 	return &readings{limits: limits, byID: map[sourceID]*reading{}, byHost: map[string][]*reading{}, byOptions: sharing{}}
 }
 
-// changed is what a new reading has changed.
+// changed is the effect of a new reading.
 type changed struct {
-	hosts    []string   // on which the claims are others now, some maybe twice
-	refusals bool       // what names no host is refused otherwise
-	again    []sourceID // readings that fit the limit again: they must be made once more
+	hosts    []string   // whose claims have changed; one may be in the list twice
+	refusals bool       // whether the refusals that concern no single host have changed
+	again    []sourceID // cut sources that are within the limit again, and must be read again
 	size     int        // bytes by which the readings grow
 }
 
-// put takes a reading in the place of the one before; nil removes it.
+// put replaces the reading of a source; nil removes it.
 func (b *readings) put(id sourceID, r *reading) changed {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -215,15 +215,15 @@ func (b *readings) unindex(r *reading) {
 			delete(b.byHost, claim.Host)
 			continue
 		}
-		// The key may be a part of the object that goes.
+		// The key may share memory with the removed object.
 		delete(b.byHost, claim.Host)
 		first, _ := left[0].claimOn(claim.Host)
 		b.byHost[first.Host] = left
 	}
 }
 
-// fit cuts the readings beyond the limit, and finds those that are within it again.
-// The oldest objects come first, and none that is younger than one which is cut.
+// fit cuts the readings beyond the limit, and collects those that are within it again.
+// Older objects take precedence: once one is cut, all younger ones are cut too.
 func (b *readings) fit(c *changed) {
 	limit := b.limits.MemberHosts
 	if limit == 0 || b.hosts <= limit && b.cuts == 0 {
@@ -246,7 +246,7 @@ func (b *readings) fit(c *changed) {
 	}
 }
 
-// forget removes the readings of a kind, and returns by how many bytes the others grow.
+// forget removes the readings of a kind, and returns by how many bytes the readings grow.
 func (b *readings) forget(kind int) (size int) {
 	for _, id := range b.ids(kind) {
 		size += b.put(id, nil).size
@@ -254,7 +254,7 @@ func (b *readings) forget(kind int) (size int) {
 	return size
 }
 
-// on returns the claims on a host of the kinds that reads reports.
+// on returns the claims on a host, of the kinds for which reads returns true.
 func (b *readings) on(host string, reads func(kind int) bool) []source.Claim {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -274,14 +274,15 @@ func (b *readings) claimed(host string) bool {
 	return len(b.byHost[host]) > 0
 }
 
-// capped reports whether hosts that objects ask for are left out for their number.
+// capped reports whether hosts of some objects are left out because of Limits.
 func (b *readings) capped() bool {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.more > 0 || b.cuts > 0
 }
 
-// claimedHosts returns every host that is claimed, sorted.
+// claimedHosts returns the hosts that are claimed by the kinds for which reads returns
+// true. Sorted.
 func (b *readings) claimedHosts(reads func(kind int) bool) []string {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -295,8 +296,8 @@ func (b *readings) claimedHosts(reads func(kind int) bool) []string {
 	return hosts
 }
 
-// ids returns the sources of some kinds that there are readings of; without a kind,
-// of all.
+// ids returns the sources of some kinds that have readings, or of all kinds if none is
+// given.
 func (b *readings) ids(kinds ...int) []sourceID {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -316,7 +317,7 @@ func (b *readings) has(id sourceID) bool {
 	return b.byID[id] != nil
 }
 
-// refusals returns at most so many of what is refused that names no host, that of
+// refusals returns at most most refusals that do not concern a single host, those of
 // the newest sources first.
 func (b *readings) refusals(most int, reads func(kind int) bool) []v1alpha1.SourceRefusal {
 	b.mu.RLock()
@@ -346,8 +347,8 @@ func hostsOf(claims []source.Claim) []string {
 	return hosts
 }
 
-// differing returns the hosts on which two lists of claims, both sorted by host,
-// differ.
+// differing returns the hosts on which two lists of claims differ. Both lists are sorted
+// by host.
 func differing(before, after []source.Claim) []string {
 	var hosts []string
 	for len(before) > 0 || len(after) > 0 {

@@ -14,8 +14,8 @@ import (
 	"github.com/jovalle/usher/controllers/source"
 )
 
-// However readings come, change and go, the claims on each host are those of the
-// oldest objects within the limit, and each host whose claims change is reported.
+// After any sequence of additions, changes and removals, the claims on each host are
+// those of the oldest objects within the limit. Each host whose claims change is reported.
 func TestReadingsFollowTheObjects(t *testing.T) {
 	limits := Limits{MemberHosts: 12}
 	for seed := range uint64(20) {
@@ -130,7 +130,7 @@ func union(a, b map[string]string) map[string]string {
 	return both
 }
 
-// What is refused of many objects is reported of the newest, and says which are beyond
+// Of many refused objects the newest are reported. Their refusals say which are beyond
 // the limit.
 func TestRefusalsAreOfTheNewestObjects(t *testing.T) {
 	b := newReadings(Limits{MemberHosts: 3})

@@ -83,7 +83,7 @@ func (s *session) knownKinds() traefikKinds {
 	return s.traefikKinds
 }
 
-// fetchSchema asks whether the schema has changed, and reads it if so.
+// fetchSchema requests the schema with its last ETag, and parses it if it has changed.
 func (s *session) fetchSchema(ctx context.Context, known *traefikKinds) {
 	if time.Now().Before(known.again) {
 		return

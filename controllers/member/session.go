@@ -31,7 +31,7 @@ import (
 	"github.com/jovalle/usher/controllers/source"
 )
 
-// session is one connection to a member's API server, and the cache that it fills.
+// session is one connection to a member's API server, with its cache.
 type session struct {
 	config    Config
 	client    *http.Client
@@ -41,59 +41,59 @@ type session struct {
 	life      <-chan struct{} // closed by stop
 
 	listener listener
-	reader   *reader   // the one that changes names and readings
-	names    *names    // what all objects name
-	marks    *marks    // those that use isolating TLS options without the annotation
-	readings *readings // what the annotated ones claim
+	reader   *reader   // only its goroutine changes names, marks and readings
+	names    *names    // hosts that all objects name
+	marks    *marks    // objects that use isolating TLS options without the annotation
+	readings *readings // claims of the annotated objects
 
 	holdings *holdings
 
 	annotations sharedAnnotations
-	listing     chan struct{} // holds one while a page of a list is read
+	listing     chan struct{} // has one element while a page of a list is read
 	ending      sync.Once     // of exceed
 	exceeded    chan struct{} // closed when the member has sent too much
-	tooLarge    error         // why; set before exceeded is closed
+	tooLarge    error         // the reason; set before exceeded is closed
 
-	toRead     *int           // objects to be read again when all had been read once; nil before that
-	goroutines sync.WaitGroup // the cache, the reader, and those that wait for kinds which arrived late
+	toRead     *int           // backlog of the reader when all objects had been read once; nil before that
+	goroutines sync.WaitGroup // the cache, the reader, and waits for kinds that were served later
 
 	mu      sync.Mutex
 	running map[schema.GroupVersionKind]watched // what is watched now
 	stores  map[schema.GroupVersionKind]toolscache.Store
-	failing map[schema.GroupVersionKind]failing // the kinds whose latest list or start of a watch failed
+	failing map[schema.GroupVersionKind]failing // kinds whose latest list or watch request failed
 	denied  time.Time                           // when the Service was last forbidden; zero: never
 
 	traefikKinds traefikKinds
-	detected     Traefik            // without what the MemberCluster says
+	detected     Traefik            // without the rule syntax of the MemberCluster
 	ports        map[int32][]string // port of the Service → entry points
 
-	detecting sync.Mutex // held while detected is made of what is known
+	detecting sync.Mutex // held while detected is computed
 }
 
-// listener hears of what a session reads. Its methods are called by one goroutine of
-// the session, and must not wait for it.
+// listener is notified of changes that a session reads. The session's goroutines call
+// its methods, so that these must not wait for the session.
 type listener interface {
-	// rules returns what the MemberCluster says about its sources.
+	// rules returns the rules of the MemberCluster for its sources.
 	rules() Rules
-	// hostsChanged hears of hosts on which the claims, or what is beside them, have
-	// changed; of none too, and of some maybe twice.
+	// hostsChanged is called with the hosts whose claims, or whose Beside, have changed.
+	// The list may be empty or have duplicates.
 	hostsChanged(s *session, hosts []string)
-	// allChanged hears that any claim may have changed.
+	// allChanged is called when any claim may have changed.
 	allChanged(s *session)
-	// stateChanged hears that the refusals or the watched Service have changed.
+	// stateChanged is called when the refusals or the watched Service have changed.
 	stateChanged(s *session)
 }
 
-// watched is a kind's informer, and the handler that hears of its objects.
+// watched is the informer of a kind, and the registration of the handler of its events.
 type watched struct {
 	informer cache.Informer
 	handler  toolscache.ResourceEventHandlerRegistration
 }
 
-// hasSynced reports whether the handler has heard of all objects that there were.
+// hasSynced reports whether the handler got all objects of the first list.
 func (w watched) hasSynced() bool { return w.handler.HasSynced() }
 
-// newSession prepares a connection and dials nothing yet.
+// newSession prepares a session. It does not connect yet.
 func newSession(config Config, limits Limits, l listener) (*session, error) {
 	s := &session{config: config, listener: l, names: newNames(), marks: newMarks(), readings: newReadings(limits), listing: make(chan struct{}, 1), exceeded: make(chan struct{}),
 		running: map[schema.GroupVersionKind]watched{}, stores: map[schema.GroupVersionKind]toolscache.Store{}, failing: map[schema.GroupVersionKind]failing{}}
@@ -134,7 +134,7 @@ func (s *session) cacheOptions() cache.Options {
 	}
 }
 
-// asked notes the outcome of a list or of a watch's start. The informer tries
+// recordRequest records the result of a list or watch request. The informer tries
 // again by itself until it succeeds.
 func (s *session) recordRequest(object runtime.Object, err error) {
 	gvk, _ := apiutil.GVKForObject(object, scheme) // only kinds of the scheme are watched
@@ -154,7 +154,7 @@ func (s *session) recordRequest(object runtime.Object, err error) {
 	}
 }
 
-// failing is why a kind cannot be read, and since when.
+// failing is the reason why a kind cannot be read, and the time since when.
 type failing struct {
 	since time.Time
 	err   error
@@ -168,14 +168,14 @@ func (s *session) start(ctx context.Context) {
 	s.goroutines.Go(func() { s.reader.run(s.life) })
 }
 
-// close ends the cache and its connections, and waits for it.
+// close stops the cache and the reader, waits for them, and closes the connections.
 func (s *session) close() {
 	s.stop()
 	s.goroutines.Wait()
 	utilnet.CloseIdleConnectionsFor(s.client.Transport)
 }
 
-// probe asks the API server for its version.
+// probe requests the API server's version.
 func (s *session) probe(ctx context.Context) (version string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -186,9 +186,9 @@ func (s *session) probe(ctx context.Context) (version string, err error) {
 	return fmt.Sprintf("%.*s", maxVersion, info.GitVersion), nil
 }
 
-// served returns the kinds to watch: those that the cluster serves. Only the API
-// server's own word that it does not know a group leaves its kinds out, and only
-// once it is ready: while it starts, it does not know its CRDs.
+// served returns the kinds to watch: those that the cluster serves. Kinds are left out
+// only if the API server is ready and answers that it does not serve their group: while
+// it starts, it does not know its CRDs yet.
 func (s *session) served(ctx context.Context) ([]kind, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -215,8 +215,8 @@ func (s *session) served(ctx context.Context) ([]kind, error) {
 	return served, nil
 }
 
-// ready fails while the API server says that it is not. Where the question is not
-// allowed, it counts as ready.
+// ready fails while the API server is not ready. If the account may not request
+// /readyz, or there is none, the API server counts as ready.
 func (s *session) ready(ctx context.Context) error {
 	_, err := s.discovery.RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
 	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
@@ -225,7 +225,8 @@ func (s *session) ready(ctx context.Context) error {
 	return err
 }
 
-// kindsOf returns the kinds of an API group's version; none where the cluster does not serve it.
+// kindsOf returns the kinds of an API group's version; none if the cluster does not
+// serve it.
 func (s *session) kindsOf(ctx context.Context, gv schema.GroupVersion) ([]string, error) {
 	resources, err := s.discovery.ServerResourcesForGroupVersionWithContext(ctx, gv.String())
 	switch {
@@ -241,8 +242,8 @@ func (s *session) kindsOf(ctx context.Context, gv schema.GroupVersion) ([]string
 	return names, nil
 }
 
-// follow watches exactly the given kinds: it starts what is new, which it
-// returns, and ends what is gone.
+// follow watches exactly the given kinds. It starts the watches of new kinds, stops
+// those of other kinds, and returns the started kinds.
 func (s *session) follow(ctx context.Context, served []kind) (started []kind, err error) {
 	for _, k := range kinds {
 		wanted := slices.ContainsFunc(served, func(o kind) bool { return o.gvk == k.gvk })
@@ -262,7 +263,7 @@ func (s *session) follow(ctx context.Context, served []kind) (started []kind, er
 	return started, nil
 }
 
-// watch starts to follow a kind.
+// watch starts the informer of a kind.
 func (s *session) watch(ctx context.Context, k kind) error {
 	informer, err := s.cluster.GetCache().GetInformer(ctx, k.object, cache.BlockUntilSynced(false))
 	if err != nil {
@@ -278,7 +279,8 @@ func (s *session) watch(ctx context.Context, k kind) error {
 	return nil
 }
 
-// unwatch forgets a kind that the cluster no longer serves: its objects went with it.
+// unwatch stops the informer of a kind that the cluster no longer serves, and forgets
+// its objects: they were deleted with the CRD.
 func (s *session) unwatch(ctx context.Context, k kind) error {
 	if err := s.cluster.GetCache().RemoveInformer(ctx, k.object); err != nil {
 		return fmt.Errorf("stop watching %s: %w", k.gvk.Kind, err)
@@ -296,8 +298,8 @@ func (s *session) unwatch(ctx context.Context, k kind) error {
 	return nil
 }
 
-// notifyWhenRead tells of all objects of kinds that were started late, once they
-// have been read: until then no claim of theirs is known.
+// notifyWhenRead reports all objects of kinds that were served later, once they have
+// been read. Until then their claims are unknown.
 func (s *session) notifyWhenRead(started []kind) {
 	for _, k := range started {
 		s.goroutines.Go(func() {
@@ -308,15 +310,15 @@ func (s *session) notifyWhenRead(started []kind) {
 	}
 }
 
-// synced reports whether all that is watched has been read. Only the goroutine that
-// waits for it calls it.
+// synced reports whether all watched objects have been read. One goroutine only may
+// call it.
 func (s *session) synced() bool {
 	for _, k := range kinds {
 		if s.follows(k) && !s.reads(k) && !s.dispensable(k) {
 			return false
 		}
 	}
-	// What was read before the objects that it refers to is read again.
+	// An object that was read before those that it refers to is read again. Wait for this.
 	added, read, ok := s.reader.backlog()
 	if ok && s.toRead == nil {
 		s.toRead = &added
@@ -324,8 +326,8 @@ func (s *session) synced() bool {
 	return s.toRead != nil && read >= *s.toRead
 }
 
-// problem returns why a kind cannot be listed or watched, for so long without a
-// success, or nil.
+// problem returns an error if listing or watching a kind has failed for at least
+// lasting, else nil.
 func (s *session) problem(lasting time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -337,8 +339,8 @@ func (s *session) problem(lasting time.Duration) error {
 	return nil
 }
 
-// inSync is the condition of a member whose sources are followed. It names the kinds
-// that the cluster does not serve: their CRDs may be missing by mistake.
+// inSync returns the condition of a member whose sources are watched. Its message names
+// the kinds that the cluster does not serve: their CRDs may be missing by mistake.
 func (s *session) inSync() Condition {
 	var read, missing []string
 	for _, k := range sources {
@@ -358,35 +360,36 @@ func (s *session) inSync() Condition {
 	return Condition{True: true, Reason: reason.Synced, Message: message.Bound(text)}
 }
 
-// wants reports whether a kind is of use, given the kinds served that stand before it.
+// wants reports whether a kind should be watched, given the served kinds that precede it
+// in kinds.
 func (s *session) wants(k kind, served []kind) bool {
 	switch k.gvk {
 	case serviceKind.gvk:
 		return s.config.Service.Name != "" && !(s.optional(k) && s.deniedRecently())
-	case namespaceKind.gvk: // asked by Gateways' listeners only
+	case namespaceKind.gvk: // only listeners of Gateways refer to it
 		return slices.ContainsFunc(served, func(o kind) bool { return o.gvk == gatewayKind.gvk })
 	}
 	return true
 }
 
-// deniedAgain is how long the Service of a member is not asked for that does not
-// allow it and whose addresses a person gave.
+// deniedAgain is how long an optional Service is not watched after the member denied
+// access to it.
 const deniedAgain = 5 * time.Minute
 
-// deniedRecently reports whether the Service was forbidden a short time ago.
+// deniedRecently reports whether access to the Service was denied less than deniedAgain
+// ago.
 func (s *session) deniedRecently() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.denied.IsZero() && time.Since(s.denied) < deniedAgain
 }
 
-// optional reports whether a member is in sync without a kind.
+// optional reports whether a member can be in sync without a kind.
 func (s *session) optional(k kind) bool {
 	return k.gvk == serviceKind.gvk && s.config.ServiceOptional
 }
 
-// dispensable reports whether a kind cannot be read at the moment, and a member is in
-// sync without it.
+// dispensable reports whether a kind is optional and cannot be read at the moment.
 func (s *session) dispensable(k kind) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -410,15 +413,16 @@ func (s *session) reads(k kind) bool {
 	return ok && w.hasSynced() && s.reader.hasRead(kindIndex(k.gvk))
 }
 
-// store returns where a kind's objects are cached; nil where it is not watched.
+// store returns the cache of a kind's objects; nil if the kind is not watched.
 func (s *session) store(k kind) toolscache.Store {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.stores[k.gvk]
 }
 
-// handler has the reader hear of a kind's events, or of what changes for its objects
-// where others refer to them.
+// handler returns the handler of a kind's events. It queues changed sources for the
+// reader. For a kind that sources refer to, it queues the sources that the change
+// affects.
 func (s *session) handler(k kind) toolscache.ResourceEventHandler {
 	kind := kindIndex(k.gvk)
 	enqueue := func(before, after client.Object, first bool) {
@@ -434,8 +438,9 @@ func (s *session) handler(k kind) toolscache.ResourceEventHandler {
 			s.reader.changed(sourceID{kind, client.ObjectKeyFromObject(o)}, before, after, first)
 		}
 	}
-	// What is deleted is counted no more, and what is made again after that is
-	// counted again: the transform has counted it before its deletion was told of.
+	// keep counts an object again, although the transform has counted it: if an object
+	// was deleted and created again, the event of the deletion arrives after the
+	// transform and subtracts the new object.
 	keep := func(o client.Object) {
 		if o != nil {
 			_ = s.holdings.keep(k.gvk, o) // too much ends the session

@@ -19,8 +19,8 @@ func TestTraefikIsDetected(t *testing.T) {
 		version, chart string // the Service's labels
 		kinds          traefikKinds
 		want           v1alpha1.RuleSyntax
-		by             string // what DetectedBy has
-		without        string // wildcards in rules
+		by             string // part of DetectedBy
+		without        string // result of withoutWildcards
 	}{
 		{"nothing", "", "", traefikKinds{}, "", "", ""},
 		{"the version", "v3.7.13", "", traefikKinds{}, v3, labelVersion + " of Service kube-system/traefik", ""},
@@ -32,7 +32,7 @@ func TestTraefikIsDetected(t *testing.T) {
 		{"a version that is none", "latest", "", three, v3, "schema", ""},
 		{"one with more behind it", "3.7.13 <b>", "", traefikKinds{}, "", "", ""},
 		{"a long one", "3.7." + strings.Repeat("1", 500), "", traefikKinds{}, "", "", ""},
-		{"a later Traefik, whose syntax nobody knows", "v4.0.0", "", traefikKinds{}, "", "", ""},
+		{"a later Traefik, whose syntax is unknown", "v4.0.0", "", traefikKinds{}, "", "", ""},
 		{"Traefik 1", "v1.7.34", "", two, v2, "schema", "v1.7.34"},
 		{"the chart", "", "traefik-34.3.0", two, v3, source.LabelChart, ""},
 		{"the first chart of Traefik 3", "", "traefik-28.0.0", traefikKinds{}, v3, source.LabelChart, ""},
@@ -68,7 +68,7 @@ func TestTraefikIsDetected(t *testing.T) {
 	}
 }
 
-// Whatever a member answers, it is a schema or nothing.
+// Any response of a member is a schema or is ignored.
 func TestSchemaThatIsRead(t *testing.T) {
 	document := func(route string) string {
 		return `{"openapi": "3.0.0", "paths": {"/a": {}}, "components": {"schemas": {"io.traefik.v1alpha1.Other": {"properties": {"spec": 3}}, "io.traefik.v1alpha1.IngressRoute": {
@@ -95,8 +95,8 @@ func TestSchemaThatIsRead(t *testing.T) {
 	}
 }
 
-// Of a Service there is kept what tells of Traefik.
-func TestTrimmedServiceTellsTheSame(t *testing.T) {
+// A trimmed Service keeps the labels that Traefik is detected by.
+func TestTrimmedServiceKeepsTraefikLabels(t *testing.T) {
 	service := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "traefik", Labels: map[string]string{labelVersion: "v3.7.13", source.LabelChart: "traefik-34.3.0", source.LabelName: "traefik", "more": "x"}},
 		Spec:       corev1.ServiceSpec{Selector: map[string]string{"a": "b"}, Ports: []corev1.ServicePort{{Name: "websecure", Port: 443, NodePort: 30443}}},
