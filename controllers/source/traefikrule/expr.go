@@ -5,13 +5,13 @@ import (
 	"slices"
 )
 
-// verdict is what a rule says of an atom of hosts. The order is that of && and
-// ||, which are its minimum and its maximum.
+// verdict is the result of a rule for an atom of hosts. The values are ordered so that
+// && is the minimum and || the maximum.
 type verdict int
 
 const (
 	no      verdict = iota // no request of these hosts matches
-	unknown                // of some of these hosts, perhaps
+	unknown                // some request may match some of these hosts
 	yes                    // for each of these hosts some request matches
 )
 
@@ -24,19 +24,20 @@ func verdictOf(b bool) verdict {
 	return no
 }
 
-// atom is a host, or hosts that a rule cannot tell apart by name.
+// atom is a host, or a group of hosts that a rule does not distinguish by name.
 type atom struct {
-	// name is one host's; empty for all hosts that the rule does not mention.
+	// name of the host; empty for hosts that the rule does not mention.
 	name string
-	// parent is what follows the first label and its dot. Of hosts that the rule
-	// does not mention it is that of a wildcard, or empty for all the others.
+	// parent is the part of the name after the first label and its dot. For hosts that
+	// the rule does not mention, it is the parent of a wildcard, or empty for all
+	// other hosts.
 	parent string
-	// literal asks a Traefik in which no host is under a wildcard.
+	// literal evaluates the rule as a Traefik before 3.7, where wildcards match no host.
 	literal bool
 }
 
-// expr is a rule or a part of it: for the hosts of an atom, does some request
-// match, or where negated: does some request not match?
+// expr is a rule or a part of one. It returns whether some request for the hosts of an
+// atom matches or, if negated, whether some request does not match.
 type expr func(a atom, negated bool) verdict
 
 func and(left, right expr) expr {
@@ -77,10 +78,10 @@ func either(left, right expr, a atom, negated bool) verdict {
 	return max(v, right(a, negated))
 }
 
-// anyHost is a matcher that says nothing of hosts.
+// anyHost is a matcher that does not depend on the host.
 func anyHost(atom, bool) verdict { return yes }
 
-// hostTest is a matcher of hosts. In contrast to [anyHost], its negation is its
+// hostTest makes a matcher of hosts. Unlike that of [anyHost], its negation is the
 // complement.
 func hostTest(test func(atom) verdict) expr {
 	return func(a atom, negated bool) verdict {
@@ -91,25 +92,25 @@ func hostTest(test func(atom) verdict) expr {
 	}
 }
 
-// everyHost is a matcher of hosts that all of them pass.
+// everyHost is a matcher of hosts that matches every host.
 func everyHost(_ atom, negated bool) verdict { return verdictOf(!negated) }
 
-// oneHost matches the host of that name; none where it is empty.
+// oneHost matches the host with a name; no host if the name is empty.
 func oneHost(name string) expr {
 	return hostTest(func(a atom) verdict { return verdictOf(name != "" && a.name == name) })
 }
 
-// hostsUnder matches the hosts directly under a parent; none where it is empty.
+// hostsUnder matches the hosts directly under a parent; no host if it is empty.
 func hostsUnder(parent string) expr {
 	return hostTest(func(a atom) verdict { return verdictOf(parent != "" && a.parent == parent && !a.literal) })
 }
 
-// someHosts matches the hosts of names.
+// someHosts matches the hosts in names.
 func someHosts(names map[string]bool) expr {
 	return hostTest(func(a atom) verdict { return verdictOf(names[a.name]) })
 }
 
-// anyOf matches the hosts that one of the regular expressions matches.
+// anyOf matches the hosts that at least one of the regular expressions matches.
 func anyOf(res ...*regexp.Regexp) expr {
 	return hostTest(func(a atom) verdict {
 		if a.name == "" {

@@ -9,19 +9,19 @@ import (
 	"github.com/vulcand/predicate"
 )
 
-// grammar are the matchers that a rule may use: canonical name → matcher.
+// grammar has the matchers that a rule may use: canonical name → matcher.
 type grammar map[string]matcher
 
-// matcher is one of a grammar's matchers.
+// matcher is one matcher of a grammar.
 type matcher struct {
-	// arity is how many values it takes; nil for any number but none.
+	// arity lists the allowed numbers of values; nil allows one or more.
 	arity []int
-	// build turns its values into an expression.
+	// build makes an expression of the values.
 	build func(r *reading, values []string) (expr, error)
 }
 
-// bind returns the function by which a parser builds the matcher. What it
-// refuses, Traefik does not load.
+// bind returns the function with which a parser builds the matcher. It refuses values
+// with which Traefik does not load a rule.
 func (m matcher) bind(r *reading, name string) func(values ...string) (expr, error) {
 	return func(values ...string) (expr, error) {
 		if err := m.check(values); err != nil {
@@ -47,7 +47,7 @@ func (m matcher) check(values []string) error {
 	return nil
 }
 
-// functions are the grammar's matchers under all names that Traefik accepts.
+// functions returns the grammar's matchers under all names that Traefik accepts.
 func (g grammar) functions(r *reading) map[string]any {
 	fns := make(map[string]any, 4*len(g))
 	for name, m := range g {
@@ -59,13 +59,14 @@ func (g grammar) functions(r *reading) map[string]any {
 	return fns
 }
 
-// spellings are the letter cases in which Traefik accepts a matcher's name.
+// spellings returns the spellings of a matcher's name that Traefik accepts: they differ
+// in letter case.
 func spellings(name string) []string {
 	lower := strings.ToLower(name)
 	return []string{name, lower, strings.ToUpper(name), strings.ToUpper(lower[:1]) + lower[1:]}
 }
 
-// parse reads a rule of so many tokens, whose size is bounded.
+// parse parses a rule with the given number of tokens. checkSize must have accepted it.
 func (g grammar) parse(rule string, tokens int) (*Set, error) {
 	r := newReading()
 	parser, err := predicate.NewParser(predicate.Def{

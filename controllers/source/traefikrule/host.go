@@ -8,7 +8,7 @@ import (
 	"github.com/jovalle/usher/controllers/message"
 )
 
-// ascii refuses what Traefik refuses of a host.
+// ascii refuses hosts that are not ASCII, as Traefik does.
 func ascii(value string) error {
 	for i := range len(value) {
 		if value[i] > unicode.MaxASCII {
@@ -22,8 +22,8 @@ func badHost(value string) error {
 	return fmt.Errorf("invalid value %s: not a host name", message.Quote(value))
 }
 
-// hostOrWildcard matches one host, or with a leading "*." the hosts directly
-// under the rest.
+// hostOrWildcard matches one host. If value begins with "*.", it matches the hosts
+// directly under the rest of it.
 func (r *reading) hostOrWildcard(value string) expr {
 	if parent, wildcard := strings.CutPrefix(value, "*."); wildcard {
 		return hostsUnder(r.parent(parent))
@@ -31,7 +31,7 @@ func (r *reading) hostOrWildcard(value string) expr {
 	return oneHost(r.name(value))
 }
 
-// manyHosts matches the hosts of that name, literally.
+// manyHosts matches the hosts with the given names. A wildcard is not expanded.
 func (r *reading) manyHosts(values []string) expr {
 	names := make(map[string]bool, len(values))
 	for _, value := range values {
@@ -41,7 +41,7 @@ func (r *reading) manyHosts(values []string) expr {
 	return someHosts(names)
 }
 
-// name mentions a host, and returns its canonical form.
+// name records a host that the rule mentions, and returns its canonical form.
 func (r *reading) name(host string) string {
 	host = canonical(host)
 	if host != "" && !r.names[host] {
@@ -51,7 +51,8 @@ func (r *reading) name(host string) string {
 	return host
 }
 
-// parent mentions a wildcard's parent, and returns its canonical form.
+// parent records the parent of a wildcard that the rule mentions, and returns its
+// canonical form.
 func (r *reading) parent(host string) string {
 	host = canonical(host)
 	if host != "" {
@@ -60,9 +61,9 @@ func (r *reading) parent(host string) string {
 	return host
 }
 
-// canonical is a host of a rule in the form that Traefik compares. It is empty
-// where no host name can ever be it: a literal '*', a second trailing dot, more
-// bytes than a name has.
+// canonical returns a host of a rule in the form that Traefik compares. It is empty if
+// no host name can have this form: it has a '*' or a second trailing dot, or is longer
+// than a host name.
 func canonical(host string) string {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	if len(host) > maxName || strings.HasSuffix(host, ".") || strings.Contains(host, "*") {

@@ -8,8 +8,8 @@ import (
 	"github.com/jovalle/usher/controllers/message"
 )
 
-// hostless builds a matcher that says nothing of hosts. Its values are checked
-// all the same: where Traefik refuses them, it does not load the rule.
+// hostless builds a matcher that does not depend on the host. It checks the values
+// nevertheless, since Traefik does not load a rule with invalid ones.
 func hostless(check func(r *reading, values []string) error) func(*reading, []string) (expr, error) {
 	return func(r *reading, values []string) (expr, error) {
 		return anyHost, check(r, values)
@@ -39,7 +39,8 @@ func absolutePaths(_ *reading, values []string) error {
 	return nil
 }
 
-// protocols are of ALPN. Traefik keeps ACME's TLS-ALPN-01 (RFC 8737) to itself.
+// protocols checks ALPN protocols. Traefik reserves that of ACME's TLS-ALPN-01 (RFC
+// 8737) for itself.
 func protocols(_ *reading, values []string) error {
 	for _, value := range values {
 		if value == "acme-tls/1" {
@@ -73,7 +74,7 @@ func firstIsPattern(r *reading, values []string) error {
 	return err
 }
 
-// secondIsPattern checks the second value, where there is one.
+// secondIsPattern checks that the second value, if there is one, is a regular expression.
 func secondIsPattern(r *reading, values []string) error {
 	if len(values) < 2 {
 		return nil

@@ -29,7 +29,7 @@ var httpV3 = grammar{
 	"QueryRegexp":  {arity: []int{1, 2}, build: hostless(secondIsPattern)},
 }
 
-// hostV2 compares literally: Traefik 2 knows no wildcards here.
+// hostV2 builds Traefik 2's Host, which has no wildcards.
 func hostV2(r *reading, values []string) (expr, error) {
 	for _, value := range values {
 		if err := ascii(value); err != nil {
@@ -42,9 +42,9 @@ func hostV2(r *reading, values []string) (expr, error) {
 func hostV3(r *reading, values []string) (expr, error) {
 	switch value := values[0]; {
 	case value == "*":
-		return everyHost, nil // since 3.7.7; before, it matched nothing
+		return everyHost, nil // since 3.7.7; older versions match nothing
 	case value == "*.":
-		return nil, badHost(value) // Traefik takes it for all hosts of one label
+		return nil, badHost(value) // in Traefik it matches all hosts of one label
 	default:
 		if err := ascii(value); err != nil {
 			return nil, err
@@ -62,9 +62,9 @@ func hostRegexpV2(r *reading, values []string) (expr, error) {
 	})
 }
 
-// hostRegexpV3 matches every host where the expression matches the empty string:
-// Traefik asks it about the host's flattened CNAME too, which is empty unless
-// hostResolver.cnameFlattening is set.
+// hostRegexpV3 builds Traefik 3's HostRegexp. It matches every host if the expression
+// matches the empty string: Traefik also compares the host's flattened CNAME, which is
+// empty unless hostResolver.cnameFlattening is set.
 func hostRegexpV3(r *reading, values []string) (expr, error) {
 	if err := ascii(values[0]); err != nil {
 		return nil, err

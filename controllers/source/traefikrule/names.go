@@ -2,11 +2,11 @@ package traefikrule
 
 import "errors"
 
-// NamesHTTP returns the hosts and one-label wildcards that the rule of an HTTP
-// router names and may serve, and whether it serves no others. If both grammars
-// accept the rule, the names of both count, since Traefik's choice is not known.
-// Names are as List spells them. A rule that neither grammar reads, or that is
-// beyond the bounds, is an error.
+// NamesHTTP returns the hosts and one-label wildcards that the rule of an HTTP router
+// names and may serve, and whether it serves no other hosts. If both grammars accept the
+// rule, it returns the names of both, since Traefik's choice is not known. Names have
+// the form that [Set.List] returns. It returns an error if neither grammar accepts the
+// rule, or if the rule is too large.
 func NamesHTTP(rule string, syntax Syntax) (names []string, all bool, err error) {
 	return namesOf(rule, syntax, httpV2, httpV3)
 }
@@ -45,8 +45,8 @@ func namesOf(rule string, syntax Syntax, v2, v3 grammar) (names []string, all bo
 	return names, all, nil
 }
 
-// named returns the names and wildcards that the rule mentions and the set holds,
-// wholly or in part, and whether it holds no hosts besides.
+// named returns the names and wildcards that the rule mentions and that the set holds
+// fully or in part, and whether the set holds no other hosts.
 func (s *Set) named() (names []string, all bool) {
 	for name := range s.names {
 		if s.holds(name) {

@@ -7,15 +7,14 @@ import (
 	"slices"
 )
 
-// ParseHTTP reads the rule of an HTTP router, and answers for the Host that a
-// request has. An error begins with the position, as "line:column: ", where
-// there is one.
+// ParseHTTP parses the rule of an HTTP router. The result is a set of values of the Host
+// header. An error begins with its position, "line:column: ", if it has one.
 func ParseHTTP(rule string, syntax Syntax) (*Set, error) {
 	return parse(rule, syntax, httpV2, httpV3)
 }
 
-// ParseTCP reads the rule of a TCP router, and answers for the server name of a
-// TLS connection (SNI, RFC 6066, section 3). Its errors are as ParseHTTP's.
+// ParseTCP parses the rule of a TCP router. The result is a set of server names of TLS
+// connections (SNI, RFC 6066, section 3). Its errors are like those of ParseHTTP.
 func ParseTCP(rule string, syntax Syntax) (*Set, error) {
 	return parse(rule, syntax, tcpV2, tcpV3)
 }
@@ -35,8 +34,8 @@ func parse(rule string, syntax Syntax, v2, v3 grammar) (*Set, error) {
 	}
 }
 
-// checkSize bounds the work of reading a rule, and the depth of its nesting. It
-// returns the number of its tokens.
+// checkSize refuses a rule that would take too long to parse or is nested too deeply. It
+// returns the number of tokens.
 func checkSize(rule string) (tokens int, err error) {
 	if len(rule) > maxRule {
 		return 0, fmt.Errorf("the rule is longer than %d bytes", maxRule)
@@ -53,8 +52,8 @@ func checkSize(rule string) (tokens int, err error) {
 	}
 }
 
-// parseEither reads a rule that may be of either grammar. Where it is of both,
-// they must agree.
+// parseEither parses a rule whose grammar is not known. If both grammars accept it, they
+// must agree.
 func parseEither(rule string, tokens int, v2, v3 grammar) (*Set, error) {
 	two, err2 := v2.parse(rule, tokens)
 	three, err3 := v3.parse(rule, tokens)
@@ -69,8 +68,8 @@ func parseEither(rule string, tokens int, v2, v3 grammar) (*Set, error) {
 	return agreement(two, three)
 }
 
-// agreement is what two readings of one rule have in common, where they do not name
-// different hosts.
+// agreement returns the hosts that a rule matches in both grammars. It returns an error
+// if the grammars name different hosts.
 func agreement(two, three *Set) (*Set, error) {
 	hosts2, finite2 := two.List()
 	hosts3, finite3 := three.List()
