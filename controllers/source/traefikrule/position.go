@@ -10,9 +10,9 @@ import (
 	"strconv"
 )
 
-// withPosition gives the error of a refused rule the position, as "line:column: ",
-// where it has none of its own. The rule is read again for it: predicate's
-// errors say what was refused, but not where.
+// withPosition adds the position, as "line:column: ", to the error of a refused rule
+// that has none. It parses the rule again, since the errors of package predicate have
+// no position.
 func (g grammar) withPosition(rule string, err error) error {
 	if _, placed := errors.AsType[scanner.ErrorList](err); placed {
 		return err
@@ -26,8 +26,8 @@ func (g grammar) withPosition(rule string, err error) error {
 	return fmt.Errorf("%s: %w", files.Position(at), err)
 }
 
-// refusedPart returns the position of the first part of a rule that the grammar
-// refuses by itself, or else that of the whole.
+// refusedPart returns the position of the first part of a rule that the grammar refuses,
+// or that of the whole rule if it refuses no single part.
 func (g grammar) refusedPart(tree ast.Expr) token.Pos {
 	at := token.NoPos
 	matchers := g.functions(newReading())
@@ -45,8 +45,8 @@ func (g grammar) refusedPart(tree ast.Expr) token.Pos {
 	return at
 }
 
-// examine reports whether a part of a rule consists of parts to examine, and where
-// it is itself refused.
+// examine reports whether the children of a part of a rule must be examined too, and the
+// position if the part itself is refused.
 func examine(matchers map[string]any, node ast.Node) (deeper bool, refused token.Pos) {
 	switch n := node.(type) {
 	case *ast.ParenExpr:
@@ -69,7 +69,7 @@ func unless(fine bool, at token.Pos) token.Pos {
 	return at
 }
 
-// allows reports whether there is a matcher of that name and these values.
+// allows reports whether a matcher with the called name accepts the values.
 func allows(matchers map[string]any, call *ast.CallExpr) bool {
 	name, ok := call.Fun.(*ast.Ident)
 	if !ok {
@@ -85,7 +85,7 @@ func allows(matchers map[string]any, call *ast.CallExpr) bool {
 		if !ok || literal.Kind != token.STRING {
 			return false
 		}
-		// The parser has read the literal: it unquotes.
+		// The parser has accepted the literal, so that Unquote does not fail.
 		values[i], _ = strconv.Unquote(literal.Value)
 	}
 	_, err := build(values...)

@@ -7,30 +7,30 @@ import (
 	"regexp/syntax"
 )
 
-// The bounds of a rule: the largest within them is answered in 10 ms.
+// The limits on a rule. The largest rule within them takes 10 ms to evaluate.
 const (
 	maxRule    = 64 << 10 // bytes
-	maxTokens  = 2500     // of Go's grammar, so that no nesting is deeper
+	maxTokens  = 2500     // of Go's grammar; it also limits the nesting
 	maxPattern = 384      // bytes of all regular expressions
-	maxProgram = 2000     // instructions, about, of all regular expressions over hosts
-	maxWork    = 1 << 20  // bytes of all names times those instructions
+	maxProgram = 2000     // estimated instructions of all regular expressions over hosts
+	maxWork    = 1 << 20  // bytes of all names times the estimated instructions
 	maxName    = 253      // bytes of a host name: RFC 1035, section 2.3.4
 )
 
 // reading collects the names of a rule and their cost while the rule is parsed.
 type reading struct {
 	names    map[string]bool // hosts that the rule mentions → true
-	parents  map[string]bool // what the wildcards that it mentions are over → true
+	parents  map[string]bool // parents of the wildcards that it mentions → true
 	bytes    int             // of names
 	patterns int             // bytes of regular expressions
-	program  int             // instructions of those over hosts
+	program  int             // estimated instructions of the regular expressions over hosts
 }
 
 func newReading() *reading {
 	return &reading{names: map[string]bool{}, parents: map[string]bool{}}
 }
 
-// bounded refuses a rule that would take too long to ask about each of its names.
+// bounded refuses a rule that would take too long to evaluate for all of its names.
 func (r *reading) bounded() error {
 	if r.bytes*r.program > maxWork {
 		return errors.New("the rule has too many names for the size of its regular expressions")
@@ -38,7 +38,7 @@ func (r *reading) bounded() error {
 	return nil
 }
 
-// parse checks a regular expression as Traefik does.
+// parse parses a regular expression as Traefik does.
 func (r *reading) parse(pattern string) (*syntax.Regexp, error) {
 	r.patterns += len(pattern)
 	if r.patterns > maxPattern {
@@ -60,8 +60,8 @@ func (r *reading) compile(pattern string) (*regexp.Regexp, error) {
 	return regexp.Compile(pattern)
 }
 
-// instructions estimates the size of a compiled regular expression. The length of
-// the pattern is no measure: x{1000} is seven bytes.
+// instructions estimates the size of a compiled regular expression. The length of the
+// pattern does not show it: x{1000} has seven bytes.
 func instructions(re *syntax.Regexp) int {
 	n := 1 + len(re.Rune)
 	for _, sub := range re.Sub {

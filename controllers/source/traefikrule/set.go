@@ -11,31 +11,30 @@ import (
 type Set struct {
 	rule    expr
 	names   map[string]bool // hosts that the rule mentions → true
-	parents map[string]bool // what the wildcards that it mentions are over → true
+	parents map[string]bool // parents of the wildcards that it mentions → true
 	bytes   int             // of the names, at most
 	tokens  int             // of the rule
-	program int             // instructions of its regular expressions over hosts
-	literal bool            // no host is under a wildcard
+	program int             // estimated instructions of its regular expressions over hosts
+	literal bool            // wildcards match no host
 }
 
-// Work is a measure of what it takes to ask the rule about each of its names: steps
-// of which a core takes hundreds in a microsecond.
+// Work estimates the cost of evaluating the rule for all of its names, in steps. A CPU
+// core takes hundreds of steps in a microsecond.
 func (s *Set) Work() int {
 	return (len(s.names)+len(s.parents)+1)*s.tokens + s.bytes*s.program
 }
 
-// List returns the hosts of the set, sorted, where they are a finite list of
-// names and one-label wildcards ("*.example.org"), and false where they are not:
-// the complement of such a list, everything, or hosts that only a regular
-// expression tells. The list may be empty. The hosts are in lower case and
-// without a trailing dot, but otherwise as the rule spells them: what a rule
-// matches need not be a host name.
+// List returns the hosts of the set, sorted, if they are a finite list of names and
+// one-label wildcards ("*.example.org"). It returns false if they are not: the set is the
+// complement of such a list, has every host, or depends on a regular expression. The list
+// may be empty. The hosts are in lower case and without a trailing dot, but otherwise as
+// the rule spells them: they may be invalid host names.
 func (s *Set) List() ([]string, bool) {
 	if s.unmentioned() != no {
 		return nil, false
 	}
 	var hosts []string
-	gaps := map[string]bool{} // parents of the names that the set does not hold → true
+	gaps := map[string]bool{} // parents of the mentioned names that the set does not hold → true
 	for name := range s.names {
 		if s.holds(name) {
 			hosts = append(hosts, name)
@@ -55,9 +54,9 @@ func (s *Set) List() ([]string, bool) {
 	return hosts, true
 }
 
-// Covers reports whether the set holds a host, or where the host is a one-label
-// wildcard, all hosts directly under it. The host is in lower case and without a
-// trailing dot. What only a regular expression could tell of a wildcard is no.
+// Covers reports whether the set holds a host. For a one-label wildcard it reports whether
+// the set holds all hosts directly under it; it is false if that depends on a regular
+// expression. The host must be in lower case and without a trailing dot.
 func (s *Set) Covers(host string) bool {
 	parent, wildcard := strings.CutPrefix(host, "*.")
 	if !wildcard {
@@ -105,21 +104,21 @@ func unionOf(a, b map[string]bool) map[string]bool {
 	return u
 }
 
-// unmentioned is what the rule says of the hosts that it does not mention.
+// unmentioned returns the rule's verdict on the hosts that it does not mention.
 func (s *Set) unmentioned() verdict { return s.rule(atom{literal: s.literal}, false) }
 
-// holds reports whether the set holds the host of that name.
+// holds reports whether the set holds the host with a name.
 func (s *Set) holds(name string) bool {
 	return s.rule(atom{name: name, parent: parentOf(name), literal: s.literal}, false) == yes
 }
 
-// under is what the rule says of the hosts directly under a wildcard's parent
-// that it does not mention.
+// under returns the rule's verdict on the hosts directly under a wildcard's parent that
+// it does not mention.
 func (s *Set) under(parent string) verdict {
 	return s.rule(atom{parent: parent, literal: s.literal}, false)
 }
 
-// parentOf returns what follows the first label of a host.
+// parentOf returns the part of a host after its first label.
 func parentOf(name string) string {
 	_, parent, _ := strings.Cut(name, ".")
 	return parent
@@ -143,7 +142,7 @@ func (s *Set) String() string {
 	}
 }
 
-// exceptions are what the rule mentions and the set does not hold.
+// exceptions lists the hosts that the rule mentions and the set does not hold.
 func (s *Set) exceptions() string {
 	var hosts []string
 	for name := range s.names {

@@ -11,19 +11,19 @@ type Syntax int
 
 // The grammars.
 const (
-	// Absent stands for a route that does not say: it is read as V3, or as V2
-	// where V3 does not allow it.
+	// Absent means that the syntax is not known: a rule is read as V3, or as V2 if it
+	// is not valid in V3.
 	Absent Syntax = iota
-	// V2 is Traefik 2's grammar: many values a matcher, templates such as
+	// V2 is Traefik 2's grammar: a matcher may have many values, and templates such as
 	// {name:regexp}.
 	V2
-	// V3 is Traefik 3's grammar: one value a matcher, Go's regular expressions,
-	// one-label wildcards.
+	// V3 is Traefik 3's grammar: a matcher has one value, Go's regular expressions,
+	// and one-label wildcards.
 	V3
 )
 
-// ParseSyntax reads the syntax field of a route: "v2", "v3", or empty for
-// [Absent]. Anything else is an error, though Traefik takes it for v3.
+// ParseSyntax parses the syntax field of a route: "v2", "v3", or empty for [Absent].
+// Other values are an error, although Traefik treats them as v3.
 func ParseSyntax(s string) (Syntax, error) {
 	switch s {
 	case "":

@@ -21,10 +21,10 @@ var tcpV3 = grammar{
 	"HostSNIRegexp": {arity: []int{1}, build: hostSNIRegexpV3},
 }
 
-// serverName is what Traefik allows as the name of a TLS server, wildcards aside.
+// serverName matches the server names that Traefik 2 allows.
 var serverName = regexp.MustCompile(`^[[:word:].:-]+$`)
 
-// serverNameOrWildcard is what Traefik 3 allows.
+// serverNameOrWildcard matches the server names and wildcards that Traefik 3 allows.
 var serverNameOrWildcard = regexp.MustCompile(`^(\*\.)?[[:word:].:-]+$`)
 
 func hostSNIV2(r *reading, values []string) (expr, error) {

@@ -12,16 +12,16 @@ import (
 
 var errBraces = errors.New("unbalanced braces")
 
-// template is a string of literal text and variables, {name} or {name:regexp},
-// by which Traefik 2 writes regular expressions. It comes from gorilla/mux.
+// template is a template of gorilla/mux, as which Traefik 2 writes regular expressions:
+// literal text with variables, {name} or {name:regexp}.
 type template struct {
 	pattern string   // of the whole
 	names   []string // of the variables
 	parts   []string // the variables' regular expressions
 }
 
-// newTemplate reads a template. defaultPattern is the regular expression of a variable
-// that gives none.
+// newTemplate parses a template. defaultPattern is the regular expression of a variable
+// without one.
 func newTemplate(s, defaultPattern string) (template, error) {
 	var t template
 	var pattern strings.Builder
@@ -48,8 +48,8 @@ func newTemplate(s, defaultPattern string) (template, error) {
 	}
 }
 
-// nextVariable cuts s before and after its first pair of outermost braces.
-// Without any, variable is empty.
+// nextVariable cuts s before and after its first pair of outermost braces. If there is
+// none, variable is empty.
 func nextVariable(s string) (literal, variable, after string, err error) {
 	level, start := 0, 0
 	for i := range len(s) {
@@ -73,8 +73,8 @@ func nextVariable(s string) (literal, variable, after string, err error) {
 	return s, "", "", nil
 }
 
-// muxTemplate reads a template of hosts as an HTTP router does, which checks each
-// variable by itself too.
+// muxTemplate parses a template of hosts as an HTTP router does, which also checks each
+// variable separately.
 func (r *reading) muxTemplate(s string) (template, error) {
 	t, err := newTemplate(s, "[^.]+")
 	if err != nil {
@@ -83,7 +83,7 @@ func (r *reading) muxTemplate(s string) (template, error) {
 	return t, r.checkParts(t)
 }
 
-// sniTemplate reads a template of hosts as a TCP router does.
+// sniTemplate parses a template of hosts as a TCP router does.
 func sniTemplate(s string) (template, error) { return newTemplate(s, "[^.]+") }
 
 func (r *reading) checkParts(t template) error {
@@ -95,7 +95,7 @@ func (r *reading) checkParts(t template) error {
 	return nil
 }
 
-// templates matches the hosts that one of the templates matches, in any letter
+// templates matches the hosts that at least one of the templates matches, in any letter
 // case.
 func (r *reading) templates(values []string, read func(string) (template, error)) (expr, error) {
 	var res []*regexp.Regexp
@@ -123,8 +123,8 @@ func pathTemplates(r *reading, values []string) error {
 	return absolutePaths(r, values)
 }
 
-// queryTemplates checks the values of Traefik 2's Query: "name=value", or a name
-// and a value in turn.
+// queryTemplates checks the values of Traefik 2's Query: each is "name=value", or names
+// and values alternate.
 func queryTemplates(r *reading, values []string) error {
 	var flat []string
 	for _, value := range values {
@@ -149,7 +149,7 @@ func queryTemplates(r *reading, values []string) error {
 	return nil
 }
 
-// checkTemplate checks a template that does not say defaultPattern of hosts.
+// checkTemplate checks a template that does not match hosts.
 func (r *reading) checkTemplate(s, defaultPattern string) (template, error) {
 	t, err := newTemplate(s, defaultPattern)
 	if err != nil {
