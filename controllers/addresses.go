@@ -14,22 +14,22 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// Bounds on what a member's object adds to a status.
+// Limits on what the objects of a member add to a status.
 const (
-	maxAddresses   = 16 // as many as spec.ingress.addresses may have
-	namedRefusals  = 3  // that a message names
-	quotedAddress  = 64 // characters
+	maxAddresses   = 16 // the maximum of spec.ingress.addresses
+	namedRefusals  = 3  // refused addresses that a message names
+	quotedAddress  = 64 // characters of an address in a message
 	moreInMessages = "; %d more are refused"
 )
 
-// memberIngress is what became of a member's addresses.
+// memberIngress is the result of checking a member's addresses.
 type memberIngress struct {
 	resolved *v1alpha1.ResolvedIngress // nil: no address can be used
-	pinned   bool                      // a person gave the addresses
+	pinned   bool                      // the addresses are from spec.ingress.addresses
 	refused  []string                  // "ADDRESS, which is …"
 }
 
-// refusal says which addresses are refused, why, and what to do.
+// refusal returns a message about the refused addresses, with the reasons and advice.
 func (i *memberIngress) refusal(mc *v1alpha1.MemberCluster) string {
 	who, advice := "spec.ingress.addresses has ", "correct it, or spec.ingress.allowedNetworks"
 	if !i.pinned {
@@ -44,7 +44,7 @@ func (i *memberIngress) refusal(mc *v1alpha1.MemberCluster) string {
 	return message + "; " + advice
 }
 
-// ingressOf is where a member's ingress answers: those of its addresses that may be used.
+// ingressOf returns the addresses of a member's ingress that may be used.
 func ingressOf(mc *v1alpha1.MemberCluster, state member.State, checker addressChecker) memberIngress {
 	addresses, pinned := knownAddresses(mc, state)
 	ingress := routetable.Resolve(mc.Spec.Ingress, nil, pinned)
@@ -67,7 +67,7 @@ func ingressOf(mc *v1alpha1.MemberCluster, state member.State, checker addressCh
 	return found
 }
 
-// quoted writes an address that anybody may have written, for a message.
+// quoted formats an address from an untrusted source for a message.
 func quoted(address string) string {
 	if addr, err := netip.ParseAddr(address); err == nil && addr.Zone() == "" {
 		return address
@@ -75,9 +75,9 @@ func quoted(address string) string {
 	return fmt.Sprintf("%.*q", quotedAddress, address)
 }
 
-// knownAddresses returns the addresses of a member's ingress as they are known
-// now, and whether a person gave them. What was last known stays until another
-// is, or until a member that is in sync tells that there is none.
+// knownAddresses returns the known addresses of a member's ingress, and whether they are
+// from spec.ingress.addresses. The last known addresses stay until the member's Service
+// has others, or until a member in sync shows that the Service has none.
 func knownAddresses(mc *v1alpha1.MemberCluster, state member.State) (addresses []string, pinned bool) {
 	if pinned := mc.Spec.Ingress.Addresses; len(pinned) > 0 {
 		return pinned, true
@@ -94,15 +94,15 @@ func knownAddresses(mc *v1alpha1.MemberCluster, state member.State) (addresses [
 	return nil, false
 }
 
-// addressChecker tells which addresses a member's ingress must not have. It rests
-// on what is known at the edge, and asks nobody.
+// addressChecker checks which addresses a member's ingress must not have. It uses only
+// data that the edge already has, and sends no requests.
 type addressChecker struct {
 	own   func(netip.AddrPort) bool
 	edge  []network
 	taken map[netip.Addr]string // address → the member that has it before this one
 }
 
-// checkerOf gathers what is known of the addresses that a member must not have.
+// checkerOf returns the checker of a member's addresses.
 func (r *MemberClusterReconciler) checkerOf(ctx context.Context, mc *v1alpha1.MemberCluster) (addressChecker, error) {
 	clusters, err := listClusters(ctx, r.Client)
 	if err != nil {
@@ -115,20 +115,20 @@ func (r *MemberClusterReconciler) checkerOf(ctx context.Context, mc *v1alpha1.Me
 	return addressChecker{own: r.OwnAddress, edge: edge, taken: takenBefore(mc, clusters, r.names.all())}, nil
 }
 
-// refusal says, as the end of "which is …", why a backend must not have an
-// address; "" where it may. What a person gave is only refused where it leads
-// back to usher, or out of the networks that a person gave.
+// refusal returns why a backend must not have an address, as the end of "which is …"; ""
+// if it may. An address from the MemberCluster's spec is refused only if it leads back
+// to usher or is outside of the allowed networks.
 func (j *addressChecker) refusal(backend *routing.Backend, address string) string {
 	if why := routetable.Refusal(backend, address); why != "" {
 		return why
 	}
 	addr, err := netip.ParseAddr(address)
 	if err != nil {
-		return "" // a person's name: checked when it is dialled
+		return "" // a DNS name from the spec: the proxy checks it when it dials
 	}
 	addr = routing.Effective(addr)
 	if !backend.Discovered {
-		return "" // a person's choice: where it leads back to usher, its hosts say so
+		return "" // from the spec: if it leads back to usher, the status of its hosts says so
 	}
 	if leadsBack(j.own, addr, backend) {
 		return "usher's own: a connection would come back for ever"
@@ -150,13 +150,14 @@ func leadsBack(own func(netip.AddrPort) bool, addr netip.Addr, backend *routing.
 	return own != nil && own(netip.AddrPortFrom(addr, backend.HTTPSPort))
 }
 
-// takenBefore returns the addresses that other members have before this one may:
-// those that a person gave them; and of those that their own objects name, those
-// in their status which are not in this one's, or are and their MemberCluster is
-// the older one. The member that has an address keeps it: a member that names another's
-// must not get it by being older.
+// takenBefore returns the addresses that other members have precedence for. These are
+// the addresses in their spec. They are also the addresses in their status, from their
+// own objects, that are not in the status of mc, or that are and their MemberCluster is
+// older. A member keeps an address that it has: another member that names it must not
+// get it by being older.
 //
-// Clusters: name → cluster. Names: what names resolve to that a person gave.
+// clusters: name → cluster. names: DNS name in a spec → the addresses that it resolves
+// to.
 func takenBefore(mc *v1alpha1.MemberCluster, clusters map[string]*v1alpha1.MemberCluster, names map[string][]netip.Addr) map[netip.Addr]string {
 	has := map[netip.Addr]bool{}
 	if mc.Status.Ingress != nil && !mc.Status.Ingress.Pinned {
@@ -179,8 +180,8 @@ func takenBefore(mc *v1alpha1.MemberCluster, clusters map[string]*v1alpha1.Membe
 	return taken
 }
 
-// effective returns the IP addresses of a list, and those that names of it resolve
-// to, as routing.Effective has them.
+// effective returns the IP addresses in a list and those that its DNS names resolve to,
+// in the form of routing.Effective.
 func effective(addresses []string, names map[string][]netip.Addr) []netip.Addr {
 	var addrs []netip.Addr
 	for _, address := range addresses {
@@ -194,7 +195,8 @@ func effective(addresses []string, names map[string][]netip.Addr) []netip.Addr {
 	return addrs
 }
 
-// olderCluster reports whether a was made before b; of the same second, by name.
+// olderCluster reports whether a was created before b. In the same second the name
+// decides.
 func olderCluster(a, b *v1alpha1.MemberCluster) bool {
 	if order := a.CreationTimestamp.Compare(b.CreationTimestamp.Time); order != 0 {
 		return order < 0

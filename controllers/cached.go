@@ -9,13 +9,13 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 )
 
-// cached prepares an object of the edge cluster for the cache; there may
-// be tens of thousands: it drops who manages which field, but for who besides usher
-// wrote an ExposedHost's spec, and keeps once what many ExposedHosts say alike.
+// cached prepares an object of the edge cluster for the cache. There may be tens of
+// thousands, so that it saves memory: it drops the managed fields, except those of
+// other writers of an ExposedHost's spec, and shares strings that many ExposedHosts have.
 func cached(o any) (any, error) {
 	object, ok := o.(client.Object)
 	if !ok {
-		return o, nil // a tombstone, whose object was prepared before
+		return o, nil // a tombstone: its object was prepared before
 	}
 	eh, ok := object.(*v1alpha1.ExposedHost)
 	if !ok {
@@ -27,10 +27,11 @@ func cached(o any) (any, error) {
 	return object, nil
 }
 
-// managed are the labels of usher's own ExposedHosts. Nobody edits what is in the cache.
+// managed are the labels of usher's own ExposedHosts. All cached objects share the map,
+// which nothing changes.
 var managed = map[string]string{v1alpha1.LabelManaged: "true"}
 
-// share makes an ExposedHost refer to strings that others refer to as well.
+// share replaces strings of an ExposedHost by equal ones that other objects use.
 func share(eh *v1alpha1.ExposedHost) {
 	if eh.Spec.Host == eh.Name {
 		eh.Spec.Host = eh.Name

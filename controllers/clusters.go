@@ -9,8 +9,8 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 )
 
-// allClusters returns all MemberClusters, those that are being deleted too. They
-// are shared with the cache: read only.
+// allClusters returns all MemberClusters, including those that are being deleted. They
+// are shared with the cache and must not be changed.
 func allClusters(ctx context.Context, reader client.Reader) ([]v1alpha1.MemberCluster, error) {
 	var list v1alpha1.MemberClusterList
 	if err := reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
@@ -19,8 +19,8 @@ func allClusters(ctx context.Context, reader client.Reader) ([]v1alpha1.MemberCl
 	return list.Items, nil
 }
 
-// listClusters returns the MemberClusters that are not being deleted: name →
-// cluster. They are shared with the cache, too.
+// listClusters returns the MemberClusters that are not being deleted: name → cluster.
+// They are shared with the cache and must not be changed.
 func listClusters(ctx context.Context, reader client.Reader) (map[string]*v1alpha1.MemberCluster, error) {
 	all, err := allClusters(ctx, reader)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/jovalle/usher/controllers/source"
 )
 
-// decide decides about a host by the claims on it, and by what else is served where
-// it leads.
+// decide makes the decision on a host from its claims, and from what the chosen cluster
+// serves beside it.
 func (r *ExposedHostReconciler) decide(host string, current *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (admission.Decision, error) {
 	input, policy := r.input(host, current, clusters)
 	decision := admission.Decide(input, policy)
@@ -35,10 +35,11 @@ func (r *ExposedHostReconciler) decide(host string, current *v1alpha1.ExposedHos
 	return decision, nil
 }
 
-// restrict keeps an accepted host from publishing what its cluster serves beside it.
+// restrict restricts an accepted host, so that it does not publish what its cluster
+// serves beside it.
 func (r *ExposedHostReconciler) restrict(decision admission.Decision, input admission.Input, current *v1alpha1.ExposedHost, policy admission.Policy) (admission.Decision, error) {
 	cluster := policy.Clusters[decision.Cluster]
-	if !cluster.InSync { // what else it serves is not known: all stays as it is
+	if !cluster.InSync { // Beside is unknown: everything stays as it is
 		if current != nil {
 			decision.Except = current.Spec.Except
 		}
@@ -51,7 +52,7 @@ func (r *ExposedHostReconciler) restrict(decision admission.Decision, input admi
 	return admission.Restrict(decision, input.Host, cluster.RequireAll, beside), nil
 }
 
-// beside asks a cluster what it serves beside a host; false where it is not known.
+// beside returns what a cluster serves beside a host; false if that is not known.
 func (r *ExposedHostReconciler) beside(cluster, host string, claims []source.Claim) (admission.Beside, bool) {
 	var claiming []v1alpha1.SourceRef
 	for _, claim := range claims {
@@ -61,7 +62,7 @@ func (r *ExposedHostReconciler) beside(cluster, host string, claims []source.Cla
 	}
 	found, known := r.Members.Beside(cluster, host, claiming)
 	if len(found.Unannotated) > 0 {
-		// An object that was read after the claims is no silent one.
+		// An object that was read after the claims may claim the host too.
 		now, _ := r.Members.Claims(host)
 		found.Unannotated = slices.DeleteFunc(found.Unannotated, func(ref v1alpha1.SourceRef) bool {
 			return slices.ContainsFunc(now, func(c source.Claim) bool { return c.Source == ref })
@@ -70,8 +71,8 @@ func (r *ExposedHostReconciler) beside(cluster, host string, claims []source.Cla
 	return admission.Beside(found), known
 }
 
-// checked refuses a person's host that no client can ask for. The API takes some: no
-// schema can decode an internationalized label.
+// checked refuses a manually written host that no client can request. The API server
+// accepts some of them, since a schema cannot decode an internationalized label.
 func checked(eh *v1alpha1.ExposedHost, decision admission.Decision) admission.Decision {
 	if err := routetable.CheckHost(eh.Spec.Host); err != nil {
 		decision.Accepted, decision.Reason = false, reason.HostInvalid
@@ -80,8 +81,8 @@ func checked(eh *v1alpha1.ExposedHost, decision admission.Decision) admission.De
 	return decision
 }
 
-// warn adds to the status of a manually written wildcard what it publishes of its first
-// cluster.
+// warn adds a warning to the status of a manually written wildcard: it says which other
+// names of its first cluster the wildcard publishes.
 func (r *ExposedHostReconciler) warn(eh *v1alpha1.ExposedHost, decision admission.Decision) admission.Decision {
 	if !strings.HasPrefix(eh.Spec.Host, "*.") || len(eh.Spec.Backends) == 0 {
 		return decision

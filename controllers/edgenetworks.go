@@ -28,7 +28,7 @@ type edgeNetworks struct {
 	reader client.Reader // of the API server itself
 
 	mu    sync.Mutex
-	asked time.Time
+	queried time.Time
 	found []network
 }
 
@@ -47,7 +47,7 @@ const askTimeout = 5 * time.Second
 func (e *edgeNetworks) known(ctx context.Context) ([]network, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if time.Since(e.asked) < recheckEvery {
+	if time.Since(e.queried) < recheckEvery {
 		return e.found, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
@@ -59,7 +59,7 @@ func (e *edgeNetworks) known(ctx context.Context) ([]network, error) {
 			return nil, err
 		}
 	}
-	e.asked, e.found = time.Now(), nil
+	e.queried, e.found = time.Now(), nil
 	for _, s := range services.Items {
 		e.add("Service", s.Spec.CIDRs)
 	}

@@ -266,7 +266,7 @@ func (r *ExposedHostReconciler) report(ctx context.Context, before, eh *v1alpha1
 		return err
 	}
 	after.Status = written
-	r.tell(ctx, before, after, decision)
+	r.recordEvents(ctx, before, after, decision)
 	return nil
 }
 

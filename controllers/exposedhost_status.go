@@ -140,9 +140,9 @@ func firstOf(name string, total int32) string {
 	return fmt.Sprintf("%s +%d", name, total-1)
 }
 
-// tell records Events and logs what changed for people: the decision, the
-// cluster that holds the host, sources that do not agree, and rivals that are new.
-func (r *ExposedHostReconciler) tell(ctx context.Context, before, after *v1alpha1.ExposedHost, decision admission.Decision) {
+// recordEvents records Events and log lines for what has changed: the decision, the
+// cluster that holds the host, sources that disagree, and new rivals.
+func (r *ExposedHostReconciler) recordEvents(ctx context.Context, before, after *v1alpha1.ExposedHost, decision admission.Decision) {
 	was, is := findCondition(before, v1alpha1.ConditionAccepted), findCondition(after, v1alpha1.ConditionAccepted)
 	if was == nil || was.Status != is.Status || was.Reason != is.Reason {
 		kind := corev1.EventTypeNormal

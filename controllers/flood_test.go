@@ -221,7 +221,7 @@ func TestFloodOfHostsIsCountedOnceASecond(t *testing.T) {
 	flood(t, "hades", "counted", many, func(i int) map[string]any { return routes(fmt.Sprintf("Host(`counted%d.techn.is`)", i)) })
 	awaitCount(t, c, "hades", many)
 	const besides = 2 // of what else may have changed
-	if seconds, told := int(time.Since(began)/time.Second), w.of("MemberCluster"); len(told) > seconds+besides {
-		t.Errorf("%d hosts cost %d writes in %d s: %q", many, len(told), seconds, told)
+	if seconds, written := int(time.Since(began)/time.Second), w.of("MemberCluster"); len(written) > seconds+besides {
+		t.Errorf("%d hosts cost %d writes in %d s: %q", many, len(written), seconds, written)
 	}
 }

@@ -244,8 +244,8 @@ func TestHandOverAfterTheGrace(t *testing.T) {
 	awaitHost(t, c, host, all(ready("illmatic"), rivals()))
 	awaitEvent(t, c, host, "HandedOver")
 	unwatch()
-	if told := w.of("ExposedHost"); len(told) > 3 { // the message; the spec; the status
-		t.Errorf("it took %d writes: %q", len(told), told)
+	if written := w.of("ExposedHost"); len(written) > 3 { // the message; the spec; the status
+		t.Errorf("it took %d writes: %q", len(written), written)
 	}
 }
 

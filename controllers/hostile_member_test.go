@@ -26,7 +26,7 @@ import (
 type hostile struct {
 	server *httptest.Server
 	sent   atomic.Int64 // bytes
-	asked  atomic.Int64 // lists and watches of Ingresses
+	requests  atomic.Int64 // lists and watches of Ingresses
 }
 
 // answers are what a hostile API server says; nil: as a sound one of no objects does.
@@ -61,16 +61,16 @@ func startHostile(t *testing.T, a answers) *hostile {
 		case r.URL.Path != group+"/ingresses":
 			w.WriteHeader(http.StatusNotFound)
 		case query.Get("sendInitialEvents") == "true" && a.stream == nil:
-			h.asked.Add(1)
+			h.requests.Add(1)
 			w.WriteHeader(http.StatusBadRequest)
 			sound(`{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "BadRequest", "code": 400, "message": "no streams here"}`)(out, r)
 		case query.Get("sendInitialEvents") == "true":
-			h.asked.Add(1)
+			h.requests.Add(1)
 			a.stream(out, r)
 		case query.Get("watch") != "":
 			or(a.watch, func(_ io.Writer, r *http.Request) { w.(http.Flusher).Flush(); <-r.Context().Done() })(out, r)
 		default:
-			h.asked.Add(1)
+			h.requests.Add(1)
 			or(a.list, sound(`{"kind": "IngressList", "apiVersion": "networking.k8s.io/v1", "metadata": {"resourceVersion": "1"}, "items": []}`))(out, r)
 		}
 	}))
@@ -177,8 +177,8 @@ func TestMemberThatSendsTooMuch(t *testing.T) {
 			}
 			var memory runtime.MemStats
 			runtime.ReadMemStats(&memory)
-			sent, asked := h.sent.Load(), h.asked.Load()
-			t.Logf("%d MiB were sent in %d answers; %d MiB in use", sent>>20, asked, memory.HeapInuse>>20)
+			sent, requests := h.sent.Load(), h.requests.Load()
+			t.Logf("%d MiB were sent in %d answers; %d MiB in use", sent>>20, requests, memory.HeapInuse>>20)
 			if sent > 512<<20 || memory.HeapInuse > 768<<20 {
 				t.Error("that is too much")
 			}
@@ -188,8 +188,8 @@ func TestMemberThatSendsTooMuch(t *testing.T) {
 			p.change(t)
 			p.caughtUp(t, table)
 			testkit.Consistently(t, 2*time.Second, "the member should be left alone", func() error {
-				if again := h.asked.Load() - asked; again > 4 {
-					return fmt.Errorf("it was asked %d times more", again)
+				if again := h.requests.Load() - requests; again > 4 {
+					return fmt.Errorf("it got %d more requests", again)
 				}
 				return nil
 			})

@@ -111,10 +111,10 @@ type controlPlane struct {
 
 // SetupControlPlane registers what the leader runs: the members' connections
 // and the reconcilers of MemberClusters and ExposedHosts.
-func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace string, told ...Option) error {
+func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace string, opts ...Option) error {
 	plane := controlPlane{limits: member.DefaultLimits, handoverGrace: DefaultHandoverGrace}
-	for _, tell := range told {
-		tell(&plane)
+	for _, set := range opts {
+		set(&plane)
 	}
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.ExposedHost{}, indexCluster, clustersNamed); err != nil {
 		return fmt.Errorf("index ExposedHosts: %w", err)

@@ -65,13 +65,13 @@ func startUsher(t *testing.T) *routing.Live {
 }
 
 // startControllers runs the reconcilers until stop is called.
-func startControllers(t *testing.T, table *routing.Live, told ...controllers.Option) (stop func()) {
+func startControllers(t *testing.T, table *routing.Live, opts ...controllers.Option) (stop func()) {
 	t.Helper()
-	return runControllers(t, &controllers.RouteReconciler{Table: table}, testr.NewWithOptions(t, testr.Options{Verbosity: 0}), told...)
+	return runControllers(t, &controllers.RouteReconciler{Table: table}, testr.NewWithOptions(t, testr.Options{Verbosity: 0}), opts...)
 }
 
 // runControllers is startControllers with a reconciler of routes, but for its client, and a log.
-func runControllers(t *testing.T, routes *controllers.RouteReconciler, log logr.Logger, told ...controllers.Option) (stop func()) {
+func runControllers(t *testing.T, routes *controllers.RouteReconciler, log logr.Logger, opts ...controllers.Option) (stop func()) {
 	t.Helper()
 	config := bed.Cluster("edge").Config()
 	config.QPS = -1
@@ -83,7 +83,7 @@ func runControllers(t *testing.T, routes *controllers.RouteReconciler, log logr.
 	})
 	testkit.Must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	testkit.Must(t, controllers.SetupControlPlane(ctx, mgr, namespace, told...))
+	testkit.Must(t, controllers.SetupControlPlane(ctx, mgr, namespace, opts...))
 	routes.Client = mgr.GetClient()
 	testkit.Must(t, controllers.SetupDataPlane(mgr, routes))
 	ended := make(chan error, 1)

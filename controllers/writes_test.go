@@ -51,14 +51,14 @@ func countWrites(t *testing.T) *writes {
 func (w *writes) note(kind string, e watch.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	told := string(e.Type)
+	written := string(e.Type)
 	switch o := e.Object.(type) {
 	case *v1alpha1.ExposedHost:
-		told = fmt.Sprintf("%s %s: %+v", e.Type, o.Name, o.Status.Conditions)
+		written = fmt.Sprintf("%s %s: %+v", e.Type, o.Name, o.Status.Conditions)
 	case *v1alpha1.MemberCluster:
-		told = fmt.Sprintf("%s %s: %d hosts, %+v", e.Type, o.Name, o.Status.Hosts, o.Status.Conditions)
+		written = fmt.Sprintf("%s %s: %d hosts, %+v", e.Type, o.Name, o.Status.Hosts, o.Status.Conditions)
 	}
-	w.counts[kind] = append(w.counts[kind], told)
+	w.counts[kind] = append(w.counts[kind], written)
 }
 
 // of returns what was written of a kind.
@@ -106,13 +106,13 @@ func TestRestartWritesNothing(t *testing.T) {
 			awaitGone(t, c, last)
 			awaitCount(t, c, name, count)
 		}
-		for _, told := range w.of("ExposedHost") {
-			if !strings.Contains(told, "-last.techn.is: ") {
-				t.Errorf("the restart wrote %s", told)
+		for _, written := range w.of("ExposedHost") {
+			if !strings.Contains(written, "-last.techn.is: ") {
+				t.Errorf("the restart wrote %s", written)
 			}
 		}
-		if told := w.of("MemberCluster"); len(told) > 6 { // each: read, and two counts
-			t.Errorf("the restart wrote the members %d times: %q", len(told), told)
+		if written := w.of("MemberCluster"); len(written) > 6 { // each: read, and two counts
+			t.Errorf("the restart wrote the members %d times: %q", len(written), written)
 		}
 	}
 }
@@ -159,8 +159,8 @@ func TestResettingMemberCostsFewWrites(t *testing.T) {
 	g.cut()
 	awaitMember(t, c, "hades", v1alpha1.ConditionConnected, metav1.ConditionFalse, "Unreachable")
 	testkit.Consistently(t, 45*time.Second, "few writes", func() error {
-		if told := w.of("MemberCluster"); len(told) > 2 {
-			return fmt.Errorf("it cost %d: %q", len(told), told)
+		if written := w.of("MemberCluster"); len(written) > 2 {
+			return fmt.Errorf("it cost %d: %q", len(written), written)
 		}
 		return nil
 	})

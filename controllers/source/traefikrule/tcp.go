@@ -21,7 +21,7 @@ var tcpV3 = grammar{
 	"HostSNIRegexp": {arity: []int{1}, build: hostSNIRegexpV3},
 }
 
-// serverName matches the server names that Traefik 2 allows.
+// serverName matches the server names that Traefik 2 allows, apart from "*".
 var serverName = regexp.MustCompile(`^[[:word:].:-]+$`)
 
 // serverNameOrWildcard matches the server names and wildcards that Traefik 3 allows.
