@@ -1,7 +1,7 @@
-// Package controllers holds the reconcilers, one file each: MemberClusters and
-// ExposedHosts on the leader, and the one that feeds the routing table on every
-// replica. They read and write objects; what is decided is decided in the pure
-// packages below this one.
+// Package controllers has the reconcilers, one in each file: those of MemberClusters
+// and ExposedHosts run on the leader, and the one that updates the routing table runs
+// on every replica. They read and write objects. The pure packages below this one make
+// the decisions.
 //
-// It must not import cmd, nor anything of proxy but proxy/routing.
+// The package must not import cmd. Of proxy it may import only proxy/routing.
 package controllers

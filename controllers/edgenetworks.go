@@ -21,9 +21,9 @@ type network struct {
 	what   string // such as "the edge cluster's Service range 10.43.0.0/16"
 }
 
-// edgeNetworks knows the edge cluster's Service and Pod ranges, as far as its API
-// server tells. They are asked for when they are needed and no fresher than
-// recheckEvery: nothing is cached of the edge's Nodes.
+// edgeNetworks has the edge cluster's Service and Pod ranges, as far as its API server
+// reports them. They are requested when they are needed and older than recheckEvery, so
+// that no Nodes of the edge are kept in the cache.
 type edgeNetworks struct {
 	reader client.Reader // of the API server itself
 
@@ -32,25 +32,25 @@ type edgeNetworks struct {
 	found []network
 }
 
-// askTimeout bounds the questions.
-const askTimeout = 5 * time.Second
+// listTimeout is the timeout of these requests.
+const listTimeout = 5 * time.Second
 
-// Kubernetes has ServiceCIDRs since 1.33; which range an older one gives its
-// Services from cannot be asked. A Node's podCIDRs are the Pods' where the network
-// plugin leaves them to Kubernetes.
+// Kubernetes has ServiceCIDRs since 1.33. An older API server does not report its
+// Service range. The podCIDRs of a Node are the addresses of its Pods if the network
+// plugin uses the ranges that Kubernetes allocates.
 //
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=servicecidrs,verbs=list
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=list
 
-// known returns the ranges. A range that cannot be asked for is not known: the log
-// says so where a permission is missing.
+// known returns the ranges. It leaves out a range that cannot be requested, and logs if a
+// permission is missing.
 func (e *edgeNetworks) known(ctx context.Context) ([]network, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if time.Since(e.queried) < recheckEvery {
 		return e.found, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	var services networkingv1.ServiceCIDRList
 	var nodes corev1.NodeList

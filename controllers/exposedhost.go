@@ -28,16 +28,16 @@ import (
 	"github.com/jovalle/usher/controllers/source"
 )
 
-// ExposedHostReconciler decides about one host: it asks the members who claims
-// it, and writes, rewrites or withdraws its ExposedHost.
+// ExposedHostReconciler makes the decision on a host from the claims of all members, and
+// creates, changes or withdraws the ExposedHost.
 type ExposedHostReconciler struct {
 	Client  client.Client
 	Members *member.Set
 	Events  events.EventRecorder
 	// OwnAddress is as in MemberClusterReconciler.
 	OwnAddress func(netip.AddrPort) bool
-	// HandoverGrace is how long the holder of a host must have claimed it no more
-	// before another cluster gets it. 0 is at once.
+	// HandoverGrace is how long the holder must not have claimed a host before another
+	// cluster gets it; with 0 the other cluster gets it at once.
 	HandoverGrace time.Duration
 
 	unclaimed unclaimedHosts
@@ -71,7 +71,7 @@ func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Se
 			OwnAddress: c.ownAddress, HandoverGrace: c.handoverGrace})
 }
 
-// hostQueue is the queue of the reconciler of ExposedHosts.
+// hostQueue is the queue of the ExposedHost reconciler.
 type hostQueue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 // onEveryEvent calls enqueue with each object that is created, changed or deleted.
@@ -83,8 +83,8 @@ func onEveryEvent(enqueue func(ctx context.Context, o client.Object, q hostQueue
 	}
 }
 
-// shareOf returns the share of the queue that an ExposedHost's own changes belong to:
-// that of the cluster that holds it, or one for all hosts by hand.
+// shareOf returns the share of the queue for changes of an ExposedHost: that of the
+// cluster that holds it, or a common one for all manually written hosts.
 func shareOf(o client.Object) string {
 	if held := holding(o.(*v1alpha1.ExposedHost)); held != nil {
 		return held.Cluster
@@ -97,13 +97,14 @@ func shareOf(o client.Object) string {
 // +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// Reconcile brings the ExposedHost of the named host in line with the claims on it.
+// Reconcile makes the decision on the named host and updates its ExposedHost.
 func (r *ExposedHostReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	again, err := r.reconcile(ctx, req.Name)
 	return requeue(again, unlessBehind(err))
 }
 
-// reconcile is Reconcile. It returns after how long to decide again; 0 is at the next event.
+// reconcile implements Reconcile. It returns the time until the next decision; 0 means
+// at the next event.
 func (r *ExposedHostReconciler) reconcile(ctx context.Context, name string) (time.Duration, error) {
 	host := v1alpha1.HostOfName(name)
 	current, err := r.current(ctx, name)
@@ -138,8 +139,8 @@ func (r *ExposedHostReconciler) reconcile(ctx context.Context, name string) (tim
 	return again, r.report(ctx, current, applied, decision, clusters)
 }
 
-// unlessBehind drops the errors of a cache that is behind: what it lacks comes as
-// an event.
+// unlessBehind drops the errors of a write from an outdated cache: the missing change
+// arrives as an event and is reconciled.
 func unlessBehind(err error) error {
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
 		return nil
@@ -147,7 +148,7 @@ func unlessBehind(err error) error {
 	return err
 }
 
-// current returns the host's object, or nil where there is none.
+// current returns the host's ExposedHost; nil if there is none.
 func (r *ExposedHostReconciler) current(ctx context.Context, name string) (*v1alpha1.ExposedHost, error) {
 	var eh v1alpha1.ExposedHost
 	if err := r.Client.Get(ctx, client.ObjectKey{Name: name}, &eh); err != nil {
@@ -156,10 +157,10 @@ func (r *ExposedHostReconciler) current(ctx context.Context, name string) (*v1al
 	return &eh, nil
 }
 
-// input gathers what is known of the host.
+// input returns the input of a decision on the host.
 func (r *ExposedHostReconciler) input(host string, current *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (admission.Input, admission.Policy) {
 	claims, known := r.Members.Claims(host)
-	// A cluster whose MemberCluster is deleted has no say, connected or not.
+	// The claims of a cluster do not count after its MemberCluster was deleted.
 	claims = slices.DeleteFunc(claims, func(c source.Claim) bool { return clusters[c.Source.Cluster] == nil })
 	policy := admission.Policy{Clusters: map[string]admission.Cluster{}, HandoverGrace: r.HandoverGrace}
 	for name, cluster := range clusters {
@@ -174,7 +175,7 @@ func (r *ExposedHostReconciler) input(host string, current *v1alpha1.ExposedHost
 	return input, policy
 }
 
-// withdraw deletes usher's own object, unless somebody has changed it meanwhile.
+// withdraw deletes usher's own object, unless it has changed since it was read.
 func (r *ExposedHostReconciler) withdraw(ctx context.Context, current *v1alpha1.ExposedHost) error {
 	if current == nil || !current.DeletionTimestamp.IsZero() {
 		return nil
@@ -187,10 +188,10 @@ func (r *ExposedHostReconciler) withdraw(ctx context.Context, current *v1alpha1.
 	return nil
 }
 
-// apply writes the object's spec where it differs, and returns the object as it
-// then is. It writes over the very object that was decided about, and creates one
-// where there was none: never over one that a person has made, or made theirs,
-// meanwhile.
+// apply writes the object's spec if it differs, and returns the resulting object. It
+// changes only the version of the object that the decision was made from, and creates
+// one only if there was none. So it never overwrites an object that a person has
+// created or changed since.
 func (r *ExposedHostReconciler) apply(ctx context.Context, host string, current *v1alpha1.ExposedHost, decision admission.Decision) (*v1alpha1.ExposedHost, error) {
 	spec := admission.Spec(host, decision)
 	if current == nil {
@@ -207,7 +208,7 @@ func (r *ExposedHostReconciler) apply(ctx context.Context, host string, current 
 	return after, nil
 }
 
-// create makes the object, which nobody serves until its status says so.
+// create creates the object. No proxy serves it until its status says that it is accepted.
 func (r *ExposedHostReconciler) create(ctx context.Context, name string, spec v1alpha1.ExposedHostSpec) (*v1alpha1.ExposedHost, error) {
 	eh := &v1alpha1.ExposedHost{Spec: spec}
 	eh.Name, eh.Labels = name, map[string]string{v1alpha1.LabelManaged: "true"}
@@ -217,8 +218,8 @@ func (r *ExposedHostReconciler) create(ctx context.Context, name string, spec v1
 	return eh, nil
 }
 
-// patch writes what differs between two states of an object, unless it has
-// changed since the first. Lists are written whole.
+// patch writes the differences between two versions of an object. It fails if the object
+// has changed since before was read. Lists are written as a whole.
 func (r *ExposedHostReconciler) patch(ctx context.Context, before, after *v1alpha1.ExposedHost) error {
 	unchanged := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := r.Client.Patch(ctx, after, unchanged, client.FieldOwner(v1alpha1.FieldManager)); err != nil {
@@ -227,8 +228,8 @@ func (r *ExposedHostReconciler) patch(ctx context.Context, before, after *v1alph
 	return nil
 }
 
-// leaveTo makes usher's object the one of a person who wrote its spec. Nothing is
-// undone, and no source changes it from then on.
+// leaveTo turns usher's object into a manual one, since another writer changed its spec.
+// It undoes nothing, and sources no longer change the object.
 func (r *ExposedHostReconciler) leaveTo(ctx context.Context, writer string, current *v1alpha1.ExposedHost) error {
 	after := current.DeepCopy()
 	delete(after.Labels, v1alpha1.LabelManaged)
@@ -241,7 +242,8 @@ func (r *ExposedHostReconciler) leaveTo(ctx context.Context, writer string, curr
 	return nil
 }
 
-// notWritten wraps an error of a write. What the API server will never take is not tried again.
+// notWritten wraps an error of a write. A write that the API server will never accept is
+// not retried.
 func notWritten(verb, name string, err error) error {
 	wrapped := fmt.Errorf("%s ExposedHost %s: %w", verb, name, err)
 	if apierrors.IsInvalid(err) {
@@ -250,7 +252,7 @@ func notWritten(verb, name string, err error) error {
 	return wrapped
 }
 
-// report writes the object's status where it differs, with Events on what changed.
+// report writes the object's status if it differs, and records Events for the changes.
 func (r *ExposedHostReconciler) report(ctx context.Context, before, eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster) error {
 	after := eh.DeepCopy()
 	after.Status = statusOf(eh, decision, clusters, r.OwnAddress)
@@ -270,7 +272,7 @@ func (r *ExposedHostReconciler) report(ctx context.Context, before, eh *v1alpha1
 	return nil
 }
 
-// holding is usher's own decision as its object records it; nil where there is none.
+// holding returns the decision that usher's own object records; nil if there is none.
 func holding(eh *v1alpha1.ExposedHost) *admission.Holding {
 	if eh == nil || isManual(eh) {
 		return nil

@@ -20,7 +20,7 @@ import (
 	"github.com/jovalle/usher/controllers/routetable"
 )
 
-// statusOf is the status that a decision makes of an ExposedHost.
+// statusOf returns the status of an ExposedHost for a decision.
 func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster, own func(netip.AddrPort) bool) v1alpha1.ExposedHostStatus {
 	status := v1alpha1.ExposedHostStatus{
 		Conditions:   slices.Clone(eh.Status.Conditions),
@@ -41,12 +41,13 @@ func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters ma
 	return status
 }
 
-// total is a number as the API has it.
+// total converts a number to the API's type.
 func total(n int) int32 {
 	return int32(min(n, math.MaxInt32)) //nolint:gosec // G115: it is in range
 }
 
-// readyCondition has, where the host is refused, the reason of accepted.
+// readyCondition returns the Ready condition. For a refused host it has the reason of the
+// Accepted condition.
 func readyCondition(eh *v1alpha1.ExposedHost, accepted metav1.Condition, endpoints []string, clusters map[string]*v1alpha1.MemberCluster) metav1.Condition {
 	ready := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse}
 	switch {
@@ -61,7 +62,7 @@ func readyCondition(eh *v1alpha1.ExposedHost, accepted metav1.Condition, endpoin
 	return ready
 }
 
-// withoutEndpoint says why an accepted host has nowhere to go.
+// withoutEndpoint returns why an accepted host has no endpoint.
 func withoutEndpoint(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (why, said string) {
 	why = routetable.Unserved(eh.Spec.Backends, clusters)
 	if why == reason.NoBackend {
@@ -77,7 +78,7 @@ func withoutEndpoint(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.Mem
 	return why, message.Format("MemberCluster %s has no ingress address; set its spec.ingress.addresses, or give its Service a load-balancer address", name)
 }
 
-// summary puts a status into a word each.
+// summary returns the short form of a status for kubectl's columns.
 func summary(eh *v1alpha1.ExposedHost, decision admission.Decision, status v1alpha1.ExposedHostStatus) v1alpha1.Summary {
 	s := v1alpha1.Summary{Cluster: decision.Cluster, Backend: firstAndMore(status.Backends)}
 	if len(status.Sources) > 0 {
@@ -95,12 +96,12 @@ func summary(eh *v1alpha1.ExposedHost, decision admission.Decision, status v1alp
 	return s
 }
 
-// keptSources is how many sources, and how many rivals at least, a status lists. What
-// others may add to without bound must leave it writable.
+// keptSources is how many sources, and at least how many rivals, a status lists. The
+// limit keeps the status small enough to be written, however many objects there are.
 const keptSources = 10
 
-// keptRivals returns the first rivals, and the first of each cluster: by these an
-// ExposedHost is found when its cluster goes.
+// keptRivals returns the first rivals, and at least the first one of each cluster: the
+// index finds the ExposedHosts of a removed cluster by them.
 func keptRivals(rivals []v1alpha1.Rival) []v1alpha1.Rival {
 	if len(rivals) <= keptSources {
 		return rivals
@@ -119,12 +120,12 @@ func keptRivals(rivals []v1alpha1.Rival) []v1alpha1.Rival {
 	return kept
 }
 
-// sourceName writes a source as Kind/namespace/name.
+// sourceName formats a source as Kind/namespace/name.
 func sourceName(ref v1alpha1.SourceRef) string {
 	return ref.Kind + "/" + ref.Namespace + "/" + ref.Name
 }
 
-// firstAndMore returns the first of some names, and how many more there are.
+// firstAndMore formats the first name and how many more there are.
 func firstAndMore(names []string) string {
 	if len(names) == 0 {
 		return ""
@@ -132,7 +133,7 @@ func firstAndMore(names []string) string {
 	return firstOf(names[0], total(len(names)))
 }
 
-// firstOf writes the first of so many names.
+// firstOf formats the first name and how many more there are of total.
 func firstOf(name string, total int32) string {
 	if total <= 1 {
 		return name

@@ -7,9 +7,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// fairQueue is the order in which a controller takes its requests: one of each share
-// in turn, so that however many one member causes, those of others do not wait for
-// them. A request that several shares want comes with the first of them.
+// fairQueue orders the requests of a controller: it takes one of each share in turn, so
+// that many requests of one member do not delay those of others. A request of several
+// shares is taken in the turn of the first.
 type fairQueue struct {
 	mu     sync.Mutex
 	marked map[reconcile.Request]string // request that is about to be added → its share
@@ -19,10 +19,10 @@ type fairQueue struct {
 	turns  []*fairShare // those with requests, the next one first
 }
 
-// fairShare is the requests of one member, or of others that belong together.
+// fairShare has the requests of one member, or another group of requests.
 type fairShare struct {
 	name     string
-	requests []reconcile.Request // the first to come first; some may not be queued any more
+	requests []reconcile.Request // the oldest first; some may no longer be queued
 	listed   map[reconcile.Request]bool
 }
 
@@ -30,7 +30,7 @@ func newFairQueue() *fairQueue {
 	return &fairQueue{marked: map[reconcile.Request]string{}, queued: map[reconcile.Request]bool{}, shares: map[string]*fairShare{}}
 }
 
-// newQueue makes a controller's queue in this order.
+// newQueue makes a controller's queue with the order of f.
 func (f *fairQueue) newQueue(name string, limiter workqueue.TypedRateLimiter[reconcile.Request]) workqueue.TypedRateLimitingInterface[reconcile.Request] {
 	return workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[reconcile.Request]{
 		DelayingQueue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[reconcile.Request]{
@@ -52,8 +52,8 @@ func (f *fairQueue) add(queue workqueue.TypedRateLimitingInterface[reconcile.Req
 	}
 }
 
-// Push implements workqueue.Queue. What nobody has marked, such as what is tried
-// again, has a share of its own together.
+// Push implements workqueue.Queue. Requests that add did not mark, such as retries, form
+// a share of their own.
 func (f *fairQueue) Push(request reconcile.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -61,7 +61,7 @@ func (f *fairQueue) Push(request reconcile.Request) {
 	f.list(request)
 }
 
-// Touch implements workqueue.Queue: another share may want the request too.
+// Touch implements workqueue.Queue. The request may now belong to another share too.
 func (f *fairQueue) Touch(request reconcile.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -90,7 +90,7 @@ func (f *fairQueue) Len() int {
 	return len(f.queued)
 }
 
-// Pop implements workqueue.Queue. It is called only while something is queued.
+// Pop implements workqueue.Queue. It must be called only if Len is not 0.
 func (f *fairQueue) Pop() reconcile.Request {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -9,36 +9,36 @@ import (
 	"github.com/jovalle/usher/controllers/source"
 )
 
-// DefaultHandoverGrace is how long the holder of a host must have claimed it no more
-// before another cluster gets it: longer than it takes to delete an object and to
-// create it again.
+// DefaultHandoverGrace is how long the holder must not have claimed a host before another
+// cluster gets it. It is longer than it takes to delete an object and create it again.
 const DefaultHandoverGrace = 10 * time.Second
 
-// staleAgain is how often it is asked whether a holder that is away is in sync again.
+// staleAgain is the interval of the checks whether an unreachable holder is in sync again.
 const staleAgain = 2 * time.Second
 
-// unclaimedHosts are the hosts that their holders claim no more, for as long as no
-// other cluster may have them, whether they are withdrawn meanwhile or not. A new
-// leader knows of none: the grace begins again then, by a clock that nobody sets.
+// unclaimedHosts are the hosts that their holders no longer claim, until another cluster
+// may get them. A host stays in it when it is withdrawn. The times are in memory and use
+// the monotonic clock: on a new leader the grace starts again.
 type unclaimedHosts struct {
 	mu    sync.Mutex
 	since map[string]unclaimedHost // host → who held it
 }
 
-// unclaimedHost is who held a host, and since when it is known to claim it no more.
+// unclaimedHost is the former holder of a host, and since when it is known not to claim
+// the host.
 type unclaimedHost struct {
 	holder string
 	since  time.Time
 }
 
-// of returns what is remembered of a host; of none, nobody held it.
+// of returns the entry of a host; without one, holder is empty.
 func (u *unclaimedHosts) of(host string) unclaimedHost {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.since[host]
 }
 
-// note remembers a host, and returns since when its holder claims it no more.
+// note adds a host, and returns since when its holder has not claimed it.
 func (u *unclaimedHosts) note(host, holder string) time.Time {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -57,8 +57,8 @@ func (u *unclaimedHosts) forget(host string) {
 	delete(u.since, host)
 }
 
-// recallUnclaimed adds to what is known of a host since when its holder claims it no
-// more. A host that was withdrawn has no object that names its holder.
+// recallUnclaimed sets in the input since when the holder has not claimed the host. It
+// also sets the holder, since a withdrawn host has no object that names it.
 func (r *ExposedHostReconciler) recallUnclaimed(in *admission.Input, policy admission.Policy) {
 	was := r.unclaimed.of(in.Host)
 	if in.Current == nil && !in.Manual && policy.Clusters[was.holder].InSync {
@@ -78,8 +78,8 @@ func (r *ExposedHostReconciler) recallUnclaimed(in *admission.Input, policy admi
 	}
 }
 
-// noteUnclaimed remembers a host that its holder claims no more, forgets any other,
-// and returns when to decide again; 0 where nothing is to be waited for.
+// noteUnclaimed adds a host whose holder no longer claims it, and removes any other host.
+// It returns the time until the next decision; 0 if there is nothing to wait for.
 func (r *ExposedHostReconciler) noteUnclaimed(host string, decision admission.Decision) time.Duration {
 	if !decision.Unclaimed {
 		r.unclaimed.forget(host)
@@ -91,7 +91,7 @@ func (r *ExposedHostReconciler) noteUnclaimed(host string, decision admission.De
 	return staleAgain
 }
 
-// soonest returns the shorter of two times to wait; 0 is none.
+// soonest returns the shorter of two waiting times; 0 means not to wait.
 func soonest(a, b time.Duration) time.Duration {
 	if a == 0 || b == 0 {
 		return max(a, b)
