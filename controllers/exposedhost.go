@@ -125,7 +125,7 @@ func (r *ExposedHostReconciler) reconcile(ctx context.Context, name string) (tim
 	if err != nil {
 		return 0, err
 	}
-	again := soonest(r.unasked(current, clusters), r.noteUnclaimed(host, decision))
+	again := soonest(r.unreached(current, clusters), r.noteUnclaimed(host, decision))
 	switch {
 	case isManual(current):
 		return again, r.report(ctx, current, current, decision, clusters)
@@ -256,7 +256,7 @@ func notWritten(verb, name string, err error) error {
 func (r *ExposedHostReconciler) report(ctx context.Context, before, eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster) error {
 	after := eh.DeepCopy()
 	after.Status = statusOf(eh, decision, clusters, r.OwnAddress)
-	if r.unasked(eh, clusters) > 0 {
+	if r.unreached(eh, clusters) > 0 {
 		keepRivals(eh.Status, &after.Status)
 	}
 	if equality.Semantic.DeepEqual(eh.Status, after.Status) {

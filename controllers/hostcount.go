@@ -43,9 +43,9 @@ func servedBy(o client.Object) []string {
 	return members
 }
 
-// recount enqueues the members whose number of hosts an ExposedHost's change changes.
-// It does so after countEvery, and the queue holds a member once: a flood of changes
-// has the hosts of a member counted once in that time, not at each change.
+// recount enqueues the members whose number of hosts changes with an ExposedHost. It
+// does so after countEvery, and the queue has a member once: many changes in that time
+// cause one count for each member, not one for each change.
 func recount() handler.EventHandler {
 	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 	changed := func(q queue, was, is []string) {

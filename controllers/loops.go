@@ -14,8 +14,8 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// addressRefusal returns why a MemberCluster has no address that may be used; ""
-// where it has one, or has none at all.
+// addressRefusal returns why a MemberCluster has no address that may be used; "" if it
+// has one, or has no addresses at all.
 func addressRefusal(mc *v1alpha1.MemberCluster) string {
 	ready := meta.FindStatusCondition(mc.Status.Conditions, v1alpha1.ConditionReady)
 	if ready == nil || ready.Reason != reason.AddressRefused {
@@ -24,8 +24,8 @@ func addressRefusal(mc *v1alpha1.MemberCluster) string {
 	return ready.Message
 }
 
-// endpointsOf returns the endpoints of backends, apart those that lead back to
-// usher, even if a person gave them: the proxy does not dial them.
+// endpointsOf returns the endpoints of backends. It returns those that lead back to usher
+// separately, since the proxy does not dial them, even if they are from a spec.
 func endpointsOf(backends []routing.Backend, own func(netip.AddrPort) bool) (endpoints, loops []string) {
 	for _, b := range backends {
 		for i, endpoint := range routetable.Endpoints(b.Addresses, int32(b.HTTPSPort)) {
@@ -40,7 +40,8 @@ func endpointsOf(backends []routing.Backend, own func(netip.AddrPort) bool) (end
 	return endpoints, loops
 }
 
-// withLoops says in an accepted host's Ready condition which endpoints are refused.
+// withLoops adds the endpoints that lead back to usher to an accepted host's Ready
+// condition.
 func withLoops(ready metav1.Condition, accepted metav1.ConditionStatus, loops []string) metav1.Condition {
 	if len(loops) == 0 || accepted != metav1.ConditionTrue {
 		return ready

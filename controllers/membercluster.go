@@ -30,17 +30,18 @@ import (
 	"github.com/jovalle/usher/controllers/message"
 )
 
-// MemberClusterReconciler keeps each MemberCluster connected as its spec says,
-// and reports in its status what became of that. It never waits for a member.
+// MemberClusterReconciler connects each MemberCluster according to its spec, and reports
+// the connection in its status. It never waits for a member.
 type MemberClusterReconciler struct {
 	Client client.Client
-	// Edge reaches the edge cluster: a member without a kubeconfig is that one.
+	// Edge is the client configuration of the edge cluster. A member without a kubeconfig
+	// is the edge cluster itself.
 	Edge *rest.Config
-	// Namespace is where the Secrets of kubeconfigs are.
+	// Namespace of the Secrets with kubeconfigs.
 	Namespace string
 	Members   *member.Set
-	// OwnAddress reports whether a connection to an address would reach a listener
-	// of this process; nil: none does.
+	// OwnAddress reports whether a connection to an address would reach a listener of
+	// this process; nil if no address does.
 	OwnAddress func(netip.AddrPort) bool
 	Events     events.EventRecorder
 
@@ -57,7 +58,7 @@ func (c *controlPlane) setupMemberClusters(mgr manager.Manager, members *member.
 		})).
 		Watches(&v1alpha1.ExposedHost{}, recount()).
 		Watches(&v1alpha1.MemberCluster{}, handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
-			return everyCluster(ctx, mgr.GetCache()) // an address that one has, no other may take
+			return everyCluster(ctx, mgr.GetCache()) // two members must not have the same address
 		}), builder.WithPredicates(predicate.Funcs{UpdateFunc: servesOtherwise})).
 		WatchesRawSource(changed.source(func() map[string][]string { return nil })).
 		WithOptions(options()).
@@ -65,16 +66,16 @@ func (c *controlPlane) setupMemberClusters(mgr manager.Manager, members *member.
 			OwnAddress: c.ownAddress, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)}, edge: &edgeNetworks{reader: mgr.GetAPIReader()}, names: &c.names})
 }
 
-// recheckEvery is how often a member's addresses are checked again though nothing
-// about it has changed: this machine's own addresses, and the edge cluster's
-// networks, may have.
+// recheckEvery is how often a member's addresses are checked again without a change of
+// the member: the addresses of this machine or the networks of the edge cluster may have
+// changed.
 const recheckEvery = time.Minute
 
 // +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters,verbs=get;list;watch
 // +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters/status,verbs=patch
 // +kubebuilder:rbac:groups="",namespace=usher-system,resources=secrets,verbs=get;list;watch
 
-// Reconcile connects, reconnects or forgets a member, and reports.
+// Reconcile connects, reconnects or removes a member, and writes its status.
 func (r *MemberClusterReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	var mc v1alpha1.MemberCluster
 	if err := r.Client.Get(ctx, req.NamespacedName, &mc); err != nil {
@@ -88,8 +89,8 @@ func (r *MemberClusterReconciler) Reconcile(ctx context.Context, req reconcile.R
 	var problem *kubeconfigError
 	switch {
 	case errors.As(err, &problem):
-		// The connection that there is goes on, unless it is by what is not allowed any
-		// more: nothing is withdrawn for a broken Secret.
+		// An existing connection stays open, unless its kubeconfig is no longer allowed: a
+		// broken Secret must not withdraw any host.
 		if problem.why == reason.KubeconfigInsecure {
 			r.Members.EndInsecure(mc.Name)
 		}
@@ -108,13 +109,13 @@ func (r *MemberClusterReconciler) Reconcile(ctx context.Context, req reconcile.R
 	return requeue(recheckEvery, r.report(ctx, &mc, checker, config, secret, problem))
 }
 
-// isReported reports whether a status tells anything, of the spec as it is.
+// isReported reports whether the status has conditions for the current spec.
 func isReported(mc *v1alpha1.MemberCluster) bool {
 	ready := meta.FindStatusCondition(mc.Status.Conditions, v1alpha1.ConditionReady)
 	return ready != nil && ready.Status != metav1.ConditionUnknown && ready.ObservedGeneration == mc.Generation
 }
 
-// kubeconfigError is a kubeconfig that is not there or cannot be used.
+// kubeconfigError says that a kubeconfig does not exist or cannot be used.
 type kubeconfigError struct {
 	why     string // of package reason
 	message string
@@ -122,9 +123,9 @@ type kubeconfigError struct {
 
 func (e *kubeconfigError) Error() string { return e.message }
 
-// configOf says how to connect to a member, and which version of its Secret says so;
-// nil where none does. The error is a *kubeconfigError where a person must do
-// something about it.
+// configOf returns how to connect to a member, and the version of the Secret that it was
+// read from; nil without a Secret. The error is a *kubeconfigError if a person must
+// correct the kubeconfig.
 func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.MemberCluster) (member.Config, *v1alpha1.ObservedKubeconfig, error) {
 	config := member.Config{
 		Name:            mc.Name,
@@ -158,7 +159,7 @@ func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.Mem
 	return parsed, &v1alpha1.ObservedKubeconfig{SecretUID: secret.UID, ResourceVersion: secret.ResourceVersion}, nil
 }
 
-// report writes the status where it differs. Config and secret are what configOf returned.
+// report writes the status if it differs. config and secret are the results of configOf.
 func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.MemberCluster, checker addressChecker, config member.Config, secret *v1alpha1.ObservedKubeconfig, problem *kubeconfigError) error {
 	hosts, err := countHosts(ctx, r.Client, mc.Name)
 	if err != nil {
@@ -177,7 +178,7 @@ func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.Membe
 		after.Status.Traefik = observedTraefik(state)
 	}
 	if !state.SyncedAt.IsZero() {
-		after.Status.LastSyncTime = &metav1.Time{Time: state.SyncedAt.Truncate(1e9)} // as the API keeps it: seconds
+		after.Status.LastSyncTime = &metav1.Time{Time: state.SyncedAt.Truncate(1e9)} // the API stores seconds
 	}
 	if mc.Spec.Kubeconfig == nil || secret != nil && state.Origin == config.Origin {
 		after.Status.Kubeconfig = secret
@@ -205,7 +206,7 @@ func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.Membe
 	return nil
 }
 
-// isolated is the condition Isolated of a cluster with spec.isolation.
+// isolated returns the Isolated condition of a cluster with spec.isolation.
 func isolated(state member.State) metav1.Condition {
 	if len(state.Unannotated) == 0 {
 		return metav1.Condition{Type: v1alpha1.ConditionIsolated, Status: metav1.ConditionTrue, Reason: reason.Isolated, Message: "no object without the annotation uses the TLS options of published routes"}
@@ -217,7 +218,7 @@ func isolated(state member.State) metav1.Condition {
 	}
 }
 
-// observedTraefik is what is known of a member's Traefik; nil for nothing.
+// observedTraefik returns what is known of a member's Traefik; nil if nothing is.
 func observedTraefik(state member.State) *v1alpha1.ObservedTraefik {
 	if state.Traefik == (member.Traefik{}) && len(state.HTTPSEntryPoints)+len(state.HTTPEntryPoints) == 0 {
 		return nil
@@ -228,7 +229,7 @@ func observedTraefik(state member.State) *v1alpha1.ObservedTraefik {
 	}
 }
 
-// memberConditions are Connected, Synced and Ready.
+// memberConditions returns the conditions Connected, Synced and Ready.
 func memberConditions(mc *v1alpha1.MemberCluster, state member.State, ingress memberIngress, problem *kubeconfigError) []metav1.Condition {
 	connected := condition(v1alpha1.ConditionConnected, state.Connected, "the cluster is being connected")
 	synced := condition(v1alpha1.ConditionSynced, state.Synced, "the cluster's sources have not been read yet")
@@ -252,7 +253,8 @@ func memberConditions(mc *v1alpha1.MemberCluster, state member.State, ingress me
 	return []metav1.Condition{connected, synced, ready}
 }
 
-// condition writes a member's condition; a zero one is not known yet.
+// condition returns a condition of a member for the API. Without a reason it is not known
+// yet.
 func condition(kind string, c member.Condition, unknown string) metav1.Condition {
 	switch {
 	case c.True:

@@ -41,8 +41,8 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 	out <- refusalsDesc
 }
 
-// Collect implements prometheus.Collector. Without a cache it shows nothing: that
-// tells enough, and an error would hide the proxy's metrics too.
+// Collect implements prometheus.Collector. If the cache cannot be read it returns no
+// metrics. The absence shows the problem, and an error would hide the proxy's metrics too.
 func (c collector) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
 	defer cancel()
@@ -60,7 +60,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	collectRivals(out, hosts.Items)
 }
 
-// collectConditions shows a condition that is not known yet as one that is not True.
+// collectConditions counts a condition that is not known yet as not True.
 func collectConditions(out chan<- prometheus.Metric, clusters map[string]*v1alpha1.MemberCluster) {
 	for name, cluster := range clusters {
 		for _, condition := range []string{v1alpha1.ConditionConnected, v1alpha1.ConditionSynced, v1alpha1.ConditionReady} {
@@ -73,21 +73,21 @@ func collectConditions(out chan<- prometheus.Metric, clusters map[string]*v1alph
 	}
 }
 
-// hostState is the labels of usher_exposed_hosts.
+// hostState has the labels of usher_exposed_hosts.
 type hostState struct {
 	accepted, ready bool
 	reason          string
 }
 
-// collectHosts counts the hosts by state. Those that are ready have a count even
-// where there is none: that it is missing tells that nobody decides.
+// collectHosts counts the hosts by state. The state of ready hosts is there even with a
+// count of 0: if it is missing, no leader decides about hosts.
 func collectHosts(out chan<- prometheus.Metric, hosts []v1alpha1.ExposedHost) {
 	counts := map[hostState]int{{true, true, reason.Ready}: 0} // state → hosts
 	for i := range hosts {
 		conditions := hosts[i].Status.Conditions
 		ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
 		if ready == nil {
-			continue // nobody has decided about it yet
+			continue // there is no decision on it yet
 		}
 		accepted := meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionAccepted)
 		counts[hostState{accepted, ready.Status == metav1.ConditionTrue, ready.Reason}]++
@@ -98,7 +98,7 @@ func collectHosts(out chan<- prometheus.Metric, hosts []v1alpha1.ExposedHost) {
 	}
 }
 
-// refusal is the labels of usher_rivals and usher_member_refusals.
+// refusal has the labels of usher_rivals and usher_member_refusals.
 type refusal struct{ cluster, reason string }
 
 func collectRivals(out chan<- prometheus.Metric, hosts []v1alpha1.ExposedHost) {
@@ -127,8 +127,8 @@ func collectCounts(out chan<- prometheus.Metric, desc *prometheus.Desc, counts m
 	}
 }
 
-// publishMetrics registers the collector while a manager leads: a replica that
-// does not lead would count everything once more.
+// publishMetrics registers the collector while the manager is the leader: another replica
+// would count everything again.
 func publishMetrics(mgr manager.Manager) manager.Runnable {
 	return manager.RunnableFunc(func(ctx context.Context) error {
 		c := NewCollector(mgr.GetCache())

@@ -18,9 +18,9 @@ const (
 	resolveTimeout = 5 * time.Second // of one name
 )
 
-// pinnedNames knows what the DNS names resolve to that persons gave as members'
-// addresses: no other member may name what is behind them. It is a Runnable of the
-// elected leader, so that a reconciler never waits for a name server.
+// pinnedNames resolves the DNS names in spec.ingress.addresses of all members: no other
+// member may use the addresses behind them. It is a Runnable of the elected leader, so
+// that a reconciler never waits for a name server.
 type pinnedNames struct {
 	reader client.Reader
 	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
@@ -45,7 +45,7 @@ func (n *pinnedNames) Start(ctx context.Context) error {
 	}
 }
 
-// resolve asks for every name. One that cannot be resolved keeps what it had.
+// resolve resolves every name. A name that cannot be resolved keeps its last addresses.
 func (n *pinnedNames) resolve(ctx context.Context, clusters map[string]*v1alpha1.MemberCluster) {
 	before, after := n.all(), map[string][]netip.Addr{}
 	var mu sync.Mutex
@@ -73,14 +73,15 @@ func (n *pinnedNames) resolve(ctx context.Context, clusters map[string]*v1alpha1
 	}
 }
 
-// all returns what every name resolves to. Nobody changes it.
+// all returns the addresses of every name. They must not be changed.
 func (n *pinnedNames) all() map[string][]netip.Addr {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.known
 }
 
-// namesOf returns the names among the addresses that persons gave, each once.
+// namesOf returns the DNS names in spec.ingress.addresses of all clusters, without
+// duplicates.
 func namesOf(clusters map[string]*v1alpha1.MemberCluster) []string {
 	var names []string
 	for _, cluster := range clusters {

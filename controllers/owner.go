@@ -10,9 +10,9 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 )
 
-// otherWriter returns who besides usher wrote an ExposedHost's spec, by the name
-// that the API server keeps of each writer; "" where nobody did. kubectl apply
-// leaves an annotation, too, where it changed nothing.
+// otherWriter returns the field manager, other than usher, that wrote an ExposedHost's
+// spec; "" if there is none. kubectl apply also leaves an annotation, even if it changed
+// nothing.
 func otherWriter(eh *v1alpha1.ExposedHost) string {
 	if eh == nil {
 		return ""
@@ -35,13 +35,13 @@ func writesSpec(entry metav1.ManagedFieldsEntry) bool {
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields); err != nil {
-		return true // nobody knows: it is left alone
+		return true // not known: do not overwrite it
 	}
 	_, spec := fields["f:spec"]
 	return spec
 }
 
-// otherWriters returns those entries that otherWriter looks for.
+// otherWriters returns the entries that otherWriter reads.
 func otherWriters(entries []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
 	return slices.DeleteFunc(slices.Clone(entries), func(entry metav1.ManagedFieldsEntry) bool {
 		return entry.Manager == v1alpha1.FieldManager || !writesSpec(entry)

@@ -9,13 +9,13 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 )
 
-// pendingAgain is how often it is asked whether all members have been asked.
+// pendingAgain is the interval of the checks whether all members have been reached.
 const pendingAgain = time.Second
 
-// pending returns how long a decision about a host may have to wait after a start.
-// Where the cluster that holds it has not been asked yet, what is decided is what was
-// decided before. A host that nobody holds is given away for good: to the oldest claim
-// of all clusters, not to that of the cluster that answers first.
+// pending returns how long a decision on a host may have to wait after a start. While the
+// cluster that holds it has not been reached, the decision stays the recorded one. A host
+// that nobody holds waits for all clusters, since its assignment is permanent: it goes to
+// the oldest claim of all clusters, not to the cluster that answers first.
 func (r *ExposedHostReconciler) pending(current *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (wait time.Duration) {
 	if isManual(current) {
 		return 0
@@ -29,16 +29,16 @@ func (r *ExposedHostReconciler) pending(current *v1alpha1.ExposedHost, clusters 
 	connecting := r.Members.Names()
 	for name, cluster := range clusters {
 		if !slices.Contains(connecting, name) && meta.IsStatusConditionFalse(cluster.Status.Conditions, v1alpha1.ConditionConnected) {
-			continue // it has no usable kubeconfig, and is never connected
+			continue // without a usable kubeconfig it is never connected
 		}
 		wait = max(wait, r.Members.Pending(name))
 	}
 	return min(wait, pendingAgain)
 }
 
-// unasked returns how long a rival's cluster may still go without having been asked
-// since the start.
-func (r *ExposedHostReconciler) unasked(current *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (wait time.Duration) {
+// unreached returns the longest time until it is known, after a start, whether the
+// clusters of all rivals can be reached; 0 if it is known.
+func (r *ExposedHostReconciler) unreached(current *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (wait time.Duration) {
 	if current == nil {
 		return 0
 	}
@@ -50,7 +50,7 @@ func (r *ExposedHostReconciler) unasked(current *v1alpha1.ExposedHost, clusters 
 	return wait
 }
 
-// keepRivals leaves in a status the rivals that were told before.
+// keepRivals copies the rivals of the last status into the next one.
 func keepRivals(before v1alpha1.ExposedHostStatus, after *v1alpha1.ExposedHostStatus) {
 	after.Rivals, after.RivalsTotal, after.Summary.Rivals = before.Rivals, before.RivalsTotal, before.Summary.Rivals
 }

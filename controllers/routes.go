@@ -18,24 +18,24 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// everyHost is the key that has the whole table rebuilt. No object has such a name.
+// everyHost is the key that rebuilds the whole table. No object can have this name.
 const everyHost = "*"
 
-// RouteReconciler keeps the routing table in line with the ExposedHosts, one by
-// one: what a change of one costs does not depend on how many there are. It runs
-// on every replica, leader or not, and reads nothing but ExposedHosts and
-// MemberClusters.
+// RouteReconciler updates the routing table for one ExposedHost at a time, so that the
+// cost of a change does not depend on the number of hosts. It runs on every replica,
+// leader or not, and reads only ExposedHosts and MemberClusters.
 type RouteReconciler struct {
 	Client client.Reader
-	// Table is replaced at each change. Nobody else may do so while the reconciler runs.
+	// Table is replaced at each change. Only the reconciler may replace it.
 	Table *routing.Live
-	// Stored is called after the table was built first, and after each change. Nil: nobody is told.
+	// Stored, if not nil, is called after the table was first built and after each change.
 	Stored func()
 
-	built bool // the table rests on all that the edge cluster holds
+	built bool // the table has been built from all objects of the edge cluster
 }
 
-// SetupDataPlane registers what every replica runs: the reconciler that feeds the routing table.
+// SetupDataPlane registers the reconciler that updates the routing table. Every replica
+// runs it.
 func SetupDataPlane(mgr manager.Manager, reconciler *RouteReconciler) error {
 	everything := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
 		return []reconcile.Request{requestFor(everyHost)}
@@ -54,8 +54,8 @@ func SetupDataPlane(mgr manager.Manager, reconciler *RouteReconciler) error {
 	return nil
 }
 
-// routesOtherwise passes the changes of ExposedHosts that touch the routing table:
-// one that is refused stands there too.
+// routesOtherwise passes the changes of ExposedHosts that affect the routing table.
+// Refused hosts are in the table too.
 var routesOtherwise = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, after := acceptedOf(e.ObjectOld), acceptedOf(e.ObjectNew)
@@ -66,8 +66,7 @@ var routesOtherwise = predicate.Funcs{
 
 // +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts;memberclusters,verbs=get;list;watch,roleName=usher-proxy
 
-// Reconcile brings the route of one host in line, or those of all. It must not run
-// several times at once.
+// Reconcile updates the route of one host, or all routes. It must not run concurrently.
 func (r *RouteReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	before := r.Table.Load()
 	bring := r.build
@@ -91,7 +90,7 @@ func (r *RouteReconciler) Reconcile(ctx context.Context, req reconcile.Request) 
 	return reconcile.Result{}, nil
 }
 
-// build returns the table of all that the edge cluster holds.
+// build returns a table of all objects of the edge cluster.
 func (r *RouteReconciler) build(ctx context.Context) (*routing.Table, []error, error) {
 	hosts, clusters, err := r.Served(ctx)
 	if err != nil {
@@ -101,7 +100,7 @@ func (r *RouteReconciler) build(ctx context.Context) (*routing.Table, []error, e
 	return table, problems, nil
 }
 
-// follow returns the table with what has become of one ExposedHost.
+// follow returns the table with the current route of one ExposedHost.
 func (r *RouteReconciler) follow(ctx context.Context, table *routing.Table, name string) (*routing.Table, []error, error) {
 	var eh v1alpha1.ExposedHost
 	if err := r.Client.Get(ctx, client.ObjectKey{Name: name}, &eh, client.UnsafeDisableDeepCopy); err != nil {
@@ -121,7 +120,8 @@ func (r *RouteReconciler) follow(ctx context.Context, table *routing.Table, name
 	return table, nil, nil
 }
 
-// Served returns all that the table rests on. The objects are shared with the cache: read only.
+// Served returns all objects that the table is built from. They are shared with the cache
+// and must not be changed.
 func (r *RouteReconciler) Served(ctx context.Context) ([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster, error) {
 	var hosts v1alpha1.ExposedHostList
 	if err := r.Client.List(ctx, &hosts, client.UnsafeDisableDeepCopy); err != nil {
