@@ -30,16 +30,16 @@ import (
 )
 
 const (
-	hostWorkers = 16              // hosts decided about at once
+	hostWorkers = 16              // concurrent decisions
 	countEvery  = 1 * time.Second // how often the number of a member's hosts is reported while it changes
 	retryFirst  = 20 * time.Millisecond
 	retryCap    = 5 * time.Second
 )
 
-// indexCluster indexes ExposedHosts by the clusters that they name anywhere.
+// indexCluster is the index of ExposedHosts by the clusters in their spec and status.
 const indexCluster = "cluster"
 
-// Scheme knows the kinds of the edge cluster that usher reads and writes.
+// Scheme returns the types of the edge cluster's kinds that usher reads and writes.
 func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, corev1.AddToScheme, networkingv1.AddToScheme} {
@@ -50,7 +50,8 @@ func Scheme() *runtime.Scheme {
 	return scheme
 }
 
-// CacheOptions bounds what is cached of the edge cluster: of Secrets, those of one namespace.
+// CacheOptions returns the options of the edge cluster's cache. It has the Secrets of one
+// namespace only.
 func CacheOptions(namespace string) cache.Options {
 	return cache.Options{
 		DefaultTransform: cached,
@@ -61,9 +62,8 @@ func CacheOptions(namespace string) cache.Options {
 	}
 }
 
-// logFailure says what of the edge cluster cannot be read: the informer asks again
-// for ever, and nobody else would tell of an API server that is away, or of a
-// missing role.
+// logFailure logs that a kind of the edge cluster cannot be read. The informer retries
+// without an end, and nothing else reports an unreachable API server or a missing role.
 func logFailure(kind runtime.Object, err error) {
 	if err != nil {
 		ctrl.Log.WithName("edge").Error(err, "Cannot read the edge cluster, and ask again", "kind", fmt.Sprintf("%T", kind))
@@ -75,37 +75,40 @@ func logFailure(kind runtime.Object, err error) {
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=usher-system,resources=leases,verbs=create;get;update
 // +kubebuilder:rbac:groups="",namespace=usher-system,resources=events,verbs=create;patch
 
-// An Option tells the control plane what it cannot read from the edge cluster.
+// An Option sets what the control plane cannot read from the edge cluster.
 type Option func(*controlPlane)
 
-// OwnAddress has addresses refused at which a connection would reach a listener
-// of this process. The function must be safe for concurrent use.
+// OwnAddress refuses addresses at which a connection would reach a listener of this
+// process. The function must be safe for concurrent use.
 func OwnAddress(leadsHere func(netip.AddrPort) bool) Option {
 	return func(c *controlPlane) { c.ownAddress = leadsHere }
 }
 
-// Lookup has DNS names that persons gave as members' addresses resolved, as
-// net.Resolver.LookupNetIP does, so that no other member may name what is behind them.
+// Lookup sets the function that resolves the DNS names in members' spec.ingress.addresses,
+// so that no other member may use the addresses behind them. It works like
+// net.Resolver.LookupNetIP. Without it, no name is resolved.
 func Lookup(lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)) Option {
 	return func(c *controlPlane) { c.names.lookup = lookup }
 }
 
-// Limits bounds what is published of each member; without it, member.DefaultLimits do.
+// Limits sets the limits on what each member publishes; the default is
+// member.DefaultLimits.
 func Limits(limits member.Limits) Option {
 	return func(c *controlPlane) { c.limits = limits }
 }
 
-// HandoverGrace sets how long the holder of a host must have claimed it no more
-// before another cluster gets it; 0 is at once, and DefaultHandoverGrace the default.
+// HandoverGrace sets how long the holder must not have claimed a host before another
+// cluster gets it. With 0 the other cluster gets it at once; the default is
+// DefaultHandoverGrace.
 func HandoverGrace(grace time.Duration) Option {
 	return func(c *controlPlane) { c.handoverGrace = grace }
 }
 
-// controlPlane is what the options say.
+// controlPlane has the values of the options.
 type controlPlane struct {
 	limits        member.Limits
-	ownAddress    func(netip.AddrPort) bool // nil: no address leads here
-	names         pinnedNames               // of no lookup: no name is resolved
+	ownAddress    func(netip.AddrPort) bool // nil: no address reaches this process
+	names         pinnedNames               // without a lookup function no name is resolved
 	handoverGrace time.Duration
 }
 
@@ -150,9 +153,9 @@ func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace strin
 	return nil
 }
 
-// options are those of every controller. A process may run one manager after
-// another. What fails is tried again soon: after an outage of the edge cluster
-// nothing shall be left behind for long.
+// options returns the options of every controller. Controller names are not checked to
+// be unique, since a process may run one manager after another. Retries are frequent, so
+// that everything is reconciled soon after an outage of the edge cluster.
 func options() controller.Options {
 	skip := true
 	return controller.Options{
@@ -183,9 +186,9 @@ func clustersNamed(o client.Object) []string {
 	return slices.Compact(names)
 }
 
-// logUnread logs that an event handler could not read the cache of the edge cluster.
-// Before the cache has started, and after it has ended, nothing is missed: every
-// object is reconciled when it starts. Any other error is a defect.
+// logUnread logs that an event handler could not read the cache of the edge cluster. It
+// ignores the errors of a cache that has not started or has stopped: every object is
+// reconciled at the next start. Any other error is a defect.
 func logUnread(ctx context.Context, err error) {
 	if _, notStarted := errors.AsType[*cache.ErrCacheNotStarted](err); !notStarted && ctx.Err() == nil {
 		ctrl.Log.WithName("edge").Error(err, "Cannot read the cache, so that a change may be missed")
@@ -232,18 +235,19 @@ func everyCluster(ctx context.Context, reader client.Reader) []reconcile.Request
 	return requestsFor(slices.Collect(maps.Keys(clusters)))
 }
 
-// servesOtherwise reports whether a MemberCluster's change touches the hosts that it serves.
+// servesOtherwise reports whether a change of a MemberCluster affects the hosts that it
+// serves.
 func servesOtherwise(e event.UpdateEvent) bool {
 	before, after := e.ObjectOld.(*v1alpha1.MemberCluster), e.ObjectNew.(*v1alpha1.MemberCluster)
 	return before.Generation != after.Generation || !equality.Semantic.DeepEqual(before.Status.Ingress, after.Status.Ingress)
 }
 
-// refusedOtherwise reports whether other addresses of a MemberCluster are refused.
+// refusedOtherwise reports whether the refused addresses of a MemberCluster have changed.
 func refusedOtherwise(e event.UpdateEvent) bool {
 	return addressRefusal(e.ObjectOld.(*v1alpha1.MemberCluster)) != addressRefusal(e.ObjectNew.(*v1alpha1.MemberCluster))
 }
 
-// acceptedOf returns an ExposedHost's Accepted condition; the zero value where it has none.
+// acceptedOf returns an ExposedHost's Accepted condition; the zero value if it has none.
 func acceptedOf(o client.Object) metav1.Condition {
 	if c := meta.FindStatusCondition(o.(*v1alpha1.ExposedHost).Status.Conditions, v1alpha1.ConditionAccepted); c != nil {
 		return *c
@@ -251,7 +255,7 @@ func acceptedOf(o client.Object) metav1.Condition {
 	return metav1.Condition{}
 }
 
-// isAccepted reports whether an ExposedHost is.
+// isAccepted reports whether an ExposedHost is accepted.
 func isAccepted(o client.Object) bool {
 	return meta.IsStatusConditionTrue(o.(*v1alpha1.ExposedHost).Status.Conditions, v1alpha1.ConditionAccepted)
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/jovalle/usher/controllers/message"
 )
 
-// setConditions puts conditions, as observed at a generation, into a status.
+// setConditions sets conditions with their observed generation in a status.
 func setConditions(status *[]metav1.Condition, generation int64, conditions ...metav1.Condition) {
 	for _, condition := range conditions {
 		condition.ObservedGeneration = generation
@@ -29,8 +29,8 @@ func setConditions(status *[]metav1.Condition, generation int64, conditions ...m
 	}
 }
 
-// requeue is what a Reconcile returns: after how long to be called again, or the error,
-// with which controller-runtime takes no time.
+// requeue returns the result of a Reconcile: the time until the next call, or only the
+// error, since controller-runtime ignores the time if there is an error.
 func requeue(after time.Duration, err error) (reconcile.Result, error) {
 	if err != nil {
 		return reconcile.Result{}, err
@@ -38,10 +38,10 @@ func requeue(after time.Duration, err error) (reconcile.Result, error) {
 	return reconcile.Result{RequeueAfter: after}, nil
 }
 
-// writeStatus patches the status in which after differs from before; an object that
-// is gone is no error. A status that the API server will never take is written
-// without what least drops from after, so that the rest is known all the same. What
-// is refused even then is not tried again.
+// writeStatus patches the differences between the statuses of before and after. A deleted
+// object is not an error. If the API server will never accept the status, writeStatus
+// calls least, which reduces after, and writes the rest. If that is refused too, it is
+// not retried.
 func writeStatus(ctx context.Context, c client.Client, before, after client.Object, least func()) error {
 	gvk, err := apiutil.GVKForObject(after, c.Scheme())
 	if err != nil {
@@ -62,16 +62,16 @@ func writeStatus(ctx context.Context, c client.Client, before, after client.Obje
 	return wrapped
 }
 
-// neverTaken reports whether the API server would refuse the same write each time:
-// it is invalid, or too large for the API server or for etcd, whose errors the API
-// server passes on as its own.
+// neverTaken reports whether the API server would refuse the same write each time: the
+// object is invalid, or too large for the API server or for etcd. The API server returns
+// etcd's errors as its own.
 func neverTaken(err error) bool {
 	return apierrors.IsInvalid(err) || apierrors.IsRequestEntityTooLargeError(err) ||
 		err != nil && (strings.Contains(err.Error(), "etcdserver: request is too large") ||
 			strings.Contains(err.Error(), "trying to send message larger than max"))
 }
 
-// recorder bounds the notes of Events.
+// recorder limits the length of Events' notes.
 type recorder struct{ events.EventRecorder }
 
 // Eventf implements events.EventRecorder.

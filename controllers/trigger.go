@@ -10,18 +10,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
-// trigger lets what is no watch of the edge cluster add to a controller's
-// queue, without ever blocking. What is added before the controller starts is
-// lost: the controller then begins with all that started names.
+// trigger adds requests to a controller's queue that do not come from a watch of the edge
+// cluster. It never blocks. Requests that are added before the controller starts are
+// lost: at its start the controller reconciles all names that started returns.
 type trigger struct {
-	fair *fairQueue // the order of the queue; nil: as requests come
+	fair *fairQueue // the order of the queue; nil for the order of arrival
 
 	mu    sync.Mutex
 	queue workqueue.TypedRateLimitingInterface[reconcile.Request] // nil until the controller starts
 }
 
-// source hands the controller's queue to the trigger, and adds the names that started
-// returns, by share.
+// source returns a source that connects the trigger to the controller's queue. It adds
+// the names that started returns, by share.
 func (t *trigger) source(started func() map[string][]string) source.Source {
 	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		t.mu.Lock()
