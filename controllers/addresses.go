@@ -82,11 +82,11 @@ func knownAddresses(mc *v1alpha1.MemberCluster, state member.State) (addresses [
 	if pinned := mc.Spec.Ingress.Addresses; len(pinned) > 0 {
 		return pinned, true
 	}
-	asked := state.Service == types.NamespacedName(mc.Spec.Ingress.Service)
+	sameService := state.Service == types.NamespacedName(mc.Spec.Ingress.Service)
 	switch {
-	case asked && len(state.Addresses) > 0:
+	case sameService && len(state.Addresses) > 0:
 		return state.Addresses, false
-	case asked && state.ServiceRead && state.Synced.True:
+	case sameService && state.ServiceRead && state.Synced.True:
 		return nil, false
 	case mc.Status.Ingress != nil:
 		return mc.Status.Ingress.Addresses, mc.Status.Ingress.Pinned

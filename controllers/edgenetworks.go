@@ -27,9 +27,9 @@ type network struct {
 type edgeNetworks struct {
 	reader client.Reader // of the API server itself
 
-	mu    sync.Mutex
+	mu      sync.Mutex
 	queried time.Time
-	found []network
+	found   []network
 }
 
 // listTimeout is the timeout of these requests.

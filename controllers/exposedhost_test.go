@@ -320,7 +320,7 @@ func TestDeletedMemberWithdrawsItsHosts(t *testing.T) {
 	routed(t, table, "orphan.techn.is", "")
 }
 
-// What was admitted before usher started stays while a member is away: it is no evidence.
+// What was admitted before usher started stays while a member is unreachable: that is not evidence.
 func TestMemberAwayAtTheStartWithdrawsNothing(t *testing.T) {
 	c := edge(t)
 	stop := startControllers(t, &routing.Live{})

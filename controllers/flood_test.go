@@ -156,7 +156,7 @@ func TestMemberIsPublishedUpToItsLimit(t *testing.T) {
 	routed(t, table, "n00004.limit.techn.is", "hades") // nobody else's: the wildcard's
 }
 
-// awaitRefusal waits until a MemberCluster tells a refusal.
+// awaitRefusal waits until a MemberCluster reports a refusal.
 func awaitRefusal(t *testing.T, c client.Client, cluster, reason, said string) {
 	t.Helper()
 	testkit.Eventually(t, "a refusal of "+cluster, func() error {

@@ -91,7 +91,7 @@ func (r *ExposedHostReconciler) noteUnclaimed(host string, decision admission.De
 	return staleAgain
 }
 
-// soonest returns the shorter of two waiting times; 0 means not to wait.
+// soonest returns the shorter of two waiting times; 0 means none.
 func soonest(a, b time.Duration) time.Duration {
 	if a == 0 || b == 0 {
 		return max(a, b)

@@ -24,9 +24,9 @@ import (
 // hostile speaks just enough of an API server's language to be asked for Ingresses,
 // and then sends what the test wants.
 type hostile struct {
-	server *httptest.Server
-	sent   atomic.Int64 // bytes
-	requests  atomic.Int64 // lists and watches of Ingresses
+	server   *httptest.Server
+	sent     atomic.Int64 // bytes
+	requests atomic.Int64 // lists and watches of Ingresses
 }
 
 // answers are what a hostile API server says; nil: as a sound one of no objects does.

@@ -107,7 +107,7 @@ func TestDefinitionsComeAndGo(t *testing.T) {
 	routed(t, table, "new.techn.is", "bare")
 }
 
-// A kind that arrives and may not be listed is told of, and holds nobody up.
+// A new kind that may not be listed is reported, and delays nothing.
 func TestForbiddenKindIsToldAndHoldsNobodyUp(t *testing.T) {
 	c := edge(t)
 	bare := bareCluster(t)

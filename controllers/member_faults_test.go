@@ -50,7 +50,7 @@ func TestFaultyMemberKeepsItsHosts(t *testing.T) {
 				began := time.Now()
 				p.change(t)
 				if test.away {
-					awaitAway(t, c, test.cluster, began)
+					awaitUnreachable(t, c, test.cluster, began)
 				}
 				p.stays(t, table, time.Until(began.Add(hiddenFor)))
 				test.end(g)
@@ -61,7 +61,7 @@ func TestFaultyMemberKeepsItsHosts(t *testing.T) {
 	})
 }
 
-// A member that is away is deleted: its hosts are withdrawn at once, whatever its
+// An unreachable member is deleted: its hosts are withdrawn at once, whatever its
 // connections hang on, and no other member waits. Made again by the same name, it
 // is read again.
 func TestMemberDeletedWhileAway(t *testing.T) {
@@ -75,7 +75,7 @@ func TestMemberDeletedWhileAway(t *testing.T) {
 	p, other := publish(t, table, "illmatic"), publish(t, table, "hades")
 
 	g.freeze()
-	awaitAway(t, c, "illmatic", time.Now())
+	awaitUnreachable(t, c, "illmatic", time.Now())
 	illmatic := &v1alpha1.MemberCluster{ObjectMeta: metav1.ObjectMeta{Name: "illmatic"}}
 	testkit.Must(t, c.Delete(t.Context(), illmatic))
 	began := time.Now()
@@ -107,14 +107,14 @@ func TestKilledMemberKeepsItsHosts(t *testing.T) {
 	p := publish(t, table, "hades")
 	hades := bed.Cluster("hades")
 	hades.Stop()
-	awaitAway(t, c, "hades", time.Now())
+	awaitUnreachable(t, c, "hades", time.Now())
 	p.stays(t, table, time.Second)
 	testkit.Must(t, hades.Start(t.Context()))
 	p.change(t)
 	p.caughtUp(t, table)
 }
 
-// A permission that is taken away later is told of, and is no evidence.
+// A permission that is removed later is reported, and is not evidence of absence.
 func TestPermissionTakenAwayKeepsHosts(t *testing.T) {
 	c := edge(t)
 	table := startUsher(t)
@@ -229,18 +229,18 @@ func (p published) caughtUp(t *testing.T, table *routing.Live) {
 	}
 }
 
-// awaitAway waits until a member is shown as away, and checks that it was in time.
-func awaitAway(t *testing.T, c client.Client, name string, since time.Time) {
+// awaitUnreachable waits until a member is shown as unreachable, and checks that it was in time.
+func awaitUnreachable(t *testing.T, c client.Client, name string, since time.Time) {
 	t.Helper()
-	testkit.WaitFor(t, name+" to be shown as away", func() bool {
+	testkit.WaitFor(t, name+" to be shown as unreachable", func() bool {
 		var mc v1alpha1.MemberCluster
 		testkit.Must(t, c.Get(t.Context(), client.ObjectKey{Name: name}, &mc))
 		return meta.IsStatusConditionFalse(mc.Status.Conditions, v1alpha1.ConditionConnected)
 	})
 	took := time.Since(since)
-	t.Logf("%s: shown as away after %v", name, took)
+	t.Logf("%s: shown as unreachable after %v", name, took)
 	if took > noticedWithin {
-		t.Errorf("%s: shown as away only after %v", name, took)
+		t.Errorf("%s: shown as unreachable only after %v", name, took)
 	}
 }
 

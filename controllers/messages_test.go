@@ -43,7 +43,7 @@ func TestHugeAnnotationsFreezeNoStatus(t *testing.T) {
 	addMember(t, c, "hades", func(mc *v1alpha1.MemberCluster) { mc.Spec.Ingress.Addresses = nil })
 	mc := awaitMember(t, c, "hades", v1alpha1.ConditionSynced, metav1.ConditionTrue, "Synced")
 	if len(mc.Status.Refusals) < 5 {
-		t.Errorf("%d refusals are told", len(mc.Status.Refusals))
+		t.Errorf("%d refusals are reported", len(mc.Status.Refusals))
 	}
 	for _, refusal := range mc.Status.Refusals {
 		if len(refusal.Message) > message.Max {

@@ -19,7 +19,7 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// detected waits until a MemberCluster tells of a syntax of rules, and where it is from.
+// detected waits until a MemberCluster reports a rule syntax and its origin.
 func detected(t *testing.T, c client.Client, name string, want v1alpha1.RuleSyntax, by string) {
 	t.Helper()
 	testkit.Eventually(t, fmt.Sprintf("MemberCluster %s should have the syntax %q by %q", name, want, by), func() error {
@@ -47,7 +47,7 @@ func setIngress(t *testing.T, c client.Client, name string, change func(*v1alpha
 	})
 }
 
-// The definitions in a member tell how its rules are read, and change while usher runs.
+// The CRDs of a member determine how its rules are read. They change while usher runs.
 // The member's account is one that may only read what usher watches, and no Service.
 func TestRuleSyntaxFollowsTheDefinitions(t *testing.T) {
 	c := edge(t)
@@ -101,10 +101,10 @@ func TestRuleSyntaxFollowsTheDefinitions(t *testing.T) {
 	detected(t, c, "bare", v1alpha1.RuleSyntaxV3, "with routes[].syntax")
 }
 
-// refusalOf waits until a MemberCluster tells of a refusal with a text.
+// refusalOf waits until a MemberCluster reports a refusal with a text.
 func refusalOf(t *testing.T, c client.Client, name, text string) {
 	t.Helper()
-	testkit.Eventually(t, fmt.Sprintf("MemberCluster %s should tell of a refusal: %s", name, text), func() error {
+	testkit.Eventually(t, fmt.Sprintf("MemberCluster %s should report a refusal: %s", name, text), func() error {
 		var mc v1alpha1.MemberCluster
 		testkit.Must(t, c.Get(t.Context(), client.ObjectKey{Name: name}, &mc))
 		for _, refusal := range mc.Status.Refusals {

@@ -185,7 +185,7 @@ func TestWholeWildcard(t *testing.T) {
 	refusedRoute(t, table, "kept.whole.techn.is", routing.ReasonExcepted)
 }
 
-// What a wildcard does not cover stays so while its cluster cannot be asked.
+// What a wildcard does not cover stays excepted while its cluster is unreachable.
 func TestExceptionsOutliveTheirCluster(t *testing.T) {
 	c := edge(t)
 	stop := startControllers(t, &routing.Live{})
@@ -228,7 +228,7 @@ func TestWildcardOverTooManyNamesIsRefused(t *testing.T) {
 	refusedRoute(t, table, "n1.many.techn.is", routing.ReasonExcepted)
 }
 
-// A person's wildcard is theirs: they are told what it opens, and can except it.
+// A manually written wildcard is not changed: its message says what it opens, and the writer can except names.
 func TestPersonsWildcardIsWarnedOf(t *testing.T) {
 	c := edge(t)
 	table := startUsher(t)

@@ -18,7 +18,7 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// writes counts, by kind, the changes that the edge's API server tells until the
+// writes counts, by kind, the changes that the edge's API server reports until the
 // test ends.
 type writes struct {
 	mu     sync.Mutex
