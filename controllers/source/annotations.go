@@ -15,14 +15,14 @@ import (
 	"github.com/jovalle/usher/controllers/message"
 )
 
-// request is what an object's annotations ask for.
+// request is the content of an object's annotations.
 type request struct {
 	options Options
 	hosts   []string // of AnnotationHosts, as they are written
-	named   bool     // whether AnnotationHosts is there
+	named   bool     // whether AnnotationHosts is set
 }
 
-// prefix is what all of usher's annotations begin with.
+// prefix is the prefix of all annotations of usher.
 var prefix = v1alpha1.GroupVersion.Group + "/"
 
 // known are usher's annotations on sources.
@@ -32,7 +32,7 @@ var known = []string{
 	v1alpha1.AnnotationWildcard,
 }
 
-// malformed is an annotation that cannot be read.
+// malformed is an annotation that cannot be parsed.
 type malformed struct {
 	annotation string
 	err        error
@@ -144,7 +144,7 @@ func readAllowFrom(annotations map[string]string) ([]string, error) {
 	return slices.Compact(cidrs), nil
 }
 
-// parseCIDR refuses what it would have to widen or guess.
+// parseCIDR parses a CIDR. It refuses one that it would have to widen or guess.
 func parseCIDR(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	switch {
@@ -168,7 +168,7 @@ func splitList(s string) []string {
 	return items
 }
 
-// maxItems bounds the lists: an ExposedHost takes no more CIDRs either.
+// maxItems is the maximum length of the lists; an ExposedHost has the same limit on CIDRs.
 const maxItems = 256
 
 var errTooMany = fmt.Errorf("the list has more than %d items", maxItems)

@@ -61,12 +61,12 @@ type gatewayRoute struct {
 	mark      TLSMark
 }
 
-// routeHosts are a route's hostnames, so far as listeners of the Gateways that have
-// accepted it serve them.
+// routeHosts returns a route's hostnames that listeners of Gateways serve, if the
+// Gateways have accepted the route.
 //
-// A wildcard of the Gateway API covers any number of labels, one of usher's
-// covers one: of "*.example.org" the first label is published, and what is
-// deeper only if the hosts annotation names it.
+// A wildcard of the Gateway API covers any number of labels, and a wildcard of usher
+// covers one. Therefore "*.example.org" publishes the names of one label, and deeper
+// names only if the hosts annotation lists them.
 func (p *publication) routeHosts(route gatewayRoute, in Context) []routeHosts {
 	const field = "spec.hostnames"
 	own := hostnames{list: hostnameStrings(route.hostnames), deep: true}
@@ -111,8 +111,8 @@ func hostnameStrings(names []gatewayv1.Hostname) []string {
 	return list
 }
 
-// intersect returns what hostnames of a route and of a listener have in common,
-// and false where that is nothing. An empty list is every host.
+// intersect returns the hosts that hostnames of a route and of a listener have in common;
+// false if there are none. An empty list means every host.
 func intersect(route []string, listener *gatewayv1.Hostname) ([]string, bool) {
 	served := string(ptr.Deref(listener, ""))
 	switch {
@@ -143,12 +143,12 @@ func narrower(a, b string) string {
 
 // attachment is what a route is attached to.
 type attachment struct {
-	tls        []gatewayv1.Listener // the listeners of Gateways that may publish
-	plain      bool                 // or one that takes plain HTTP alone
-	otherClass string               // the class of a Gateway that may not publish
+	tls        []gatewayv1.Listener // TLS listeners of Gateways that may publish
+	plain      bool                 // there is a listener for plain HTTP
+	otherClass string               // class of a Gateway that may not publish
 }
 
-// listeners are those that the route is attached to.
+// listeners returns what the route is attached to.
 func (r gatewayRoute) listeners(in Context) attachment {
 	var attached attachment
 	for _, ref := range r.parents {
@@ -181,7 +181,7 @@ func isGateway(ref gatewayv1.ParentReference) bool {
 	return ptr.Deref(ref.Group, gatewayv1.GroupName) == gatewayv1.GroupName && ptr.Deref(ref.Kind, "Gateway") == "Gateway"
 }
 
-// acceptedBy reports whether a controller has accepted the route for that parent.
+// acceptedBy reports whether a controller has accepted the route for a parent.
 // The status may be of an earlier generation: a change must not withdraw a host
 // until the controller has seen it.
 func (r gatewayRoute) acceptedBy(ref gatewayv1.ParentReference) bool {
@@ -204,9 +204,8 @@ func (r gatewayRoute) fits(ref gatewayv1.ParentReference, listener gatewayv1.Lis
 		slices.Contains(r.protocols, listener.Protocol)
 }
 
-// allowed reports whether a listener takes routes of this kind and namespace. That
-// one listener of a Gateway does is enough for the Gateway to accept the route,
-// so that each must be asked.
+// allowed reports whether a listener takes routes of this kind and namespace. A Gateway
+// accepts a route if one of its listeners takes it, so that each must be checked.
 func (r gatewayRoute) allowed(gateway string, rule *gatewayv1.AllowedRoutes, in Context) bool {
 	if rule == nil {
 		return r.namespace == gateway
@@ -230,8 +229,8 @@ func (r gatewayRoute) allowed(gateway string, rule *gatewayv1.AllowedRoutes, in 
 	}
 }
 
-// selects reports whether a selector matches a namespace's labels. A missing or
-// malformed selector, and a namespace that is not known, are no.
+// selects reports whether a selector matches a namespace's labels. It is false for a
+// missing or malformed selector, and for an unknown namespace.
 func selects(selector *metav1.LabelSelector, of map[string]string) bool {
 	s, err := metav1.LabelSelectorAsSelector(selector)
 	return err == nil && of != nil && s.Matches(labels.Set(of))

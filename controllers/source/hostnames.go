@@ -12,14 +12,14 @@ import (
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// hostSet is the hosts for which some request matches a route: those of a
-// Traefik rule, or of a list of hostnames.
+// hostSet is the set of hosts for which some request matches a route. It comes from a
+// Traefik rule or from a list of hostnames.
 type hostSet interface {
-	// List returns the hosts, or false where they cannot be listed.
+	// List returns the hosts; false if they cannot be listed.
 	List() ([]string, bool)
 	// Covers reports whether the set holds a host, or all that a wildcard covers.
 	Covers(host string) bool
-	// String describes the set for a person.
+	// String describes the set in a message.
 	String() string
 }
 
@@ -30,8 +30,8 @@ type hostnames struct {
 	deep bool // a wildcard covers any number of labels, not one
 }
 
-// List returns the names. Of a deep wildcard it names what can be published: one
-// label.
+// List returns the names. A deep wildcard is listed as the one-label wildcard that can be
+// published.
 func (h hostnames) List() ([]string, bool) { return h.list, len(h.list) > 0 }
 
 // Covers implements hostSet.
@@ -41,8 +41,8 @@ func (h hostnames) Covers(host string) bool {
 	})
 }
 
-// covers reports whether all that the host stands for is covered by the pattern. A
-// deep wildcard covers any number of labels, another one.
+// covers reports whether the pattern covers the host; for a wildcard, all names that it
+// covers. A deep wildcard covers any number of labels, other wildcards cover one.
 func covers(pattern, host string, deep bool) bool {
 	suffix, wildcard := strings.CutPrefix(pattern, "*")
 	if !wildcard || pattern == host {
@@ -59,11 +59,11 @@ func (h hostnames) String() string {
 	return strings.Join(h.list, ", ")
 }
 
-// maxSpelling bounds what is read as a host, in bytes: a name has 253, and its
-// characters before IDNA may have several bytes each.
+// maxSpelling limits the length of a host's spelling, in bytes. A name has at most 253
+// bytes, and each of its characters before IDNA may have several.
 const maxSpelling = 1024
 
-// parseHost reads a host that a person wrote, in any spelling.
+// parseHost parses a host in any spelling.
 func parseHost(s string) (string, error) {
 	if s == "" {
 		return "", errNoHost
@@ -78,8 +78,8 @@ func parseHost(s string) (string, error) {
 	return host, checkObjectName(host)
 }
 
-// checkSpelling accepts only the one spelling of a host that a TLS client sends:
-// ingress controllers compare what stands in their rules literally.
+// checkSpelling accepts only the spelling of a host that a TLS client sends: ingress
+// controllers compare the names in their rules literally.
 func checkSpelling(s string) error {
 	switch host, err := parseHost(s); {
 	case err != nil:
@@ -90,7 +90,7 @@ func checkSpelling(s string) error {
 	return nil
 }
 
-// checkObjectName refuses hosts that no ExposedHost can be named after: its name is a
+// checkObjectName refuses hosts that cannot be the name of an ExposedHost: it must be a
 // DNS subdomain of RFC 1123.
 func checkObjectName(host string) error {
 	name := v1alpha1.NameOfHost(host)

@@ -38,7 +38,7 @@ func FromIngressRoute(route *traefik.IngressRoute, in Context) Result {
 		hosts, err := parents.within(above, rule)
 		if err != nil {
 			p.refuseObject(reason.ParentNotAccepted, "spec.parentRefs", "%v", err)
-			above, hosts = nil, union{rule} // so that the hosts that are refused have names
+			above, hosts = nil, union{rule} // so that the refusals name the hosts
 		}
 		routes = append(routes, p.ruleHosts(field, hosts))
 	}
@@ -56,7 +56,7 @@ func httpRule(r traefik.Route, in Context) (*traefikrule.Set, error) {
 	return traefikrule.ParseHTTP(r.Match, cmp.Or(syntax, in.RuleSyntax))
 }
 
-// ruleHosts are the hosts that a route with a rule can publish.
+// ruleHosts returns the hosts that a route with a rule can publish.
 func (p *publication) ruleHosts(field string, rules union) routeHosts {
 	route := routeHosts{field: field, hosts: rules}
 	if p.in.WithoutWildcards != "" {
@@ -65,8 +65,8 @@ func (p *publication) ruleHosts(field string, rules union) routeHosts {
 	return route
 }
 
-// unserved refuses a host that a route names by a wildcard only, in a Traefik that
-// does not read it as one.
+// unserved refuses a host that only a wildcard in a rule covers, if the member's Traefik
+// has no wildcards.
 func (p *publication) unserved(field, host string) *Refusal {
 	return p.refuse(reason.RuleInvalid, field, "it matches %s by a wildcard, and the cluster's Traefik %s serves no wildcard of a rule; upgrade Traefik to 3.7 or later, publish the wildcard by an Ingress, or use HostRegexp and name the hosts in the annotation %s",
 		host, p.in.WithoutWildcards, v1alpha1.AnnotationHosts)

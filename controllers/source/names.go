@@ -16,8 +16,8 @@ import (
 // Names are the hosts that an object names, annotated or not. usher compares them
 // with the published hosts of the same cluster.
 type Names struct {
-	// Hosts are those that it names, each once, sorted, in lower case; a leading
-	// "*." covers one label at least.
+	// Hosts are the hosts that it names, sorted, in lower case and without duplicates. A
+	// leading "*." covers at least one label.
 	Hosts []string
 	// Open means that it may serve hosts that it does not name: any host, or if it has
 	// parents, any host of theirs.
@@ -26,7 +26,7 @@ type Names struct {
 	Within []types.NamespacedName
 }
 
-// NamesOfIngress returns what an Ingress names.
+// NamesOfIngress returns the names of an Ingress.
 func NamesOfIngress(ingress *networkingv1.Ingress) Names {
 	n := Names{Open: len(ingress.Spec.Rules) == 0 && ingress.Spec.DefaultBackend != nil}
 	for _, rule := range ingress.Spec.Rules {
@@ -35,7 +35,7 @@ func NamesOfIngress(ingress *networkingv1.Ingress) Names {
 	return n.sorted()
 }
 
-// NamesOfIngressRoute returns what a Traefik IngressRoute names.
+// NamesOfIngressRoute returns the names of a Traefik IngressRoute.
 func NamesOfIngressRoute(route *traefik.IngressRoute) Names {
 	var n Names
 	for _, r := range route.Spec.Routes {
@@ -47,8 +47,8 @@ func NamesOfIngressRoute(route *traefik.IngressRoute) Names {
 	return n.sorted()
 }
 
-// NamesOfIngressRouteTCP returns what a Traefik IngressRouteTCP names: nothing
-// without TLS, since no TLS connection comes to it.
+// NamesOfIngressRouteTCP returns the names of a Traefik IngressRouteTCP. Without TLS there
+// are none, since it gets no TLS connection.
 func NamesOfIngressRouteTCP(route *traefik.IngressRouteTCP) Names {
 	var n Names
 	if route.Spec.TLS == nil {
@@ -60,13 +60,13 @@ func NamesOfIngressRouteTCP(route *traefik.IngressRouteTCP) Names {
 	return n.sorted()
 }
 
-// NamesOfHTTPRoute returns what an HTTPRoute names; without hostnames it serves
-// those of its listeners.
+// NamesOfHTTPRoute returns the names of an HTTPRoute. Without hostnames it serves those
+// of its listeners.
 func NamesOfHTTPRoute(route *gatewayv1.HTTPRoute) Names {
 	return namesOfHostnames(route.Spec.Hostnames)
 }
 
-// NamesOfTLSRoute returns what a TLSRoute names.
+// NamesOfTLSRoute returns the names of a TLSRoute.
 func NamesOfTLSRoute(route *gatewayv1.TLSRoute) Names { return namesOfHostnames(route.Spec.Hostnames) }
 
 func namesOfHostnames(hostnames []gatewayv1.Hostname) Names {
@@ -77,7 +77,7 @@ func namesOfHostnames(hostnames []gatewayv1.Hostname) Names {
 	return n.sorted()
 }
 
-// add adds a host as an object spells it; an empty one is every host.
+// add adds a host in the spelling of an object. An empty host means every host.
 func (n *Names) add(host string) {
 	if host == "" {
 		n.Open = true
@@ -86,8 +86,8 @@ func (n *Names) add(host string) {
 	n.Hosts = append(n.Hosts, strings.TrimSuffix(strings.ToLower(host), "."))
 }
 
-// addRule adds what a rule names. One that Traefik might read, and usher does not,
-// may serve any host.
+// addRule adds the names of a rule. A rule that usher cannot read may serve any host,
+// since Traefik might accept it.
 func (n *Names) addRule(rule, syntax string, names func(string, traefikrule.Syntax) ([]string, bool, error)) {
 	parsed, err := traefikrule.ParseSyntax(syntax)
 	if err != nil {
@@ -99,7 +99,7 @@ func (n *Names) addRule(rule, syntax string, names func(string, traefikrule.Synt
 	n.Open = n.Open || !all || err != nil
 }
 
-// Anywhere means that the object may serve hosts which neither it nor a parent names.
+// Anywhere reports whether the object may serve hosts that neither it nor a parent names.
 func (n *Names) Anywhere() bool { return n.Open && len(n.Within) == 0 }
 
 func (n *Names) sorted() Names {

@@ -12,25 +12,25 @@ import (
 	"github.com/jovalle/usher/controllers/source/traefikrule"
 )
 
-// The bounds of IngressRoutes that have parents.
+// The limits on IngressRoutes that have parents.
 const (
-	maxParentDepth = 8        // a parent's parent, and so on: a circle ends here
-	maxParentRules = 100      // the routes of all parents, each within its own parents
-	maxParentWork  = 32 << 20 // of an object's rules within those of its parents, in steps of traefikrule.Set's Work: a tenth of a second
+	maxParentDepth = 8        // levels of parents; it also ends a cycle
+	maxParentRules = 100      // routes of all parents, after they are intersected with those of their own parents
+	maxParentWork  = 32 << 20 // steps of traefikrule.Set's Work for one object, about 0.1 s
 
-	parentSteps = 1000 // of looking at a parent, or at a reference or a route of one
-	byteSteps   = 20   // of reading a byte of a rule
+	parentSteps = 1000 // steps of reading a parent, a reference to one, or a route of one
+	byteSteps   = 20   // steps of parsing a byte of a rule
 )
 
 var errParentWork = errors.New("the rules of the object and of its parents are too many or too large; name fewer hosts in them, or split the object")
 
-// parentReader reads an IngressRoute's parents, and its rules within theirs.
+// parentReader reads an IngressRoute's parents, and intersects its rules with theirs.
 type parentReader struct {
 	in    Context
-	steps int // that were spent
+	steps int // steps that were used
 }
 
-// spend returns an error once an object takes too much work, so that users of a
+// spend adds steps. It returns an error if the object needs too many, so that users of a
 // member cluster cannot overload usher.
 func (f *parentReader) spend(steps int) error {
 	if f.steps += steps; f.steps > maxParentWork {
@@ -41,7 +41,7 @@ func (f *parentReader) spend(steps int) error {
 
 // rulesAbove returns the rules of an IngressRoute's parents; nil without parents. A
 // request must match one of them before Traefik evaluates the object's own rules.
-// As in Traefik, a parent that is not there disables the object.
+// As in Traefik, a missing parent disables the object.
 func (f *parentReader) rulesAbove(route *traefik.IngressRoute, depth int) ([]*traefikrule.Set, error) {
 	if depth == maxParentDepth {
 		return nil, fmt.Errorf("the parents are nested more than %d levels deep, or refer to each other", maxParentDepth)
@@ -67,8 +67,8 @@ func (f *parentReader) rulesAbove(route *traefik.IngressRoute, depth int) ([]*tr
 	return above, nil
 }
 
-// rulesOf returns the rules of a parent's routes, within its own parents. A route
-// that cannot be read serves nothing, and so no child.
+// rulesOf returns the rules of a parent's routes, intersected with those of its own
+// parents. A route that cannot be read serves no host, and neither do its children.
 func (f *parentReader) rulesOf(parent *traefik.IngressRoute, depth int) ([]*traefikrule.Set, error) {
 	if err := f.spend(parentSteps * (1 + len(parent.Spec.ParentRefs) + len(parent.Spec.Routes))); err != nil {
 		return nil, err
@@ -98,11 +98,11 @@ func (f *parentReader) rulesOf(parent *traefik.IngressRoute, depth int) ([]*trae
 	return rules, nil
 }
 
-// union is the hosts of any of its sets.
+// union is the union of sets of hosts.
 type union []*traefikrule.Set
 
-// within returns what a rule has in common with each of the rules above it, if
-// there are any.
+// within returns the intersections of a rule with each of the rules of its parents;
+// without parents it returns the rule.
 func (f *parentReader) within(above []*traefikrule.Set, rule *traefikrule.Set) (union, error) {
 	if len(above) == 0 {
 		return union{rule}, nil
@@ -117,7 +117,7 @@ func (f *parentReader) within(above []*traefikrule.Set, rule *traefikrule.Set) (
 	return sets, nil
 }
 
-// withoutWildcards returns what the sets hold in a Traefik before 3.7.
+// withoutWildcards returns the hosts that the sets match in a Traefik before 3.7.
 func (u union) withoutWildcards() union {
 	literal := make(union, len(u))
 	for i, set := range u {
@@ -126,7 +126,7 @@ func (u union) withoutWildcards() union {
 	return literal
 }
 
-// List returns the hosts of all sets, sorted, or false where one has no list.
+// List returns the hosts of all sets, sorted; false if those of one cannot be listed.
 func (u union) List() ([]string, bool) {
 	var hosts []string
 	for _, set := range u {

@@ -16,9 +16,9 @@ import (
 type routeHosts struct {
 	// field is the path of the object's field that names the hosts.
 	field string
-	// hosts are nil where the route is refused.
+	// hosts is nil if the route is refused.
 	hosts hostSet
-	// served are those of hosts that the cluster's Traefik serves; nil: all.
+	// served is the part of hosts that the cluster's Traefik serves; nil means all.
 	served  hostSet
 	refusal *Refusal
 }
@@ -26,13 +26,13 @@ type routeHosts struct {
 // covers reports whether the route's own field names a host.
 func (o routeHosts) covers(host string) bool { return o.hosts != nil && o.hosts.Covers(host) }
 
-// serves reports whether Traefik serves a host by the route.
+// serves reports whether Traefik serves a host with the route.
 func (o routeHosts) serves(host string) bool {
 	return o.covers(host) && (o.served == nil || o.served.Covers(host))
 }
 
-// split parts the hosts that the route lists, which are sorted, into those that
-// Traefik serves and those that it does not.
+// split splits the sorted hosts that the route lists into those that Traefik serves and
+// those that it does not serve.
 func (o routeHosts) split(hosts []string) (served, not []string) {
 	if o.served == nil {
 		return hosts, nil
@@ -56,13 +56,13 @@ type publication struct {
 	request       request
 	objectRefusal *Refusal // refuses every host of the object; nil if nothing does
 	mark          TLSMark
-	named         []string         // hosts that mark is about; nil: all of the object
+	named         []string         // hosts that mark applies to; nil for all of the object
 	claims        map[string]Claim // host → claim
 	result        Result
 }
 
-// newPublication first checks what refuses the whole object. The class comes before
-// the annotations: an object of another class may have malformed ones.
+// newPublication first makes the checks that refuse the whole object. It checks the class
+// before the annotations: an object of another class may have malformed ones.
 func newPublication(kind string, object metav1.Object, class string, in Context) *publication {
 	p := &publication{
 		source: v1alpha1.SourceRef{Cluster: in.Cluster, Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName()},
@@ -141,7 +141,7 @@ func (p *publication) publishNamed(routes []routeHosts) {
 		switch {
 		case err != nil:
 			p.report(p.refuse(reason.AnnotationInvalid, field, "%v; correct it", err))
-		case claimed: // to ask whether large rules cover it takes time
+		case claimed: // skips the check of large rules, which takes time
 		case slices.ContainsFunc(routes, func(o routeHosts) bool { return o.serves(host) }):
 			p.claim(host, nil)
 		case p.in.WithoutWildcards != "" && slices.ContainsFunc(routes, func(o routeHosts) bool { return o.covers(host) }):
@@ -152,7 +152,7 @@ func (p *publication) publishNamed(routes []routeHosts) {
 	}
 }
 
-// publishListed publishes the hosts that the routes name.
+// publishListed publishes the hosts that the routes list.
 func (p *publication) publishListed(routes []routeHosts) {
 	if len(routes) == 0 {
 		p.report(p.refuse(reason.UnknownHosts, "spec", "it has no routes; add one, or remove the annotation %s", v1alpha1.AnnotationExpose))
@@ -190,7 +190,7 @@ func (p *publication) publishHosts(field string, hosts []string) {
 	}
 }
 
-// claim adds a claim on a host, once.
+// claim adds a claim on a host, unless there is one.
 func (p *publication) claim(host string, refusal *Refusal) {
 	if _, claimed := p.claims[host]; claimed {
 		return
@@ -207,7 +207,7 @@ func (p *publication) claim(host string, refusal *Refusal) {
 	}
 }
 
-// report adds a refusal without a usable host.
+// report adds a refusal that has no usable host.
 func (p *publication) report(refusal *Refusal) {
 	p.result.Refusals = append(p.result.Refusals, *refusal)
 }

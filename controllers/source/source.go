@@ -46,22 +46,22 @@ func (c Claim) Equal(o Claim) bool {
 		c.TLSOptions == o.TLSOptions && c.Options.PlainOnly == o.Options.PlainOnly && c.Options.Equal(o.Options) && c.Options.WholeWildcard == o.Options.WholeWildcard
 }
 
-// Options are what a source asks for besides its hosts.
+// Options are the settings that a source requests for its hosts.
 type Options struct {
 	// PlainHTTP is what port 80 does for the host.
 	PlainHTTP v1alpha1.PlainHTTP
-	// AllowFrom are the clients' CIDRs, masked, sorted, each once; empty allows
-	// everyone.
+	// AllowFrom are the clients' CIDRs, masked, sorted and without duplicates; empty
+	// allows everyone.
 	AllowFrom []string
 	// PlainOnly means that the source is on entry points of plain HTTP only, and that
 	// port 443 refuses its hosts.
 	PlainOnly bool
-	// WholeWildcard means that a wildcard publishes the names under it too that
-	// nobody annotated.
+	// WholeWildcard means that a wildcard also publishes the names under it that only
+	// objects without the annotation have.
 	WholeWildcard bool
 }
 
-// Equal reports whether two sources ask for the same of a host's clients.
+// Equal reports whether two sources request the same settings.
 func (o Options) Equal(other Options) bool {
 	return o.PlainHTTP == other.PlainHTTP && slices.Equal(o.AllowFrom, other.AllowFrom)
 }
@@ -80,27 +80,26 @@ type Result struct {
 	Claims []Claim
 	// Refusals are those without a usable host.
 	Refusals []Refusal
-	// More is how many hosts the object asks for beyond Context.MaxHosts. There is a
-	// refusal that says so.
+	// More is how many hosts the object requests beyond Context.MaxHosts. Refusals then
+	// has an entry that says so.
 	More int
 }
 
-// Context is what counts besides the object itself, of the cluster it is in.
-// Its functions answer from caches: they must neither block nor fail, and return
-// nil for what is not there. A nil function stands for a cluster that has none
-// of those objects.
+// Context is the part of an object's cluster that its claims depend on. Its functions
+// read from caches: they must neither block nor fail, and return nil for an object that
+// does not exist. A nil function stands for a cluster without objects of that kind.
 type Context struct {
 	// Cluster is the MemberCluster's name.
 	Cluster string
-	// IngressClasses are those that may be published, of Gateways the
-	// GatewayClasses; empty allows all.
+	// IngressClasses are the classes whose sources may be published, for routes of the
+	// Gateway API the GatewayClasses; empty allows all.
 	IngressClasses []string
 	// DefaultIngressClass is the IngressClass that is annotated as the cluster's
 	// default, or empty. An Ingress without a class belongs to it.
 	DefaultIngressClass string
 	// MaxHosts is how many hosts one object may claim, the first by name; 0 is no limit.
 	MaxHosts int
-	// RuleSyntax is how a Traefik rule is read whose route does not say.
+	// RuleSyntax is the syntax of a Traefik rule whose route does not set one.
 	RuleSyntax traefikrule.Syntax
 	// WithoutWildcards is the version of the member's Traefik if it is known to be one
 	// in which Host(`*.x`) and HostSNI(`*.x`) match no host; else it is empty.
@@ -114,7 +113,8 @@ type Context struct {
 	IngressRoute func(namespace, name string) *traefik.IngressRoute
 	// Gateway finds the parents of an HTTPRoute or TLSRoute.
 	Gateway func(namespace, name string) *gatewayv1.Gateway
-	// NamespaceLabels are asked where a Gateway's listener selects namespaces.
+	// NamespaceLabels finds the labels of a namespace, for Gateway listeners that select
+	// namespaces by labels.
 	NamespaceLabels func(namespace string) map[string]string
 }
 
@@ -137,12 +137,12 @@ func Publishes(annotations map[string]string, host string) bool {
 	})
 }
 
-// solverLabel marks what cert-manager makes for the moment of an HTTP-01
-// challenge: it carries its owner's annotations, and must never claim.
+// solverLabel marks a temporary object that cert-manager creates for an HTTP-01
+// challenge. It has its owner's annotations, but must never make a claim.
 const solverLabel = "acme.cert-manager.io/http01-solver"
 
-// Solver reports whether an object is one that cert-manager makes for the moment of a
-// challenge.
+// Solver reports whether an object is a temporary one that cert-manager creates for an
+// HTTP-01 challenge.
 func Solver(object metav1.Object) bool { return object.GetLabels()[solverLabel] == "true" }
 
 // makesNoClaim reports whether an object makes no claim at all, not even a refused one.
@@ -150,11 +150,12 @@ func makesNoClaim(object metav1.Object) bool {
 	return !Exposed(object.GetAnnotations()) || Solver(object)
 }
 
-// classAnnotation named an object's ingress class before there was a field for it.
+// classAnnotation is the older form of an object's ingress class, before the field
+// existed.
 const classAnnotation = "kubernetes.io/ingress.class"
 
-// classOf returns an object's ingress class: its field, or else the annotation,
-// or else "".
+// classOf returns an object's ingress class: from the field, else from the annotation,
+// else "".
 func classOf(object metav1.Object, field *string) string {
 	if field != nil {
 		return *field

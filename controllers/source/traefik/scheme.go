@@ -10,7 +10,7 @@ import (
 var (
 	// GroupVersion is served since Traefik 2.10.
 	GroupVersion = schema.GroupVersion{Group: "traefik.io", Version: "v1alpha1"}
-	// ContainousGroupVersion is gone in Traefik 3.
+	// ContainousGroupVersion was removed in Traefik 3.
 	ContainousGroupVersion = schema.GroupVersion{Group: "traefik.containo.us", Version: "v1alpha1"}
 )
 

@@ -76,7 +76,7 @@ type IngressRouteTCPSpec struct {
 	IngressClassName *string `json:"ingressClassName,omitempty"`
 	// Routes each have a rule.
 	Routes []RouteTCP `json:"routes,omitempty"`
-	// TLS is set where the router takes TLS connections: without it there is no SNI.
+	// TLS is set if the router takes TLS connections. Without it there is no SNI.
 	TLS *TLSTCP `json:"tls,omitempty"`
 	// EntryPoints are those that serve the routes; empty for Traefik's default ones.
 	EntryPoints []string `json:"entryPoints,omitempty"`

@@ -11,13 +11,13 @@ import (
 	"github.com/jovalle/usher/controllers/source/traefikrule"
 )
 
-// request is what the rules of this test can ask about.
+// request has the properties that the rules of this test check.
 type request struct {
 	host    string
 	queries int // a bit for each query that the request has
 }
 
-// part is a part of a rule: its text, and straightforwardly what it matches.
+// part is a part of a rule: its text, and a plain function for what it matches.
 type part struct {
 	text    string
 	matches func(request) bool
@@ -26,7 +26,7 @@ type part struct {
 // generator makes random rules.
 type generator struct {
 	*rand.Rand
-	queries int  // how many queries the rule asks about: each is asked about once
+	queries int  // how many queries the rule checks: each is checked once
 	regexps bool // whether the rule may have regular expressions
 }
 

@@ -120,8 +120,8 @@ func TestParseSyntax(t *testing.T) {
 	}
 }
 
-// large are rules that are as large as can be in one respect, and all of them
-// valid: some are answered, some refused, none takes long.
+// large are valid rules, each of the largest size in one respect. Some are evaluated,
+// some refused, and none takes long.
 var large = map[string]string{
 	"one very long host":                "Host(`" + strings.Repeat("a", 65000) + "`)",
 	"as many hosts as there can be":     join("Host(`a%.x.io`)", " || ", 500),
@@ -147,7 +147,7 @@ var large = map[string]string{
 	"conjunctions of many disjunctions": join("(Host(`a%.x.io`) || Host(`b%.x.io`) || Path(`/`))", " && ", 170),
 }
 
-// join repeats a pattern, its '%' a number each time.
+// join repeats a pattern, with a number in place of its '%'.
 func join(pattern, between string, n int) string {
 	parts := make([]string, n)
 	for i := range parts {
@@ -156,7 +156,7 @@ func join(pattern, between string, n int) string {
 	return strings.Join(parts, between)
 }
 
-// read does all that can be done with a rule.
+// read parses a rule and calls every method of its set.
 func read(rule string, syntax traefikrule.Syntax) {
 	if set, err := traefikrule.ParseHTTP(rule, syntax); err == nil {
 		set.List()
