@@ -196,7 +196,7 @@ func TestSchemaThatAMemberMakesUp(t *testing.T) {
 		http.Error(w, "not ready", http.StatusInternalServerError)
 	})
 	g.freeze() // and a new connection learns nothing
-	awaitAway(t, c, "hades", time.Now())
+	awaitUnreachable(t, c, "hades", time.Now())
 	g.thaw()
 	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
 	detected(t, c, "hades", v1alpha1.RuleSyntaxV3, "with routes[].syntax")
