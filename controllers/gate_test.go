@@ -20,8 +20,8 @@ import (
 	"github.com/jovalle/usher/hack/testbed"
 )
 
-// gate stands before a member's API server, and breaks what passes. The API
-// server itself runs on: the test can change what usher cannot see.
+// gate is a proxy in front of a member's API server that injects faults. The API server
+// itself keeps running, so that a test can make changes that usher cannot see.
 type gate struct {
 	server  *httptest.Server
 	failing atomic.Bool // lists and watches are answered 500
@@ -36,7 +36,7 @@ type gate struct {
 	let    chan struct{} // closed when they go on
 }
 
-// openGate opens a gate before a cluster.
+// openGate starts a gate in front of a cluster.
 func openGate(t *testing.T, cluster *testbed.Cluster) *gate {
 	t.Helper()
 	// The credentials are the client's own: the gate only trusts the cluster's certificate.
@@ -77,7 +77,7 @@ func openGate(t *testing.T, cluster *testbed.Cluster) *gate {
 	return g
 }
 
-// kubeconfig turns a kubeconfig of the cluster into one that goes through the gate.
+// kubeconfig changes a kubeconfig of the cluster so that it connects through the gate.
 func (g *gate) kubeconfig(t *testing.T, kubeconfig []byte) []byte {
 	t.Helper()
 	config, err := clientcmd.Load(kubeconfig)
@@ -91,10 +91,10 @@ func (g *gate) kubeconfig(t *testing.T, kubeconfig []byte) []byte {
 	return through
 }
 
-// cut ends all connections; new ones pass.
+// cut closes all connections. New ones pass.
 func (g *gate) cut() { g.server.CloseClientConnections() }
 
-// fail answers lists and watches 500 from now on, or no longer. Whether the API server lives can still be asked.
+// fail starts or stops to answer lists and watches with 500. Version requests still pass.
 func (g *gate) fail(failing bool) {
 	g.failing.Store(failing)
 	if failing {
@@ -102,7 +102,7 @@ func (g *gate) fail(failing bool) {
 	}
 }
 
-// reset resets all connections from now on, or no longer.
+// reset starts or stops to reset all connections.
 func (g *gate) reset(resets bool) {
 	g.resets.Store(resets)
 	g.cut()
@@ -131,14 +131,14 @@ func (g *gate) wait(r *http.Request) {
 	}
 }
 
-// freeze stops all bytes: connections stay open, and nobody hears of anything.
+// freeze stops all bytes. Connections stay open, but nothing is sent or received.
 func (g *gate) freeze() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.frozen = make(chan struct{})
 }
 
-// thaw lets the bytes go on.
+// thaw lets bytes pass again.
 func (g *gate) thaw() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

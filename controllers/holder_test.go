@@ -200,8 +200,8 @@ func TestLyingMemberTakesNothing(t *testing.T) {
 	unwatch()
 }
 
-// An object that is replaced, at once or after a while, leaves no gap, and nobody
-// else gets the host, though he waits for it.
+// An object that is replaced, at once or within the grace, leaves no gap, and the rival
+// that waits for the host does not get it.
 func TestReplacedObjectIsNoHandOver(t *testing.T) {
 	c := edge(t)
 	table := &routing.Live{}
@@ -270,8 +270,8 @@ func TestRestartBeginsTheGraceAgain(t *testing.T) {
 	awaitHost(t, c, host, ready("illmatic"))
 }
 
-// What the grace delays not: a withdrawal, with or without a refused rival; an object
-// that is made private; a MemberCluster that is deleted; a person's word.
+// The grace does not delay a withdrawal, with or without a refused rival; an object that
+// is made private; the deletion of a MemberCluster; or a manually written ExposedHost.
 func TestTheGraceDelaysNothingElse(t *testing.T) {
 	c := edge(t)
 	table := &routing.Live{}
@@ -340,8 +340,8 @@ func TestTheGraceDelaysNothingElse(t *testing.T) {
 	})
 }
 
-// A holder that is away when the grace ends may have claimed the host again: nobody
-// gets it, and it is not served, until that is known.
+// A holder that is unreachable when the grace ends may have claimed the host again. Until
+// that is known, no cluster gets the host, and it is not served.
 func TestHolderThatIsAwayIsNotTakenFrom(t *testing.T) {
 	c := edge(t)
 	table := &routing.Live{}

@@ -21,8 +21,8 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// hostile speaks just enough of an API server's language to be asked for Ingresses,
-// and then sends what the test wants.
+// hostile implements enough of an API server that usher lists its Ingresses. It then
+// sends what the test needs.
 type hostile struct {
 	server   *httptest.Server
 	sent     atomic.Int64 // bytes
@@ -101,8 +101,8 @@ func hostileIngress(n int, more string) string {
 	return fmt.Sprintf(`{"kind": "Ingress", "apiVersion": "networking.k8s.io/v1", "metadata": {"name": "i%d", "namespace": "default", "uid": "%d", "resourceVersion": "%d"%s}}`, n, n, n+1, more)
 }
 
-// A member that sends without end, or too much, is told of and asked again after a
-// while. It takes a bounded part of the memory, and no other member notices.
+// A member that sends too much, or sends without end, is reported and retried later. It
+// uses a bounded amount of memory, and other members are not affected.
 func TestMemberThatSendsTooMuch(t *testing.T) {
 	c := edge(t)
 	table := startUsher(t)
