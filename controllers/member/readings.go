@@ -317,7 +317,7 @@ func (b *readings) has(id sourceID) bool {
 	return b.byID[id] != nil
 }
 
-// refusals returns at most most refusals that do not concern a single host, those of
+// refusals returns no more than most refusals that do not concern a single host, those of
 // the newest sources first.
 func (b *readings) refusals(most int, reads func(kind int) bool) []v1alpha1.SourceRefusal {
 	b.mu.RLock()

@@ -2,6 +2,7 @@ package member
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -13,10 +14,7 @@ func TestAnnotationsAreShared(t *testing.T) {
 	shared := func(annotations map[string]string) bool {
 		first, second := &networkingv1.Ingress{}, &networkingv1.Ingress{}
 		for _, o := range []*networkingv1.Ingress{first, second} {
-			o.Annotations = map[string]string{}
-			for name, value := range annotations {
-				o.Annotations[name] = value
-			}
+			o.Annotations = maps.Clone(annotations)
 			s.share(o)
 			if fmt.Sprint(o.Annotations) != fmt.Sprint(annotations) {
 				t.Errorf("%v became %v", annotations, o.Annotations)
