@@ -41,10 +41,12 @@ func TestIsolationRefusesRoutesWithoutItsOptions(t *testing.T) {
 		routed(t, table, host, "hades")
 	}
 	for name, manifest := range map[string]string{
-		"none":    ingressRoute("none", "Host(`none.iso.is`)", exposed),
-		"other":   withOptions("exposedly", ingressRoute("other", "Host(`other.iso.is`)", exposed)),
-		"file":    withOptions(`"exposed@file"`, ingressRoute("file", "Host(`file.iso.is`)", exposed)),
-		"ingress": ingress("ingress", "ingress.iso.is", exposed),
+		"none":     ingressRoute("none", "Host(`none.iso.is`)", exposed),
+		"other":    withOptions("exposedly", ingressRoute("other", "Host(`other.iso.is`)", exposed)),
+		"file":     withOptions(`"exposed@file"`, ingressRoute("file", "Host(`file.iso.is`)", exposed)),
+		"ingress":  ingress("ingress", "ingress.iso.is", exposed),
+		"any":      strings.Replace(ingress("any", "any.iso.is", exposed, exposedOptions, "usher.techn.is/hosts: any.iso.is"), "host: \"any.iso.is\", ", "", 1),
+		"wildcard": ingress("wildcard", "*.iso.is", exposed, exposedOptions),
 		"regexp": inSyntax("v3", withOptions("exposed", ingressRoute("regexp", "HostRegexp(`^regexp\\.iso\\.is$`)", exposed,
 			`usher.techn.is/hosts: regexp.iso.is`))),
 	} {

@@ -59,6 +59,7 @@ func (s *session) context() source.Context {
 		MaxHosts:            s.readings.limits.SourceHosts,
 		RuleSyntax:          traefiks.ruleSyntax(),
 		WithoutWildcards:    traefiks.withoutWildcards(),
+		WildcardsKnown:      traefiks.Version != "" && traefiks.withoutWildcards() == "",
 		IngressRoute: func(namespace, name string) *traefik.IngressRoute {
 			o, _ := s.get(ingressRouteKind, namespace, name).(*traefik.IngressRoute)
 			return o

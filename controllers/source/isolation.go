@@ -275,8 +275,25 @@ func (p *publication) checkIsolation(mark TLSMark, field, cure string) {
 // notNamed returns why a host is refused that no rule names: Traefik chooses TLS
 // options by the names in Host(), and uses its default options for other hosts.
 func (p *publication) notNamed(host string) *Refusal {
-	if p.mark.Options == "" || p.named == nil || slices.Contains(p.named, host) {
+	names := func(pattern string) bool { return covers(pattern, host, false) }
+	if p.mark.Options == "" || p.named == nil || slices.ContainsFunc(p.named, names) {
 		return nil
 	}
+	if p.source.Kind == KindIngress {
+		return p.refuse(reason.NotIsolated, "spec.rules", "no rule names %s for which Traefik uses the TLS options of the Ingress: a rule without a host has Traefik's default options, and so has a wildcard, unless this is known to be Traefik 3.7 or later; name the host in a rule of its own", host)
+	}
 	return p.refuse(reason.NotIsolated, "spec.routes", "no rule names %s in Host(), so Traefik uses its default TLS options for it and not those of the route; add Host(`%s`) to the rule", host, host)
+}
+
+// namedByIngress returns the hosts for which Traefik uses the TLS options of an Ingress.
+// Before 3.7, and with the syntax v2, a wildcard becomes a HostRegexp.
+func (in Context) namedByIngress(ingress *networkingv1.Ingress) []string {
+	wildcards := in.RuleSyntax == traefikrule.V3 && in.WildcardsKnown
+	named := []string{}
+	for _, rule := range ingress.Spec.Rules {
+		if rule.Host != "" && (wildcards || !strings.HasPrefix(rule.Host, "*")) {
+			named = append(named, rule.Host)
+		}
+	}
+	return named
 }

@@ -104,6 +104,9 @@ type Context struct {
 	// WithoutWildcards is the version of the member's Traefik if it is known to be one
 	// in which Host(`*.x`) and HostSNI(`*.x`) match no host; else it is empty.
 	WithoutWildcards string
+	// WildcardsKnown means that the member's Traefik is known to be 3.7 or later, where
+	// Host(`*.x`) matches hosts.
+	WildcardsKnown bool
 	// Isolation is the MemberCluster's spec.isolation; nil for none.
 	Isolation *v1alpha1.Isolation
 	// HTTPSEntryPoints and HTTPEntryPoints are the entry points of Traefik that TLS
