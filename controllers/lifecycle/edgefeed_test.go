@@ -50,7 +50,7 @@ func TestNothingIsServedBeforeTheTableIsFilled(t *testing.T) {
 	c := edge(t)
 	endOutage := outage(t, c)
 	p := fromEdge(t, nil).start(t)
-	p.log.Await(t, "The controllers stopped and start again")
+	p.log.Await(t, "The controllers failed and are restarted; the proxy continues to serve")
 	if err := p.Ready(); err == nil || err.Error() != "the routing table has not been filled yet" {
 		t.Errorf("without an API server: %v", err)
 	}
@@ -122,7 +122,7 @@ func TestSnapshot(t *testing.T) {
 	p = fromEdge(t, kept).start(t).awaitReady(t)
 	testkit.Must(t, p.serves(t, "kept.techn.is"))
 	p.log.Await(t, "Serving from the snapshot until the edge cluster has been read")
-	p.log.Await(t, "The controllers stopped and start again")
+	p.log.Await(t, "The controllers failed and are restarted; the proxy continues to serve")
 	testkit.Must(t, p.serves(t, "kept.techn.is"))
 
 	endOutage()
