@@ -9,6 +9,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/message"
+	"github.com/jovalle/usher/controllers/source/traefikrule"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -17,8 +18,9 @@ import (
 type hostSet interface {
 	// List returns the hosts; false if they cannot be listed.
 	List() ([]string, bool)
-	// Covers reports whether the set holds a host, or all that a wildcard covers.
-	Covers(host string) bool
+	// Covers reports whether the set holds a host, or all that a wildcard covers. The
+	// fuel limits the work of deciding this for regular expressions.
+	Covers(host string, fuel *traefikrule.Fuel) bool
 	// String describes the set in a message.
 	String() string
 }
@@ -35,7 +37,7 @@ type hostnames struct {
 func (h hostnames) List() ([]string, bool) { return h.list, len(h.list) > 0 }
 
 // Covers implements hostSet.
-func (h hostnames) Covers(host string) bool {
+func (h hostnames) Covers(host string, _ *traefikrule.Fuel) bool {
 	return len(h.list) == 0 || slices.ContainsFunc(h.list, func(pattern string) bool {
 		return covers(pattern, host, h.deep)
 	})

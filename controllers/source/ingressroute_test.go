@@ -55,7 +55,7 @@ func TestHostsAnnotationOfIngressRoutes(t *testing.T) {
 	runSourceTests(t, source.KindIngressRoute, hades, []sourceTest{
 		{"names the hosts of a catch-all", spec("a.techn.is", "PathPrefix(`/`)"), "a.techn.is []"},
 		{"names hosts that a regular expression matches", spec("a.techn.is, 1.techn.is", "HostRegexp(`^[a-z]+\\.techn\\.is$`)"), "1.techn.is=HostNotCovered a.techn.is []"},
-		{"cannot name a wildcard that only one tells", spec("*.techn.is", "HostRegexp(`\\.techn\\.is$`)"), "*.techn.is=HostNotCovered []"},
+		{"names a wildcard that one covers", spec("*.techn.is,*.a.techn.is", "HostRegexp(`^[^.]+\\.techn\\.is$`)"), "*.a.techn.is=HostNotCovered *.techn.is []"},
 		{"does not name what is excepted", spec("a.techn.is,b.techn.is", "!Host(`a.techn.is`)"), "a.techn.is=HostNotCovered b.techn.is []"},
 		{"names a wildcard's part", spec("b.techn.is,a.techn.is", "Host(`*.techn.is`) && !Host(`a.techn.is`)"), "a.techn.is=HostNotCovered b.techn.is []"},
 		{"picks from several routes", spec("a.techn.is,c.techn.is", "Host(`a.techn.is`)", "Host(`b.techn.is`)", "Host(`c.techn.is`)"), "a.techn.is c.techn.is []"},

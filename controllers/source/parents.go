@@ -141,8 +141,8 @@ func (u union) List() ([]string, bool) {
 }
 
 // Covers reports whether one of the sets covers the host.
-func (u union) Covers(host string) bool {
-	return slices.ContainsFunc(u, func(set *traefikrule.Set) bool { return set.Covers(host) })
+func (u union) Covers(host string, fuel *traefikrule.Fuel) bool {
+	return slices.ContainsFunc(u, func(set *traefikrule.Set) bool { return set.Covers(host, fuel) })
 }
 
 func (u union) String() string {

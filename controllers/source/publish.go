@@ -10,6 +10,7 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/message"
+	"github.com/jovalle/usher/controllers/source/traefikrule"
 )
 
 // routeHosts are the hosts that one route of an object can publish.
@@ -24,11 +25,13 @@ type routeHosts struct {
 }
 
 // covers reports whether the route's own field names a host.
-func (o routeHosts) covers(host string) bool { return o.hosts != nil && o.hosts.Covers(host) }
+func (o routeHosts) covers(host string, fuel *traefikrule.Fuel) bool {
+	return o.hosts != nil && o.hosts.Covers(host, fuel)
+}
 
 // serves reports whether Traefik serves a host with the route.
-func (o routeHosts) serves(host string) bool {
-	return o.covers(host) && (o.served == nil || o.served.Covers(host))
+func (o routeHosts) serves(host string, fuel *traefikrule.Fuel) bool {
+	return o.covers(host, fuel) && (o.served == nil || o.served.Covers(host, fuel))
 }
 
 // split splits the sorted hosts that the route lists into those that Traefik serves and
@@ -54,12 +57,17 @@ type publication struct {
 	object        metav1.Object
 	in            Context
 	request       request
-	objectRefusal *Refusal // refuses every host of the object; nil if nothing does
+	fuel          traefikrule.Fuel // of deciding which wildcards the object covers
+	objectRefusal *Refusal         // refuses every host of the object; nil if nothing does
 	mark          TLSMark
 	named         []string         // hosts that mark applies to; nil for all of the object
 	claims        map[string]Claim // host → claim
 	result        Result
 }
+
+// maxWildcardWork limits the work of deciding which wildcards the regular expressions of
+// an object cover, so that users of a member cluster cannot overload usher: 50 ms.
+const maxWildcardWork traefikrule.Fuel = 2 << 20
 
 // newPublication first makes the checks that refuse the whole object. It checks the class
 // before the annotations: an object of another class may have malformed ones.
@@ -68,6 +76,7 @@ func newPublication(kind string, object metav1.Object, class string, in Context)
 		source: v1alpha1.SourceRef{Cluster: in.Cluster, Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName()},
 		object: object,
 		in:     in,
+		fuel:   maxWildcardWork,
 		claims: map[string]Claim{},
 	}
 	w, bad := readAnnotations(object.GetAnnotations())
@@ -142,9 +151,9 @@ func (p *publication) publishNamed(routes []routeHosts) {
 		case err != nil:
 			p.report(p.refuse(reason.AnnotationInvalid, field, "%v; correct it", err))
 		case claimed: // skips the check of large rules, which takes time
-		case slices.ContainsFunc(routes, func(o routeHosts) bool { return o.serves(host) }):
+		case slices.ContainsFunc(routes, func(o routeHosts) bool { return o.serves(host, &p.fuel) }):
 			p.claim(host, nil)
-		case p.in.WithoutWildcards != "" && slices.ContainsFunc(routes, func(o routeHosts) bool { return o.covers(host) }):
+		case p.in.WithoutWildcards != "" && slices.ContainsFunc(routes, func(o routeHosts) bool { return o.covers(host, &p.fuel) }):
 			p.claim(host, p.unserved(field, host))
 		default:
 			p.claim(host, p.refuse(reason.HostNotCovered, field, "none of the object's rules is known to match %s; correct the annotation, or the rule", host))

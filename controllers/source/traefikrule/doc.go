@@ -17,10 +17,17 @@
 // unknown. An expression that contains it may be unknown there too, and unknown
 // does not count as a match.
 //
+// Whether a set with regular expressions holds all hosts under a parent is decided by a
+// finite automaton. Its states are the sets of threads of the compiled expressions after
+// the first bytes of a label. Labels with the same threads have the same result, so the
+// rule is evaluated for one host of each state. The number of states and the work are
+// limited; beyond the limits, the result is no.
+//
 // The grammars are those of Traefik 2 and 3, in the packages pkg/rules,
 // pkg/muxer/http and pkg/muxer/tcp of github.com/traefik/traefik/v3 at v3.7.13.
 // Like Traefik, the package parses with github.com/vulcand/predicate. A rule that
-// Traefik would not load is an error.
+// Traefik would not load is an error, except for mistakes in very long regular
+// expressions over paths, headers and queries, which take long to parse.
 //
 // The package is pure. It must not import anything of usher or of Kubernetes.
 package traefikrule

@@ -1,10 +1,5 @@
 package traefikrule
 
-import (
-	"regexp"
-	"slices"
-)
-
 // verdict is the result of a rule for an atom of hosts. The values are ordered so that
 // && is the minimum and || the maximum.
 type verdict int
@@ -34,6 +29,9 @@ type atom struct {
 	parent string
 	// literal evaluates the rule as a Traefik before 3.7, where wildcards match no host.
 	literal bool
+	// matches are the regular expressions that match the name; nil if they must be
+	// evaluated.
+	matches map[*pattern]bool
 }
 
 // expr is a rule or a part of one. It returns whether some request for the hosts of an
@@ -108,16 +106,4 @@ func hostsUnder(parent string) expr {
 // someHosts matches the hosts in names.
 func someHosts(names map[string]bool) expr {
 	return hostTest(func(a atom) verdict { return verdictOf(names[a.name]) })
-}
-
-// anyOf matches the hosts that at least one of the regular expressions matches.
-func anyOf(res ...*regexp.Regexp) expr {
-	return hostTest(func(a atom) verdict {
-		if a.name == "" {
-			return unknown
-		}
-		return verdictOf(slices.ContainsFunc(res, func(re *regexp.Regexp) bool {
-			return re.MatchString(a.name)
-		}))
-	})
 }

@@ -84,5 +84,5 @@ func (g grammar) parse(rule string, tokens int) (*Set, error) {
 	if !ok {
 		return nil, g.withPosition(rule, errors.New("a rule is an expression of matchers"))
 	}
-	return &Set{rule: e, names: r.names, parents: r.parents, bytes: r.bytes, tokens: tokens, program: r.program}, r.bounded()
+	return &Set{rule: e, names: r.names, parents: r.parents, patterns: r.compiled, bytes: r.bytes, tokens: tokens, program: r.program}, r.bounded()
 }

@@ -62,7 +62,7 @@ func pairedPatterns(r *reading, values []string) error {
 		return err
 	}
 	for i := 1; i < len(values); i += 2 {
-		if _, err := r.parse(values[i]); err != nil {
+		if err := r.check(values[i]); err != nil {
 			return err
 		}
 	}
@@ -70,8 +70,7 @@ func pairedPatterns(r *reading, values []string) error {
 }
 
 func firstIsPattern(r *reading, values []string) error {
-	_, err := r.parse(values[0])
-	return err
+	return r.check(values[0])
 }
 
 // secondIsPattern checks that the second value, if there is one, is a regular expression.

@@ -69,12 +69,12 @@ func hostRegexpV3(r *reading, values []string) (expr, error) {
 	if err := ascii(values[0]); err != nil {
 		return nil, err
 	}
-	re, err := r.compile(values[0])
+	p, err := r.compile(values[0])
 	if err != nil {
 		return nil, err
 	}
-	if re.MatchString("") {
+	if p.re.MatchString("") {
 		return everyHost, nil
 	}
-	return anyOf(re), nil
+	return anyOf(p), nil
 }

@@ -141,6 +141,11 @@ var large = map[string]string{
 	"many folded classes over paths":    "PathRegexp(`(?i)" + strings.Repeat(`[\pL]`, 70) + "`)",
 	"many regular expressions":          join("HostRegexp(`^a%`)", " && ", 100),
 	"names for a regular expression":    "HostRegexp(`^[a-z]+[0-9]+`) && (" + join("Host(`a%.x.io`)", " || ", 490) + ")",
+	"long expressions over paths":       "PathRegexp(`" + strings.Repeat("a|bc", 16000) + "`)",
+	"brackets over paths":               "PathRegexp(`" + strings.Repeat("()", 32000) + "`)",
+	"many expressions over paths":       join("PathRegexp(`(()()()()()|[a-z]?%)`)", " && ", 400),
+	"wide classes over headers":         "HeaderRegexp(`a`, `(?i)" + strings.Repeat(`[B-\x{10FFFF}]`, 4000) + "`)",
+	"Unicode classes over queries":      "QueryRegexp(`a`, `(?i)" + strings.Repeat(`[\pL]`, 10000) + "`)",
 	"long names for an awkward one":     "HostRegexp(`(a|aa|a?a)+$`) && (" + join("Host(`"+strings.Repeat("a", 240)+"%`)", " || ", 200) + ")",
 	"braces without end":                "HostRegexp(`" + strings.Repeat("{", 60000) + "`)",
 	"variables without end":             "HostRegexp(`" + strings.Repeat("{a}", 80) + "`)",
@@ -183,5 +188,49 @@ func TestLargeRulesTakeNoLongerThanABound(t *testing.T) {
 				t.Errorf("%d bytes took %v, want at most %v", len(rule), took, bound)
 			}
 		})
+	}
+}
+
+// Templates are of Traefik 2's grammar alone.
+func TestLargeTemplatesTakeNoLongerThanABound(t *testing.T) {
+	const bound = 2 * time.Second
+	for name, rule := range map[string]string{
+		"variables of paths":   "Path(`/" + strings.Repeat("{a}", 20000) + "`)",
+		"variables of queries": "Query(`a=" + join("{%}", "", 8000) + "`)",
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			read(rule, v2)
+			if took := time.Since(start); took > bound {
+				t.Errorf("%d bytes took %v, want at most %v", len(rule), took, bound)
+			}
+		})
+	}
+}
+
+func TestExpressionsThatAreNotOfHostsMayBeLong(t *testing.T) {
+	long := "^/(" + strings.Repeat("sync|rooms/[^/]+/(messages|members)|", 500) + "x)$"
+	for _, test := range []struct {
+		syntax traefikrule.Syntax
+		rule   string
+	}{
+		{v3, "PathRegexp(`" + long + "`)"},
+		{v3, "HeaderRegexp(`a`, `" + long + "`)"},
+		{v3, "QueryRegexp(`a`, `" + long + "`)"},
+		{v2, "PathPrefix(`/{a:" + long + "}`)"},
+		{v2, "HeadersRegexp(`a`, `" + long + "`)"},
+		{v2, "Query(`a={b:" + long + "}`)"},
+	} {
+		set, err := traefikrule.ParseHTTP("Host(`a.x.io`) && "+test.rule, test.syntax)
+		if err != nil {
+			t.Errorf("%.40s of %d bytes is refused: %v", test.rule, len(test.rule), err)
+			continue
+		}
+		if set.String() != "a.x.io" {
+			t.Errorf("%.40s names %s, want a.x.io", test.rule, set)
+		}
+	}
+	if _, err := traefikrule.ParseHTTP(host(long), v3); err == nil || !strings.Contains(err.Error(), "over hosts are longer than 384 bytes") {
+		t.Errorf("an expression over hosts of %d bytes is refused with %v", len(long), err)
 	}
 }

@@ -154,11 +154,11 @@ func TestRulesThatDoNotNameTheirHosts(t *testing.T) {
 		{"all but two hosts of Traefik 2", v2, "!Host(`a.x.io`, `b.x.io`)", "every host but a.x.io, b.x.io", "c.x.io", "a.x.io b.x.io *.x.io"},
 		{"many exceptions", v2, "!Host(`a`, `b`, `c`, `d`, `e`, `f`, `g`)", "every host but a, b, c, d, e and 2 more", "h", "g"},
 		{"a regular expression", v3, "HostRegexp(`^[a-z]+\\.x\\.io$`)", "hosts that only a regular expression describes", "a.x.io bc.x.io", "1.x.io x.io *.x.io"},
-		{"all but a regular expression", v3, "!HostRegexp(`^[a-z]+\\.x\\.io$`)", "hosts that only a regular expression describes", "1.x.io", "a.x.io *.y.io"},
+		{"all but a regular expression", v3, "!HostRegexp(`^[a-z]+\\.x\\.io$`)", "hosts that only a regular expression describes", "1.x.io *.y.io", "a.x.io *.x.io"},
 		{"the empty regular expression", v3, "HostRegexp(`.*`)", "every host", "a.x.io *.x.io", ""},
 		{"a template", v2, "HostRegexp(`{sub:[a-z]+}.x.io`)", "hosts that only a regular expression describes", "a.x.io", "1.x.io a.b.x.io *.x.io"},
 		{"part of a wildcard by a regular expression", v3, "Host(`*.x.io`) && HostRegexp(`^[ab]`)", "some of the hosts under a wildcard", "a.x.io", "c.x.io a.y.io *.x.io"},
-		{"a regular expression or not, which is too clever", v3, "HostRegexp(`a`) || !HostRegexp(`a`)", "hosts that only a regular expression describes", "a.x.io", "*.x.io"},
+		{"a regular expression or not", v3, "HostRegexp(`a`) || !HostRegexp(`a`)", "hosts that only a regular expression describes", "a.x.io *.x.io", ""},
 		{"no syntax, both unbounded: what both match", absent, "HostRegexp(`{sub:[a-z]+}.x.io`)", "hosts that only a regular expression describes", "", "a.x.io 1.x.io"},
 		{"no syntax, both the same", absent, "!Host(`a.x.io`)", "every host but a.x.io", "b.x.io", "a.x.io"},
 	}
@@ -175,12 +175,12 @@ func TestRulesThatDoNotNameTheirHosts(t *testing.T) {
 				t.Errorf("%s\n is described as %q, want %q", test.rule, set, test.is)
 			}
 			for _, host := range hosts(test.covers) {
-				if !set.Covers(host) {
+				if !set.Covers(host, ample()) {
 					t.Errorf("%s\n does not cover %s", test.rule, host)
 				}
 			}
 			for _, host := range hosts(test.outside) {
-				if set.Covers(host) {
+				if set.Covers(host, ample()) {
 					t.Errorf("%s\n covers %s", test.rule, host)
 				}
 			}
@@ -246,7 +246,7 @@ func TestRulesWithoutWildcards(t *testing.T) {
 			if ok == (test.want == "-") || ok && !slices.Equal(list, hosts(test.want)) {
 				t.Errorf("%s has %v, %v", test.rule, list, ok)
 			}
-			if set.Covers("*.x.io") != (test.want == "-") {
+			if set.Covers("*.x.io", ample()) != (test.want == "-") {
 				t.Errorf("%s: whether it covers the wildcard", test.rule)
 			}
 		}

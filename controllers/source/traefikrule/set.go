@@ -9,13 +9,14 @@ import (
 
 // Set is the set of hosts for which some request matches a rule.
 type Set struct {
-	rule    expr
-	names   map[string]bool // hosts that the rule mentions → true
-	parents map[string]bool // parents of the wildcards that it mentions → true
-	bytes   int             // of the names, at most
-	tokens  int             // of the rule
-	program int             // estimated instructions of its regular expressions over hosts
-	literal bool            // wildcards match no host
+	rule     expr
+	names    map[string]bool // hosts that the rule mentions → true
+	parents  map[string]bool // parents of the wildcards that it mentions → true
+	bytes    int             // of the names, at most
+	tokens   int             // of the rule
+	patterns []*pattern      // its regular expressions over hosts
+	program  int             // their estimated instructions
+	literal  bool            // wildcards match no host
 }
 
 // Work estimates the cost of evaluating the rule for all of its names, in steps. A CPU
@@ -55,18 +56,16 @@ func (s *Set) List() ([]string, bool) {
 }
 
 // Covers reports whether the set holds a host. For a one-label wildcard it reports whether
-// the set holds all hosts directly under it; it is false if that depends on a regular
-// expression. The host must be in lower case and without a trailing dot.
-func (s *Set) Covers(host string) bool {
+// the set holds all hosts directly under it. If that depends on regular expressions, it
+// takes fuel, and is false if the fuel does not suffice. The host must be in lower case
+// and without a trailing dot.
+func (s *Set) Covers(host string, fuel *Fuel) bool {
 	parent, wildcard := strings.CutPrefix(host, "*.")
 	if !wildcard {
 		return s.holds(host)
 	}
-	others := s.unmentioned()
-	if s.parents[parent] {
-		others = s.under(parent)
-	}
-	if others != yes {
+	others := s.under(parent)
+	if others == no {
 		return false
 	}
 	for name := range s.names {
@@ -74,7 +73,7 @@ func (s *Set) Covers(host string) bool {
 			return false
 		}
 	}
-	return true
+	return others == yes || s.holdsEachUnder(parent, fuel)
 }
 
 // WithoutWildcards returns the hosts for which some request matches the rule in a
@@ -88,13 +87,14 @@ func (s *Set) WithoutWildcards() *Set {
 // Intersect returns the hosts that both sets hold.
 func (s *Set) Intersect(other *Set) *Set {
 	return &Set{
-		rule:    and(s.rule, other.rule),
-		names:   unionOf(s.names, other.names),
-		parents: unionOf(s.parents, other.parents),
-		bytes:   s.bytes + other.bytes,
-		tokens:  s.tokens + other.tokens,
-		program: s.program + other.program,
-		literal: s.literal || other.literal,
+		rule:     and(s.rule, other.rule),
+		names:    unionOf(s.names, other.names),
+		parents:  unionOf(s.parents, other.parents),
+		bytes:    s.bytes + other.bytes,
+		tokens:   s.tokens + other.tokens,
+		patterns: slices.Concat(s.patterns, other.patterns),
+		program:  s.program + other.program,
+		literal:  s.literal || other.literal,
 	}
 }
 

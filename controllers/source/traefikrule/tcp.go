@@ -58,9 +58,9 @@ func hostSNIRegexpV3(r *reading, values []string) (expr, error) {
 	if err := ascii(values[0]); err != nil {
 		return nil, err
 	}
-	re, err := r.compile(values[0])
+	p, err := r.compile(values[0])
 	if err != nil {
 		return nil, err
 	}
-	return anyOf(re), nil
+	return anyOf(p), nil
 }

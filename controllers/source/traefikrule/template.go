@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/jovalle/usher/controllers/message"
@@ -80,15 +79,19 @@ func (r *reading) muxTemplate(s string) (template, error) {
 	if err != nil {
 		return template{}, err
 	}
-	return t, r.checkParts(t)
+	return t, t.checkParts(func(part string) error {
+		_, err := r.parse(part)
+		return err
+	})
 }
 
 // sniTemplate parses a template of hosts as a TCP router does.
 func sniTemplate(s string) (template, error) { return newTemplate(s, "[^.]+") }
 
-func (r *reading) checkParts(t template) error {
+// checkParts checks the regular expression of each variable.
+func (t template) checkParts(check func(string) error) error {
 	for _, part := range t.parts {
-		if _, err := r.parse("^" + part + "$"); err != nil {
+		if err := check("^" + part + "$"); err != nil {
 			return err
 		}
 	}
@@ -98,19 +101,19 @@ func (r *reading) checkParts(t template) error {
 // templates matches the hosts that at least one of the templates matches, in any letter
 // case.
 func (r *reading) templates(values []string, read func(string) (template, error)) (expr, error) {
-	var res []*regexp.Regexp
+	var patterns []*pattern
 	for _, value := range values {
 		t, err := read(value)
 		if err != nil {
 			return nil, err
 		}
-		re, err := r.compile("(?i)" + t.pattern)
+		p, err := r.compile("(?i)" + t.pattern)
 		if err != nil {
 			return nil, err
 		}
-		res = append(res, re)
+		patterns = append(patterns, p)
 	}
-	return anyOf(res...), nil
+	return anyOf(patterns...), nil
 }
 
 // pathTemplates checks the paths of Traefik 2's Path and PathPrefix.
@@ -133,18 +136,20 @@ func queryTemplates(r *reading, values []string) error {
 	if err := pairs(r, flat); err != nil {
 		return err
 	}
-	var seen []string
+	seen := map[string]bool{} // name of a variable → true
 	for i := 0; i < len(flat); i += 2 {
 		t, err := r.checkTemplate(flat[i]+"="+flat[i+1], ".*")
 		if err != nil {
 			return err
 		}
 		for _, name := range t.names {
-			if slices.Contains(seen, name) {
+			if seen[name] {
 				return fmt.Errorf("duplicated variable %s", message.Quote(name))
 			}
 		}
-		seen = append(seen, t.names...)
+		for _, name := range t.names {
+			seen[name] = true
+		}
 	}
 	return nil
 }
@@ -155,8 +160,8 @@ func (r *reading) checkTemplate(s, defaultPattern string) (template, error) {
 	if err != nil {
 		return template{}, err
 	}
-	if _, err := r.parse(t.pattern); err != nil {
+	if err := r.check(t.pattern); err != nil {
 		return template{}, err
 	}
-	return t, r.checkParts(t)
+	return t, t.checkParts(r.check)
 }

@@ -18,6 +18,8 @@ import (
 //   - If usher lists the hosts of an object, both are the same.
 //   - For every object, the hosts that usher would publish if its annotation named them
 //     are those that Traefik serves. Traefik does not serve what usher cannot parse.
+//   - If usher would publish a wildcard that the annotation named, Traefik serves every
+//     host under it.
 //   - If usher cannot list the hosts of an object, the object serves a host that it
 //     does not name, or has a regular expression.
 //
@@ -86,6 +88,9 @@ func compare(t *testing.T, s *subject, served map[string]bool, syntax traefikrul
 	}
 	if !unknown && len(named) != len(served) {
 		t.Errorf("%s\n is served by Traefik for %v,\n and published by usher for %v where they are named", s, names(served), names(named))
+	}
+	if wild := publishesWildcards(s.object, in); !subset(wild, served) {
+		t.Errorf("%s\n is served by Traefik for %v,\n and published by usher for %v where its wildcards are named", s, names(served), names(wild))
 	}
 	why := func(reason string) bool {
 		return slices.ContainsFunc(refusals, func(r source.Refusal) bool { return r.Reason == reason })

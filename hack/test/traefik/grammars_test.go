@@ -9,7 +9,7 @@ import (
 // of HTTP and of TCP, in both syntaxes.
 
 var (
-	regexpsV3   = expression(`^a`, `x\.io$`, `^stranger\.`, `^[^.]+\.[xy]\.io$`, `.`, `^$`, `A`)
+	regexpsV3   = expression(`^a`, `x\.io$`, `^[a-z]+\.x\.io$`, `^stranger\.`, `^[^.]+\.[xy]\.io$`, `.`, `^$`, `A`)
 	templatesV2 = expression(`{sub}.x.io`, `{sub:[a-z]+}.y.io`, `{any:.+}`, `{sub:[A-Z]}.B.x.io`, `a.{rest:.*}`)
 
 	// namedOrNot returns mostly a name, and otherwise a wildcard or a pattern for all hosts.

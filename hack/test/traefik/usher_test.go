@@ -32,9 +32,19 @@ func publishes(o client.Object, in source.Context) (published map[string]bool, r
 // publishesNamed returns the hosts that usher would publish if the annotation of the
 // object named the whole population.
 func publishesNamed(o client.Object, in source.Context) map[string]bool {
+	return publishesAnnotated(o, population, in)
+}
+
+// publishesWildcards returns the hosts below the wildcards that usher would publish if
+// the annotation named the wildcards of all rules.
+func publishesWildcards(o client.Object, in source.Context) map[string]bool {
+	return publishesAnnotated(o, []string{"*.x.io", "*.b.x.io", "*.y.io", "*.z.io"}, in)
+}
+
+func publishesAnnotated(o client.Object, hosts []string, in source.Context) map[string]bool {
 	o = o.DeepCopyObject().(client.Object)
 	annotations := o.GetAnnotations()
-	annotations[v1alpha1.AnnotationHosts] = strings.Join(population, ",")
+	annotations[v1alpha1.AnnotationHosts] = strings.Join(hosts, ",")
 	o.SetAnnotations(annotations)
 	published, _ := publishes(o, in)
 	return published
