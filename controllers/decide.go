@@ -3,7 +3,6 @@ package controllers
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/api/v1alpha1/reason"
@@ -81,10 +80,10 @@ func checked(eh *v1alpha1.ExposedHost, decision admission.Decision) admission.De
 	return decision
 }
 
-// warn adds a warning to the status of a manually written wildcard: it says which other
-// names of its first cluster the wildcard publishes.
+// warn adds a warning to the status of a manually written host: it says what else of its
+// first cluster the host publishes.
 func (r *ExposedHostReconciler) warn(eh *v1alpha1.ExposedHost, decision admission.Decision) admission.Decision {
-	if !strings.HasPrefix(eh.Spec.Host, "*.") || len(eh.Spec.Backends) == 0 {
+	if len(eh.Spec.Backends) == 0 || eh.Spec.Backends[0].Cluster == "" {
 		return decision
 	}
 	cluster := eh.Spec.Backends[0].Cluster

@@ -219,3 +219,27 @@ func TestEntryPointsAreReadFromTheService(t *testing.T) {
 	routed(t, table, "ldaps.port.is", "hades")
 	refusedRoute(t, table, "secure.port.is", reason.EntryPoint)
 }
+
+// A manually written host of an isolated cluster says that its route is not isolated.
+func TestManualHostWithoutIsolationIsReported(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	addMember(t, c, "hades", isolate)
+	apply(t, "hades", ingressRoute("manual", "Host(`manual.iso.is`)"))
+	create(t, c, &v1alpha1.ExposedHost{ObjectMeta: metav1.ObjectMeta{Name: "manual.iso.is"}, Spec: v1alpha1.ExposedHostSpec{
+		Host: "manual.iso.is", Backends: []v1alpha1.HostBackend{{Cluster: "hades"}},
+	}})
+	routed(t, table, "manual.iso.is", "hades")
+	warned := func(want bool) func(*v1alpha1.ExposedHost) error {
+		return func(eh *v1alpha1.ExposedHost) error {
+			accepted := meta.FindStatusCondition(eh.Status.Conditions, v1alpha1.ConditionAccepted)
+			if accepted == nil || strings.Contains(accepted.Message, "no route of the host has its TLS options") != want {
+				return fmt.Errorf("it is %+v", accepted)
+			}
+			return nil
+		}
+	}
+	awaitHost(t, c, "manual.iso.is", warned(true))
+	apply(t, "hades", withOptions("exposed", ingressRoute("manual", "Host(`manual.iso.is`)")))
+	awaitHost(t, c, "manual.iso.is", warned(false))
+}

@@ -30,6 +30,9 @@ type Beside struct {
 	// Unisolated are the objects that make Traefik serve the host with its default TLS
 	// options, and not with the isolating ones; sorted.
 	Unisolated []v1alpha1.SourceRef
+	// Unmarked means that the cluster has spec.isolation, and that no object which names
+	// the host has its TLS options.
+	Unmarked bool
 	// Sharing are older objects of the cluster with the host's TLS options: a client of
 	// their hosts reaches the host, and the other way around.
 	Sharing []source.Sharing
@@ -113,12 +116,16 @@ func (d Decision) restrictWildcard(beside Beside) Decision {
 	return d
 }
 
-// Warn adds to the decision about a manually written wildcard the private names of
-// a cluster that it publishes. usher does not write spec.except of such a wildcard.
+// Warn adds to the decision about a manually written host what it publishes besides: of
+// a wildcard, the private names of a cluster, since usher does not write its
+// spec.except; and of an isolated cluster, all hosts if the host has not the TLS options.
 func Warn(d Decision, cluster string, except []string, beside Beside) Decision {
 	private := slices.DeleteFunc(slices.Clone(beside.Private), func(label string) bool { return slices.Contains(except, label) })
 	if d.Accepted && len(private) > 0 {
 		d = d.with("; it publishes names that cluster %s serves without an annotated object; add them to spec.except to refuse them: %s", cluster, firstFew(private))
+	}
+	if d.Accepted && beside.Unmarked {
+		d = d.with("; cluster %s has spec.isolation, and no route of the host has its TLS options: clients of the host reach every private host of the cluster; set the TLS options on the route", cluster)
 	}
 	return d
 }

@@ -39,6 +39,9 @@ type Beside struct {
 	// Unisolated are the objects for which Traefik does not use the isolating TLS
 	// options of the host; sorted. With one of them it uses its default options for all.
 	Unisolated []v1alpha1.SourceRef
+	// Unmarked means that the cluster has spec.isolation, and that no object which names
+	// the host has its TLS options.
+	Unmarked bool
 	// Sharing are older objects with the host's TLS options, one for each allow-from list.
 	Sharing []source.Sharing
 }

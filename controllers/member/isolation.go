@@ -107,11 +107,18 @@ func (s *session) routerHosts(id sourceID, host string) []string {
 
 // isolation adds to what is beside a host the objects that undo its isolation.
 func (s *session) isolation(b *Beside, host string) {
-	own := s.readings.oldestWithOptions(host)
-	if !s.isolated() || own == nil {
+	if !s.isolated() {
 		return
 	}
 	in := s.context()
+	b.Unmarked = !slices.ContainsFunc(s.names.naming(host), func(id sourceID) bool {
+		o := s.get(sources[id.kind], id.Namespace, id.Name)
+		return o != nil && sources[id.kind].tls(o, in).Isolated()
+	})
+	own := s.readings.oldestWithOptions(host)
+	if own == nil {
+		return
+	}
 	check := func(name string) {
 		for _, id := range s.names.naming(name) {
 			o := s.get(sources[id.kind], id.Namespace, id.Name)
