@@ -243,3 +243,30 @@ func TestManualHostWithoutIsolationIsReported(t *testing.T) {
 	apply(t, "hades", withOptions("exposed", ingressRoute("manual", "Host(`manual.iso.is`)")))
 	awaitHost(t, c, "manual.iso.is", warned(false))
 }
+
+// A host whose isolation takes too much work to check is refused, and costs no other host.
+func TestIsolationThatCannotBeCheckedRefuses(t *testing.T) {
+	c := edge(t)
+	table := startUsher(t)
+	addMember(t, c, "hades", isolate)
+	apply(t, "hades", withOptions("exposed", ingressRoute("plain", "Host(`plain.many.is`)", exposed)))
+	routed(t, table, "plain.many.is", "hades")
+	apply(t, "hades", withOptions("exposed", ingressRoute("tangled", "Host(`tangled.many.is`)", exposed)))
+	routed(t, table, "tangled.many.is", "hades")
+	// Three routers with 400 hosts each have the host in common with the published one.
+	for i := range 3 {
+		rule := "Host(`tangled.many.is`)"
+		for n := range 400 {
+			rule += fmt.Sprintf(" || Host(`h%d-%d.many.is`)", i, n)
+		}
+		apply(t, "hades", withOptions("exposed", ingressRoute(fmt.Sprintf("sibling%d", i), rule)))
+	}
+	refusedRoute(t, table, "tangled.many.is", reason.NotIsolated)
+	eh := awaitHost(t, c, "tangled.many.is", refused(reason.NotIsolated))
+	if message := meta.FindStatusCondition(eh.Status.Conditions, v1alpha1.ConditionAccepted).Message; !strings.Contains(message, "than usher checks") {
+		t.Errorf("it says %s", message)
+	}
+	routed(t, table, "plain.many.is", "hades")
+	remove(t, "hades", ingressRoute("sibling0", "Host(`x.is`)"))
+	routed(t, table, "tangled.many.is", "hades")
+}

@@ -30,6 +30,9 @@ type Beside struct {
 	// Unisolated are the objects that make Traefik serve the host with its default TLS
 	// options, and not with the isolating ones; sorted.
 	Unisolated []v1alpha1.SourceRef
+	// Unchecked means that too many objects name the host, or share a router with it, to
+	// check its TLS options.
+	Unchecked bool
 	// Unmarked means that the cluster has spec.isolation, and that no object which names
 	// the host has its TLS options.
 	Unmarked bool
@@ -77,6 +80,9 @@ func (d Decision) isolated(beside Beside) Decision {
 	if len(beside.Unisolated) > 0 {
 		return d.refused(reason.NotIsolated, "Traefik uses its default TLS options for a host whose routes have different ones, and these objects of cluster %s do not have the options of the host: %s; set the same spec.tls.options on all routes of a host",
 			d.Cluster, FirstFew(beside.Unisolated))
+	}
+	if beside.Unchecked {
+		return d.refused(reason.NotIsolated, "more objects of cluster %s name the host, or share a router with it, than usher checks for their TLS options; name fewer hosts in one rule", d.Cluster)
 	}
 	for _, other := range beside.Sharing {
 		if slices.Equal(other.AllowFrom, d.Options.AllowFrom) {

@@ -54,6 +54,7 @@ func TestRestrict(t *testing.T) {
 		"too many under a whole one":    {accepted(true), "*.a.is", false, admission.Beside{Names: labels(v1alpha1.MaxExcept + 1)}, reason.Admitted, "it publishes every name under it", nil},
 		"an object that may be any":     {accepted(false), "*.a.is", false, admission.Beside{Unlisted: refs("x")}, reason.Admitted, "that they serve under the wildcard are published: Ingress n/x", nil},
 		"other TLS options":             {accepted(false), "a.is", false, admission.Beside{Unisolated: refs("x"), Unannotated: refs("x")}, reason.NotIsolated, "options of the host: Ingress n/x", nil},
+		"too many to check":             {accepted(false), "a.is", false, admission.Beside{Unchecked: true}, reason.NotIsolated, "than usher checks", nil},
 		"options of the same clients":   {accepted(false), "a.is", false, admission.Beside{Sharing: sharing()}, reason.Admitted, "", nil},
 		"options of other clients":      {accepted(false), "a.is", false, admission.Beside{Sharing: append(sharing(), sharing("10.0.0.0/8")...)}, reason.IsolationShared, "host b.is of Ingress n/b of cluster hades, which has allow-from 10.0.0.0/8, while this host has allow-from everyone", nil},
 		"an object of any, and no wild": {accepted(false), "a.is", true, admission.Beside{Unlisted: refs("x")}, reason.Admitted, "", nil},

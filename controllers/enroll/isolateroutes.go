@@ -2,6 +2,7 @@ package enroll
 
 import (
 	"context"
+	"math"
 	"slices"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -143,7 +144,11 @@ func (r *route) readTraefik(in source.Context) source.Result {
 	}
 	t := ingressRoute(r.object)
 	r.hosts, r.mark = source.NamesOfIngressRoute(t).Hosts, source.TLSOfIngressRoute(t, in)
-	r.beside = func(host string) []string { return source.RouterHosts(t, host) }
+	r.beside = func(host string) []string {
+		fuel := math.MaxInt // a person's own command waits for it
+		hosts, _ := source.RouterHosts(t, host, &fuel)
+		return hosts
+	}
 	if len(t.Spec.ParentRefs) > 0 {
 		r.fixed = "its TLS options are those of its parent IngressRoute"
 	}

@@ -39,6 +39,9 @@ type Beside struct {
 	// Unisolated are the objects for which Traefik does not use the isolating TLS
 	// options of the host; sorted. With one of them it uses its default options for all.
 	Unisolated []v1alpha1.SourceRef
+	// Unchecked means that too many objects name the host, or share a router with it, to
+	// check its TLS options.
+	Unchecked bool
 	// Unmarked means that the cluster has spec.isolation, and that no object which names
 	// the host has its TLS options.
 	Unmarked bool

@@ -75,34 +75,51 @@ func (s *session) mark(id sourceID, o client.Object) {
 }
 
 // markedOtherwise returns the hosts whose isolation changes with the TLS options of an
-// object that is not annotated, or was not; either state may be nil.
-func (s *session) markedOtherwise(k kind, before, after client.Object) []string {
+// object; either state may be nil. It returns false if these are too many to find.
+func (s *session) markedOtherwise(k kind, before, after client.Object) (hosts []string, ok bool) {
 	if !s.isolated() {
-		return nil
+		return nil, true
 	}
 	if in := s.context(); before != nil && after != nil && k.tls(before, in) == k.tls(after, in) {
-		return nil
+		return nil, true
 	}
-	hosts := slices.Concat(namesOf(k, before).Hosts, namesOf(k, after).Hosts)
-	touched := slices.Clone(hosts)
-	for _, host := range hosts {
+	work := newIsolationWork()
+	for _, host := range slices.Concat(namesOf(k, before).Hosts, namesOf(k, after).Hosts) {
+		hosts = append(hosts, host)
 		for _, id := range s.names.naming(host) {
-			touched = append(touched, s.routerHosts(id, host)...)
+			others, ok := s.routerHosts(id, host, work)
+			if !ok {
+				return nil, false
+			}
+			hosts = append(hosts, others...)
 		}
 	}
-	return touched
+	return hosts, true
 }
 
+// isolationWork bounds the objects and rules that are read to check the isolation of one
+// host, or to find the hosts that one change touches: many objects may name a host, and
+// share routers with many others.
+type isolationWork struct {
+	objects int // that may still be read
+	rules   int // bytes of rules that may still be read
+}
+
+func newIsolationWork() *isolationWork { return &isolationWork{objects: 1000, rules: 1 << 20} }
+
 // routerHosts returns the hosts of the routers of an object that name a host, without
-// those of other routers.
-func (s *session) routerHosts(id sourceID, host string) []string {
+// those of other routers. It returns false if that is too much work.
+func (s *session) routerHosts(id sourceID, host string, work *isolationWork) (hosts []string, ok bool) {
+	if work.objects--; work.objects < 0 {
+		return nil, false
+	}
 	switch route := s.get(sources[id.kind], id.Namespace, id.Name).(type) {
 	case *traefik.IngressRoute:
-		return source.RouterHosts(route, host)
+		return source.RouterHosts(route, host, &work.rules)
 	case *traefik.ContainousIngressRoute:
-		return source.RouterHosts(&route.IngressRoute, host)
+		return source.RouterHosts(&route.IngressRoute, host, &work.rules)
 	}
-	return nil
+	return nil, true
 }
 
 // isolation adds to what is beside a host the objects that undo its isolation.
@@ -119,20 +136,28 @@ func (s *session) isolation(b *Beside, host string) {
 	if own == nil {
 		return
 	}
-	check := func(name string) {
+	work := newIsolationWork()
+	check := func(name string) bool {
 		for _, id := range s.names.naming(name) {
+			if work.objects--; work.objects < 0 {
+				return false
+			}
 			o := s.get(sources[id.kind], id.Namespace, id.Name)
 			if o != nil && !source.Solver(o) && !s.shadowed(id) && !sources[id.kind].tls(o, in).Keeps(own.options) {
 				b.Unisolated = append(b.Unisolated, id.ref(in.Cluster))
 			}
 		}
+		return true
 	}
-	check(host)
+	b.Unchecked = !check(host)
 	for _, id := range s.names.naming(host) {
-		for _, other := range s.routerHosts(id, host) {
-			if other != host {
-				check(other)
-			}
+		others, ok := s.routerHosts(id, host, work)
+		for _, other := range others {
+			ok = ok && (other == host || check(other))
+		}
+		if !ok {
+			b.Unchecked = true
+			break
 		}
 	}
 	b.Unisolated = tidy(b.Unisolated)

@@ -211,11 +211,14 @@ func (s *session) readChange(id sourceID, c *change) {
 		return // a late event: forget has removed the kind
 	}
 	var touched []string
+	all := false
 	name := func() {
 		before := s.names.size()
 		if names := s.names.replace(k, c.before, c.after); c.first == 0 {
 			touched = append(touched, s.names.touched(names)...)
-			touched = append(touched, s.markedOtherwise(k, c.before, c.after)...)
+			marked, ok := s.markedOtherwise(k, c.before, c.after)
+			touched = append(touched, marked...)
+			all = !ok
 		}
 		_ = s.holdings.grow(s.names.size() - before) // too much ends the session
 	}
@@ -229,6 +232,10 @@ func (s *session) readChange(id sourceID, c *change) {
 		name()
 	}
 	s.reader.readAgain(s.dependents(id))
+	if all {
+		s.listener.allChanged(s)
+		return
+	}
 	s.listener.hostsChanged(s, touched)
 }
 

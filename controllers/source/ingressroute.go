@@ -19,9 +19,10 @@ func FromIngressRoute(route *traefik.IngressRoute, in Context) Result {
 	}
 	p := newPublication(KindIngressRoute, route, classOf(route, route.Spec.IngressClassName), in)
 	p.checkEntryPoints("spec.entryPoints", route.Spec.EntryPoints)
-	mark, named := in.tlsOfIngressRoute(route)
-	p.checkIsolation(mark, "spec.tls.options", "set spec.tls.options to it, or to a TLSOption of this name in the object's own namespace")
-	p.named = named
+	p.checkIsolation(TLSOfIngressRoute(route, in), "spec.tls.options", "set spec.tls.options to it, or to a TLSOption of this name in the object's own namespace")
+	if p.mark.Options != "" {
+		p.named = in.namedByIngressRoute(route)
+	}
 	parents := parentReader{in: in}
 	above, err := parents.rulesAbove(route, 0)
 	if err != nil {

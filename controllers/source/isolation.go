@@ -169,14 +169,7 @@ func entryPointsOfIngress(ingress *networkingv1.Ingress) []string {
 // TLSOfIngressRoute returns how Traefik ends TLS for an IngressRoute. TLS of a route
 // with parents is that of the routes at the top.
 func TLSOfIngressRoute(route *traefik.IngressRoute, in Context) TLSMark {
-	mark, _ := in.tlsOfIngressRoute(route)
-	return mark
-}
-
-// tlsOfIngressRoute also returns the hosts for which Traefik uses the options: those
-// that the routes at the top name.
-func (in Context) tlsOfIngressRoute(route *traefik.IngressRoute) (mark TLSMark, named []string) {
-	named = []string{}
+	var mark TLSMark
 	for i, root := range in.roots(route) {
 		t := routerTLS{namespace: root.Namespace, entryPoints: root.Spec.EntryPoints, section: root.Spec.TLS != nil}
 		if t.section {
@@ -186,13 +179,22 @@ func (in Context) tlsOfIngressRoute(route *traefik.IngressRoute) (mark TLSMark, 
 		case i == 0:
 			mark = of
 		case mark != of:
-			return TLSMark{}, named
+			return TLSMark{}
 		}
+	}
+	return mark
+}
+
+// namedByIngressRoute returns the hosts for which Traefik uses the TLS options of an
+// IngressRoute: those that the routes at the top name.
+func (in Context) namedByIngressRoute(route *traefik.IngressRoute) []string {
+	named := []string{}
+	for _, root := range in.roots(route) {
 		for _, r := range root.Spec.Routes {
 			named = append(named, traefikrule.Domains(r.Match)...)
 		}
 	}
-	return mark, named
+	return named
 }
 
 // maxAncestors bounds the IngressRoutes above one, its own parents and theirs.
@@ -248,16 +250,19 @@ func TLSOfTLSRoute(*gatewayv1.TLSRoute, Context) TLSMark { return TLSMark{Stream
 
 // RouterHosts returns the hosts of the routers of an IngressRoute that name a host.
 // Traefik chooses TLS options for a router as a whole: where they conflict for one
-// host of a router, it uses its default options for all of them.
-func RouterHosts(route *traefik.IngressRoute, host string) []string {
-	var all []string
+// host of a router, it uses its default options for all of them. It subtracts the bytes
+// of the rules that it reads from fuel, and returns false if there is not enough.
+func RouterHosts(route *traefik.IngressRoute, host string, fuel *int) (hosts []string, ok bool) {
 	for _, r := range route.Spec.Routes {
+		if *fuel -= len(r.Match); *fuel < 0 {
+			return nil, false
+		}
 		if domains := traefikrule.Domains(r.Match); slices.Contains(domains, host) {
-			all = append(all, domains...)
+			hosts = append(hosts, domains...)
 		}
 	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	slices.Sort(hosts)
+	return slices.Compact(hosts), true
 }
 
 // checkIsolation refuses an object whose routes do not use the TLS options that the
