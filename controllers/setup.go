@@ -30,7 +30,9 @@ import (
 )
 
 const (
-	hostWorkers = 16              // concurrent decisions
+	// hostWorkers is the number of concurrent decisions. With more of them a member with
+	// many new hosts fills the API server's own queue, and the writes of other members wait.
+	hostWorkers = 4
 	countEvery  = 1 * time.Second // how often the number of a member's hosts is reported while it changes
 	retryFirst  = 20 * time.Millisecond
 	retryCap    = 5 * time.Second
