@@ -127,8 +127,8 @@ func (s *session) isolation(b *Beside, host string) {
 	if !s.isolated() {
 		return
 	}
-	in := s.context()
-	b.Unmarked = !slices.ContainsFunc(s.names.naming(host), func(id sourceID) bool {
+	in, naming := s.context(), s.names.naming(host)
+	b.Unmarked = !slices.ContainsFunc(naming, func(id sourceID) bool {
 		o := s.get(sources[id.kind], id.Namespace, id.Name)
 		return o != nil && sources[id.kind].tls(o, in).Isolated()
 	})
@@ -137,8 +137,8 @@ func (s *session) isolation(b *Beside, host string) {
 		return
 	}
 	work := newIsolationWork()
-	check := func(name string) bool {
-		for _, id := range s.names.naming(name) {
+	check := func(ids []sourceID) bool {
+		for _, id := range ids {
 			if work.objects--; work.objects < 0 {
 				return false
 			}
@@ -149,11 +149,11 @@ func (s *session) isolation(b *Beside, host string) {
 		}
 		return true
 	}
-	b.Unchecked = !check(host)
-	for _, id := range s.names.naming(host) {
+	b.Unchecked = !check(naming)
+	for _, id := range naming {
 		others, ok := s.routerHosts(id, host, work)
 		for _, other := range others {
-			ok = ok && (other == host || check(other))
+			ok = ok && (other == host || check(s.names.naming(other)))
 		}
 		if !ok {
 			b.Unchecked = true

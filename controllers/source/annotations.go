@@ -64,8 +64,8 @@ func readAnnotations(annotations map[string]string) (request, *malformed) {
 	}
 	// A mistyped allow-from must not be read as consent to everyone.
 	for _, name := range slices.Sorted(maps.Keys(annotations)) {
-		if strings.HasPrefix(name, prefix) && !slices.Contains(known, name) {
-			return w, &malformed{name, errUnknownAnnotation()}
+		if err := checkKnown(name); err != nil {
+			return w, &malformed{name, err}
 		}
 	}
 	w.options = Options{PlainHTTP: plainHTTP, AllowFrom: allowFrom, WholeWildcard: whole}
@@ -85,17 +85,21 @@ func Misspelled(kind string, object metav1.Object) *Refusal {
 			kind, object.GetNamespace(), object.GetName(), annotationField(name), message.Format(format, args...))}
 	}
 	for _, name := range slices.Sorted(maps.Keys(annotations)) {
-		switch value := annotations[name]; {
-		case name == v1alpha1.AnnotationExpose && value != "false":
+		if value := annotations[name]; name == v1alpha1.AnnotationExpose && value != "false" {
 			return refuse(name, "%s is neither true nor false", message.Quote(value))
-		case strings.HasPrefix(name, prefix) && !slices.Contains(known, name):
-			return refuse(name, "%v", errUnknownAnnotation())
+		}
+		if err := checkKnown(name); err != nil {
+			return refuse(name, "%v", err)
 		}
 	}
 	return nil
 }
 
-func errUnknownAnnotation() error {
+// checkKnown returns an error for an annotation of usher that does not exist.
+func checkKnown(name string) error {
+	if !strings.HasPrefix(name, prefix) || slices.Contains(known, name) {
+		return nil
+	}
 	return fmt.Errorf("there is no such annotation; the annotations are %s", strings.Join(known, ", "))
 }
 

@@ -20,7 +20,9 @@ func FromIngress(ingress *networkingv1.Ingress, in Context) Result {
 	p := newPublication(KindIngress, ingress, class, in)
 	p.checkEntryPoints(annotationField(AnnotationRouterEntryPoints), entryPointsOfIngress(ingress))
 	p.checkIsolation(TLSOfIngress(ingress, in), annotationField(annotationRouterTLSOptions), "set the annotation to NAMESPACE-NAME"+crdProvider)
-	p.named = in.namedByIngress(ingress)
+	if p.mark.Options != "" {
+		p.named = in.namedByIngress(ingress)
+	}
 	if len(ingress.Spec.Rules) == 0 {
 		return p.publish([]routeHosts{{field: "spec.rules", hosts: hostnames{}}})
 	}
