@@ -15,6 +15,7 @@ import (
 
 	"github.com/jovalle/usher/hack/testbed/servers"
 	"github.com/jovalle/usher/hack/testenv"
+	"github.com/jovalle/usher/hack/walkthrough"
 )
 
 func main() {
@@ -49,36 +50,40 @@ func show(ctx context.Context, once bool) error {
 		}
 	}
 	fmt.Printf("All up after %.1fs. Each cluster serves two apps; none is exposed yet.\n", time.Since(began).Seconds())
-	script, err := newScript(env)
+	variables, err := variablesFor(env)
 	if err != nil {
 		return err
 	}
-	if err := script.run(ctx); err != nil {
+	if err := walkthrough.Run(ctx, variables, steps); err != nil {
 		env.Bed.KeepLogs()
 		return fmt.Errorf("%w (logs in %s)", err, env.Bed.LogDir())
 	}
 	fmt.Printf("\nEvery step did what it should, %.1fs after the start.\n", time.Since(began).Seconds())
 	if !once {
-		script.printNext()
+		walkthrough.PrintNext(variables,
+			"kubectl --kubeconfig $ILLMATIC annotate ingressroute diary usher.techn.is/expose=true",
+			"kubectl get exposedhosts,memberclusters -o wide",
+			curl("diary.techn.is"),
+			"curl http://$ADMIN/metrics")
 		<-ctx.Done()
 	}
 	return nil
 }
 
-// newScript returns the script with its environment: kubectl's folder first in PATH, and
+// variablesFor returns the environment of the steps: kubectl's folder first in PATH, and
 // a variable for each cluster's kubeconfig and each of usher's ports.
-func newScript(env *testenv.Env) (*script, error) {
+func variablesFor(env *testenv.Env) ([]walkthrough.Variable, error) {
 	kubectl, err := servers.Locate(servers.Kubectl)
 	if err != nil {
 		return nil, err
 	}
-	return &script{env: []variable{
-		{"PATH", filepath.Dir(kubectl) + ":" + os.Getenv("PATH")},
-		{"KUBECONFIG", env.Edge.KubeconfigFile()},
-		{"HADES", env.Hades.KubeconfigFile()},
-		{"ILLMATIC", env.Illmatic.KubeconfigFile()},
-		{"HTTPS", fmt.Sprint(env.HTTPS.Port())},
-		{"HTTP", fmt.Sprint(env.HTTP.Port())},
-		{"ADMIN", env.API.String()},
-	}}, nil
+	return []walkthrough.Variable{
+		{Name: "PATH", Value: filepath.Dir(kubectl) + ":" + os.Getenv("PATH")},
+		{Name: "KUBECONFIG", Value: env.Edge.KubeconfigFile()},
+		{Name: "HADES", Value: env.Hades.KubeconfigFile()},
+		{Name: "ILLMATIC", Value: env.Illmatic.KubeconfigFile()},
+		{Name: "HTTPS", Value: fmt.Sprint(env.HTTPS.Port())},
+		{Name: "HTTP", Value: fmt.Sprint(env.HTTP.Port())},
+		{Name: "ADMIN", Value: env.API.String()},
+	}, nil
 }

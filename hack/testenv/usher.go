@@ -1,20 +1,17 @@
 package testenv
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/jovalle/usher/hack/testbed"
 	"github.com/jovalle/usher/hack/testbed/process"
+	"github.com/jovalle/usher/hack/testenv/started"
 )
 
 // readyTimeout is how long usher may take until it is ready.
@@ -65,10 +62,12 @@ func (u *Usher) Terminate(ctx context.Context) error { return u.process.Terminat
 
 // ready reads usher's addresses from its log, and queries /readyz.
 func (u *Usher) ready(ctx context.Context) error {
-	if err := u.readAddresses(); err != nil {
+	at, err := started.Read(u.log)
+	if err != nil {
 		return err
 	}
-	_, err := u.Get(ctx, "/readyz")
+	u.HTTPS, u.HTTP, u.API = at.HTTPS, at.HTTP, at.Admin
+	_, err = u.Get(ctx, "/readyz")
 	return err
 }
 
@@ -89,34 +88,4 @@ func (u *Usher) Get(ctx context.Context, page string) (string, error) {
 		err = fmt.Errorf("usher answers %s with %s", page, response.Status)
 	}
 	return string(body), err
-}
-
-// started is the line that usher logs when it listens.
-type started struct {
-	Message string           `json:"msg"`
-	HTTPS   []netip.AddrPort `json:"https"`
-	HTTP    []netip.AddrPort `json:"http"`
-	Admin   []netip.AddrPort `json:"admin"`
-}
-
-// readAddresses reads usher's addresses from the last such line of the log, since
-// earlier processes may have written to the same file.
-func (u *Usher) readAddresses() error {
-	file, err := os.Open(u.log)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	found := errors.New("usher does not listen yet")
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		var line started
-		if json.Unmarshal(lines.Bytes(), &line) != nil || line.Message != "Started" {
-			continue
-		}
-		if len(line.HTTPS) > 0 && len(line.HTTP) > 0 && len(line.Admin) > 0 {
-			u.HTTPS, u.HTTP, u.API = line.HTTPS[0], line.HTTP[0], line.Admin[0]
-			found = nil
-		}
-	}
-	return found
 }

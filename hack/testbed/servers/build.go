@@ -10,13 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
 
 // Build builds the named files that are not in the cache yet; without names, those of the test bed.
-// It reports its progress to out. With an empty cache it takes about 20 minutes on two cores.
-// Concurrent builds wait for each other.
+// It reports its progress to out. Concurrent builds wait for each other. Files that
+// $KUBEBUILDER_ASSETS or $TESTBED_ASSETS provide are not built.
 func Build(ctx context.Context, out io.Writer, names ...string) error {
 	if len(names) == 0 {
 		names = byDefault()
@@ -25,9 +26,9 @@ func Build(ctx context.Context, out io.Writer, names ...string) error {
 	if err != nil {
 		return err
 	}
-	for i, t := range missing {
-		step := step{out: out, name: t.name, number: i + 1, of: len(missing)}
-		if err := t.build(ctx, step); err != nil {
+	plan := newPlan(out, missing)
+	for _, t := range missing {
+		if err := t.build(ctx, plan); err != nil {
 			return fmt.Errorf("building %s: %w", t.name, err)
 		}
 	}
@@ -41,6 +42,9 @@ func notBuilt(names []string) ([]target, error) {
 		if !ok {
 			return nil, fmt.Errorf("the test bed knows no %q", name)
 		}
+		if t.provided() != "" {
+			continue
+		}
 		path, err := t.path()
 		if err != nil {
 			return nil, err
@@ -53,7 +57,7 @@ func notBuilt(names []string) ([]target, error) {
 }
 
 // build builds one target under the lock of the cache, unless another process has built it meanwhile.
-func (t target) build(ctx context.Context, step step) error {
+func (t target) build(ctx context.Context, plan *plan) error {
 	path, err := t.path()
 	if err != nil {
 		return err
@@ -61,7 +65,7 @@ func (t target) build(ctx context.Context, step step) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return step.run(func() error {
+	return plan.run(t, func(compiled *packages) error {
 		unlock, err := lock(ctx, path+".lock")
 		if err != nil {
 			return err
@@ -70,36 +74,44 @@ func (t target) build(ctx context.Context, step step) error {
 		if _, err := os.Stat(path); err == nil {
 			return nil
 		}
-		return t.make(ctx, path)
+		return t.make(ctx, path, compiled)
 	})
 }
 
 // make writes the target to a temporary file and renames it to path when it is complete.
-func (t target) make(ctx context.Context, path string) error {
+func (t target) make(ctx context.Context, path string, compiled *packages) error {
 	unfinished := path + ".unfinished"
 	_ = os.Remove(unfinished) // of a build that was killed: go refuses to overwrite a file that is not a program
 	defer func() { _ = os.Remove(unfinished) }()
-	work := t.compile
+	var err error
 	if t.pkg == "" {
-		work = t.copyManifests
+		err = t.copyManifests(ctx, unfinished)
+	} else {
+		err = t.compile(ctx, unfinished, compiled)
 	}
-	if err := work(ctx, unfinished); err != nil {
+	if err != nil {
 		return err
 	}
 	return os.Rename(unfinished, path)
 }
 
-func (t target) compile(ctx context.Context, path string) error {
-	flags := "-s -w"
+func (t target) compile(ctx context.Context, path string, compiled *packages) error {
+	linker := "-s -w"
 	if t.version != "" {
 		m, err := t.download(ctx)
 		if err != nil {
 			return err
 		}
-		flags += " -X " + t.version + "=" + m.Version
+		linker += " -X " + t.version + "=" + m.Version
 	}
-	_, err := t.goCommand(ctx, "build", "-trimpath", "-tags="+t.tags, "-ldflags="+flags, "-o", path, t.pkg)
-	return err
+	flags := []string{"-trimpath", "-tags=" + t.tags, "-ldflags=" + linker}
+	list := slices.Concat([]string{"list"}, flags, []string{"-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}", t.pkg})
+	stale, err := t.output(ctx, list...)
+	if err != nil {
+		return err
+	}
+	compiled.stale.Store(int64(bytes.Count(stale, []byte("\n"))))
+	return t.goCommand(ctx, io.Discard, compiled, slices.Concat([]string{"build", "-v"}, flags, []string{"-o", path, t.pkg})...)
 }
 
 // copyManifests concatenates the target's manifests to one file of several documents.
@@ -129,7 +141,7 @@ func (t target) copyManifests(ctx context.Context, path string) error {
 type module struct{ Dir, Version string }
 
 func (t target) download(ctx context.Context) (module, error) {
-	answer, err := t.goCommand(ctx, "mod", "download", "-json", t.module)
+	answer, err := t.output(ctx, "mod", "download", "-json", t.module)
 	if err != nil {
 		return module{}, err
 	}
@@ -140,21 +152,33 @@ func (t target) download(ctx context.Context) (module, error) {
 	return m, nil
 }
 
+// output runs the go command and returns its standard output.
+func (t target) output(ctx context.Context, args ...string) ([]byte, error) {
+	var stdout bytes.Buffer
+	err := t.goCommand(ctx, &stdout, &packages{}, args...)
+	return stdout.Bytes(), err
+}
+
 // goCommand runs the go command in the folder that pins the target. It ignores the workspace and
 // the flags that the environment sets for usher itself.
-func (t target) goCommand(ctx context.Context, args ...string) ([]byte, error) {
+func (t target) goCommand(ctx context.Context, stdout io.Writer, stderr *packages, args ...string) error {
 	dir, err := t.dir()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &stdout, &stderr
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, stdout, stderr
 	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off", "CGO_ENABLED=0")
+	if os.Getenv("GOGC") == "" {
+		cmd.Env = append(cmd.Env, "GOGC="+compilerGC)
+	}
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that go ends its compilers
 	cmd.WaitDelay = 10 * time.Second
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("go %s in %s: %w\n%s", args[0], dir, err, stderr.Bytes())
+		return fmt.Errorf("go %s in %s: %w\n%s", args[0], dir, err, stderr.messages.Bytes())
 	}
-	return stdout.Bytes(), nil
+	return nil
 }
+
+// compilerGC is the compilers' GOGC: they are short-lived, and collect less often with it.
+const compilerGC = "400"

@@ -6,6 +6,8 @@
 // is a hash of that folder, so that each version has its own file and is built only once. Only Go
 // modules are downloaded, and only while building.
 //
+// $TESTBED_ASSETS and $KUBEBUILDER_ASSETS may name folders with files that are there already.
+//
 // It starts nothing (see package testbed) and must import nothing of usher.
 package servers
 
@@ -22,12 +24,15 @@ import (
 // ErrNotBuilt is wrapped by the error of Locate if Build has not built the file.
 var ErrNotBuilt = errors.New("not built yet")
 
-// Locate returns the path of a file that Build has built. If it is missing, the error wraps
+// Locate returns the path of a file that the environment provides or Build has built. If it is missing, the error wraps
 // ErrNotBuilt and names the command that builds it.
 func Locate(name string) (string, error) {
 	t, ok := find(name)
 	if !ok {
 		return "", fmt.Errorf("the test bed knows no %q", name)
+	}
+	if path := t.provided(); path != "" {
+		return path, nil
 	}
 	path, err := t.path()
 	if err != nil {
@@ -39,11 +44,29 @@ func Locate(name string) (string, error) {
 	return path, nil
 }
 
-func (t target) remedy() string {
-	if t.onRequest {
-		return "go run ./hack/testbed/cmd/testbed build " + t.name
+func (t target) remedy() string { return "go run ./hack/testbed/cmd/testbed build " + t.name }
+
+// assets are the variables whose folders may provide files, so that they are not built. setup-envtest
+// makes folders for the first; they have etcd, kube-apiserver and kubectl.
+var assets = []string{"TESTBED_ASSETS", "KUBEBUILDER_ASSETS"}
+
+// provided returns the path of the target in a folder that the environment names; empty if there is
+// none.
+func (t target) provided() string {
+	for _, variable := range assets {
+		dir := os.Getenv(variable)
+		if dir == "" {
+			continue
+		}
+		path, err := filepath.Abs(filepath.Join(dir, t.name))
+		if err != nil {
+			continue
+		}
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			return path
+		}
 	}
-	return "make testbed"
+	return ""
 }
 
 // path returns the path of the target in the cache, whether it exists or not.

@@ -13,14 +13,9 @@ import (
 
 func TestLocateNamesTheRemedy(t *testing.T) {
 	t.Setenv("USHER_TESTBED_CACHE", t.TempDir())
-	for name, remedy := range map[string]string{
-		Etcd:      "make testbed",
-		"kubelet": "go run ./hack/testbed/cmd/testbed build kubelet",
-	} {
-		_, err := Locate(name)
-		if !errors.Is(err, ErrNotBuilt) || !strings.Contains(err.Error(), remedy) {
-			t.Errorf("Locate(%q): %v; want ErrNotBuilt and %q", name, err, remedy)
-		}
+	_, err := Locate(Helm)
+	if remedy := "go run ./hack/testbed/cmd/testbed build helm"; !errors.Is(err, ErrNotBuilt) || !strings.Contains(err.Error(), remedy) {
+		t.Errorf("Locate: %v; want ErrNotBuilt and %q", err, remedy)
 	}
 	if _, err := Locate("nonesuch"); err == nil || errors.Is(err, ErrNotBuilt) {
 		t.Errorf("Locate of an unknown name: %v", err)
@@ -105,12 +100,58 @@ func TestConcurrentBuildsWaitForEachOther(t *testing.T) {
 	again()
 }
 
-func TestStepReportsItsResult(t *testing.T) {
-	for want, err := range map[string]error{"ready": nil, "failed": errors.New("boom")} {
+func TestPlanReportsItsProgress(t *testing.T) {
+	for want, err := range map[string]error{
+		"testbed [##########..........]  50% etcd: ready":  nil,
+		"testbed [....................]   0% etcd: failed": errors.New("boom"),
+	} {
 		var out bytes.Buffer
-		got := step{out: &out, name: "etcd", number: 1, of: 2}.run(func() error { return err })
-		if !errors.Is(got, err) || !strings.Contains(out.String(), "testbed 1/2 etcd: "+want) {
-			t.Errorf("run: %v, reported %q", got, out.String())
+		plan := newPlan(&out, []target{{name: "etcd", takes: time.Minute}, {name: "kubectl", takes: time.Minute}})
+		if got := plan.run(target{name: "etcd", takes: time.Minute}, func(*packages) error { return err }); !errors.Is(got, err) {
+			t.Errorf("run: %v, want %v", got, err)
 		}
+		for _, line := range []string{"about 2 min on two idle cores", "etcd (1 min), kubectl (1 min)", want} {
+			if !strings.Contains(out.String(), line) {
+				t.Errorf("reported %q, want %q in it", out.String(), line)
+			}
+		}
+	}
+}
+
+func TestPackagesAreCounted(t *testing.T) {
+	var p packages
+	p.stale.Store(4)
+	for _, part := range []string{"internal/abi\nk8s.io/", "api/core/v1\n# k8s.io/api\nfile.go:1:2: undefined: x\n", "run"} {
+		if _, err := p.Write([]byte(part)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := p.String(); got != "2 of 4 packages, " || p.share() != 0.5 {
+		t.Errorf("counted %q, a share of %v", got, p.share())
+	}
+	if got := p.messages.String(); got != "# k8s.io/api\nfile.go:1:2: undefined: x\n" {
+		t.Errorf("kept %q of the messages", got)
+	}
+}
+
+func TestFilesFromTheEnvironmentAreNotBuilt(t *testing.T) {
+	t.Setenv("USHER_TESTBED_CACHE", t.TempDir())
+	for _, variable := range assets {
+		dir := t.TempDir()
+		t.Setenv(variable, dir)
+		name := map[string]string{"TESTBED_ASSETS": Traefik, "KUBEBUILDER_ASSETS": Etcd}[variable]
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if err := Build(t.Context(), &out, name); err != nil || out.Len() > 0 {
+			t.Errorf("Build(%q) with %s: %v, reported %q", name, variable, err, out.String())
+		}
+		if path, err := Locate(name); err != nil || path != filepath.Join(dir, name) {
+			t.Errorf("Locate(%q) with %s: %q, %v", name, variable, path, err)
+		}
+	}
+	if _, err := Locate(Kubectl); !errors.Is(err, ErrNotBuilt) {
+		t.Errorf("Locate of a file that no folder has: %v, want ErrNotBuilt", err)
 	}
 }
