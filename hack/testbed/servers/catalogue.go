@@ -25,27 +25,29 @@ const (
 	kubernetes = "k8s.io/kubernetes"
 	traefik    = "github.com/traefik/traefik/v3"
 
+	minute = time.Minute
+
 	operatorCRDs = "example/prometheus-operator-crd/monitoring.coreos.com_"
 )
 
 // The catalogue lists all targets, in the order in which they are built.
 var catalogue = []target{
-	{name: Etcd, pins: "etcd", pkg: "go.etcd.io/etcd/server/v3"},
-	kube(KubeAPIServer),
-	kube(KubeControllerManager),
-	kube(Kubectl),
-	{name: Traefik, pins: "traefik", pkg: traefik + "/cmd/traefik", module: traefik, version: traefik + "/pkg/version.Version"},
+	{name: Etcd, pins: "etcd", pkg: "go.etcd.io/etcd/server/v3", takes: minute},
+	kube(KubeAPIServer, 4*minute),
+	kube(KubeControllerManager, 90*time.Second),
+	kube(Kubectl, minute/2),
+	{name: Traefik, pins: "traefik", pkg: traefik + "/cmd/traefik", module: traefik, version: traefik + "/pkg/version.Version", takes: 7 * minute / 2},
 	{name: TraefikCRDs, pins: "traefik", module: traefik,
 		manifests: "docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml"},
 	{name: GatewayCRDs, pins: "traefik", module: "sigs.k8s.io/gateway-api", manifests: "config/crd/standard/*.yaml"},
-	{name: Helm, pins: "helm", pkg: "helm.sh/helm/v4/cmd/helm", module: "helm.sh/helm/v4", version: "helm.sh/helm/v4/internal/version.version"},
+	{name: Helm, pins: "helm", pkg: "helm.sh/helm/v4/cmd/helm", module: "helm.sh/helm/v4", version: "helm.sh/helm/v4/internal/version.version", takes: minute},
 	{name: Promtool, pins: "prometheus", pkg: "github.com/prometheus/prometheus/cmd/promtool",
-		tags: "remove_all_sd"}, // without the clients of every cloud
+		tags: "remove_all_sd", takes: 3 * minute / 2}, // without the clients of every cloud
 	{name: PrometheusCRDs, pins: "prometheus-operator", module: "github.com/prometheus-operator/prometheus-operator",
 		manifests: operatorCRDs + "servicemonitors.yaml " + operatorCRDs + "prometheusrules.yaml"},
-	nodeOnly(kube("kubelet")),
-	nodeOnly(kube("kube-scheduler")),
-	nodeOnly(kube("kube-proxy")),
+	nodeOnly(kube("kubelet", minute)),
+	nodeOnly(kube("kube-scheduler", minute/2)),
+	nodeOnly(kube("kube-proxy", minute/2)),
 }
 
 // The files that Build builds if none is named.
@@ -63,9 +65,9 @@ const (
 	PrometheusCRDs        = "prometheus-crds.yaml" // the Prometheus Operator's ServiceMonitor and PrometheusRule
 )
 
-func kube(name string) target {
+func kube(name string, takes time.Duration) target {
 	return target{name: name, pins: "kube", pkg: kubernetes + "/cmd/" + name, module: kubernetes,
-		version: "k8s.io/component-base/version.gitVersion"}
+		version: "k8s.io/component-base/version.gitVersion", takes: takes}
 }
 
 func nodeOnly(t target) target {
