@@ -118,5 +118,8 @@ func (p *packages) String() string {
 	if p.stale.Load() == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d of %d packages, ", min(p.built.Load(), p.stale.Load()), p.stale.Load())
+	if p.share() == 1 {
+		return "linking, "
+	}
+	return fmt.Sprintf("%d of %d packages, ", p.built.Load(), p.stale.Load())
 }
