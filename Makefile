@@ -58,7 +58,7 @@ lint-go: $(TOOLS)/golangci-lint
 	@$(TOOLS)/golangci-lint run
 
 .PHONY: lint-generated
-lint-generated: $(TOOLS)/controller-gen $(TOOLS)/helm-docs
+lint-generated: $(TOOLS)/controller-gen $(TOOLS)/crd-ref-docs $(TOOLS)/helm-docs
 	@$(TESTBED) build helm
 	@hack/verify-generated "$$($(TESTBED) path helm)"
 
@@ -87,7 +87,7 @@ bench-peers: ## Install the proxies that bench compares, from Debian (needs root
 ##@ Make
 
 .PHONY: generate
-generate: $(TOOLS)/controller-gen $(TOOLS)/helm-docs ## Write deepcopy code, CRDs, RBAC, the chart's README and config/manager
+generate: $(TOOLS)/controller-gen $(TOOLS)/crd-ref-docs $(TOOLS)/helm-docs ## Write deepcopy code, CRDs, RBAC, the chart's README and config/manager
 	@$(TESTBED) build helm
 	@hack/generate "$$($(TESTBED) path helm)"
 
