@@ -50,8 +50,9 @@ func (c Claim) Equal(o Claim) bool {
 type Options struct {
 	// PlainHTTP is what port 80 does for the host.
 	PlainHTTP v1alpha1.PlainHTTP
-	// AllowFrom are the clients' CIDRs, masked, sorted and without duplicates; empty
-	// allows everyone.
+	// AllowFrom are the clients that may connect: masked CIDRs and @ with the names of
+	// NetworkLists, sorted and without duplicates; empty allows everyone. Of several
+	// sources it may have entries of package allowfrom that combine them.
 	AllowFrom []string
 	// PlainOnly means that the source is on entry points of plain HTTP only, and that
 	// port 443 refuses its hosts.
