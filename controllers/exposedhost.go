@@ -40,6 +40,7 @@ type ExposedHostReconciler struct {
 	// cluster gets it; with 0 the other cluster gets it at once.
 	HandoverGrace time.Duration
 
+	lists     *networkLists
 	unclaimed unclaimedHosts
 }
 
@@ -54,6 +55,11 @@ func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Se
 	hostsOfMember := func(ctx context.Context, o client.Object, q hostQueue) {
 		changed.fair.add(q, o.GetName(), requestsFor(namesOfCluster(ctx, mgr.GetCache(), o.GetName()))...)
 	}
+	lists := newNetworkLists(mgr, "exposedhost", func(ctx context.Context, q hostQueue, name string, change listChange) {
+		for _, eh := range hostsWithList(ctx, mgr.GetCache(), name, change) {
+			host(ctx, &eh, q)
+		}
+	})
 	return builder.ControllerManagedBy(mgr).Named("exposedhost").
 		Watches(&v1alpha1.ExposedHost{}, onEveryEvent(host)).
 		Watches(&v1alpha1.MemberCluster{}, onEveryEvent(hostsOfMember), builder.WithPredicates(predicate.Funcs{
@@ -66,9 +72,10 @@ func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Se
 			}
 			return hosts
 		})).
+		WatchesRawSource(lists).
 		WithOptions(withWorkers).
 		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)},
-			OwnAddress: c.ownAddress, HandoverGrace: c.handoverGrace})
+			OwnAddress: c.ownAddress, HandoverGrace: c.handoverGrace, lists: lists})
 }
 
 // hostQueue is the queue of the ExposedHost reconciler.
@@ -94,7 +101,7 @@ func shareOf(o client.Object) string {
 
 // +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts/status,verbs=patch
-// +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters,verbs=get;list;watch
+// +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters;networklists,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // Reconcile makes the decision on the named host and updates its ExposedHost.
@@ -133,11 +140,19 @@ func (r *ExposedHostReconciler) reconcile(ctx context.Context, name string) (tim
 		return again, r.withdraw(ctx, current)
 	}
 	applied, err := r.apply(ctx, host, current, decision)
+	if apierrors.IsInvalid(err) && decision.Accepted {
+		// The old spec may allow clients that the sources no longer allow.
+		decision, again = admission.Unwritable(decision, err), soonest(again, unwritableAgain)
+		applied, err = r.apply(ctx, host, current, decision)
+	}
 	if err != nil {
 		return 0, err
 	}
 	return again, r.report(ctx, current, applied, decision, clusters)
 }
+
+// unwritableAgain is the pause before a spec that the API server refuses is written again.
+const unwritableAgain = time.Minute
 
 // unlessBehind drops the errors of a write from an outdated cache: the missing change
 // arrives as an event and is reconciled.
@@ -255,7 +270,11 @@ func notWritten(verb, name string, err error) error {
 // report writes the object's status if it differs, and records Events for the changes.
 func (r *ExposedHostReconciler) report(ctx context.Context, before, eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster) error {
 	after := eh.DeepCopy()
-	after.Status = statusOf(eh, decision, clusters, r.OwnAddress)
+	clients, err := r.clientsProblem(ctx, eh.Spec.AllowFrom)
+	if err != nil {
+		return err
+	}
+	after.Status = statusOf(eh, decision, clusters, clients, r.OwnAddress)
 	if r.unreached(eh, clusters) > 0 {
 		keepRivals(eh.Status, &after.Status)
 	}

@@ -18,10 +18,12 @@ import (
 	"github.com/jovalle/usher/controllers/admission"
 	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/routetable"
+	"github.com/jovalle/usher/controllers/source"
 )
 
-// statusOf returns the status of an ExposedHost for a decision.
-func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster, own func(netip.AddrPort) bool) v1alpha1.ExposedHostStatus {
+// statusOf returns the status of an ExposedHost for a decision. Clients is why no client
+// may connect to an accepted host; nil if one may.
+func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster, clients *source.Refusal, own func(netip.AddrPort) bool) v1alpha1.ExposedHostStatus {
 	status := v1alpha1.ExposedHostStatus{
 		Conditions:   slices.Clone(eh.Status.Conditions),
 		Sources:      decision.Sources[:min(len(decision.Sources), keptSources)],
@@ -36,6 +38,9 @@ func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters ma
 		accepted.Status = metav1.ConditionTrue
 	}
 	ready := withLoops(readyCondition(eh, accepted, status.Backends, clusters), accepted.Status, loops)
+	if decision.Accepted && clients != nil {
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, clients.Reason, clients.Message
+	}
 	setConditions(&status.Conditions, eh.Generation, accepted, ready)
 	status.Summary = summary(eh, decision, status)
 	return status

@@ -41,37 +41,25 @@ func parseNetworks(cidrs []string) (*routing.Networks, error) {
 	return routing.NewNetworks(prefixes), nil
 }
 
-// UnknownError is a name that no NetworkList has.
-type UnknownError struct {
-	Index int // of the entry
-	Entry string
-	Name  string
-}
-
-// Error implements error.
-func (e *UnknownError) Error() string { return "there is no NetworkList " + e.Name }
-
-// InvalidError is an entry that cannot be parsed.
-type InvalidError struct {
+// An Invalid is an entry that cannot be resolved.
+type Invalid struct {
+	// Index is the index of the entry in its list, and Entry its text.
 	Index int
 	Entry string
-	Err   error
+	// Unknown is a name that no NetworkList has; empty if the entry is malformed.
+	Unknown string
+	// Problem is what is wrong with a malformed entry.
+	Problem error
 }
 
-// Error implements error.
-func (e *InvalidError) Error() string { return e.Err.Error() }
-
-// Unwrap returns the error of the parser.
-func (e *InvalidError) Unwrap() error { return e.Err }
-
-// Resolve returns the clients of a list: networks, and what must be in several sets of
-// networks at once. Both are empty only if the list is: then everyone may connect. The
-// error is an UnknownError or an InvalidError, and no client may connect.
-func Resolve(list []string, lists Lists) (networks []netip.Prefix, within []routing.Within, err error) {
+// Resolve returns the clients of a list: networks, and what is in several sets of
+// networks at once. Both are empty only if the list is: then everyone may connect. If an
+// entry cannot be resolved, it returns none, and no client may connect.
+func Resolve(list []string, lists Lists) (networks []netip.Prefix, within []routing.Within, invalid *Invalid) {
 	for i, text := range list {
 		e, err := parse(text)
 		if err != nil {
-			return nil, nil, &InvalidError{i, text, err}
+			return nil, nil, &Invalid{Index: i, Entry: text, Problem: err}
 		}
 		if len(e.names) == 0 {
 			networks = append(networks, e.network)
@@ -81,7 +69,7 @@ func Resolve(list []string, lists Lists) (networks []netip.Prefix, within []rout
 		for _, name := range e.names {
 			set := lists[name]
 			if set == nil {
-				return nil, nil, &UnknownError{i, text, name}
+				return nil, nil, &Invalid{Index: i, Entry: text, Unknown: name}
 			}
 			clients.All = append(clients.All, set)
 		}
@@ -93,8 +81,8 @@ func Resolve(list []string, lists Lists) (networks []netip.Prefix, within []rout
 // Nobody reports whether a list that Resolve resolves contains no client at all, since
 // the NetworkLists that it combines have no client in common.
 func Nobody(list []string, lists Lists) bool {
-	networks, within, err := Resolve(list, lists)
-	return err == nil && len(list) > 0 && len(networks) == 0 && !slices.ContainsFunc(within, routing.Within.Some)
+	networks, within, invalid := Resolve(list, lists)
+	return invalid == nil && len(list) > 0 && len(networks) == 0 && !slices.ContainsFunc(within, routing.Within.Some)
 }
 
 // Names returns the NetworkLists that a list names, sorted, each once.

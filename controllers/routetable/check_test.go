@@ -36,7 +36,7 @@ func TestCheckReportsInvalidFields(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var got []string
 			hosts := []v1alpha1.ExposedHost{host("first.is", metav1.ConditionTrue, cluster("hades")), test.host}
-			routetable.Check(hosts, clusters, func(i int, e *field.Error) {
+			routetable.Check(routetable.Objects{Hosts: hosts, Clusters: clusters, Networks: networks}, func(i int, e *field.Error) {
 				got = append(got, strings.Repeat("another host's: ", 1-i)+e.Field)
 			})
 			if !slices.Equal(got, test.want) {
@@ -58,8 +58,8 @@ func TestCheckReportsEverythingThatBuildOmits(t *testing.T) {
 			}
 		})
 		hosts, complaints := []v1alpha1.ExposedHost{eh}, 0
-		routetable.Check(hosts, clusters, func(int, *field.Error) { complaints++ })
-		table, _ := routetable.Build(hosts, clusters)
+		routetable.Check(routetable.Objects{Hosts: hosts, Clusters: clusters, Networks: networks}, func(int, *field.Error) { complaints++ })
+		table, _ := routetable.Build(routetable.Objects{Hosts: hosts, Clusters: clusters, Networks: networks})
 		served := 0
 		if route := table.Lookup("a.is"); route != nil {
 			served = len(route.Backends)

@@ -63,7 +63,7 @@ func TestBuildServesAcceptedHostsWithAddress(t *testing.T) {
 		{"a cluster that does not exist", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "nowhere"})), nil, "UnknownCluster"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			table, problems := routetable.Build([]v1alpha1.ExposedHost{test.host}, clusters)
+			table, problems := routetable.Build(routetable.Objects{Hosts: []v1alpha1.ExposedHost{test.host}, Clusters: clusters})
 			if len(problems) > 0 {
 				t.Fatalf("problems: %v", problems)
 			}
@@ -92,7 +92,7 @@ func TestBuildRefusesInvalidHosts(t *testing.T) {
 			bad := host("bad.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "hades"}))
 			change(&bad.Spec)
 			good := host("good.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "hades"}))
-			table, problems := routetable.Build([]v1alpha1.ExposedHost{bad, good}, clusters)
+			table, problems := routetable.Build(routetable.Objects{Hosts: []v1alpha1.ExposedHost{bad, good}, Clusters: clusters})
 			if len(problems) != 1 || !strings.Contains(problems[0].Error(), "ExposedHost bad.is: "+name) {
 				t.Errorf("problems are %v", problems)
 			}
@@ -111,7 +111,7 @@ func TestBuildCarriesOptions(t *testing.T) {
 		s.Backends = []v1alpha1.HostBackend{{Cluster: "hades"}}
 		s.PlainHTTP, s.AllowFrom = v1alpha1.PlainHTTPForward, []string{"192.168.1.7/16"}
 	})
-	table, _ := routetable.Build([]v1alpha1.ExposedHost{eh}, clusters)
+	table, _ := routetable.Build(routetable.Objects{Hosts: []v1alpha1.ExposedHost{eh}, Clusters: clusters})
 	route := table.Lookup("a.is")
 	if route.PlainHTTP != routing.Forward || len(route.AllowFrom) != 1 || route.AllowFrom[0].String() != "192.168.0.0/16" {
 		t.Errorf("route is %+v", route)
@@ -133,9 +133,9 @@ func TestNoWildcardServesARefusedHost(t *testing.T) {
 		}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			built, _ := routetable.Build([]v1alpha1.ExposedHost{wildcard, eh}, clusters)
-			only, _ := routetable.Build([]v1alpha1.ExposedHost{wildcard}, clusters)
-			updated, _ := routetable.Update(only, &eh, clusters)
+			built, _ := routetable.Build(routetable.Objects{Hosts: []v1alpha1.ExposedHost{wildcard, eh}, Clusters: clusters})
+			only, _ := routetable.Build(routetable.Objects{Hosts: []v1alpha1.ExposedHost{wildcard}, Clusters: clusters})
+			updated, _ := routetable.Update(only, &eh, clusters, nil)
 			for _, table := range []*routing.Table{built, updated} {
 				if route := table.Lookup("vault.techn.is"); route == nil || route.Refusal == "" || len(route.Backends) > 0 {
 					t.Errorf("the route is %+v", route)
@@ -170,7 +170,7 @@ func TestBuildOmitsAddressesThatMustNotBeDialled(t *testing.T) {
 			if test.found != nil {
 				cluster.Status.Ingress = &v1alpha1.ResolvedIngress{Addresses: test.found, Pinned: test.pinned}
 			}
-			table, _ := routetable.Build([]v1alpha1.ExposedHost{host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "hades"}))}, []v1alpha1.MemberCluster{cluster})
+			table, _ := routetable.Build(routetable.Objects{Hosts: []v1alpha1.ExposedHost{host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "hades"}))}, Clusters: []v1alpha1.MemberCluster{cluster}})
 			route := table.Lookup("a.is")
 			if route == nil || route.Refusal != "" {
 				if test.want != nil {

@@ -46,11 +46,12 @@ const (
 
 // Whether an accepted host, or a MemberCluster, is ready, and why not.
 const (
-	AddressRefused   = "AddressRefused"
-	NoBackend        = "NoBackend"
-	NoIngressAddress = "NoIngressAddress"
-	Ready            = "Ready"
-	UnknownCluster   = "UnknownCluster"
+	AddressRefused     = "AddressRefused"
+	NoBackend          = "NoBackend"
+	NoIngressAddress   = "NoIngressAddress"
+	Ready              = "Ready"
+	UnknownCluster     = "UnknownCluster"
+	UnknownNetworkList = "UnknownNetworkList"
 )
 
 // Why a route refuses its host, where the Accepted condition does not say so.
@@ -141,6 +142,7 @@ func accepted() []Reason {
 		{OptionsUncertain, "Another source of the host in this cluster has a malformed annotation, which may exclude clients.", "Correct that source's annotation."},
 		{ParentNotAccepted, "No parent of the route (a Gateway or an IngressRoute) accepts it.", "See the route's status.parents, or create the parent that it names."},
 		{RuleInvalid, "A rule cannot be read, matches no host, matches different hosts in Traefik 2 and Traefik 3, or has a wildcard that the cluster's Traefik does not serve.", "Correct the rule. The message gives the position, says to set the syntax, or says what serves the wildcard."},
+		{SpecInvalid, "The edge's API server refuses the ExposedHost that the sources request, since its CustomResourceDefinition is older than usher.", "Install the CustomResourceDefinitions of usher's version: kubectl apply -f charts/usher/crds. usher tries again each minute."},
 		{TLSMissing, "An IngressRouteTCP without tls, or an HTTPRoute on plain HTTP listeners only, accepts no TLS connections.", "Set spec.tls, with passthrough: true if the service terminates TLS, or attach the route to an HTTPS listener."},
 		{TooManyHosts, "The object, or all objects of its cluster together, claim more hosts than the limit. The hosts beyond the limit have no ExposedHost.", "Name fewer hosts, or raise usher's --max-source-hosts or --max-member-hosts."},
 		{TooManyNames, "The cluster's objects have more names under a wildcard than it can exclude.", "Publish the names instead of the wildcard, or all of them with usher.techn.is/wildcard: all."},
@@ -153,10 +155,12 @@ func accepted() []Reason {
 func ready() []Reason {
 	return []Reason{
 		{AddressRefused, "The host's backend is usher itself, or all ingress addresses of its MemberCluster are refused.", "Correct spec.backends, or the MemberCluster's spec.ingress; the message names the address."},
+		{AllowFromDisjoint, "The NetworkLists and networks that spec.allowFrom joins by & have no client in common.", "Let the lists overlap, or use the same allow-from list in all sources of the host."},
 		{NoBackend, "The host's spec.backends is empty.", "Name a cluster or an address."},
 		{NoIngressAddress, "The first backend's MemberCluster has no usable ingress address.", "Give the member's Service a load-balancer address, or set spec.ingress.addresses. If an address is refused, the message says which and why."},
 		{Ready, "usher forwards connections to the addresses in status.backends.", ""},
 		{UnknownCluster, "The first backend is a MemberCluster that does not exist.", "Create the MemberCluster, or correct spec.backends."},
+		{UnknownNetworkList, "spec.allowFrom names a NetworkList that does not exist at the edge, or that usher cannot read. No client may connect.", "Create the NetworkList, or correct the name in the allow-from annotation or in spec.allowFrom. The message names it."},
 	}
 }
 
