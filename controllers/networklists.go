@@ -46,9 +46,9 @@ const (
 // from starting. So the lists are requested once before they are watched: while they
 // cannot be read, the controller works without any list, and they are requested again.
 type networkLists struct {
-	api   client.Reader // of the API server itself
-	cache cache.Cache
-	log   logr.Logger
+	api     client.Reader // of the API server itself
+	cache   cache.Cache
+	log     logr.Logger
 	changed listChanged
 
 	once  sync.Once

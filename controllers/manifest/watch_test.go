@@ -46,6 +46,7 @@ type watched struct {
 	done    chan error
 
 	servedMu sync.Mutex
+	all      routetable.Objects
 	served   []string // accepted hosts
 	refused  []string // other hosts
 	changes  int
@@ -80,7 +81,7 @@ func (w *watched) start(ctx context.Context, state string) {
 func (w *watched) changed(all routetable.Objects) {
 	w.servedMu.Lock()
 	defer w.servedMu.Unlock()
-	w.served, w.refused = nil, nil
+	w.all, w.served, w.refused = all, nil, nil
 	w.changes++
 	for _, host := range all.Hosts {
 		if meta.IsStatusConditionTrue(host.Status.Conditions, v1alpha1.ConditionAccepted) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/api/v1alpha1/reason"
+	"github.com/jovalle/usher/controllers/allowfrom"
 	"github.com/jovalle/usher/controllers/routetable"
 	"github.com/jovalle/usher/proxy/routing"
 )
@@ -20,6 +21,7 @@ import (
 func TestUpdateIsConsistentWithBuild(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	objects := map[string]v1alpha1.ExposedHost{} // host → object
+	lists, _ := allowfrom.Read(networks)
 	table, _ := routetable.Build(routetable.Objects{Clusters: clusters, Networks: networks})
 	for i := range 3000 {
 		var reported []error
@@ -59,7 +61,7 @@ func anyHost(random *rand.Rand, name string) v1alpha1.ExposedHost {
 			}
 		}
 		s.PlainHTTP = []v1alpha1.PlainHTTP{"", v1alpha1.PlainHTTPForward, v1alpha1.PlainHTTPDeny, "Maybe"}[random.IntN(4)]
-		s.AllowFrom = [][]string{nil, {"192.0.2.0/24"}, {"192.0.2.0/24", "2001:db8::/32"}, {"me"}}[random.IntN(4)]
+		s.AllowFrom = [][]string{nil, {"192.0.2.0/24"}, {"192.0.2.0/24", "2001:db8::/32"}, {"me"}, {"@family", "192.0.2.0/24"}, {"@family&@vpn"}, {"@nobody"}}[random.IntN(7)]
 	})
 }
 

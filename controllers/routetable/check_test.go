@@ -21,6 +21,9 @@ func TestCheckReportsInvalidFields(t *testing.T) {
 			}
 		}
 	}
+	from := func(clients ...string) func(*v1alpha1.ExposedHostSpec) {
+		return func(s *v1alpha1.ExposedHostSpec) { s.AllowFrom = clients }
+	}
 	for name, test := range map[string]struct {
 		host v1alpha1.ExposedHost
 		want []string
@@ -31,6 +34,9 @@ func TestCheckReportsInvalidFields(t *testing.T) {
 		"no backend":                  {host("a.is", metav1.ConditionTrue, cluster()), nil},
 		"an unknown cluster":          {host("a.is", metav1.ConditionTrue, cluster("hades", "nowhere")), []string{"spec.backends[1].cluster"}},
 		"a cluster without addresses": {host("a.is", metav1.ConditionTrue, cluster("astray")), []string{"spec.backends[0].cluster"}},
+		"a list":                      {host("a.is", metav1.ConditionTrue, from("@family", "@family&@vpn")), nil},
+		"an unknown list":             {host("a.is", metav1.ConditionTrue, from("192.0.2.0/24", "@nobody")), []string{"spec.allowFrom[1]"}},
+		"lists without a client":      {host("a.is", metav1.ConditionTrue, from("@vpn&2001:db8::/32")), []string{"spec.allowFrom"}},
 		"a host that IDNA refuses":    {host("xn--zz.is", metav1.ConditionTrue, cluster("nowhere")), []string{"spec.host", "spec.backends[0].cluster"}},
 	} {
 		t.Run(name, func(t *testing.T) {
