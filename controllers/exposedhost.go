@@ -56,8 +56,9 @@ func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Se
 		changed.fair.add(q, o.GetName(), requestsFor(namesOfCluster(ctx, mgr.GetCache(), o.GetName()))...)
 	}
 	lists := newNetworkLists(mgr, "exposedhost", func(ctx context.Context, q hostQueue, name string, change listChange) {
-		for _, eh := range hostsWithList(ctx, mgr.GetCache(), name, change) {
-			host(ctx, &eh, q)
+		hosts := hostsWithList(ctx, mgr.GetCache(), name, change)
+		for i := range hosts {
+			host(ctx, &hosts[i], q)
 		}
 	})
 	return builder.ControllerManagedBy(mgr).Named("exposedhost").

@@ -25,6 +25,9 @@ const (
 	listsRetry = time.Second
 	// listsAgain is the pause while it has none that usher can read.
 	listsAgain = 5 * time.Second
+	// listsTimeout is how long such errors may delay the start. It is shorter than the
+	// time that a controller waits for its sources, 2 minutes.
+	listsTimeout = time.Minute
 )
 
 // listChanged enqueues what depends on a NetworkList. An empty name stands for all lists.
@@ -109,17 +112,23 @@ func (l *networkLists) String() string { return "NetworkLists" }
 
 // follow requests the lists until they can be read, and then watches them until ctx ends.
 func (l *networkLists) follow(ctx context.Context, queue hostQueue) {
-	for ctx.Err() == nil {
+	for began := time.Now(); ctx.Err() == nil; {
 		pause := listsRetry
-		switch err := l.request(ctx); {
+		kindsRead, err := l.request(ctx)
+		switch {
 		case err == nil:
 			if err = l.watch(ctx, queue); err == nil {
 				return
 			}
 			l.log.Error(err, "Cannot watch NetworkLists, and try again")
-		case cannotBeRead(err):
-			l.note(err)
+		case kindsRead && (meta.IsNoMatchError(err) || apierrors.IsNotFound(err)):
+			l.note(err, "the edge cluster has no kind NetworkList; install usher's CustomResourceDefinitions: kubectl apply -f charts/usher/crds")
 			pause = listsAgain
+		case kindsRead && apierrors.IsForbidden(err):
+			l.note(err, "usher may not read NetworkLists; upgrade usher's roles")
+			pause = listsAgain
+		case kindsRead && time.Since(began) > listsTimeout:
+			l.note(err, "usher cannot read NetworkLists; its log has the error")
 		default:
 			l.log.Error(err, "Cannot read NetworkLists, and ask again")
 		}
@@ -130,29 +139,20 @@ func (l *networkLists) follow(ctx context.Context, queue hostQueue) {
 	}
 }
 
-// request requests the lists. It first waits until the other kinds have been read, since
-// an API server that has just started may answer any request with Forbidden or NotFound.
-func (l *networkLists) request(ctx context.Context) error {
+// request requests the lists, and reports whether the other kinds have been read. It waits
+// for them first, since an API server that has just started may answer any request with
+// Forbidden or NotFound.
+func (l *networkLists) request(ctx context.Context) (kindsRead bool, err error) {
 	for _, kind := range []client.Object{&v1alpha1.ExposedHost{}, &v1alpha1.MemberCluster{}} {
 		if _, err := l.cache.GetInformer(ctx, kind); err != nil {
-			return fmt.Errorf("read the other kinds: %v", err) //nolint:errorlint // it shows nothing about NetworkLists
+			return false, err
 		}
 	}
-	return l.api.List(ctx, &v1alpha1.NetworkListList{}, client.Limit(1))
+	return true, l.api.List(ctx, &v1alpha1.NetworkListList{}, client.Limit(1))
 }
 
-// cannotBeRead reports whether an error of a request shows that usher cannot read any
-// NetworkList. Other errors show nothing.
-func cannotBeRead(err error) bool {
-	return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) || apierrors.IsForbidden(err)
-}
-
-// note records that the lists cannot be read, and logs it once.
-func (l *networkLists) note(err error) {
-	unreadable := "the edge cluster has no kind NetworkList; install usher's CustomResourceDefinitions: kubectl apply -f charts/usher/crds"
-	if apierrors.IsForbidden(err) {
-		unreadable = "usher may not read NetworkLists; upgrade usher's roles"
-	}
+// note records why the lists cannot be read, and logs it once.
+func (l *networkLists) note(err error, unreadable string) {
 	l.mu.Lock()
 	before := l.unreadable
 	l.unreadable = unreadable
