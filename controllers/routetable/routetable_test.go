@@ -145,17 +145,17 @@ func TestBuildResolvesNetworkLists(t *testing.T) {
 		in, out  string
 		problem  string
 	}{
-		"a list":                       {from("@family"), networks, "", "192.168.1.1", "203.0.113.1", ""},
-		"a list, and a network":        {from("@family", "203.0.113.0/24"), networks, "", "203.0.113.1", "10.0.0.1", ""},
-		"a changed list":               {from("@family"), changed, "", "203.0.113.1", "192.168.1.1", ""},
-		"what two lists have":          {from("@family&@vpn"), networks, "", "192.168.7.1", "192.168.1.1", ""},
-		"two lists without a client":   {from("@family&@vpn"), changed, "", "", "192.168.7.1", ""},
-		"no lists":                     {from("@family"), nil, "UnknownNetworkList", "", "192.168.1.1", ""},
-		"another list":                 {from("@family"), networks[1:], "UnknownNetworkList", "", "192.168.1.1", ""},
-		"a list and an unknown one":    {from("192.168.0.0/16", "@family", "@nobody"), networks, "UnknownNetworkList", "", "192.168.1.1", ""},
-		"a list that cannot be read":   {from("@family"), bad, "UnknownNetworkList", "", "192.168.1.1", "NetworkList family: spec.networks[1]: "},
-		"a malformed name":             {from("@@family"), networks, "SpecInvalid", "", "192.168.1.1", "ExposedHost a.is: spec.allowFrom[0]: "},
-		"an empty entry":               {from(""), networks, "SpecInvalid", "", "192.168.1.1", "ExposedHost a.is: spec.allowFrom[0]: "},
+		"a list":                     {from("@family"), networks, "", "192.168.1.1", "203.0.113.1", ""},
+		"a list, and a network":      {from("@family", "203.0.113.0/24"), networks, "", "203.0.113.1", "10.0.0.1", ""},
+		"a changed list":             {from("@family"), changed, "", "203.0.113.1", "192.168.1.1", ""},
+		"what two lists have":        {from("@family&@vpn"), networks, "", "192.168.7.1", "192.168.1.1", ""},
+		"two lists without a client": {from("@family&@vpn"), changed, "", "", "192.168.7.1", ""},
+		"no lists":                   {from("@family"), nil, "UnknownNetworkList", "", "192.168.1.1", ""},
+		"another list":               {from("@family"), networks[1:], "UnknownNetworkList", "", "192.168.1.1", ""},
+		"a list and an unknown one":  {from("192.168.0.0/16", "@family", "@nobody"), networks, "UnknownNetworkList", "", "192.168.1.1", ""},
+		"a list that cannot be read": {from("@family"), bad, "UnknownNetworkList", "", "192.168.1.1", "NetworkList family: spec.networks[1]: "},
+		"a malformed name":           {from("@@family"), networks, "SpecInvalid", "", "192.168.1.1", "ExposedHost a.is: spec.allowFrom[0]: "},
+		"an empty entry":             {from(""), networks, "SpecInvalid", "", "192.168.1.1", "ExposedHost a.is: spec.allowFrom[0]: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			table, problems := routetable.Build(routetable.Objects{Hosts: test.hosts, Clusters: clusters, Networks: test.networks})

@@ -69,7 +69,7 @@ func TestOtherAnnotations(t *testing.T) {
 		{"allow-from with two marks", meta(`usher.techn.is/allow-from: "@@family"`) + one, "a.techn.is=AnnotationInvalid []"},
 		{"allow-from with a path", meta(`usher.techn.is/allow-from: "@../family"`) + one, "a.techn.is=AnnotationInvalid []"},
 		{"allow-from with a capital", meta(`usher.techn.is/allow-from: "@Family"`) + one, "a.techn.is=AnnotationInvalid []"},
-		{"allow-from with a name that is too long", meta(`usher.techn.is/allow-from: "@` + strings.Repeat("a", 64) + `"`) + one, "a.techn.is=AnnotationInvalid []"},
+		{"allow-from with a name that is too long", meta(`usher.techn.is/allow-from: "@`+strings.Repeat("a", 64)+`"`) + one, "a.techn.is=AnnotationInvalid []"},
 		{"allow-from with a combination", meta(`usher.techn.is/allow-from: "@family&10.0.0.0/8"`) + one, "a.techn.is=AnnotationInvalid []"},
 		{"allow-from with a name beside a malformed one", meta(`usher.techn.is/allow-from: "@family,@"`) + one, "a.techn.is=AnnotationInvalid []"},
 		{"an annotation that is mistyped", meta(`usher.techn.is/allow-form: "10.0.0.0/8"`) + one, "a.techn.is=AnnotationInvalid []"},
