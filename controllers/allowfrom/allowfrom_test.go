@@ -267,3 +267,39 @@ func TestNamesOfEntries(t *testing.T) {
 		t.Error("Combines is wrong")
 	}
 }
+
+// An entry of any text is refused, or means the same as the text that it is written as.
+func FuzzEntry(f *testing.F) {
+	for _, text := range []string{"", "@", "@family", "10.1.2.3/8", "@b&@a&10.0.0.0/8", "@a&@a", "@@x", "@../x", "@a&", "&", "2001:DB8::/32", "::ffff:10.0.0.0/104", "@a\x00"} {
+		f.Add(text)
+	}
+	lists, _ := allowfrom.Read([]v1alpha1.NetworkList{list("a", "10.0.0.0/8"), list("b", "10.1.0.0/16", "2001:db8::/32"), list("family", "192.168.0.0/16")})
+	f.Fuzz(func(t *testing.T, text string) {
+		entries := []string{text}
+		networks, within, invalid := allowfrom.Resolve(entries, lists)
+		if invalid != nil {
+			if len(networks)+len(within) > 0 {
+				t.Fatalf("%q is invalid, and allows %v %v", text, networks, within)
+			}
+			return
+		}
+		route := routing.Route{AllowFrom: networks, AllowWithin: within}
+		if len(networks)+len(within) != 1 {
+			t.Fatalf("%q has %d clients", text, len(networks)+len(within))
+		}
+		written, ok := allowfrom.Intersect(entries, entries)
+		if !ok || len(written) != 1 {
+			t.Fatalf("%q with itself is %q, %v", text, written, ok)
+		}
+		networks, within, invalid = allowfrom.Resolve(written, lists)
+		if invalid != nil {
+			t.Fatalf("%q is written as %q, which is invalid: %+v", text, written, invalid)
+		}
+		again := routing.Route{AllowFrom: networks, AllowWithin: within}
+		for _, client := range []string{"10.0.0.1", "10.1.0.1", "192.168.1.1", "203.0.113.1", "2001:db8::1", "::1"} {
+			if addr := netip.MustParseAddr(client); route.Allows(addr) != again.Allows(addr) {
+				t.Fatalf("%q and %q differ about %s", text, written, client)
+			}
+		}
+	})
+}

@@ -2,6 +2,7 @@ package source_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/jovalle/usher/controllers/source"
