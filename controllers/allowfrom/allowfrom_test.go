@@ -217,7 +217,7 @@ func TestIntersectAllowsWhatBothAllow(t *testing.T) {
 	cidrs := []string{"10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "11.0.0.0/8", "0.0.0.0/0", "2001:db8::/32"}
 	clients := []string{"10.0.0.1", "10.1.0.1", "10.1.2.1", "11.0.0.1", "192.0.2.1", "2001:db8::1", "2001:db9::1"}
 	names := []string{"@a", "@b", "@c"}
-	for seed := range uint64(20_000) {
+	for seed := range uint64(2000) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		some := func(of []string, most int) (chosen []string) {
 			for range r.IntN(most + 1) {
