@@ -197,6 +197,9 @@ func asItems(o objects) []any {
 	for i := range o.clusters {
 		items = append(items, &o.clusters[i])
 	}
+	for i := range o.networks {
+		items = append(items, &o.networks[i])
+	}
 	return items
 }
 
