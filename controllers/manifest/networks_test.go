@@ -81,7 +81,7 @@ func TestCheckReportsUnknownNetworkLists(t *testing.T) {
 	}
 	for i, want := range []string{
 		`c.yaml:4: spec.allowFrom[1]: Not found: "@famly": there is no NetworkList famly, or its file is refused: add it, or correct the name`,
-		`d.yaml:4: spec.allowFrom: Invalid value: ["@family&@vpn"]: the NetworkLists and networks that are joined by & have no client in common`,
+		`d.yaml:4: spec.allowFrom: Invalid value: "@family&@vpn": the NetworkLists and networks that are joined by & have no client in common`,
 	} {
 		if got := report.Problems[i].String(); !strings.HasPrefix(got, want) {
 			t.Errorf("the problem is %s\nwant %s", got, want)

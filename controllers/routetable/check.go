@@ -2,6 +2,7 @@ package routetable
 
 import (
 	"fmt"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -27,7 +28,7 @@ func Check(all Objects, report func(host int, mistake *field.Error)) {
 			report(i, err)
 		}
 		if allowfrom.Nobody(hosts[i].Spec.AllowFrom, lists) {
-			report(i, field.Invalid(allowFromPath, hosts[i].Spec.AllowFrom, "the NetworkLists and networks that are joined by & have no client in common: correct them, or remove the host"))
+			report(i, field.Invalid(allowFromPath, strings.Join(hosts[i].Spec.AllowFrom, ", "), "the NetworkLists and networks that are joined by & have no client in common: correct them, or remove the host"))
 		}
 		for at, backend := range hosts[i].Spec.Backends {
 			if err := checkCluster(backend.Cluster, named); err != nil {
