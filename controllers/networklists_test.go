@@ -76,6 +76,12 @@ func TestNetworkLists(t *testing.T) {
 	allowed(t, table, "listed.nets.is", "192.168.1.1", "203.0.113.1")
 	allowed(t, table, "hand.nets.is", "198.51.100.1", "203.0.113.1")
 
+	out, err := bed.Cluster("edge").Kubectl(t.Context(), "get", "nl", "family")
+	testkit.Must(t, err)
+	if !strings.Contains(out, `["192.168.0.0/16"]`) {
+		t.Errorf("kubectl shows %s", out)
+	}
+
 	// One change of the list changes all hosts, and writes none.
 	w := countWrites(t)
 	setNetworks(t, c, family, "203.0.113.0/24", "2001:db8::/32")
