@@ -194,7 +194,7 @@ func TestOldDefinitionRefusesHostsWithNetworkLists(t *testing.T) {
 	testkit.Eventually(t, "the old definition should be used", func() error {
 		err := bed.Cluster("edge").Apply(t.Context(), exposedHost("probe.nets.is", "{host: probe.nets.is, allowFrom: ['@family']}"))
 		if err == nil {
-			return fmt.Errorf("it is not: %v", c.Delete(t.Context(), &v1alpha1.ExposedHost{ObjectMeta: metav1.ObjectMeta{Name: "probe.nets.is"}}))
+			return fmt.Errorf("it is not: %w", c.Delete(t.Context(), &v1alpha1.ExposedHost{ObjectMeta: metav1.ObjectMeta{Name: "probe.nets.is"}}))
 		}
 		return nil
 	})

@@ -38,7 +38,7 @@ func TestWithoutTheDefinitionOfNetworkLists(t *testing.T) {
 		t.Helper()
 		testkit.Eventually(t, "the message of the host", func() error {
 			out, err := c.Kubectl(t.Context(), "get", "exposedhost", "listed.techn.is", "-o", "jsonpath={.status.conditions[?(@.type=='Ready')].message}")
-			if err != nil || !strings.Contains(string(out), want) {
+			if err != nil || !strings.Contains(out, want) {
 				return fmt.Errorf("is %q, %w", out, err)
 			}
 			return nil
