@@ -98,6 +98,11 @@ type Context struct {
 	// DefaultIngressClass is the IngressClass that is annotated as the cluster's
 	// default, or empty. An Ingress without a class belongs to it.
 	DefaultIngressClass string
+	// Providers are the Kubernetes providers of the member's Traefik; nil if they are not
+	// known.
+	Providers *v1alpha1.TraefikProviders
+	// TraefikClass reports whether an IngressClass exists whose controller is Traefik.
+	TraefikClass func(name string) bool
 	// MaxHosts is how many hosts one object may claim, the first by name; 0 is no limit.
 	MaxHosts int
 	// RuleSyntax is the syntax of a Traefik rule whose route does not set one.

@@ -65,22 +65,25 @@ const (
 
 // How far a MemberCluster is connected and read.
 const (
-	CertificateInvalid = "CertificateInvalid"
-	Connected          = "Connected"
-	Connecting         = "Connecting"
-	Error              = "Error"
-	Forbidden          = "Forbidden"
-	Isolated           = "Isolated"
-	KubeconfigInsecure = "KubeconfigInsecure"
-	KubeconfigInvalid  = "KubeconfigInvalid"
-	SecretNotFound     = "SecretNotFound"
-	Stale              = "Stale"
-	Synced             = "Synced"
-	Syncing            = "Syncing"
-	TooLarge           = "TooLarge"
-	UnannotatedRoutes  = "UnannotatedRoutes"
-	Unauthorized       = "Unauthorized"
-	Unreachable        = "Unreachable"
+	CertificateInvalid  = "CertificateInvalid"
+	Connected           = "Connected"
+	Connecting          = "Connecting"
+	CredentialsExpired  = "CredentialsExpired"
+	CredentialsExpiring = "CredentialsExpiring"
+	CredentialsValid    = "CredentialsValid"
+	Error               = "Error"
+	Forbidden           = "Forbidden"
+	Isolated            = "Isolated"
+	KubeconfigInsecure  = "KubeconfigInsecure"
+	KubeconfigInvalid   = "KubeconfigInvalid"
+	SecretNotFound      = "SecretNotFound"
+	Stale               = "Stale"
+	Synced              = "Synced"
+	Syncing             = "Syncing"
+	TooLarge            = "TooLarge"
+	UnannotatedRoutes   = "UnannotatedRoutes"
+	Unauthorized        = "Unauthorized"
+	Unreachable         = "Unreachable"
 )
 
 // The reasons of Events besides those above.
@@ -133,7 +136,7 @@ func accepted() []Reason {
 		{HeldByManual, "A manually written ExposedHost holds the host.", "Delete that ExposedHost to return the host to the annotated sources."},
 		{HostInvalid, "The source, or a manually written ExposedHost, names a host that cannot be published: an IP address, a port, or a malformed name.", "Correct the name. The message says what is wrong with it."},
 		{HostNotCovered, "The annotation usher.techn.is/hosts names a host that the source's own rules do not match.", "Correct the annotation, or the rule."},
-		{IngressClass, "The source, or the Gateway of a route, belongs to a class that its cluster may not publish.", "Add the class to the MemberCluster's spec.ingressClasses, or change the source's class."},
+		{IngressClass, "The source, or the Gateway of a route, belongs to a class that its cluster may not publish, or that its Traefik does not serve.", "Change the source's class, or add the class to the MemberCluster's spec.ingressClasses, or correct spec.ingress.providers; the message says which."},
 		{IsolationShared, "Another host of the cluster has the same TLS options and another allow-from list: clients of one of the hosts would reach the other.", "Give one of them a TLSOption of its own, whose name starts with that of spec.isolation and a hyphen."},
 		{Manifest, "A file of --manifests, or its last good state, holds the host.", ""},
 		{Manual, "The ExposedHost was written manually.", ""},
@@ -182,6 +185,9 @@ func memberClusters() []Reason {
 		{CertificateInvalid, "The API server's certificate does not match the kubeconfig.", "Put the CA of the API server into the kubeconfig, or add the cluster again."},
 		{Connected, "The API server answers.", ""},
 		{Connecting, "The cluster has not been reached yet.", "Wait a moment."},
+		{CredentialsExpired, "A certificate or the token of the kubeconfig has ended; the message says which and when.", "Run usher cluster add NAME again, or put a kubeconfig with new credentials into the Secret."},
+		{CredentialsExpiring, "A certificate or the token of the kubeconfig ends within 30 days; the message says which and when. The cluster works until then.", "Run usher cluster add NAME again, or put a kubeconfig with new credentials into the Secret."},
+		{CredentialsValid, "The kubeconfig's certificates and token end in 30 days or later, or never.", ""},
 		{Error, "The API server answered with an error.", "See the message, which has the answer."},
 		{Forbidden, "The kubeconfig's user lacks a permission; the message names it.", "Add the cluster again to renew the role."},
 		{Isolated, "No object without the annotation uses the TLS options of spec.isolation.", ""},
