@@ -22,6 +22,11 @@ const (
 	// every name under it, including names of other objects of its cluster that are
 	// not annotated. Without it, those names are refused.
 	AnnotationWildcard = "usher.techn.is/wildcard"
+
+	// AnnotationShareBelow, with the value "true", lets other clusters publish names
+	// under a wildcard of the object. Without it, and with "false", only the cluster
+	// that holds the wildcard may publish them.
+	AnnotationShareBelow = "usher.techn.is/share-below"
 )
 
 // LabelManaged marks, with the value "true", the ExposedHosts that usher creates

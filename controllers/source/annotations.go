@@ -30,7 +30,7 @@ var prefix = v1alpha1.GroupVersion.Group + "/"
 var known = []string{
 	v1alpha1.AnnotationExpose, v1alpha1.AnnotationHosts,
 	v1alpha1.AnnotationPlainHTTP, v1alpha1.AnnotationAllowFrom,
-	v1alpha1.AnnotationWildcard,
+	v1alpha1.AnnotationWildcard, v1alpha1.AnnotationShareBelow,
 }
 
 // malformed is an annotation that cannot be parsed.
@@ -63,13 +63,17 @@ func readAnnotations(annotations map[string]string) (request, *malformed) {
 	if err != nil {
 		return w, &malformed{v1alpha1.AnnotationWildcard, err}
 	}
+	below, err := readShareBelow(annotations)
+	if err != nil {
+		return w, &malformed{v1alpha1.AnnotationShareBelow, err}
+	}
 	// A mistyped allow-from must not be read as consent to everyone.
 	for _, name := range slices.Sorted(maps.Keys(annotations)) {
 		if err := checkKnown(name); err != nil {
 			return w, &malformed{name, err}
 		}
 	}
-	w.options = Options{PlainHTTP: plainHTTP, AllowFrom: allowFrom, WholeWildcard: whole}
+	w.options = Options{PlainHTTP: plainHTTP, AllowFrom: allowFrom, WholeWildcard: whole, ShareBelow: below}
 	return w, nil
 }
 
@@ -125,6 +129,17 @@ func readWildcard(annotations map[string]string) (whole bool, err error) {
 		return true, nil
 	default:
 		return false, fmt.Errorf("%s is not valid: the only value is all; remove the annotation to publish annotated names only", message.Quote(value))
+	}
+}
+
+func readShareBelow(annotations map[string]string) (share bool, err error) {
+	switch value, given := annotations[v1alpha1.AnnotationShareBelow]; {
+	case !given, value == "false":
+		return false, nil
+	case value == "true":
+		return true, nil
+	default:
+		return false, fmt.Errorf("%s is neither true nor false", message.Quote(value))
 	}
 }
 

@@ -43,7 +43,7 @@ type Claim struct {
 func (c Claim) Equal(o Claim) bool {
 	sameRefusal := c.Refusal == o.Refusal || c.Refusal != nil && o.Refusal != nil && *c.Refusal == *o.Refusal
 	return c.Source == o.Source && c.Created.Equal(o.Created) && c.Host == o.Host && sameRefusal &&
-		c.TLSOptions == o.TLSOptions && c.Options.PlainOnly == o.Options.PlainOnly && c.Options.Equal(o.Options) && c.Options.WholeWildcard == o.Options.WholeWildcard
+		c.TLSOptions == o.TLSOptions && c.Options.PlainOnly == o.Options.PlainOnly && c.Options.Equal(o.Options) && c.Options.WholeWildcard == o.Options.WholeWildcard && c.Options.ShareBelow == o.Options.ShareBelow
 }
 
 // Options are the settings that a source requests for its hosts.
@@ -60,6 +60,8 @@ type Options struct {
 	// WholeWildcard means that a wildcard also publishes the names under it that only
 	// objects without the annotation have.
 	WholeWildcard bool
+	// ShareBelow means that other clusters may publish names under a wildcard.
+	ShareBelow bool
 }
 
 // Equal reports whether two sources request the same settings.

@@ -35,6 +35,7 @@ const (
 	HeldByAnother     = "HeldByAnother"
 	HeldByManual      = "HeldByManual"
 	OptionsUncertain  = "OptionsUncertain"
+	UnderWildcard     = "UnderWildcard"
 )
 
 // Why a host is refused whose claim is sound, for what is served beside it.
@@ -149,6 +150,7 @@ func accepted() []Reason {
 		{TLSMissing, "An IngressRouteTCP without tls, or an HTTPRoute on plain HTTP listeners only, accepts no TLS connections.", "Set spec.tls, with passthrough: true if the service terminates TLS, or attach the route to an HTTPS listener."},
 		{TooManyHosts, "The object, or all objects of its cluster together, claim more hosts than the limit. The hosts beyond the limit have no ExposedHost.", "Name fewer hosts, or raise usher's --max-source-hosts or --max-member-hosts."},
 		{TooManyNames, "The cluster's objects have more names under a wildcard than it can exclude.", "Publish the names instead of the wildcard, or all of them with usher.techn.is/wildcard: all."},
+		{UnderWildcard, "A wildcard of another cluster, or a manually written one, covers the host and does not share the names under it.", "Annotate every source of the wildcard with usher.techn.is/share-below: \"true\", or set spec.shareBelow: true if its ExposedHost is manually written; or write an ExposedHost for the host."},
 		{UnknownHosts, "The source's rules do not name their hosts.", "Name the hosts to publish in the annotation usher.techn.is/hosts."},
 	}
 }
