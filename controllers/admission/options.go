@@ -22,8 +22,8 @@ func stricter(a, b v1alpha1.PlainHTTP) v1alpha1.PlainHTTP {
 }
 
 // combine returns the options of a host with several sources: the clients that
-// all of them allow, the strictest plain-HTTP mode, and WholeWildcard only if all of
-// them request it. The proxy does not see the path of a TLS request, so no source may
+// all of them allow, the strictest plain-HTTP mode, and WholeWildcard and ShareBelow only
+// if all of them request it. The proxy does not see the path of a TLS request, so no source may
 // allow what another source of the host denies. problem says why no client is left.
 func combine(claims []source.Claim) (options source.Options, problem string) {
 	if len(claims) == 0 {
@@ -33,6 +33,7 @@ func combine(claims []source.Claim) (options source.Options, problem string) {
 	narrowest := claims[0].Source // the last that narrowed AllowFrom
 	for _, claim := range claims[1:] {
 		options.WholeWildcard = options.WholeWildcard && claim.Options.WholeWildcard
+		options.ShareBelow = options.ShareBelow && claim.Options.ShareBelow
 		options.PlainOnly = options.PlainOnly && claim.Options.PlainOnly
 		options.PlainHTTP = stricter(options.PlainHTTP, claim.Options.PlainHTTP)
 		if len(claim.Options.AllowFrom) == 0 {

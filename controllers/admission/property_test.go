@@ -56,6 +56,14 @@ func random(r *rand.Rand) (admission.Input, admission.Policy) {
 	case 2:
 		in.Current = refusedHolding(clusters[r.IntN(4)], "current")
 	}
+	switch r.IntN(8) {
+	case 0:
+		in.Over = overHeldBy(clusters[r.IntN(3)])
+	case 1:
+		in.Over = overClaimed(clusters[r.IntN(3)], 1+r.IntN(3))
+	case 2:
+		in.Over = overByHand(clusters[r.IntN(4)])
+	}
 	return in, policy
 }
 
@@ -176,7 +184,7 @@ func TestEveryClaimOfAClusterInSyncIsAccountedFor(t *testing.T) {
 
 func TestHostsAreWithdrawnOnEvidenceOnly(t *testing.T) {
 	anyInput(t, func(t *testing.T, _ *rand.Rand, in admission.Input, policy admission.Policy) {
-		if in.Current == nil || !in.Current.Accepted || in.Manual {
+		if in.Current == nil || !in.Current.Accepted || in.Manual || in.Over != nil && in.Over.Manual {
 			return
 		}
 		cluster, exists := policy.Clusters[in.Current.Cluster]

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +21,7 @@ func Spec(host string, d Decision) v1alpha1.ExposedHostSpec {
 		spec.Backends = []v1alpha1.HostBackend{{Cluster: d.Cluster}}
 		spec.AllowFrom = d.Options.AllowFrom
 		spec.Except = d.Except
+		spec.ShareBelow = d.Options.ShareBelow && strings.HasPrefix(host, "*.")
 		if d.Options.PlainHTTP != "" {
 			spec.PlainHTTP = d.Options.PlainHTTP
 		}
@@ -40,7 +42,7 @@ func Unwritable(d Decision, err error) Decision {
 func Recorded(eh *v1alpha1.ExposedHost) *Holding {
 	h := &Holding{
 		Holder:  eh.Spec.Holder,
-		Options: source.Options{PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom, PlainOnly: eh.Spec.TLS == v1alpha1.TLSDeny},
+		Options: source.Options{PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom, PlainOnly: eh.Spec.TLS == v1alpha1.TLSDeny, ShareBelow: eh.Spec.ShareBelow},
 	}
 	var backend string
 	if len(eh.Spec.Backends) > 0 {
