@@ -39,9 +39,12 @@ type ExposedHostReconciler struct {
 	// HandoverGrace is how long the holder must not have claimed a host before another
 	// cluster gets it; with 0 the other cluster gets it at once.
 	HandoverGrace time.Duration
+	// DecideAgain adds ExposedHosts to the queue, as requests of a share of it.
+	DecideAgain func(share string, names []string)
 
 	lists     *networkLists
 	unclaimed unclaimedHosts
+	wildcards wildcards
 }
 
 // setupExposedHosts registers the reconciler of ExposedHosts.
@@ -63,6 +66,7 @@ func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Se
 	})
 	return builder.ControllerManagedBy(mgr).Named("exposedhost").
 		Watches(&v1alpha1.ExposedHost{}, onEveryEvent(host)).
+		Watches(&v1alpha1.ExposedHost{}, followBelow(mgr.GetCache())).
 		Watches(&v1alpha1.MemberCluster{}, onEveryEvent(hostsOfMember), builder.WithPredicates(predicate.Funcs{
 			UpdateFunc: func(e event.UpdateEvent) bool { return servesOtherwise(e) || refusedOtherwise(e) },
 		})).
@@ -76,7 +80,7 @@ func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Se
 		WatchesRawSource(lists).
 		WithOptions(withWorkers).
 		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)},
-			OwnAddress: c.ownAddress, HandoverGrace: c.handoverGrace, lists: lists})
+			OwnAddress: c.ownAddress, HandoverGrace: c.handoverGrace, DecideAgain: changed.add, lists: lists})
 }
 
 // hostQueue is the queue of the ExposedHost reconciler.
@@ -129,9 +133,12 @@ func (r *ExposedHostReconciler) reconcile(ctx context.Context, name string) (tim
 	if wait := r.pending(current, clusters); wait > 0 {
 		return wait, nil
 	}
-	decision, err := r.decide(host, current, clusters)
+	decision, over, err := r.decide(ctx, host, current, clusters)
 	if err != nil {
 		return 0, err
+	}
+	if wait, err := r.settleBelow(ctx, host, over, clusters); wait > 0 || err != nil {
+		return wait, err
 	}
 	again := soonest(r.unreached(current, clusters), r.noteUnclaimed(host, decision))
 	switch {
@@ -165,9 +172,9 @@ func unlessBehind(err error) error {
 }
 
 // current returns the host's ExposedHost; nil if there is none.
-func (r *ExposedHostReconciler) current(ctx context.Context, name string) (*v1alpha1.ExposedHost, error) {
+func (r *ExposedHostReconciler) current(ctx context.Context, name string, opts ...client.GetOption) (*v1alpha1.ExposedHost, error) {
 	var eh v1alpha1.ExposedHost
-	if err := r.Client.Get(ctx, client.ObjectKey{Name: name}, &eh); err != nil {
+	if err := r.Client.Get(ctx, client.ObjectKey{Name: name}, &eh, opts...); err != nil {
 		return nil, client.IgnoreNotFound(err)
 	}
 	return &eh, nil
@@ -276,6 +283,9 @@ func (r *ExposedHostReconciler) report(ctx context.Context, before, eh *v1alpha1
 		return err
 	}
 	after.Status = statusOf(eh, decision, clusters, clients, r.OwnAddress)
+	if after.Status.Below, after.Status.BelowTotal, err = r.below(ctx, eh); err != nil {
+		return err
+	}
 	if r.unreached(eh, clusters) > 0 {
 		keepRivals(eh.Status, &after.Status)
 	}

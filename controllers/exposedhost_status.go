@@ -147,7 +147,8 @@ func firstOf(name string, total int32) string {
 }
 
 // recordEvents records Events and log lines for what has changed: the decision, the
-// cluster that holds the host, sources that disagree, and new rivals.
+// cluster that holds the host, sources that disagree, new rivals, and claims that are
+// refused under a wildcard.
 func (r *ExposedHostReconciler) recordEvents(ctx context.Context, before, after *v1alpha1.ExposedHost, decision admission.Decision) {
 	was, is := findCondition(before, v1alpha1.ConditionAccepted), findCondition(after, v1alpha1.ConditionAccepted)
 	if was == nil || was.Status != is.Status || was.Reason != is.Reason {
@@ -167,6 +168,11 @@ func (r *ExposedHostReconciler) recordEvents(ctx context.Context, before, after 
 	for _, rival := range after.Status.Rivals {
 		if before == nil || !slices.Contains(before.Status.Rivals, rival) {
 			r.Events.Eventf(after, nil, corev1.EventTypeWarning, rival.Reason, "Decide", "%s of cluster %s may not publish this host: %s", sourceName(rival.SourceRef), rival.Cluster, rival.Reason)
+		}
+	}
+	for _, name := range after.Status.Below {
+		if name.Reason == reason.UnderWildcard && (before == nil || !slices.Contains(before.Status.Below, name)) {
+			r.Events.Eventf(after, nil, corev1.EventTypeWarning, name.Reason, "Decide", "%s of cluster %s may not publish %s, a name under this wildcard: %s", sourceName(name.SourceRef), name.Cluster, name.Host, name.Reason)
 		}
 	}
 }
