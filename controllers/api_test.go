@@ -34,6 +34,7 @@ func TestAPIRefusesInvalidObjects(t *testing.T) {
 		{"an address with a port", exposedHost("a.techn.is", "{host: a.techn.is, backends: [{address: '192.0.2.1:443'}]}"), "without a port"},
 		{"a client that is no CIDR", exposedHost("a.techn.is", "{host: a.techn.is, allowFrom: [192.168.0.300/16]}"), "not a CIDR"},
 		{"exceptions from what is no wildcard", exposedHost("a.techn.is", "{host: a.techn.is, except: [b]}"), "except goes with a wildcard"},
+		{"a share of names under what is no wildcard", exposedHost("a.techn.is", "{host: a.techn.is, shareBelow: true}"), "shareBelow goes with a wildcard"},
 		{"an exception that is no label", exposedHost("wildcard.techn.is", "{host: '*.techn.is', except: [a.techn.is]}"), "spec.except[0]"},
 		{"an unknown mode of plain HTTP", exposedHost("a.techn.is", "{host: a.techn.is, plainHTTP: Maybe}"), "Unsupported value"},
 		{"a field that does not exist yet", exposedHost("a.techn.is", "{host: a.techn.is, strategy: RoundRobin}"), "strategy"},

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -12,14 +13,26 @@ import (
 	"github.com/jovalle/usher/controllers/source"
 )
 
-// decide makes the decision on a host from its claims, and from what the chosen cluster
-// serves beside it.
-func (r *ExposedHostReconciler) decide(host string, current *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (admission.Decision, error) {
+// decide makes the decision on a host from its claims, from the wildcard over it, and
+// from what the chosen cluster serves beside it. If the host is a wildcard, it also
+// returns what the wildcard is to the names under it.
+func (r *ExposedHostReconciler) decide(ctx context.Context, host string, current *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (admission.Decision, *admission.Over, error) {
 	input, policy := r.input(host, current, clusters)
-	decision := admission.Decide(input, policy)
-	if isManual(current) {
-		return r.warn(current, checked(current, decision)), nil
+	if input.Manual {
+		return r.warn(current, checked(current, admission.Decide(input, policy))), admission.ManualOver(&current.Spec), nil
 	}
+	over, err := r.over(ctx, input, policy, clusters)
+	if err != nil {
+		return admission.Decision{}, nil, err
+	}
+	input.Over = over
+	decision, err := r.decideClaims(input, current, policy)
+	return decision, input.AsOver(decision, policy), err
+}
+
+// decideClaims makes the decision on a host that no person has written.
+func (r *ExposedHostReconciler) decideClaims(input admission.Input, current *v1alpha1.ExposedHost, policy admission.Policy) (admission.Decision, error) {
+	decision := admission.Decide(input, policy)
 	for decision.Accepted {
 		restricted, err := r.restrict(decision, input, current, policy)
 		if err != nil || restricted.Accepted {

@@ -39,8 +39,12 @@ type ExposedHostReconciler struct {
 	// HandoverGrace is how long the holder must not have claimed a host before another
 	// cluster gets it; with 0 the other cluster gets it at once.
 	HandoverGrace time.Duration
+	// DecideAgain adds ExposedHosts to the queue, as requests of a share of it.
+	DecideAgain func(share string, names []string)
 
+	lists     *networkLists
 	unclaimed unclaimedHosts
+	wildcards wildcards
 }
 
 // setupExposedHosts registers the reconciler of ExposedHosts.
@@ -54,8 +58,15 @@ func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Se
 	hostsOfMember := func(ctx context.Context, o client.Object, q hostQueue) {
 		changed.fair.add(q, o.GetName(), requestsFor(namesOfCluster(ctx, mgr.GetCache(), o.GetName()))...)
 	}
+	lists := newNetworkLists(mgr, "exposedhost", func(ctx context.Context, q hostQueue, name string, change listChange) {
+		hosts := hostsWithList(ctx, mgr.GetCache(), name, change)
+		for i := range hosts {
+			host(ctx, &hosts[i], q)
+		}
+	})
 	return builder.ControllerManagedBy(mgr).Named("exposedhost").
 		Watches(&v1alpha1.ExposedHost{}, onEveryEvent(host)).
+		Watches(&v1alpha1.ExposedHost{}, followBelow(mgr.GetCache())).
 		Watches(&v1alpha1.MemberCluster{}, onEveryEvent(hostsOfMember), builder.WithPredicates(predicate.Funcs{
 			UpdateFunc: func(e event.UpdateEvent) bool { return servesOtherwise(e) || refusedOtherwise(e) },
 		})).
@@ -66,9 +77,10 @@ func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Se
 			}
 			return hosts
 		})).
+		WatchesRawSource(lists).
 		WithOptions(withWorkers).
 		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)},
-			OwnAddress: c.ownAddress, HandoverGrace: c.handoverGrace})
+			OwnAddress: c.ownAddress, HandoverGrace: c.handoverGrace, DecideAgain: changed.add, lists: lists})
 }
 
 // hostQueue is the queue of the ExposedHost reconciler.
@@ -94,7 +106,7 @@ func shareOf(o client.Object) string {
 
 // +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts/status,verbs=patch
-// +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters,verbs=get;list;watch
+// +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters;networklists,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // Reconcile makes the decision on the named host and updates its ExposedHost.
@@ -121,9 +133,12 @@ func (r *ExposedHostReconciler) reconcile(ctx context.Context, name string) (tim
 	if wait := r.pending(current, clusters); wait > 0 {
 		return wait, nil
 	}
-	decision, err := r.decide(host, current, clusters)
+	decision, over, err := r.decide(ctx, host, current, clusters)
 	if err != nil {
 		return 0, err
+	}
+	if wait, err := r.settleBelow(ctx, host, over, clusters); wait > 0 || err != nil {
+		return wait, err
 	}
 	again := soonest(r.unreached(current, clusters), r.noteUnclaimed(host, decision))
 	switch {
@@ -133,11 +148,19 @@ func (r *ExposedHostReconciler) reconcile(ctx context.Context, name string) (tim
 		return again, r.withdraw(ctx, current)
 	}
 	applied, err := r.apply(ctx, host, current, decision)
+	if apierrors.IsInvalid(err) && decision.Accepted {
+		// The old spec may allow clients that the sources no longer allow.
+		decision, again = admission.Unwritable(decision, err), soonest(again, unwritableAgain)
+		applied, err = r.apply(ctx, host, current, decision)
+	}
 	if err != nil {
 		return 0, err
 	}
 	return again, r.report(ctx, current, applied, decision, clusters)
 }
+
+// unwritableAgain is the pause before a spec that the API server refuses is written again.
+const unwritableAgain = time.Minute
 
 // unlessBehind drops the errors of a write from an outdated cache: the missing change
 // arrives as an event and is reconciled.
@@ -149,9 +172,9 @@ func unlessBehind(err error) error {
 }
 
 // current returns the host's ExposedHost; nil if there is none.
-func (r *ExposedHostReconciler) current(ctx context.Context, name string) (*v1alpha1.ExposedHost, error) {
+func (r *ExposedHostReconciler) current(ctx context.Context, name string, opts ...client.GetOption) (*v1alpha1.ExposedHost, error) {
 	var eh v1alpha1.ExposedHost
-	if err := r.Client.Get(ctx, client.ObjectKey{Name: name}, &eh); err != nil {
+	if err := r.Client.Get(ctx, client.ObjectKey{Name: name}, &eh, opts...); err != nil {
 		return nil, client.IgnoreNotFound(err)
 	}
 	return &eh, nil
@@ -255,7 +278,14 @@ func notWritten(verb, name string, err error) error {
 // report writes the object's status if it differs, and records Events for the changes.
 func (r *ExposedHostReconciler) report(ctx context.Context, before, eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster) error {
 	after := eh.DeepCopy()
-	after.Status = statusOf(eh, decision, clusters, r.OwnAddress)
+	clients, err := r.clientsProblem(ctx, eh.Spec.AllowFrom)
+	if err != nil {
+		return err
+	}
+	after.Status = statusOf(eh, decision, clusters, clients, r.OwnAddress)
+	if after.Status.Below, after.Status.BelowTotal, err = r.below(ctx, eh); err != nil {
+		return err
+	}
 	if r.unreached(eh, clusters) > 0 {
 		keepRivals(eh.Status, &after.Status)
 	}

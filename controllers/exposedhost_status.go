@@ -18,10 +18,12 @@ import (
 	"github.com/jovalle/usher/controllers/admission"
 	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/routetable"
+	"github.com/jovalle/usher/controllers/source"
 )
 
-// statusOf returns the status of an ExposedHost for a decision.
-func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster, own func(netip.AddrPort) bool) v1alpha1.ExposedHostStatus {
+// statusOf returns the status of an ExposedHost for a decision. Clients is why no client
+// may connect to an accepted host; nil if one may.
+func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster, clients *source.Refusal, own func(netip.AddrPort) bool) v1alpha1.ExposedHostStatus {
 	status := v1alpha1.ExposedHostStatus{
 		Conditions:   slices.Clone(eh.Status.Conditions),
 		Sources:      decision.Sources[:min(len(decision.Sources), keptSources)],
@@ -36,6 +38,9 @@ func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters ma
 		accepted.Status = metav1.ConditionTrue
 	}
 	ready := withLoops(readyCondition(eh, accepted, status.Backends, clusters), accepted.Status, loops)
+	if decision.Accepted && clients != nil {
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, clients.Reason, clients.Message
+	}
 	setConditions(&status.Conditions, eh.Generation, accepted, ready)
 	status.Summary = summary(eh, decision, status)
 	return status
@@ -142,7 +147,8 @@ func firstOf(name string, total int32) string {
 }
 
 // recordEvents records Events and log lines for what has changed: the decision, the
-// cluster that holds the host, sources that disagree, and new rivals.
+// cluster that holds the host, sources that disagree, new rivals, and claims that are
+// refused under a wildcard.
 func (r *ExposedHostReconciler) recordEvents(ctx context.Context, before, after *v1alpha1.ExposedHost, decision admission.Decision) {
 	was, is := findCondition(before, v1alpha1.ConditionAccepted), findCondition(after, v1alpha1.ConditionAccepted)
 	if was == nil || was.Status != is.Status || was.Reason != is.Reason {
@@ -162,6 +168,11 @@ func (r *ExposedHostReconciler) recordEvents(ctx context.Context, before, after 
 	for _, rival := range after.Status.Rivals {
 		if before == nil || !slices.Contains(before.Status.Rivals, rival) {
 			r.Events.Eventf(after, nil, corev1.EventTypeWarning, rival.Reason, "Decide", "%s of cluster %s may not publish this host: %s", sourceName(rival.SourceRef), rival.Cluster, rival.Reason)
+		}
+	}
+	for _, name := range after.Status.Below {
+		if name.Reason == reason.UnderWildcard && (before == nil || !slices.Contains(before.Status.Below, name)) {
+			r.Events.Eventf(after, nil, corev1.EventTypeWarning, name.Reason, "Decide", "%s of cluster %s may not publish %s, a name under this wildcard: %s", sourceName(name.SourceRef), name.Cluster, name.Host, name.Reason)
 		}
 	}
 }

@@ -415,6 +415,7 @@ func (s *simulation) write(host string, m manual) step {
 		if m.except != "" {
 			spec.Except = strings.Split(m.except, ",")
 		}
+		spec.ShareBelow = m.share
 		if m.address != "" || m.cluster != "" {
 			spec.Backends = []v1alpha1.HostBackend{{Address: m.address, Cluster: m.cluster}}
 		}

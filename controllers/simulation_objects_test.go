@@ -199,6 +199,7 @@ type reading struct {
 	clients   clients
 	plain     string
 	whole     bool // wildcard: all
+	share     bool // share-below: true
 	malformed bool // an annotation is
 }
 
@@ -219,6 +220,8 @@ func parse(o object) *reading {
 			r.clients, ok = clientsIn(value)
 		case name == "wildcard":
 			r.whole, ok = true, value == "all"
+		case name == "share-below":
+			r.share, ok = value == "true", value == "true" || value == "false"
 		default:
 			ok = false
 		}
@@ -281,6 +284,7 @@ type manual struct {
 	allowFrom        string // comma list
 	plain            string
 	except           string // labels, comma list
+	share            bool   // of the names under it
 }
 
 // policy is what the edge configures of a member.

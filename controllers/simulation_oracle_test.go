@@ -24,6 +24,7 @@ type facts struct {
 	clients   clients
 	plain     string
 	whole     bool
+	share     bool
 	oldest    string // age of the oldest sound claim
 	silent    bool   // one serves the host and does not claim it
 
@@ -31,12 +32,12 @@ type facts struct {
 }
 
 // noFacts are what no object is to a host.
-var noFacts = facts{clients: everyone, plain: plainHTTP[0], whole: true}
+var noFacts = facts{clients: everyone, plain: plainHTTP[0], whole: true, share: true}
 
 func (f facts) and(g facts) facts {
 	both := facts{
 		claims: f.claims || g.claims, malformed: f.malformed || g.malformed, sound: f.sound || g.sound,
-		clients: f.clients & g.clients, plain: stricter(f.plain, g.plain), whole: f.whole && g.whole, oldest: f.oldest,
+		clients: f.clients & g.clients, plain: stricter(f.plain, g.plain), whole: f.whole && g.whole, share: f.share && g.share, oldest: f.oldest,
 		silent: f.silent || g.silent, named: f.named || g.named, published: f.published || g.published, claimed: f.claimed || g.claimed,
 	}
 	if g.oldest != "" && (f.oldest == "" || g.oldest < f.oldest) {
@@ -57,7 +58,7 @@ func factsOf(r *reading, cut bool, host, name string) facts {
 		f.malformed, f.sound = fault == "malformed", fault == ""
 	}
 	if f.sound {
-		f.clients, f.plain, f.whole, f.oldest = r.clients, r.plain, r.whole, r.age()
+		f.clients, f.plain, f.whole, f.share, f.oldest = r.clients, r.plain, r.whole, r.share, r.age()
 	}
 	f.silent = r.names(host) && !f.claims || r.names(wildcardOver(host)) && !r.annotated
 	f.named, f.published, f.claimed = r.names(name), r.publishes(name), r.claimed[name] && !cut
@@ -73,6 +74,7 @@ type view struct {
 	silent  bool    // an object of it serves the host and does not claim it
 	private bool    // and that refuses the host
 	allowed bool    // the host is in its allowedDomains
+	share   bool    // as a wildcard it is shared, where its claims are sound
 	excepts bool    // as a wildcard it does not cover the name in question
 }
 
@@ -80,7 +82,7 @@ func viewOf(member, host string, p policy, f facts) view {
 	if !p.exists {
 		return view{}
 	}
-	v := view{exists: true, claims: f.claims, silent: f.silent, allowed: inDomain(host, p.domain)}
+	v := view{exists: true, claims: f.claims, silent: f.silent, allowed: inDomain(host, p.domain), share: f.share}
 	v.options = outcome{cluster: member, clients: f.clients, plain: f.plain}
 	v.excepts = f.named && !(f.sound && f.whole) || f.published && !f.claimed
 	sound := f.sound && !f.malformed && f.clients != 0
@@ -164,7 +166,7 @@ type decision struct {
 
 // decisions returns what the ExposedHost of a host may make of it, and of a name under it.
 func (w *world) decisions(host, name string, h holder, recent bool) map[decision]bool {
-	all := map[decision]bool{}
+	all, aboves := map[decision]bool{}, w.aboves(host, recent)
 	add := func(d decision) {
 		if d.cluster == "" { // a person gave the address, or there is none
 			d.outcome = d.at(d.addresses)
@@ -185,7 +187,11 @@ func (w *world) decisions(host, name string, h holder, recent bool) map[decision
 			add(m.decision(name))
 			continue
 		}
-		w.combinations(host, name, recent, func(views map[string]view) { add(w.decide(host, h, views)) })
+		w.combinations(host, name, recent, func(views map[string]view) {
+			for a := range aboves {
+				add(w.decide(host, a.taken(h, views), a.limit(h, views)))
+			}
+		})
 	}
 	return all
 }
@@ -198,6 +204,77 @@ func (m *manual) decision(name string) decision {
 		d.clients, _ = clientsIn(m.allowFrom)
 	}
 	return d
+}
+
+// above is what the wildcard over a host is to it. The zero value limits nothing.
+type above struct {
+	limits bool
+	manual bool   // a person wrote it
+	member string // to which it belongs; "" is none
+	first  string // age of the claim by which the member gets it; "" where it is held
+}
+
+// aboves returns what the wildcard over a host may be to it.
+func (w *world) aboves(host string, recent bool) map[above]bool {
+	wildcard := wildcardOver(host)
+	if wildcard == "" {
+		return map[above]bool{{}: true}
+	}
+	all := map[above]bool{}
+	for _, m := range w.manuals.of(wildcard).valid(recent) {
+		if m != nil {
+			all[above{!m.share, true, m.cluster, ""}] = true
+			continue
+		}
+		for _, h := range w.possible(wildcard) {
+			w.combinations(wildcard, "", recent, func(views map[string]view) {
+				a := aboveBy(h, views)
+				if all[a] = true; h.member != "" && !views[h.member].claims { // it may have been shared, and is so until another gets it
+					all[above{}] = true
+				}
+			})
+		}
+	}
+	return all
+}
+
+// aboveBy applies the rule: a wildcard is to be given by its holder, sound or refused;
+// where there is none, by the member that gets it, against younger claims.
+func aboveBy(h holder, views map[string]view) above {
+	is := views[h.member]
+	if !is.exists {
+		member := oldest(views, true)
+		if member == "" || views[member].share {
+			return above{}
+		}
+		return above{limits: true, member: member, first: views[member].oldest}
+	}
+	if !is.allowed || is.claims && is.oldest != "" && !is.private && is.share {
+		return above{}
+	}
+	return above{limits: true, member: h.member}
+}
+
+// limit returns what the members are to a host that one of them holds, where the claims
+// of those are refused that may not get it.
+func (a above) limit(h holder, views map[string]view) map[string]view {
+	limited := maps.Clone(views)
+	for name, v := range limited {
+		older := a.first != "" && v.oldest < a.first
+		if a.limits && name != a.member && (a.manual || name != h.member) && !older {
+			v.oldest = ""
+			limited[name] = v
+		}
+	}
+	return limited
+}
+
+// taken returns the holder of a host, where a person's wildcard gives it to another.
+func (a above) taken(h holder, views map[string]view) holder {
+	if v := views[a.member]; a.limits && a.manual && h.member != "" && v.oldest != "" && !v.private {
+		return holder{member: a.member}
+	}
+	return h
 }
 
 // decide applies the rule: the holder of a host keeps it while it claims it at all;
@@ -283,7 +360,10 @@ func (w *world) check(host string, table *routing.Table, recent bool) error {
 // it may have lost the host, each member that may have won it.
 func (w *world) possible(host string) []holder {
 	var all []holder
-	free := len(w.holders[host]) == 0
+	free, aboves := len(w.holders[host]) == 0, w.aboves(host, true)
+	for a := range aboves {
+		free = free || a.limits && a.manual // a person may have given it to another
+	}
 	for _, h := range w.holders[host] {
 		since, unclaimed := w.unclaimed[holding{host, h.member}]
 		free = free || h.member == "" || unclaimed && time.Since(since) >= simGrace() || w.released(host, h.member)
@@ -300,8 +380,10 @@ func (w *world) possible(host string) []holder {
 	if free {
 		all = append(all, holder{})
 		w.combinations(host, "", true, func(views map[string]view) {
-			if h := (holder{member: oldest(views, true)}); !slices.Contains(all, h) {
-				all = append(all, h)
+			for a := range aboves {
+				if h := (holder{member: oldest(a.limit(holder{}, views), true)}); !slices.Contains(all, h) {
+					all = append(all, h)
+				}
 			}
 		})
 	}

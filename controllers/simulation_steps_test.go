@@ -172,8 +172,11 @@ func (s *simulation) annotate(o object, malformed int) {
 	if r.IntN(8) == 0 {
 		set("wildcard", "all")
 	}
+	if r.IntN(4) == 0 {
+		set("share-below", pick(r, "true", "true", "true", "false"))
+	}
 	if r.IntN(malformed) == 0 {
-		set(pick(r, "allow-from", "plain-http", "wildcard", "allowfrom"), pick(r, "", "anybody", "10.0.0.1/8", "::ffff:10.0.0.0/104", "DENY"))
+		set(pick(r, "allow-from", "plain-http", "wildcard", "share-below", "allowfrom"), pick(r, "", "anybody", "10.0.0.1/8", "::ffff:10.0.0.0/104", "DENY"))
 	}
 }
 
@@ -312,5 +315,6 @@ func (s *simulation) changeByHand() step {
 	if strings.HasPrefix(host, "*.") && r.IntN(2) == 0 {
 		m.except = "l0,l3"
 	}
+	m.share = strings.HasPrefix(host, "*.") && r.IntN(3) == 0
 	return s.write(host, m)
 }

@@ -211,8 +211,12 @@ func (w *world) restart(table *routing.Table) {
 			w.combinations(host, "", false, func(views map[string]view) {
 				v := views[member]
 				holds := slices.ContainsFunc(w.holders[host], func(h holder) bool { return h.member == member })
+				taken := false
+				for a := range w.aboves(host, false) {
+					taken = taken || a.limits && a.manual && a.member != member
+				}
 				if v.claims {
-					is.hosts[host] = holds && v.oldest != "" && !v.private
+					is.hosts[host] = holds && v.oldest != "" && !v.private && !taken
 				}
 			})
 		}

@@ -66,7 +66,7 @@ func TestWildcardNeverStepsInForAHost(t *testing.T) {
 	table := startUsher(t)
 	addMember(t, c, "hades", nil)
 	addMember(t, c, "illmatic", nil)
-	apply(t, "hades", wildcard("wild", "*.steps.techn.is", exposed))
+	apply(t, "hades", wildcard("wild", "*.steps.techn.is", exposed, sharing))
 	const host, rule = "own.steps.techn.is", "Host(`own.steps.techn.is`)"
 	apply(t, "illmatic", ingressRoute("own", rule, exposed))
 	routed(t, table, host, "illmatic")

@@ -14,13 +14,19 @@ const (
 	// "redirect", "forward" or "deny".
 	AnnotationPlainHTTP = "usher.techn.is/plain-http"
 
-	// AnnotationAllowFrom is a comma-separated list of CIDRs: the clients that may connect.
+	// AnnotationAllowFrom is a comma-separated list of CIDRs and names of NetworkLists of
+	// the edge, such as "@family": the clients that may connect.
 	AnnotationAllowFrom = "usher.techn.is/allow-from"
 
 	// AnnotationWildcard, with the value "all", makes a wildcard of the object publish
 	// every name under it, including names of other objects of its cluster that are
 	// not annotated. Without it, those names are refused.
 	AnnotationWildcard = "usher.techn.is/wildcard"
+
+	// AnnotationShareBelow, with the value "true", lets other clusters publish names
+	// under a wildcard of the object. Without it, and with "false", only the cluster
+	// that holds the wildcard may publish them.
+	AnnotationShareBelow = "usher.techn.is/share-below"
 )
 
 // LabelManaged marks, with the value "true", the ExposedHosts that usher creates

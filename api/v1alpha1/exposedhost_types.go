@@ -39,6 +39,7 @@ type ExposedHostList struct {
 // ExposedHostSpec says where a host's connections go.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.except) || size(self.except) == 0 || self.host.startsWith('*.')",message="except goes with a wildcard"
+// +kubebuilder:validation:XValidation:rule="!has(self.shareBelow) || !self.shareBelow || self.host.startsWith('*.')",message="shareBelow goes with a wildcard"
 // +kubebuilder:validation:XValidation:rule="!has(self.tls) || self.tls != 'Deny' || has(self.plainHTTP) && self.plainHTTP == 'Forward'",message="tls: Deny needs plainHTTP: Forward: without it the host is not served at all"
 type ExposedHostSpec struct {
 	// Host is the host name: lower case, internationalized labels in their ASCII
@@ -80,13 +81,15 @@ type ExposedHostSpec struct {
 	// +optional
 	TLS TLSMode `json:"tls,omitempty"`
 
-	// AllowFrom are the CIDRs of clients that may connect, such as
-	// 192.168.0.0/16 or 2001:db8::/32. Empty allows everyone.
+	// AllowFrom are the clients that may connect: CIDRs, such as 192.168.0.0/16 or
+	// 2001:db8::/32, and NetworkLists by name, such as @family. Names and a CIDR that are
+	// joined by '&', such as @family&192.168.0.0/16, are the clients that are in all of
+	// them. Empty allows everyone. If a NetworkList does not exist, no client may connect.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=256
-	// +kubebuilder:validation:items:MaxLength=49
-	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="not a CIDR: write an address and a prefix length, such as 192.168.0.0/16"
+	// +kubebuilder:validation:items:MaxLength=309
+	// +kubebuilder:validation:items:XValidation:rule="self.contains('/') ? self.matches('^(@[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?&){0,4}[^@&]+$') && isCIDR(self.substring(self.lastIndexOf('&') + 1)) : self.matches('^@[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(&@[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?){0,3}$')",message="not a CIDR and not a NetworkList: write an address and a prefix length, such as 192.168.0.0/16, or @ and a name, such as @family"
 	AllowFrom []string `json:"allowFrom,omitempty"`
 
 	// Except are the first labels of names that the wildcard does not cover: with
@@ -99,6 +102,14 @@ type ExposedHostSpec struct {
 	// +kubebuilder:validation:items:MaxLength=63
 	// +kubebuilder:validation:items:Pattern=`^[a-z0-9_-]+$`
 	Except []string `json:"except,omitempty"`
+
+	// ShareBelow lets every cluster publish names under the wildcard: with *.techn.is,
+	// the name app.techn.is, and not a.b.techn.is. Without it, only the cluster that
+	// holds the wildcard gets such names, or those among the backends if the ExposedHost
+	// is manually written. If the wildcard comes from annotated sources, usher sets it
+	// if all of them have the annotation usher.techn.is/share-below.
+	// +optional
+	ShareBelow bool `json:"shareBelow,omitempty"`
 }
 
 // MaxExcept is the maximum number of labels in ExposedHostSpec.Except.
@@ -194,6 +205,14 @@ type ExposedHostStatus struct {
 	// of each cluster.
 	// +optional
 	RivalsTotal int32 `json:"rivalsTotal,omitempty"`
+	// Below are names under the wildcard that other clusters claim: those that are
+	// refused to them with the reason UnderWildcard, and those that they publish.
+	// +optional
+	// +listType=atomic
+	Below []NameBelow `json:"below,omitempty"`
+	// BelowTotal is the number of such names and clusters; Below lists the first 10.
+	// +optional
+	BelowTotal int32 `json:"belowTotal,omitempty"`
 	// Backends are the addresses that connections go to, as address:port with the
 	// HTTPS port.
 	// +optional
@@ -238,4 +257,13 @@ type Rival struct {
 	SourceRef `json:",inline"`
 	// Reason in CamelCase.
 	Reason string `json:"reason"`
+}
+
+// NameBelow is a name under a wildcard that another cluster claims, with the first
+// source of that cluster.
+type NameBelow struct {
+	// Host is the name.
+	Host string `json:"host"`
+	// The reason is UnderWildcard, or Admitted if the cluster publishes the name.
+	Rival `json:",inline"`
 }

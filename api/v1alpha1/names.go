@@ -21,3 +21,13 @@ func HostOfName(name string) string {
 	}
 	return name
 }
+
+// WildcardOver returns the wildcard that covers a name, which has one label more; "" for
+// a wildcard.
+func WildcardOver(host string) string {
+	label, parent, found := strings.Cut(host, ".")
+	if label == "*" || !found {
+		return ""
+	}
+	return "*." + parent
+}

@@ -41,6 +41,8 @@ type Input struct {
 	Manual bool
 	// Current is usher's own ExposedHost as it stands; nil where there is none.
 	Current *Holding
+	// Over is the wildcard over the host; nil if none limits which clusters may get it.
+	Over *Over
 	// Unclaimed is the time since usher first observed that the holder, in sync, no
 	// longer claims the host; 0 if this is the first observation.
 	Unclaimed time.Duration

@@ -10,7 +10,7 @@ import (
 )
 
 // checkedClaims returns the claims of existing clusters in order of preference, each
-// with its refusal by the source or by the checks. The recorded claims of a cluster
+// with its refusal by the source, by the checks or by the wildcard over the host. The recorded claims of a cluster
 // that is not in sync come first, since their age is unknown.
 func checkedClaims(in Input, policy Policy) []source.Claim {
 	held := recorded(in, policy)
@@ -23,7 +23,11 @@ func checkedClaims(in Input, policy Policy) []source.Claim {
 	for i, claim := range claims {
 		claims[i].Refusal = context.firstRefusal(claim)
 	}
-	return slices.Concat(held, claims, unknownRivals(in, policy))
+	all := slices.Concat(held, claims, unknownRivals(in, policy))
+	if !in.Manual {
+		in.Over.limit(all, holderOf(in, policy))
+	}
+	return all
 }
 
 // unknownRivals returns the claims that are recorded of clusters which do not hold the
@@ -105,19 +109,22 @@ func recorded(in Input, policy Policy) []source.Claim {
 	var held []source.Claim
 	for _, ref := range refs {
 		claim := source.Claim{Source: ref, Host: in.Host, Options: in.Current.Options}
-		claim.Refusal = recordedRefusal(claim, *in.Current, checkContext{policy: policy})
+		claim.Refusal = recordedRefusal(claim, in, checkContext{policy: policy})
 		held = append(held, claim)
 	}
 	return held
 }
 
 // recordedRefusal is why a host is refused to a cluster that is recorded to claim it.
-func recordedRefusal(claim source.Claim, current Holding, in checkContext) *source.Refusal {
-	switch {
+func recordedRefusal(claim source.Claim, in Input, context checkContext) *source.Refusal {
+	switch current := in.Current; {
 	case current.Accepted:
-		return domainAllowed(claim, in)
-	case current.Reason == "", current.Reason == reason.HeldByAnother: // of a claim that was gone
-		return clusterInSync(claim, in)
+		return domainAllowed(claim, context)
+	case current.Reason == reason.UnderWildcard && in.Over.keepsFrom(current.Cluster, holderOf(in, context.policy)):
+		return in.Over.refusal()
+	case current.Reason == "", current.Reason == reason.UnderWildcard, // of a wildcard that is gone
+		current.Reason == reason.HeldByAnother: // of a claim that was gone
+		return clusterInSync(claim, context)
 	default:
 		return &source.Refusal{Reason: current.Reason, Message: current.Message}
 	}

@@ -19,12 +19,18 @@ import (
 // claim is sound, the host is refused with the first claim's reason. If there is no
 // claim, the host is withdrawn. Withdrawal needs evidence, which is confirmed
 // absence: a cluster that is not in sync keeps its recorded claims.
+//
+// A name under a wildcard goes only to the cluster that has the wildcard, unless the
+// wildcard is shared, or another cluster held or claimed the name before: see Over.
 func Decide(in Input, policy Policy) Decision {
 	candidates := checkedClaims(in, policy)
 	if in.Manual {
 		return manual(candidates)
 	}
 	holder := holderOf(in, policy)
+	if holder != "" && in.Over.takesFrom(holder) && firstSound(candidates) != nil {
+		holder = "" // the person who wrote the wildcard has moved the host
+	}
 	eligible := claimsOf(holder, candidates)
 	switch {
 	case holder != "" && len(eligible) == 0 && !graceExpired(in, policy):

@@ -20,6 +20,12 @@ func holderOf(in Input, policy Policy) string {
 	return in.Current.Holder
 }
 
+// HeldAlone reports whether a cluster holds the host, and no other cluster claims it.
+func (in Input) HeldAlone(policy Policy) bool {
+	holder := holderOf(in, policy)
+	return holder != "" && len(claimsOf(holder, in.Claims)) == len(in.Claims)
+}
+
 // graceExpired reports whether the holder has not claimed the host for the whole
 // grace. A stale holder may claim it again meanwhile, so its grace does not expire.
 func graceExpired(in Input, policy Policy) bool {

@@ -2,11 +2,13 @@ package admission
 
 import (
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/source"
 )
 
@@ -19,6 +21,7 @@ func Spec(host string, d Decision) v1alpha1.ExposedHostSpec {
 		spec.Backends = []v1alpha1.HostBackend{{Cluster: d.Cluster}}
 		spec.AllowFrom = d.Options.AllowFrom
 		spec.Except = d.Except
+		spec.ShareBelow = d.Options.ShareBelow && strings.HasPrefix(host, "*.")
 		if d.Options.PlainHTTP != "" {
 			spec.PlainHTTP = d.Options.PlainHTTP
 		}
@@ -29,11 +32,17 @@ func Spec(host string, d Decision) v1alpha1.ExposedHostSpec {
 	return spec
 }
 
+// Unwritable refuses a host whose spec the edge's API server refuses, as an older
+// CustomResourceDefinition does.
+func Unwritable(d Decision, err error) Decision {
+	return d.refused(reason.SpecInvalid, "the edge's API server refuses the ExposedHost that the sources request; if usher's CustomResourceDefinitions are older than usher, install its own: kubectl apply -f charts/usher/crds: %v", err)
+}
+
 // Recorded is the decision that usher's own ExposedHost records.
 func Recorded(eh *v1alpha1.ExposedHost) *Holding {
 	h := &Holding{
 		Holder:  eh.Spec.Holder,
-		Options: source.Options{PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom, PlainOnly: eh.Spec.TLS == v1alpha1.TLSDeny},
+		Options: source.Options{PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom, PlainOnly: eh.Spec.TLS == v1alpha1.TLSDeny, ShareBelow: eh.Spec.ShareBelow},
 	}
 	var backend string
 	if len(eh.Spec.Backends) > 0 {

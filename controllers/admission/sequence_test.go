@@ -22,6 +22,7 @@ type world struct {
 	now      time.Duration
 	clusters map[string]*cluster
 	object   *v1alpha1.ExposedHost // nil: there is none
+	over     *admission.Over       // the wildcard over the host, held or by hand
 	// unclaimed is what usher remembers, and loses by a restart.
 	unclaimed struct {
 		holder string
@@ -69,6 +70,18 @@ func (w *world) happen() string {
 		by := time.Duration(w.r.IntN(int(2 * grace)))
 		w.now += by
 		return fmt.Sprint(by, " pass")
+	case 4:
+		name := w.names()[w.r.IntN(len(w.clusters))]
+		switch w.r.IntN(5) {
+		case 0:
+			w.over = overByHand(name)
+			return "a person gives the wildcard to " + name
+		case 1:
+			w.over = overHeldBy(name)
+			return name + " holds the wildcard"
+		}
+		w.over = nil
+		return "there is no wildcard, or it is shared"
 	}
 	name := w.names()[w.r.IntN(len(w.clusters))]
 	c := w.clusters[name]
@@ -123,7 +136,7 @@ func (c *cluster) change(r *rand.Rand, name string) string {
 // decide decides as the reconciler does, and writes the decision down.
 func (w *world) decide() admission.Decision {
 	policy := admission.Policy{Clusters: map[string]admission.Cluster{}, HandoverGrace: grace}
-	in := admission.Input{Host: host}
+	in := admission.Input{Host: host, Over: w.over}
 	for name, c := range w.clusters {
 		policy.Clusters[name] = c.Cluster
 		if c.InSync {
@@ -191,9 +204,11 @@ func (w *world) look() {
 
 // TestNothingInAnotherClusterMovesAHost tries many sequences of events. While the
 // cluster that holds the host claims it, or is not known not to, no event anywhere
-// gives the host to another; and none does within the grace after that.
+// gives the host to another; and none does within the grace after that. Only a person
+// does, who gives the wildcard over the host to that other cluster. A cluster that does
+// not hold the host, or not by a person's word, gets none under another's wildcard.
 func TestNothingInAnotherClusterMovesAHost(t *testing.T) {
-	var handed, kept, refusedHeld int // so that the sequences come to what is asked
+	var handed, kept, refusedHeld, under int // so that the sequences come to what is asked
 	for seed := range uint64(2_000) {
 		w := newWorld(seed)
 		for range 60 {
@@ -202,6 +217,15 @@ func TestNothingInAnotherClusterMovesAHost(t *testing.T) {
 			holder := w.holder()
 			d := w.decide()
 			w.story[len(w.story)-1] += ": " + summary(d)
+			if o := w.over; o != nil && d.Holder != "" && d.Holder != o.Cluster() && (d.Holder != holder || o.Manual && d.Accepted) {
+				t.Fatalf("seed %d: %s got the host under %+v:\n%s", seed, d.Holder, o, strings.Join(w.story, "\n"))
+			}
+			if d.Reason == reason.UnderWildcard {
+				under++
+			}
+			if o := w.over; o != nil && o.Manual && d.Holder == o.Cluster() {
+				continue // the person has moved it
+			}
 			holds := w.clusters[holder]
 			if holds == nil {
 				continue
@@ -225,8 +249,8 @@ func TestNothingInAnotherClusterMovesAHost(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("kept %d times, refused to its holder %d times, handed over %d times", kept, refusedHeld, handed)
-	if kept < 1000 || refusedHeld < 1000 || handed < 150 {
+	t.Logf("kept %d times, refused to its holder %d times, handed over %d times, refused under a wildcard %d times", kept, refusedHeld, handed, under)
+	if kept < 1000 || refusedHeld < 1000 || handed < 150 || under < 1000 {
 		t.Error("the sequences are too tame")
 	}
 }
@@ -244,6 +268,7 @@ func TestAHostThatNobodyClaimsIsNotHeldForEver(t *testing.T) {
 			c := w.clusters[name]
 			c.Cluster, c.private, c.claims, c.seen = admission.Cluster{InSync: true}, false, nil, nil
 		}
+		w.over = nil
 		w.clusters["illmatic"].seen = []source.Claim{claim("illmatic", "rival", 1)}
 		w.decide()
 		w.now += grace

@@ -2,6 +2,7 @@ package member
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -106,8 +107,9 @@ type readings struct {
 
 	mu     sync.RWMutex
 	byID   map[sourceID]*reading
-	byAge  []*reading            // the oldest first
-	byHost map[string][]*reading // host → the readings that claim it
+	byAge  []*reading                 // the oldest first
+	byHost map[string][]*reading      // host → the readings that claim it
+	under  map[string]map[string]bool // wildcard → claimed hosts that it covers → true
 
 	byOptions sharing
 	hosts     int // number of claims of all readings, including cut ones
@@ -116,7 +118,7 @@ type readings struct {
 }
 
 func newReadings(limits Limits) *readings {
-	return &readings{limits: limits, byID: map[sourceID]*reading{}, byHost: map[string][]*reading{}, byOptions: sharing{}}
+	return &readings{limits: limits, byID: map[sourceID]*reading{}, byHost: map[string][]*reading{}, under: map[string]map[string]bool{}, byOptions: sharing{}}
 }
 
 // changed is the effect of a new reading.
@@ -204,21 +206,44 @@ func (b *readings) unlink(r *reading) {
 
 func (b *readings) index(r *reading) {
 	for _, claim := range r.claims {
-		b.byHost[claim.Host] = append(b.byHost[claim.Host], r)
+		if b.byHost[claim.Host] = append(b.byHost[claim.Host], r); len(b.byHost[claim.Host]) == 1 {
+			b.cover(claim.Host)
+		}
+	}
+}
+
+// cover adds a claimed host to those under its wildcard.
+func (b *readings) cover(host string) {
+	wildcard := v1alpha1.WildcardOver(host)
+	if wildcard == "" {
+		return
+	}
+	if b.under[wildcard] == nil {
+		b.under[wildcard] = map[string]bool{}
+	}
+	b.under[wildcard][host] = true
+}
+
+// uncover removes a host from those under its wildcard.
+func (b *readings) uncover(host string) {
+	wildcard := v1alpha1.WildcardOver(host)
+	if delete(b.under[wildcard], host); len(b.under[wildcard]) == 0 {
+		delete(b.under, wildcard)
 	}
 }
 
 func (b *readings) unindex(r *reading) {
 	for _, claim := range r.claims {
 		left := slices.DeleteFunc(b.byHost[claim.Host], func(o *reading) bool { return o == r })
+		// The keys may share memory with the removed object.
+		delete(b.byHost, claim.Host)
+		b.uncover(claim.Host)
 		if len(left) == 0 {
-			delete(b.byHost, claim.Host)
 			continue
 		}
-		// The key may share memory with the removed object.
-		delete(b.byHost, claim.Host)
 		first, _ := left[0].claimOn(claim.Host)
 		b.byHost[first.Host] = left
+		b.cover(first.Host)
 	}
 }
 
@@ -272,6 +297,13 @@ func (b *readings) claimed(host string) bool {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return len(b.byHost[host]) > 0
+}
+
+// claimedUnder returns the claimed hosts that a wildcard covers.
+func (b *readings) claimedUnder(wildcard string) []string {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return slices.Collect(maps.Keys(b.under[wildcard]))
 }
 
 // capped reports whether hosts of some objects are left out because of Limits.

@@ -46,12 +46,15 @@ func TestReadingsFollowTheObjects(t *testing.T) {
 			if hosts := slices.Sorted(maps.Keys(want)); !slices.Equal(b.claimedHosts(all), hosts) {
 				t.Fatalf("seed %d, step %d: the hosts are %v, want %v", seed, step, b.claimedHosts(all), hosts)
 			}
+			if under := slices.Sorted(slices.Values(b.claimedUnder("*.x.is"))); !slices.Equal(under, slices.Sorted(maps.Keys(want))) {
+				t.Fatalf("seed %d, step %d: the hosts under the wildcard are %v, want those of %v", seed, step, under, want)
+			}
 			claims = want
 		}
 		for id := range objects {
 			b.put(id, nil)
 		}
-		if len(b.byID)+len(b.byAge)+len(b.byHost)+b.hosts+b.more+b.cuts != 0 {
+		if len(b.byID)+len(b.byAge)+len(b.byHost)+len(b.under)+b.hosts+b.more+b.cuts != 0 {
 			t.Fatalf("seed %d: without objects there is left %+v", seed, b)
 		}
 	}

@@ -158,6 +158,23 @@ func (s *Set) Hosts(name string) []string {
 	return session.hosts()
 }
 
+// Under returns the hosts that a wildcard covers and any member claims, sorted and
+// without duplicates.
+func (s *Set) Under(wildcard string) []string {
+	var hosts []string
+	for _, name := range s.Names() {
+		m := s.member(name)
+		if m == nil {
+			continue
+		}
+		if session := m.session(); session != nil {
+			hosts = append(hosts, session.readings.claimedUnder(wildcard)...)
+		}
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
+}
+
 func (s *Set) member(name string) *member {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/api/v1alpha1/reason"
+	"github.com/jovalle/usher/controllers/allowfrom"
 	"github.com/jovalle/usher/controllers/message"
 )
 
@@ -29,7 +30,7 @@ var prefix = v1alpha1.GroupVersion.Group + "/"
 var known = []string{
 	v1alpha1.AnnotationExpose, v1alpha1.AnnotationHosts,
 	v1alpha1.AnnotationPlainHTTP, v1alpha1.AnnotationAllowFrom,
-	v1alpha1.AnnotationWildcard,
+	v1alpha1.AnnotationWildcard, v1alpha1.AnnotationShareBelow,
 }
 
 // malformed is an annotation that cannot be parsed.
@@ -62,13 +63,17 @@ func readAnnotations(annotations map[string]string) (request, *malformed) {
 	if err != nil {
 		return w, &malformed{v1alpha1.AnnotationWildcard, err}
 	}
+	below, err := readShareBelow(annotations)
+	if err != nil {
+		return w, &malformed{v1alpha1.AnnotationShareBelow, err}
+	}
 	// A mistyped allow-from must not be read as consent to everyone.
 	for _, name := range slices.Sorted(maps.Keys(annotations)) {
 		if err := checkKnown(name); err != nil {
 			return w, &malformed{name, err}
 		}
 	}
-	w.options = Options{PlainHTTP: plainHTTP, AllowFrom: allowFrom, WholeWildcard: whole}
+	w.options = Options{PlainHTTP: plainHTTP, AllowFrom: allowFrom, WholeWildcard: whole, ShareBelow: below}
 	return w, nil
 }
 
@@ -127,6 +132,17 @@ func readWildcard(annotations map[string]string) (whole bool, err error) {
 	}
 }
 
+func readShareBelow(annotations map[string]string) (share bool, err error) {
+	switch value, given := annotations[v1alpha1.AnnotationShareBelow]; {
+	case !given, value == "false":
+		return false, nil
+	case value == "true":
+		return true, nil
+	default:
+		return false, fmt.Errorf("%s is neither true nor false", message.Quote(value))
+	}
+}
+
 func readAllowFrom(annotations map[string]string) ([]string, error) {
 	value, given := annotations[v1alpha1.AnnotationAllowFrom]
 	if !given {
@@ -136,16 +152,23 @@ func readAllowFrom(annotations map[string]string) ([]string, error) {
 	if len(items) > maxItems {
 		return nil, errTooMany
 	}
-	var cidrs []string
+	var clients []string
 	for _, item := range items {
-		prefix, err := parseCIDR(item)
+		isName, err := allowfrom.CheckName(item)
 		if err != nil {
 			return nil, err
 		}
-		cidrs = append(cidrs, prefix.String())
+		if !isName {
+			prefix, err := parseCIDR(item)
+			if err != nil {
+				return nil, err
+			}
+			item = prefix.String()
+		}
+		clients = append(clients, item)
 	}
-	slices.Sort(cidrs)
-	return slices.Compact(cidrs), nil
+	slices.Sort(clients)
+	return slices.Compact(clients), nil
 }
 
 // parseCIDR parses a CIDR. It refuses one that it would have to widen or guess.
@@ -153,7 +176,7 @@ func parseCIDR(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	switch {
 	case err != nil:
-		return p, fmt.Errorf("%s is not a CIDR: write an address and a prefix length, such as 192.168.0.0/16", message.Quote(s))
+		return p, fmt.Errorf("%s is not a CIDR: write an address and a prefix length, such as 192.168.0.0/16, or @ and the name of a NetworkList", message.Quote(s))
 	case p.Addr().Is4In6():
 		return p, fmt.Errorf("%s is an IPv4 range in IPv6 form: write it as IPv4", message.Quote(s))
 	case p != p.Masked():

@@ -43,15 +43,16 @@ type Claim struct {
 func (c Claim) Equal(o Claim) bool {
 	sameRefusal := c.Refusal == o.Refusal || c.Refusal != nil && o.Refusal != nil && *c.Refusal == *o.Refusal
 	return c.Source == o.Source && c.Created.Equal(o.Created) && c.Host == o.Host && sameRefusal &&
-		c.TLSOptions == o.TLSOptions && c.Options.PlainOnly == o.Options.PlainOnly && c.Options.Equal(o.Options) && c.Options.WholeWildcard == o.Options.WholeWildcard
+		c.TLSOptions == o.TLSOptions && c.Options.PlainOnly == o.Options.PlainOnly && c.Options.Equal(o.Options) && c.Options.WholeWildcard == o.Options.WholeWildcard && c.Options.ShareBelow == o.Options.ShareBelow
 }
 
 // Options are the settings that a source requests for its hosts.
 type Options struct {
 	// PlainHTTP is what port 80 does for the host.
 	PlainHTTP v1alpha1.PlainHTTP
-	// AllowFrom are the clients' CIDRs, masked, sorted and without duplicates; empty
-	// allows everyone.
+	// AllowFrom are the clients that may connect: masked CIDRs and @ with the names of
+	// NetworkLists, sorted and without duplicates; empty allows everyone. Of several
+	// sources it may have entries of package allowfrom that combine them.
 	AllowFrom []string
 	// PlainOnly means that the source is on entry points of plain HTTP only, and that
 	// port 443 refuses its hosts.
@@ -59,6 +60,8 @@ type Options struct {
 	// WholeWildcard means that a wildcard also publishes the names under it that only
 	// objects without the annotation have.
 	WholeWildcard bool
+	// ShareBelow means that other clusters may publish names under a wildcard.
+	ShareBelow bool
 }
 
 // Equal reports whether two sources request the same settings.
@@ -97,6 +100,11 @@ type Context struct {
 	// DefaultIngressClass is the IngressClass that is annotated as the cluster's
 	// default, or empty. An Ingress without a class belongs to it.
 	DefaultIngressClass string
+	// Providers are the Kubernetes providers of the member's Traefik; nil if they are not
+	// known.
+	Providers *v1alpha1.TraefikProviders
+	// TraefikClass reports whether an IngressClass exists whose controller is Traefik.
+	TraefikClass func(name string) bool
 	// MaxHosts is how many hosts one object may claim, the first by name; 0 is no limit.
 	MaxHosts int
 	// RuleSyntax is the syntax of a Traefik rule whose route does not set one.

@@ -106,3 +106,21 @@ func checkMessages(t *testing.T, r source.Result) {
 		}
 	}
 }
+
+// Only the value true shares the names under a wildcard.
+func TestShareBelow(t *testing.T) {
+	for value, want := range map[string]bool{"": false, `usher.techn.is/share-below: "false"`: false, `usher.techn.is/share-below: "true"`: true} {
+		head := exposed
+		if value != "" {
+			head = meta(value)
+		}
+		claims := translate(t, source.KindIngress, head+"spec: {rules: ["+rule("*.techn.is")+"]}", hades).Claims
+		if len(claims) != 1 || claims[0].Options.ShareBelow != want {
+			t.Errorf("%q: the claims are %+v", value, claims)
+		}
+		other := claims[0]
+		if other.Options.ShareBelow = !want; claims[0].Equal(other) {
+			t.Errorf("%q: claims that differ in it are equal", value)
+		}
+	}
+}

@@ -32,9 +32,11 @@ type Route struct {
 	// PlainOnly refuses TLS connections to the host, with ReasonPlainOnly.
 	PlainOnly bool
 
-	// AllowFrom are the networks of the clients that may connect; empty means all
-	// clients. IPv4 networks are written as IPv4, never as ::ffff:0:0/96.
-	AllowFrom []netip.Prefix
+	// AllowFrom and AllowWithin are the clients that may connect: those of one of the
+	// networks, and those of one of the Within. If both are empty, all clients may. IPv4
+	// networks are written as IPv4, never as ::ffff:0:0/96.
+	AllowFrom   []netip.Prefix
+	AllowWithin []Within
 }
 
 // Reasons why a name is refused although its route has no Refusal.
@@ -60,7 +62,7 @@ func (r *Route) under(label string) *Route {
 // Allows reports whether a client at addr may connect. An IPv4-mapped IPv6
 // address counts as the IPv4 address, and a zone is ignored.
 func (r *Route) Allows(addr netip.Addr) bool {
-	if len(r.AllowFrom) == 0 {
+	if len(r.AllowFrom) == 0 && len(r.AllowWithin) == 0 {
 		return true
 	}
 	addr = addr.Unmap().WithZone("")
@@ -69,7 +71,7 @@ func (r *Route) Allows(addr netip.Addr) bool {
 			return true
 		}
 	}
-	return false
+	return slices.ContainsFunc(r.AllowWithin, func(w Within) bool { return w.Contains(addr) })
 }
 
 // Backend is a destination of connections: the ingress of one cluster, or a configured
