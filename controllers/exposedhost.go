@@ -185,17 +185,31 @@ func (r *ExposedHostReconciler) input(host string, current *v1alpha1.ExposedHost
 	claims, known := r.Members.Claims(host)
 	// The claims of a cluster do not count after its MemberCluster was deleted.
 	claims = slices.DeleteFunc(claims, func(c source.Claim) bool { return clusters[c.Source.Cluster] == nil })
+	recorded := recordedClaims(current)
 	policy := admission.Policy{Clusters: map[string]admission.Cluster{}, HandoverGrace: r.HandoverGrace}
 	for name, cluster := range clusters {
 		policy.Clusters[name] = admission.Cluster{
 			AllowedDomains: cluster.Spec.AllowedDomains,
 			RequireAll:     cluster.Spec.RequireAll,
-			InSync:         slices.Contains(known, name),
+			InSync:         slices.Contains(known, name) && !r.Members.Denied(name, recorded),
 		}
 	}
 	input := admission.Input{Host: host, Claims: claims, Manual: isManual(current), Current: holding(current)}
 	r.recallUnclaimed(&input, policy)
 	return input, policy
+}
+
+// recordedClaims returns the objects that an ExposedHost, which may be nil, records as its
+// sources and rivals.
+func recordedClaims(eh *v1alpha1.ExposedHost) []v1alpha1.SourceRef {
+	if eh == nil {
+		return nil
+	}
+	refs := slices.Clone(eh.Status.Sources)
+	for _, rival := range eh.Status.Rivals {
+		refs = append(refs, rival.SourceRef)
+	}
+	return refs
 }
 
 // withdraw deletes usher's own object, unless it has changed since it was read.

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -77,10 +78,25 @@ func withoutEndpoint(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.Mem
 	if why == reason.UnknownCluster {
 		return why, message.Format("spec.backends[0].cluster: there is no MemberCluster %s; create it, or correct the name", name)
 	}
+	if gateway := eh.Spec.Backends[0].Gateway; gateway != "" {
+		return why, withoutGateway(clusters[name], gateway)
+	}
 	if refusal := addressRefusal(clusters[name]); refusal != "" {
 		return why, message.Format("MemberCluster %s: %s", name, refusal)
 	}
 	return why, message.Format("MemberCluster %s has no ingress address; set its spec.ingress.addresses, or give its Service a load-balancer address", name)
+}
+
+// withoutGateway returns why the Gateway of a cluster that a host is led to has no endpoint.
+func withoutGateway(mc *v1alpha1.MemberCluster, gateway string) string {
+	switch known := routetable.GatewayOf(mc, gateway); {
+	case !mc.Spec.Ingress.Gateways:
+		return message.Format("MemberCluster %s: spec.ingress.gateways is not set, so no host is led to Gateway %s", mc.Name, gateway)
+	case known == nil:
+		return message.Format("MemberCluster %s has no address for Gateway %s; see its status.gateways", mc.Name, gateway)
+	default:
+		return message.Format("MemberCluster %s: Gateway %s: %s", mc.Name, gateway, cmp.Or(known.Refusal, "its addresses may not be used"))
+	}
 }
 
 // summary returns the short form of a status for kubectl's columns.

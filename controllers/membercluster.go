@@ -170,6 +170,7 @@ func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.Membe
 	after.Status.Hosts = hosts
 	ingress := ingressOf(mc, state, checker)
 	after.Status.Ingress = ingress.resolved
+	after.Status.Gateways = gatewaysOf(mc, state, checker)
 	after.Status.Refusals = state.Refusals
 	if state.Version != "" {
 		after.Status.KubernetesVersion = state.Version

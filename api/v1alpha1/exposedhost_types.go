@@ -118,6 +118,7 @@ const MaxExcept = 1024
 // HostBackend is a member cluster, or any other endpoint on the network.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.cluster) != has(self.address)",message="exactly one of cluster and address must be set"
+// +kubebuilder:validation:XValidation:rule="!has(self.gateway) || has(self.cluster)",message="gateway goes with a cluster"
 // +kubebuilder:validation:XValidation:rule="!has(self.cluster) || (!has(self.httpsPort) && !has(self.httpPort))",message="ports go with an address; a cluster's ports are in its MemberCluster"
 // +kubebuilder:validation:XValidation:rule="!has(self.cluster) || (!has(self.proxyProtocol) && !has(self.httpProxyProtocol))",message="proxyProtocol goes with an address; that of a cluster is in its MemberCluster"
 type HostBackend struct {
@@ -126,6 +127,12 @@ type HostBackend struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	Cluster string `json:"cluster,omitempty"`
+	// Gateway is a Gateway of Cluster, as NAMESPACE/NAME: connections go to its address
+	// in status.gateways of the MemberCluster, and not to the ingress.
+	// +optional
+	// +kubebuilder:validation:MaxLength=317
+	// +kubebuilder:validation:Pattern=`^[a-z0-9-]+/[a-z0-9.-]+$`
+	Gateway string `json:"gateway,omitempty"`
 	// Address is an IP address or a DNS name, without a port.
 	// +optional
 	// +kubebuilder:validation:MinLength=1

@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/admission"
@@ -41,6 +44,10 @@ func claim(cluster, name string, day int, options ...claimOption) source.Claim {
 
 func ref(cluster, name string) v1alpha1.SourceRef {
 	return v1alpha1.SourceRef{Cluster: cluster, Kind: source.KindIngress, Namespace: "apps", Name: name}
+}
+
+func toGateway(name string) claimOption {
+	return func(c *source.Claim) { c.Options.Gateway = name }
 }
 
 func onHost(name string) claimOption { return func(c *source.Claim) { c.Host = name } }
@@ -310,6 +317,16 @@ func TestDecide(t *testing.T) {
 			want:   "Admitted hades [b] rivals [a=ClusterNotReady]",
 		},
 		{
+			name:   "a source that leads the host to another Gateway than the oldest one is refused",
+			claims: []source.Claim{claim("hades", "young", 2), claim("hades", "old", 1, toGateway("a/b")), claim("hades", "too", 3, toGateway("a/b")), claim("illmatic", "other", 4)},
+			want:   "Admitted hades [old too] rivals [young=GatewayElsewhere other=HeldByAnother]",
+		},
+		{
+			name:   "a refused source does not say where the host is led to",
+			claims: []source.Claim{claim("hades", "young", 2), claim("hades", "old", 1, toGateway("a/b"), refusedFor(reason.IngressClass))},
+			want:   "Admitted hades [young] rivals [old=IngressClass]",
+		},
+		{
 			name:   "not even where it is alone",
 			claims: []source.Claim{claim("lost", "a", 1)},
 			want:   "refused ClusterNotReady lost [a] rivals []",
@@ -428,6 +445,23 @@ func TestWhatAllSourcesAllowCounts(t *testing.T) {
 				t.Errorf("accepted: %v, options %+v, want %+v", d.Accepted, d.Options, test.want)
 			}
 		})
+	}
+}
+
+// A host is led to the Gateway of its sources, also while its cluster is not in sync.
+func TestGatewayIsRecorded(t *testing.T) {
+	claims := []source.Claim{claim("hades", "a", 1, toGateway("apps/front"))}
+	spec := admission.Spec(host, admission.Decide(admission.Input{Host: host, Claims: claims}, everywhere))
+	want := []v1alpha1.HostBackend{{Cluster: "hades", Gateway: "apps/front"}}
+	if !reflect.DeepEqual(spec.Backends, want) {
+		t.Fatalf("backends are %+v", spec.Backends)
+	}
+	eh := &v1alpha1.ExposedHost{Spec: spec, Status: v1alpha1.ExposedHostStatus{Sources: []v1alpha1.SourceRef{ref("hades", "a")}}}
+	meta.SetStatusCondition(&eh.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, Reason: reason.Admitted})
+	away := admission.Policy{Clusters: map[string]admission.Cluster{"hades": {}}}
+	spec = admission.Spec(host, admission.Decide(admission.Input{Host: host, Current: admission.Recorded(eh)}, away))
+	if !reflect.DeepEqual(spec.Backends, want) {
+		t.Errorf("while the cluster is not in sync, backends are %+v", spec.Backends)
 	}
 }
 

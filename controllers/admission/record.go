@@ -18,7 +18,7 @@ import (
 func Spec(host string, d Decision) v1alpha1.ExposedHostSpec {
 	spec := v1alpha1.ExposedHostSpec{Host: host, Holder: d.Holder, PlainHTTP: v1alpha1.PlainHTTPRedirect}
 	if d.Accepted {
-		spec.Backends = []v1alpha1.HostBackend{{Cluster: d.Cluster}}
+		spec.Backends = []v1alpha1.HostBackend{{Cluster: d.Cluster, Gateway: d.Options.Gateway}}
 		spec.AllowFrom = d.Options.AllowFrom
 		spec.Except = d.Except
 		spec.ShareBelow = d.Options.ShareBelow && strings.HasPrefix(host, "*.")
@@ -46,7 +46,7 @@ func Recorded(eh *v1alpha1.ExposedHost) *Holding {
 	}
 	var backend string
 	if len(eh.Spec.Backends) > 0 {
-		backend = eh.Spec.Backends[0].Cluster
+		backend, h.Options.Gateway = eh.Spec.Backends[0].Cluster, eh.Spec.Backends[0].Gateway
 	}
 	if h.Holder == "" {
 		h.Holder = backend // an usher from before the field wrote it

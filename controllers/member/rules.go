@@ -12,6 +12,10 @@ type Rules struct {
 	Isolation *v1alpha1.Isolation
 	// EntryPoints that usher leads to; empty: those that the Service's ports name.
 	EntryPoints []string
+	// Addresses of the ingress; empty: those of the Service.
+	Addresses []string
+	// Gateways leads hosts to the addresses of their own Gateways.
+	Gateways bool
 	// HTTPSPort and HTTPPort are those of the ingress.
 	HTTPSPort, HTTPPort int32
 	// RuleSyntax of rules whose route does not say; empty: what is detected.
@@ -22,6 +26,7 @@ type Rules struct {
 func RulesOf(spec *v1alpha1.MemberClusterSpec) Rules {
 	return Rules{
 		IngressClasses: spec.IngressClasses, Providers: spec.Ingress.Providers, Isolation: spec.Isolation, EntryPoints: spec.Ingress.EntryPoints,
+		Addresses: spec.Ingress.Addresses, Gateways: spec.Ingress.Gateways,
 		HTTPSPort: spec.Ingress.HTTPSPort, HTTPPort: spec.Ingress.HTTPPort, RuleSyntax: spec.Ingress.RuleSyntax,
 	}
 }

@@ -47,7 +47,11 @@ type State struct {
 	HTTPSEntryPoints, HTTPEntryPoints []string
 	// Traefik that serves the member's sources; the zero value until the member was in sync.
 	Traefik Traefik
-	// Refusals of sources that do not concern a single host, the newest sources first.
+	// Gateways that do not answer at the ingress, with the addresses of their statuses,
+	// the oldest first; only if hosts are led to them.
+	Gateways []Gateway
+	// Refusals of sources that do not concern a single host, the newest sources first,
+	// and of objects of kinds that are not read.
 	Refusals []v1alpha1.SourceRefusal
 	// Unannotated are the objects that use isolating TLS options without the
 	// annotation, sorted.

@@ -101,18 +101,21 @@ func Backends(backends []v1alpha1.HostBackend, clusters map[string]*v1alpha1.Mem
 			})
 			continue
 		}
-		if backend := clusterBackend(clusters[b.Cluster]); len(backend.Addresses) > 0 {
+		if backend := clusterBackend(clusters[b.Cluster], b.Gateway); len(backend.Addresses) > 0 {
 			resolved = append(resolved, backend)
 		}
 	}
 	return resolved
 }
 
-// clusterBackend returns the endpoint of a cluster, with only the addresses that may be
-// dialled; it has none for a nil cluster. It checks the addresses of the status again,
-// since others may have written the status.
-func clusterBackend(c *v1alpha1.MemberCluster) routing.Backend {
+// clusterBackend returns the endpoint of a cluster, or of one of its Gateways if that is
+// not empty, with only the addresses that may be dialled; it has none for a nil cluster.
+// It checks the addresses of the status again, since others may have written the status.
+func clusterBackend(c *v1alpha1.MemberCluster, gateway string) routing.Backend {
 	ingress := Ingress(c)
+	if gateway != "" {
+		ingress = gatewayIngress(c, gateway)
+	}
 	if len(ingress.Addresses) == 0 {
 		return routing.Backend{}
 	}
@@ -181,6 +184,30 @@ func Ingress(c *v1alpha1.MemberCluster) v1alpha1.ResolvedIngress {
 		return Resolve(c.Spec.Ingress, c.Status.Ingress.Addresses, c.Status.Ingress.Pinned)
 	}
 	return v1alpha1.ResolvedIngress{}
+}
+
+// GatewayOf returns what is known of a Gateway of a cluster, which may be nil; nil if hosts
+// are not led to Gateways, or not to this one. Gateway is NAMESPACE/NAME.
+func GatewayOf(c *v1alpha1.MemberCluster, gateway string) *v1alpha1.ResolvedGateway {
+	if c == nil || !c.Spec.Ingress.Gateways {
+		return nil
+	}
+	for i := range c.Status.Gateways {
+		if g := &c.Status.Gateways[i]; g.Namespace+"/"+g.Name == gateway {
+			return g
+		}
+	}
+	return nil
+}
+
+// gatewayIngress returns the endpoint of a Gateway of a cluster; the zero value if it has
+// none. The addresses come from the member, even if those of its ingress are pinned.
+func gatewayIngress(c *v1alpha1.MemberCluster, gateway string) v1alpha1.ResolvedIngress {
+	g := GatewayOf(c, gateway)
+	if g == nil {
+		return v1alpha1.ResolvedIngress{}
+	}
+	return Resolve(c.Spec.Ingress, g.Addresses, false)
 }
 
 // Resolve returns the endpoint of a spec with the given addresses. Pinned means that a

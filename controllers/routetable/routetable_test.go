@@ -26,6 +26,22 @@ var clusters = []v1alpha1.MemberCluster{
 		Status:     v1alpha1.MemberClusterStatus{Ingress: &v1alpha1.ResolvedIngress{Addresses: []string{"192.0.2.20"}}},
 	},
 	{ObjectMeta: metav1.ObjectMeta{Name: "astray"}},
+	{
+		ObjectMeta: metav1.ObjectMeta{Name: "gates"},
+		Spec:       v1alpha1.MemberClusterSpec{Ingress: v1alpha1.IngressEndpoint{Addresses: []string{"192.0.2.30"}, Gateways: true, AllowedNetworks: []string{"192.0.2.0/24"}}},
+		Status:     v1alpha1.MemberClusterStatus{Gateways: gateways},
+	},
+	{
+		ObjectMeta: metav1.ObjectMeta{Name: "shut"},
+		Spec:       v1alpha1.MemberClusterSpec{Ingress: v1alpha1.IngressEndpoint{Addresses: []string{"192.0.2.40"}}},
+		Status:     v1alpha1.MemberClusterStatus{Gateways: gateways},
+	},
+}
+
+// gateways stand in statuses, which others than usher may have written.
+var gateways = []v1alpha1.ResolvedGateway{
+	{Namespace: "apps", Name: "front", Addresses: []string{"192.0.2.31"}},
+	{Namespace: "apps", Name: "forged", Addresses: []string{"127.0.0.1", "lb.example.org", "198.51.100.1", "169.254.1.1"}},
 }
 
 // networks have two lists; there is no list nobody.
@@ -64,6 +80,11 @@ func TestBuildServesAcceptedHostsWithAddress(t *testing.T) {
 			[]routing.Backend{{Addresses: []string{"nas.lan"}, HTTPSPort: 443, HTTPPort: 80, ProxyProtocol: routing.V2, HTTPProxyProtocol: routing.V1}}, ""},
 		{"several backends, one without an address", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "astray"}, v1alpha1.HostBackend{Cluster: "illmatic"})),
 			[]routing.Backend{{Cluster: "illmatic", Addresses: []string{"192.0.2.20"}, HTTPSPort: 443, HTTPPort: 80}}, ""},
+		{"a Gateway", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "gates", Gateway: "apps/front"})),
+			[]routing.Backend{{Cluster: "gates", Addresses: []string{"192.0.2.31"}, HTTPSPort: 443, HTTPPort: 80}}, ""},
+		{"a Gateway that is not known", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "gates", Gateway: "apps/other"})), nil, "NoIngressAddress"},
+		{"a Gateway whose addresses may not be used", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "gates", Gateway: "apps/forged"})), nil, "NoIngressAddress"},
+		{"a Gateway of a cluster without spec.ingress.gateways", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "shut", Gateway: "apps/front"})), nil, "NoIngressAddress"},
 		{"refused", host("a.is", metav1.ConditionFalse, on(v1alpha1.HostBackend{Cluster: "hades"})), nil, "SomeReason"},
 		{"not decided about", host("a.is", "", on(v1alpha1.HostBackend{Cluster: "hades"})), nil, "NotDecided"},
 		{"no backend", host("a.is", metav1.ConditionTrue, on()), nil, "NoBackend"},
@@ -249,5 +270,22 @@ func TestBuildOmitsAddressesThatMustNotBeDialled(t *testing.T) {
 				t.Errorf("backend is %+v", b)
 			}
 		})
+	}
+}
+
+// Hosts of one cluster share their backends in memory, and those of its Gateways do not.
+func TestHostsOfGatewaysShareNoBackend(t *testing.T) {
+	table, problems := routetable.Build(routetable.Objects{Clusters: clusters, Hosts: []v1alpha1.ExposedHost{
+		host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "gates"})),
+		host("b.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "gates", Gateway: "apps/front"})),
+		host("c.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "gates"})),
+	}})
+	if len(problems) > 0 {
+		t.Fatalf("problems: %v", problems)
+	}
+	for name, want := range map[string]string{"a.is": "192.0.2.30", "b.is": "192.0.2.31", "c.is": "192.0.2.30"} {
+		if route := table.Lookup(name); route == nil || len(route.Backends) != 1 || route.Backends[0].Addresses[0] != want {
+			t.Errorf("%s: %+v, want %s", name, route, want)
+		}
 	}
 }

@@ -100,6 +100,23 @@ func Misspelled(kind string, object metav1.Object) *Refusal {
 	return nil
 }
 
+// Unread returns the refusal of an object of a kind whose annotations usher does not read.
+// It is nil if the object has no annotation of usher, or says that it is not published.
+func Unread(kind, namespace, name string, annotations map[string]string, advice string) *Refusal {
+	for _, annotation := range slices.Sorted(maps.Keys(annotations)) {
+		if !strings.HasPrefix(annotation, prefix) || annotation == v1alpha1.AnnotationExpose && annotations[annotation] == "false" {
+			continue
+		}
+		object := name
+		if namespace != "" {
+			object = namespace + "/" + name
+		}
+		return &Refusal{Reason: reason.KindNotRead, Message: message.Format("%s %s, %s: usher does not read this kind for annotations, so it has no effect; %s",
+			kind, object, annotationField(annotation), advice)}
+	}
+	return nil
+}
+
 // checkKnown returns an error for an annotation of usher that does not exist.
 func checkKnown(name string) error {
 	if !strings.HasPrefix(name, prefix) || slices.Contains(known, name) {

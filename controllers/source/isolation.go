@@ -244,6 +244,9 @@ func TLSOfIngressRouteTCP(route *traefik.IngressRouteTCP, in Context) TLSMark {
 // cannot set others.
 func TLSOfHTTPRoute(*gatewayv1.HTTPRoute, Context) TLSMark { return TLSMark{} }
 
+// TLSOfGRPCRoute returns Traefik's default TLS options, as TLSOfHTTPRoute.
+func TLSOfGRPCRoute(*gatewayv1.GRPCRoute, Context) TLSMark { return TLSMark{} }
+
 // TLSOfTLSRoute returns a stream: a TLSRoute forwards each connection to its own
 // service, whether Traefik ends TLS or not.
 func TLSOfTLSRoute(*gatewayv1.TLSRoute, Context) TLSMark { return TLSMark{Stream: true} }

@@ -18,6 +18,7 @@ const (
 	KindIngressRoute    = "IngressRoute"
 	KindIngressRouteTCP = "IngressRouteTCP"
 	KindHTTPRoute       = "HTTPRoute"
+	KindGRPCRoute       = "GRPCRoute"
 	KindTLSRoute        = "TLSRoute"
 )
 
@@ -43,7 +44,8 @@ type Claim struct {
 func (c Claim) Equal(o Claim) bool {
 	sameRefusal := c.Refusal == o.Refusal || c.Refusal != nil && o.Refusal != nil && *c.Refusal == *o.Refusal
 	return c.Source == o.Source && c.Created.Equal(o.Created) && c.Host == o.Host && sameRefusal &&
-		c.TLSOptions == o.TLSOptions && c.Options.PlainOnly == o.Options.PlainOnly && c.Options.Equal(o.Options) && c.Options.WholeWildcard == o.Options.WholeWildcard && c.Options.ShareBelow == o.Options.ShareBelow
+		c.TLSOptions == o.TLSOptions && c.Options.PlainOnly == o.Options.PlainOnly && c.Options.Equal(o.Options) && c.Options.WholeWildcard == o.Options.WholeWildcard &&
+		c.Options.ShareBelow == o.Options.ShareBelow && c.Options.Gateway == o.Options.Gateway
 }
 
 // Options are the settings that a source requests for its hosts.
@@ -62,6 +64,9 @@ type Options struct {
 	WholeWildcard bool
 	// ShareBelow means that other clusters may publish names under a wildcard.
 	ShareBelow bool
+	// Gateway is the Gateway, as NAMESPACE/NAME, whose own address the host is led to;
+	// empty for the ingress of the member.
+	Gateway string
 }
 
 // Equal reports whether two sources request the same settings.
@@ -122,8 +127,15 @@ type Context struct {
 	HTTPSEntryPoints, HTTPEntryPoints []string
 	// IngressRoute finds the parents of an IngressRoute.
 	IngressRoute func(namespace, name string) *traefik.IngressRoute
-	// Gateway finds the parents of an HTTPRoute or TLSRoute.
+	// Gateway finds the parents of the routes of the Gateway API.
 	Gateway func(namespace, name string) *gatewayv1.Gateway
+	// ListenerSet finds their parents too, of the kinds ListenerSet and XListenerSet.
+	ListenerSet func(kind, namespace, name string) *gatewayv1.ListenerSet
+	// Gateways tells which Gateways answer at the member's ingress.
+	Gateways func() *Gateways
+	// OwnGateways means that a host is led to the address of its own Gateway if this
+	// does not answer at the member's ingress.
+	OwnGateways bool
 	// NamespaceLabels finds the labels of a namespace, for Gateway listeners that select
 	// namespaces by labels.
 	NamespaceLabels func(namespace string) map[string]string
@@ -191,6 +203,21 @@ func (in Context) gateway(namespace, name string) *gatewayv1.Gateway {
 		return nil
 	}
 	return in.Gateway(namespace, name)
+}
+
+func (in Context) listenerSet(kind, namespace, name string) *gatewayv1.ListenerSet {
+	if in.ListenerSet == nil {
+		return nil
+	}
+	return in.ListenerSet(kind, namespace, name)
+}
+
+// gateways returns what is known of the cluster's Gateways.
+func (in Context) gateways() *Gateways {
+	if in.Gateways == nil {
+		return &Gateways{}
+	}
+	return in.Gateways()
 }
 
 func (in Context) namespaceLabels(namespace string) map[string]string {
