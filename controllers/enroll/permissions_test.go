@@ -44,6 +44,7 @@ func grantedEverywhere() []string {
 		"create selfsubjectrulesreviews.authorization.k8s.io",
 	}
 	for _, resource := range []string{
+		"clustertrustbundles.certificates.k8s.io", // by system:cluster-trust-bundle-discovery, to every ServiceAccount
 		"namespaces",
 		"ingresses.networking.k8s.io", "ingressclasses.networking.k8s.io",
 		"ingressroutes.traefik.io", "ingressroutetcps.traefik.io",
