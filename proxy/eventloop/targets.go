@@ -15,8 +15,8 @@ type targets struct {
 	resolved []netip.Addr      // remaining IP addresses of the current name
 }
 
-func newTargets(route *routing.Route) targets {
-	return targets{backends: route.Backends}
+func newTargets(backends []routing.Backend) targets {
+	return targets{backends: backends}
 }
 
 // next returns an IP address to dial, or a name to resolve; pass its addresses to
