@@ -36,6 +36,9 @@ type ExposedHostReconciler struct {
 	Events  events.EventRecorder
 	// OwnAddress is as in MemberClusterReconciler.
 	OwnAddress func(netip.AddrPort) bool
+	// TLSPorts are the names of the edge's TLS ports other than https; nil if they are not
+	// known.
+	TLSPorts []string
 	// HandoverGrace is how long the holder must not have claimed a host before another
 	// cluster gets it; with 0 the other cluster gets it at once.
 	HandoverGrace time.Duration
@@ -68,7 +71,7 @@ func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Se
 		})).
 		WithOptions(withWorkers).
 		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)},
-			OwnAddress: c.ownAddress, HandoverGrace: c.handoverGrace})
+			OwnAddress: c.ownAddress, TLSPorts: c.tlsPorts, HandoverGrace: c.handoverGrace})
 }
 
 // hostQueue is the queue of the ExposedHost reconciler.
@@ -255,7 +258,7 @@ func notWritten(verb, name string, err error) error {
 // report writes the object's status if it differs, and records Events for the changes.
 func (r *ExposedHostReconciler) report(ctx context.Context, before, eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster) error {
 	after := eh.DeepCopy()
-	after.Status = statusOf(eh, decision, clusters, r.OwnAddress)
+	after.Status = statusOf(eh, decision, clusters, r.OwnAddress, r.TLSPorts)
 	if r.unreached(eh, clusters) > 0 {
 		keepRivals(eh.Status, &after.Status)
 	}

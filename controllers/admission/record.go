@@ -22,6 +22,7 @@ func Spec(host string, d Decision) v1alpha1.ExposedHostSpec {
 		if d.Options.PlainHTTP != "" {
 			spec.PlainHTTP = d.Options.PlainHTTP
 		}
+		spec.Ports = d.Options.Ports
 		if d.Options.PlainOnly {
 			spec.TLS = v1alpha1.TLSDeny
 		}
@@ -33,7 +34,7 @@ func Spec(host string, d Decision) v1alpha1.ExposedHostSpec {
 func Recorded(eh *v1alpha1.ExposedHost) *Holding {
 	h := &Holding{
 		Holder:  eh.Spec.Holder,
-		Options: source.Options{PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom, PlainOnly: eh.Spec.TLS == v1alpha1.TLSDeny},
+		Options: source.Options{PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom, Ports: eh.Spec.Ports, PlainOnly: eh.Spec.TLS == v1alpha1.TLSDeny},
 	}
 	var backend string
 	if len(eh.Spec.Backends) > 0 {

@@ -55,6 +55,7 @@ func (s *session) context() source.Context {
 		Isolation:           rules.Isolation,
 		HTTPSEntryPoints:    https,
 		HTTPEntryPoints:     http,
+		Ports:               s.tlsPorts(),
 		DefaultIngressClass: s.defaultIngressClass(),
 		MaxHosts:            s.readings.limits.SourceHosts,
 		RuleSyntax:          traefiks.ruleSyntax(),

@@ -317,6 +317,7 @@ func (m *member) snapshot() State {
 	}
 	state.Traefik = s.traefik()
 	state.HTTPSEntryPoints, state.HTTPEntryPoints = s.entryPoints()
+	state.Ports = s.tlsPorts()
 	state.Refusals = s.refusals()
 	state.Unannotated = s.marks.list(m.name)
 	return state

@@ -10,9 +10,9 @@ import (
 )
 
 // Check reports each invalid field of an accepted host, with the index of the host. It
-// also reports each backend whose cluster does not exist or has no address. Build only
-// omits such a backend, since with an API server the cluster may still appear. Manifests
-// are read all at once, so a missing cluster is a mistake.
+// also reports each backend whose cluster does not exist or has no address, and each port
+// that no backend has. Build only omits these, since with an API server the cluster or its
+// port may still appear. Manifests are read all at once, so what is missing is a mistake.
 func Check(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster, report func(host int, mistake *field.Error)) {
 	named := byName(clusters)
 	for i := range hosts {
@@ -27,6 +27,9 @@ func Check(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster, repo
 				err.Field = specPath.Child("backends").Index(at).Child("cluster").String()
 				report(i, err)
 			}
+		}
+		for _, name := range MissingPorts(hosts[i].Spec, named) {
+			report(i, field.Invalid(specPath.Child("ports"), name, fmt.Sprintf("no backend has port %s: add it to spec.ingress.ports of the MemberCluster, or to ports of the address", name)))
 		}
 	}
 }

@@ -31,6 +31,7 @@ func TestCheckReportsInvalidFields(t *testing.T) {
 		"no backend":                  {host("a.is", metav1.ConditionTrue, cluster()), nil},
 		"an unknown cluster":          {host("a.is", metav1.ConditionTrue, cluster("hades", "nowhere")), []string{"spec.backends[1].cluster"}},
 		"a cluster without addresses": {host("a.is", metav1.ConditionTrue, cluster("astray")), []string{"spec.backends[0].cluster"}},
+		"a port that no backend has":  {host("a.is", metav1.ConditionTrue, func(s *v1alpha1.ExposedHostSpec) { cluster("hades")(s); s.Ports = []string{"https", "mqtts"} }), []string{"spec.ports"}},
 		"a host that IDNA refuses":    {host("xn--zz.is", metav1.ConditionTrue, cluster("nowhere")), []string{"spec.host", "spec.backends[0].cluster"}},
 	} {
 		t.Run(name, func(t *testing.T) {
