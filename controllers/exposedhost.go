@@ -43,6 +43,7 @@ type ExposedHostReconciler struct {
 	// cluster gets it; with 0 the other cluster gets it at once.
 	HandoverGrace time.Duration
 
+	lists     *networkLists
 	unclaimed unclaimedHosts
 }
 
@@ -57,6 +58,12 @@ func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Se
 	hostsOfMember := func(ctx context.Context, o client.Object, q hostQueue) {
 		changed.fair.add(q, o.GetName(), requestsFor(namesOfCluster(ctx, mgr.GetCache(), o.GetName()))...)
 	}
+	lists := newNetworkLists(mgr, "exposedhost", func(ctx context.Context, q hostQueue, name string, change listChange) {
+		hosts := hostsWithList(ctx, mgr.GetCache(), name, change)
+		for i := range hosts {
+			host(ctx, &hosts[i], q)
+		}
+	})
 	return builder.ControllerManagedBy(mgr).Named("exposedhost").
 		Watches(&v1alpha1.ExposedHost{}, onEveryEvent(host)).
 		Watches(&v1alpha1.MemberCluster{}, onEveryEvent(hostsOfMember), builder.WithPredicates(predicate.Funcs{
@@ -69,9 +76,10 @@ func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Se
 			}
 			return hosts
 		})).
+		WatchesRawSource(lists).
 		WithOptions(withWorkers).
 		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)},
-			OwnAddress: c.ownAddress, TLSPorts: c.tlsPorts, HandoverGrace: c.handoverGrace})
+			OwnAddress: c.ownAddress, TLSPorts: c.tlsPorts, HandoverGrace: c.handoverGrace, lists: lists})
 }
 
 // hostQueue is the queue of the ExposedHost reconciler.
@@ -97,7 +105,7 @@ func shareOf(o client.Object) string {
 
 // +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts/status,verbs=patch
-// +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters,verbs=get;list;watch
+// +kubebuilder:rbac:groups=usher.techn.is,resources=memberclusters;networklists,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // Reconcile makes the decision on the named host and updates its ExposedHost.
@@ -136,11 +144,19 @@ func (r *ExposedHostReconciler) reconcile(ctx context.Context, name string) (tim
 		return again, r.withdraw(ctx, current)
 	}
 	applied, err := r.apply(ctx, host, current, decision)
+	if apierrors.IsInvalid(err) && decision.Accepted {
+		// The old spec may allow clients that the sources no longer allow.
+		decision, again = admission.Unwritable(decision, err), soonest(again, unwritableAgain)
+		applied, err = r.apply(ctx, host, current, decision)
+	}
 	if err != nil {
 		return 0, err
 	}
 	return again, r.report(ctx, current, applied, decision, clusters)
 }
+
+// unwritableAgain is the pause before a spec that the API server refuses is written again.
+const unwritableAgain = time.Minute
 
 // unlessBehind drops the errors of a write from an outdated cache: the missing change
 // arrives as an event and is reconciled.
@@ -258,7 +274,11 @@ func notWritten(verb, name string, err error) error {
 // report writes the object's status if it differs, and records Events for the changes.
 func (r *ExposedHostReconciler) report(ctx context.Context, before, eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster) error {
 	after := eh.DeepCopy()
-	after.Status = statusOf(eh, decision, clusters, r.OwnAddress, r.TLSPorts)
+	clients, err := r.clientsProblem(ctx, eh.Spec.AllowFrom)
+	if err != nil {
+		return err
+	}
+	after.Status = statusOf(eh, decision, clusters, clients, r.OwnAddress, r.TLSPorts)
 	if r.unreached(eh, clusters) > 0 {
 		keepRivals(eh.Status, &after.Status)
 	}

@@ -18,11 +18,13 @@ import (
 	"github.com/jovalle/usher/controllers/admission"
 	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/routetable"
+	"github.com/jovalle/usher/controllers/source"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
-// statusOf returns the status of an ExposedHost for a decision.
-func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster, own func(netip.AddrPort) bool, edgePorts []string) v1alpha1.ExposedHostStatus {
+// statusOf returns the status of an ExposedHost for a decision. Clients is why no client
+// may connect to an accepted host; nil if one may.
+func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster, clients *source.Refusal, own func(netip.AddrPort) bool, edgePorts []string) v1alpha1.ExposedHostStatus {
 	status := v1alpha1.ExposedHostStatus{
 		Conditions:   slices.Clone(eh.Status.Conditions),
 		Sources:      decision.Sources[:min(len(decision.Sources), keptSources)],
@@ -38,6 +40,9 @@ func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters ma
 	}
 	ready := withLoops(readyCondition(eh, accepted, status.Backends, clusters), accepted.Status, loops)
 	ready = withPorts(ready, eh.Spec, clusters, edgePorts)
+	if decision.Accepted && clients != nil {
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, clients.Reason, clients.Message
+	}
 	setConditions(&status.Conditions, eh.Generation, accepted, ready)
 	status.Summary = summary(eh, decision, status)
 	status.Summary.Ports = strings.Join(servedPorts(eh.Spec, clusters, edgePorts), ",")

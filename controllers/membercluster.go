@@ -106,7 +106,7 @@ func (r *MemberClusterReconciler) Reconcile(ctx context.Context, req reconcile.R
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	return requeue(recheckEvery, r.report(ctx, &mc, checker, config, secret, problem))
+	return requeue(recheckAfter(config.Expiry, time.Now()), r.report(ctx, &mc, checker, config, secret, problem))
 }
 
 // isReported reports whether the status has conditions for the current spec.
@@ -192,18 +192,26 @@ func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.Membe
 	} else if state.Synced.True {
 		setConditions(&after.Status.Conditions, mc.Generation, isolated(state))
 	}
+	setCredentials(after, config.Expiry, problem, time.Now())
 	if equality.Semantic.DeepEqual(mc.Status, after.Status) {
 		return nil
 	}
 	if err := writeStatus(ctx, r.Client, mc, after, func() { after.Status.Refusals = nil }); err != nil {
 		return err
 	}
-	was := meta.FindStatusCondition(mc.Status.Conditions, v1alpha1.ConditionIsolated)
-	is := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionIsolated)
+	for _, condition := range []string{v1alpha1.ConditionIsolated, v1alpha1.ConditionCredentialsValid} {
+		r.warn(mc, after, condition)
+	}
+	return nil
+}
+
+// warn records an Event if a condition is False for another cause than before.
+func (r *MemberClusterReconciler) warn(before, after *v1alpha1.MemberCluster, condition string) {
+	was := meta.FindStatusCondition(before.Status.Conditions, condition)
+	is := meta.FindStatusCondition(after.Status.Conditions, condition)
 	if is != nil && is.Status == metav1.ConditionFalse && (was == nil || was.Message != is.Message) {
 		r.Events.Eventf(after, nil, corev1.EventTypeWarning, is.Reason, "Check", "%s", is.Message)
 	}
-	return nil
 }
 
 // isolated returns the Isolated condition of a cluster with spec.isolation.

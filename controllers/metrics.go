@@ -22,6 +22,7 @@ const collectTimeout = 5 * time.Second
 
 var (
 	conditionDesc = prometheus.NewDesc("usher_member_condition", "Whether a condition of a MemberCluster is True.", []string{"cluster", "condition"}, nil)
+	expiryDesc    = prometheus.NewDesc("usher_member_credentials_expiry_timestamp_seconds", "When the first certificate, or the token, of a MemberCluster's kubeconfig ends, in seconds of Unix time; missing if there is no end.", []string{"cluster"}, nil)
 	hostsDesc     = prometheus.NewDesc("usher_exposed_hosts", "ExposedHosts, by whether they are accepted and ready, and the reason of that.", []string{"accepted", "ready", "reason"}, nil)
 	rivalsDesc    = prometheus.NewDesc("usher_rivals", "Sources in the status.rivals of an ExposedHost: they ask for a host that others hold. The first 10 of each host.", []string{"cluster", "reason"}, nil)
 	refusalsDesc  = prometheus.NewDesc("usher_member_refusals", "Sources in the status.refusals of a MemberCluster: annotated, but of no host. The latest 10 of each cluster.", []string{"cluster", "reason"}, nil)
@@ -36,6 +37,7 @@ type collector struct{ reader client.Reader }
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	out <- conditionDesc
+	out <- expiryDesc
 	out <- hostsDesc
 	out <- rivalsDesc
 	out <- refusalsDesc
@@ -55,6 +57,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	collectConditions(out, clusters)
+	collectExpiries(out, clusters)
 	collectRefusals(out, clusters)
 	collectHosts(out, hosts.Items)
 	collectRivals(out, hosts.Items)
@@ -69,6 +72,14 @@ func collectConditions(out chan<- prometheus.Metric, clusters map[string]*v1alph
 				value = 1
 			}
 			out <- prometheus.MustNewConstMetric(conditionDesc, prometheus.GaugeValue, value, name, condition)
+		}
+	}
+}
+
+func collectExpiries(out chan<- prometheus.Metric, clusters map[string]*v1alpha1.MemberCluster) {
+	for name, cluster := range clusters {
+		if end := cluster.Status.CredentialsExpiry; end != nil {
+			out <- prometheus.MustNewConstMetric(expiryDesc, prometheus.GaugeValue, float64(end.Unix()), name)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/allowfrom"
 	"github.com/jovalle/usher/controllers/routetable"
 	"github.com/jovalle/usher/proxy/routing"
 )
@@ -23,7 +24,7 @@ const everyHost = "*"
 
 // RouteReconciler updates the routing table for one ExposedHost at a time, so that the
 // cost of a change does not depend on the number of hosts. It runs on every replica,
-// leader or not, and reads only ExposedHosts and MemberClusters.
+// leader or not, and reads only ExposedHosts, MemberClusters and NetworkLists.
 type RouteReconciler struct {
 	Client client.Reader
 	// Table is replaced at each change. Only the reconciler may replace it.
@@ -31,7 +32,10 @@ type RouteReconciler struct {
 	// Stored, if not nil, is called after the table was first built and after each change.
 	Stored func()
 
-	built bool // the table has been built from all objects of the edge cluster
+	lists *networkLists
+
+	built    bool            // the table has been built from all objects of the edge cluster
+	networks allowfrom.Lists // the table was built with them
 }
 
 // SetupDataPlane registers the reconciler that updates the routing table. Every replica
@@ -40,11 +44,15 @@ func SetupDataPlane(mgr manager.Manager, reconciler *RouteReconciler) error {
 	everything := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
 		return []reconcile.Request{requestFor(everyHost)}
 	})
+	reconciler.lists = newNetworkLists(mgr, "route", func(_ context.Context, queue hostQueue, _ string, _ listChange) {
+		queue.Add(requestFor(everyHost))
+	})
 	everywhere := options()
 	everywhere.NeedLeaderElection = new(bool)
 	err := builder.ControllerManagedBy(mgr).Named("route").
 		For(&v1alpha1.ExposedHost{}, builder.WithPredicates(routesOtherwise)).
 		Watches(&v1alpha1.MemberCluster{}, everything, builder.WithPredicates(predicate.Funcs{UpdateFunc: servesOtherwise})).
+		WatchesRawSource(reconciler.lists).
 		WithOptions(everywhere).
 		WatchesRawSource((&trigger{}).source(func() map[string][]string { return map[string][]string{"": {everyHost}} })). // an empty cluster makes an empty table
 		Complete(reconciler)
@@ -64,7 +72,7 @@ var routesOtherwise = predicate.Funcs{
 	},
 }
 
-// +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts;memberclusters,verbs=get;list;watch,roleName=usher-proxy
+// +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts;memberclusters;networklists,verbs=get;list;watch,roleName=usher-proxy
 
 // Reconcile updates the route of one host, or all routes. It must not run concurrently.
 func (r *RouteReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
@@ -92,11 +100,12 @@ func (r *RouteReconciler) Reconcile(ctx context.Context, req reconcile.Request) 
 
 // build returns a table of all objects of the edge cluster.
 func (r *RouteReconciler) build(ctx context.Context) (*routing.Table, []error, error) {
-	hosts, clusters, err := r.Served(ctx)
+	all, err := r.Served(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	table, problems := routetable.Build(hosts, clusters)
+	table, problems := routetable.Build(all)
+	r.networks, _ = allowfrom.Read(all.Networks) // Build returns its errors
 	return table, problems, nil
 }
 
@@ -113,7 +122,7 @@ func (r *RouteReconciler) follow(ctx context.Context, table *routing.Table, name
 	if err != nil {
 		return nil, nil, err
 	}
-	table, problem := routetable.Update(table, &eh, clusters)
+	table, problem := routetable.Update(table, &eh, clusters, r.networks)
 	if problem != nil {
 		return table, []error{problem}, nil
 	}
@@ -122,11 +131,15 @@ func (r *RouteReconciler) follow(ctx context.Context, table *routing.Table, name
 
 // Served returns all objects that the table is built from. They are shared with the cache
 // and must not be changed.
-func (r *RouteReconciler) Served(ctx context.Context) ([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster, error) {
+func (r *RouteReconciler) Served(ctx context.Context) (routetable.Objects, error) {
 	var hosts v1alpha1.ExposedHostList
 	if err := r.Client.List(ctx, &hosts, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, nil, fmt.Errorf("list ExposedHosts: %w", err)
+		return routetable.Objects{}, fmt.Errorf("list ExposedHosts: %w", err)
 	}
 	clusters, err := allClusters(ctx, r.Client)
-	return hosts.Items, clusters, err
+	if err != nil {
+		return routetable.Objects{}, err
+	}
+	lists, _, err := r.lists.read(ctx)
+	return routetable.Objects{Hosts: hosts.Items, Clusters: clusters, Networks: lists}, err
 }

@@ -131,6 +131,9 @@ func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace strin
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.ExposedHost{}, indexCluster, clustersNamed); err != nil {
 		return fmt.Errorf("index ExposedHosts: %w", err)
 	}
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.ExposedHost{}, indexNetworkList, listsNamed); err != nil {
+		return fmt.Errorf("index ExposedHosts: %w", err)
+	}
 	members := member.NewSet(mgr.GetLogger().WithName("member"))
 	members.Limits = plane.limits
 	hosts, clusters := &trigger{fair: newFairQueue()}, &trigger{}

@@ -22,9 +22,9 @@ const (
 
 // reservedDescriptors returns how many descriptors are reserved for other purposes
 // than connections of clients: those of each event loop with its pipes, DNS
-// queries, and idle connections to HTTP backends.
+// queries, second dials of a connection, and idle connections to HTTP backends.
 func reservedDescriptors(loops int) int {
-	return baseDescriptors + eventloop.ResolverDescriptors + loops*eventloop.LoopDescriptors + plainhttp.IdleDescriptors
+	return baseDescriptors + eventloop.ResolverDescriptors + eventloop.RaceDescriptors + loops*eventloop.LoopDescriptors + plainhttp.IdleDescriptors
 }
 
 // affordableConnections returns how many connections the limit on descriptors

@@ -14,6 +14,7 @@ var (
 	refusedDesc = prometheus.NewDesc("usher_routes_refused", "Hosts in the routing table that are refused.", nil, nil)
 	portsDesc   = prometheus.NewDesc("usher_port_routes", "Hosts in the routing table that are served on a TLS port other than https; listening is false if this process does not listen on the port.", []string{"port", "listening"}, nil)
 	limitDesc   = prometheus.NewDesc("usher_connections_limit", "Connections, TLS and plain HTTP, that may be open at once.", nil, nil)
+	failingDesc = prometheus.NewDesc("usher_addresses_failing", "Addresses of backends that did not answer when they were last dialled.", []string{"cluster"}, nil)
 	usedDesc    = prometheus.NewDesc("usher_connections_used", "Connections, TLS and plain HTTP, that are open and count towards the limit.", nil, nil)
 )
 
@@ -27,6 +28,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 	out <- portsDesc
 	out <- limitDesc
 	out <- usedDesc
+	out <- failingDesc
 	c.forwarder.Describe(out)
 	c.metrics.Describe(out)
 	c.check.Describe(out)
@@ -46,6 +48,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	gauge(out, limitDesc, c.limits.Max)
 	gauge(out, usedDesc, c.limits.Count())
+	for cluster, n := range c.endpoints.Failing() {
+		gauge(out, failingDesc, n, cluster)
+	}
 	c.forwarder.Collect(out)
 	c.metrics.Collect(out)
 	c.check.Collect(out)

@@ -13,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/jovalle/usher/proxy/endpoint"
 	"github.com/jovalle/usher/proxy/eventloop"
 	"github.com/jovalle/usher/proxy/limit"
 	"github.com/jovalle/usher/proxy/plainhttp"
@@ -86,6 +87,7 @@ type Server struct {
 	Loops int
 
 	limits    limit.Connections
+	endpoints *endpoint.Memory
 	forwarder eventloop.Forwarder
 	metrics   *plainhttp.Metrics
 	check     reach.Check
@@ -246,6 +248,7 @@ func (s *Server) setDefaults() {
 	setDefault(&s.MaxConnections, affordableConnections(s.Loops))
 	s.limits.Max, s.limits.PerClient = s.MaxConnections, s.MaxConnectionsPerClient
 	s.metrics = plainhttp.NewMetrics()
+	s.endpoints = endpoint.NewMemory()
 	s.forwarder = eventloop.Forwarder{
 		Table:             s.Table,
 		Limits:            &s.limits,
@@ -255,6 +258,7 @@ func (s *Server) setDefaults() {
 		Timeouts:          s.Timeouts,
 		ProxyProtocolFrom: s.ProxyProtocolFrom,
 		Self:              s.Self,
+		Endpoints:         s.endpoints,
 		HelloMemory:       s.HelloMemory,
 		Loops:             s.Loops,
 	}
@@ -276,6 +280,7 @@ func (s *Server) plainServer() *plainhttp.Server {
 			Metrics:         s.metrics,
 			IsSelfCheckHost: s.check.Seen,
 			IsOwnAddress:    s.Self.Reaches,
+			Endpoints:       s.endpoints,
 			Refused:         s.forwarder.LogRefused,
 		},
 		Limits:            &s.limits,

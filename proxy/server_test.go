@@ -242,3 +242,27 @@ func TestCancelledBeforeServe(t *testing.T) {
 		t.Errorf("Serve = %v", err)
 	}
 }
+
+// Both ports share what they know of dead addresses, and an operator sees it by cluster.
+func TestFailingAddresses(t *testing.T) {
+	hades, dead := startCluster(t, "hades"), testkit.Listen(t)
+	port := dead.Addr().(*net.TCPAddr).AddrPort().Port()
+	dead.Close()
+	routes := []routing.Route{{Host: "a.techn.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{
+		{Cluster: "illmatic", Addresses: []string{"127.0.0.1"}, HTTPSPort: port, HTTPPort: port},
+		{Cluster: "illmatic", Addresses: []string{"127.0.0.2"}, HTTPSPort: port, HTTPPort: port},
+		hades.backend(),
+	}}}
+	e := start(t, routes)
+	of := func(cluster string) map[string]string { return map[string]string{"cluster": cluster} }
+	if _, greeting, err := visit(t, e.https, "a.techn.is"); err != nil || greeting != "hades a.techn.is\n" {
+		t.Fatalf("greeted %q, %v", greeting, err)
+	}
+	e.awaitMetric(t, "usher_addresses_failing", of("illmatic"), 2)
+	e.awaitMetric(t, "usher_addresses_failing", of("hades"), 0)
+	if response := get(t, e.http, "a.techn.is", "/"); response.StatusCode != http.StatusBadGateway {
+		t.Errorf("answered %d", response.StatusCode) // hades has no plain HTTP port
+	}
+	e.awaitMetric(t, "usher_addresses_failing", of("hades"), 1)
+	e.awaitMetric(t, "usher_addresses_failing", of("illmatic"), 2)
+}

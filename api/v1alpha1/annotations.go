@@ -14,7 +14,8 @@ const (
 	// "redirect", "forward" or "deny".
 	AnnotationPlainHTTP = "usher.techn.is/plain-http"
 
-	// AnnotationAllowFrom is a comma-separated list of CIDRs: the clients that may connect.
+	// AnnotationAllowFrom is a comma-separated list of CIDRs and names of NetworkLists of
+	// the edge, such as "@family": the clients that may connect.
 	AnnotationAllowFrom = "usher.techn.is/allow-from"
 
 	// AnnotationPorts is a comma-separated list of the names of the edge's TLS ports on

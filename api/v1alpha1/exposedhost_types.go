@@ -93,13 +93,15 @@ type ExposedHostSpec struct {
 	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
 	Ports []string `json:"ports,omitempty"`
 
-	// AllowFrom are the CIDRs of clients that may connect, such as
-	// 192.168.0.0/16 or 2001:db8::/32. Empty allows everyone.
+	// AllowFrom are the clients that may connect: CIDRs, such as 192.168.0.0/16 or
+	// 2001:db8::/32, and NetworkLists by name, such as @family. Names and a CIDR that are
+	// joined by '&', such as @family&192.168.0.0/16, are the clients that are in all of
+	// them. Empty allows everyone. If a NetworkList does not exist, no client may connect.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=256
-	// +kubebuilder:validation:items:MaxLength=49
-	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="not a CIDR: write an address and a prefix length, such as 192.168.0.0/16"
+	// +kubebuilder:validation:items:MaxLength=309
+	// +kubebuilder:validation:items:XValidation:rule="self.contains('/') ? self.matches('^(@[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?&){0,4}[^@&]+$') && isCIDR(self.substring(self.lastIndexOf('&') + 1)) : self.matches('^@[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(&@[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?){0,3}$')",message="not a CIDR and not a NetworkList: write an address and a prefix length, such as 192.168.0.0/16, or @ and a name, such as @family"
 	AllowFrom []string `json:"allowFrom,omitempty"`
 
 	// Except are the first labels of names that the wildcard does not cover: with

@@ -13,10 +13,11 @@ var schemeBuilder = runtime.NewSchemeBuilder(func(scheme *runtime.Scheme) error 
 	scheme.AddKnownTypes(GroupVersion,
 		&MemberCluster{}, &MemberClusterList{},
 		&ExposedHost{}, &ExposedHostList{},
+		&NetworkList{}, &NetworkListList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil
 })
 
-// AddToScheme registers both kinds.
+// AddToScheme registers all kinds.
 var AddToScheme = schemeBuilder.AddToScheme

@@ -207,6 +207,12 @@ type IngressEndpoint struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=15
 	Ports []IngressPort `json:"ports,omitempty"`
+	// Providers are the Kubernetes providers in Traefik's static configuration. A source
+	// that they do not serve is refused: one of another ingress class, one without the
+	// class, or one of a kind whose provider is missing here. If not set, Traefik is
+	// taken to serve every class. Routes of the Gateway API are not affected.
+	// +optional
+	Providers *TraefikProviders `json:"providers,omitempty"`
 	// RuleSyntax is the syntax of Traefik rules whose route has no syntax field. Set
 	// it if Traefik has core.defaultRuleSyntax. If empty, usher detects the version of
 	// Traefik; if it cannot, a rule that V2 and V3 read differently is refused.
@@ -224,6 +230,29 @@ type IngressPort struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	EntryPoint string `json:"entryPoint,omitempty"`
+}
+
+// TraefikProviders are the Kubernetes providers in the static configuration of a
+// Traefik. A provider that is not set is one that this Traefik does not have.
+// +kubebuilder:validation:MinProperties=1
+type TraefikProviders struct {
+	// KubernetesCRD is the provider of IngressRoutes and IngressRouteTCPs.
+	// +optional
+	KubernetesCRD *TraefikProvider `json:"kubernetesCRD,omitempty"`
+	// KubernetesIngress is the provider of Ingresses.
+	// +optional
+	KubernetesIngress *TraefikProvider `json:"kubernetesIngress,omitempty"`
+}
+
+// TraefikProvider is one of the Kubernetes providers of a Traefik.
+type TraefikProvider struct {
+	// IngressClass is the provider's ingressClass: it serves only objects of this class.
+	// If empty, the provider has none: it serves objects without a class and those of
+	// the class traefik; kubernetesIngress also Ingresses whose spec.ingressClassName is
+	// an IngressClass of Traefik's controller.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	IngressClass string `json:"ingressClass"`
 }
 
 // RuleSyntax is a version of the grammar of Traefik's rules.
@@ -270,6 +299,9 @@ const (
 	// ConditionIsolated is set for a cluster with spec.isolation. It is False while an
 	// object without the annotation uses the TLS options of published routes.
 	ConditionIsolated = "Isolated"
+	// ConditionCredentialsValid is set for a cluster with spec.kubeconfig. It is False
+	// once a certificate or the token of the kubeconfig ends within 30 days.
+	ConditionCredentialsValid = "CredentialsValid"
 )
 
 // ConditionReady is the summary condition of both kinds. A MemberCluster is Ready
@@ -279,7 +311,8 @@ const ConditionReady = "Ready"
 
 // MemberClusterStatus is the observed state of a MemberCluster.
 type MemberClusterStatus struct {
-	// Conditions: Connected, Synced, Ready; with spec.isolation also Isolated.
+	// Conditions: Connected, Synced, Ready; with spec.isolation also Isolated, with
+	// spec.kubeconfig also CredentialsValid.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -305,6 +338,10 @@ type MemberClusterStatus struct {
 	// keeps the previous version.
 	// +optional
 	Kubeconfig *ObservedKubeconfig `json:"kubeconfig,omitempty"`
+	// CredentialsExpiry is when the first certificate, or the token, of the kubeconfig
+	// in spec.kubeconfig ends. It is not set if none of them has an end.
+	// +optional
+	CredentialsExpiry *metav1.Time `json:"credentialsExpiry,omitempty"`
 	// Refusals are rejected sources without a usable host, and so without an ExposedHost; the latest 10.
 	// +optional
 	// +listType=atomic

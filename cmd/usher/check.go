@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -31,8 +33,11 @@ each problem as FILE:LINE: FIELD: MESSAGE. The exit code is 1 if there are probl
 			if n := len(report.Problems); n > 0 {
 				return fmt.Errorf("%s in %d of %s of %s", counted(n, "problem"), report.Refused, counted(report.Files, "file"), args[0])
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s good: %s, %s, %s\n", args[0], counted(report.Files, "file"),
-				counted(report.Clusters, "MemberCluster"), counted(report.Hosts, "ExposedHost"), counted(report.Routes, "host")+" served")
+			found := []string{counted(report.Clusters, "MemberCluster"), counted(report.Hosts, "ExposedHost"), counted(report.Routes, "host") + " served"}
+			if report.Networks > 0 {
+				found = slices.Insert(found, 1, counted(report.Networks, "NetworkList"))
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s good: %s\n", args[0], counted(report.Files, "file"), strings.Join(found, ", "))
 			return err
 		},
 	}

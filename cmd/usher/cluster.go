@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,7 @@ type clusterOptions struct {
 	dryRun                      string // which cluster's manifests to print; empty: none
 	output                      string
 	yes                         bool
+	input                       *bufio.Reader // of the person; see answers
 }
 
 // edgeFlags adds the flags that select the edge cluster.
@@ -82,6 +84,10 @@ token of this account, and the MemberCluster. If the cluster is a member already
 its token is rotated without an interruption. Nothing else of it changes, unless
 a flag says so.
 
+If several Traefiks of the member have an address, the command asks which one
+usher connects to; without a terminal, name it with --service. usher then
+publishes only what this Traefik serves, by its ingress class and entry points.
+
 With --dry-run the command writes nothing. It prints the manifests instead, so
 that they can be kept in a repository:
 
@@ -100,8 +106,8 @@ The manifests do not contain the token: the same command without --dry-run creat
 	flags := cmd.Flags()
 	o.memberFlags(cmd)
 	o.namespaceFlag(cmd)
-	flags.StringArrayVar(&o.Addresses, "address", nil, "`ADDRESS` of the member's Traefik, without a port; can be repeated (default: the current address of its Service)")
-	flags.StringVar(&o.service, "service", "", "`NAMESPACE/NAME` of Traefik's Service; usher follows changes of its load-balancer address (default: the Service is searched for, and its current address is pinned)")
+	flags.StringArrayVar(&o.Addresses, "address", nil, "`ADDRESS` of the member's Traefik, without a port; can be repeated (default: the current address of its Service); with --service, that Service tells what Traefik serves")
+	flags.StringVar(&o.service, "service", "", "`NAMESPACE/NAME` of Traefik's Service; without --address, usher follows changes of its load-balancer address (default: the Service is searched for, and its current address is pinned)")
 	flags.StringVar(&o.Server, "server", "", "`URL` of the member's API server as the edge cluster reaches it (default: the one in the kubeconfig)")
 	flags.BoolVar(&o.Isolate, "isolate", false, "isolate the member too, as usher cluster isolate does; recommended for each new member")
 	o.yesFlag(cmd)
@@ -134,7 +140,7 @@ func (o *clusterOptions) write(cmd *cobra.Command, do enrollFunc, plan planFunc)
 		return o.plan(cmd, edge, member, plan)
 	}
 	o.Out = cmd.OutOrStdout()
-	o.Isolation.Confirm = o.ask(cmd)
+	o.Choose, o.Isolation.Confirm = o.choose(cmd, o.Out), o.ask(cmd)
 	return do(cmd.Context(), edge, member, o.Options)
 }
 
@@ -146,6 +152,7 @@ type (
 // plan prints the manifests that a command would write.
 func (o *clusterOptions) plan(cmd *cobra.Command, edge, member *enroll.Cluster, plan planFunc) error {
 	o.Out = cmd.ErrOrStderr()
+	o.Choose = o.choose(cmd, o.Out)
 	inMember, atEdge, err := plan(cmd.Context(), edge, member, o.Options)
 	if err != nil {
 		return err

@@ -19,7 +19,6 @@ func TestInvalidClusterCommandLines(t *testing.T) {
 		{"cluster add hades --service traefik", `--service: "traefik" is not NAMESPACE/NAME`},
 		{"cluster add hades --service a/b/c", `--service: "a/b/c" is not NAMESPACE/NAME`},
 		{"cluster add hades --address 192.0.2.1:443", `address "192.0.2.1:443"`},
-		{"cluster add hades --address 192.0.2.1 --service a/b", "exclude each other"},
 		{"cluster add hades --server 192.0.2.1", `server "192.0.2.1"`},
 		{"cluster add hades --timeout 0", "timeout 0s"},
 		{"cluster isolate", "NAME is missing"},

@@ -55,7 +55,7 @@ func (o *runOptions) addTo(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.handoverGrace, "handover-grace", controllers.DefaultHandoverGrace, "how long the holder of a host must have stopped claiming it before another cluster gets it; 0: at once")
 	flags.StringVar(&o.service, "service", "", "`NAME` of the service: a new process with the same service name and user takes over the addresses of this one (default: from the API server and namespace, or from the manifests directory)")
 	flags.StringVar(&o.stateDir, "state-dir", "", "`DIR` for the snapshot of the routing table, which is served after a start without an API server; with --manifests, for the last good text of each file (default: none)")
-	flags.StringVar(&o.manifests, "manifests", "", "`DIR` of YAML and JSON files with ExposedHosts and MemberClusters, which is watched instead of an API server; requires --controllers=false")
+	flags.StringVar(&o.manifests, "manifests", "", "`DIR` of YAML and JSON files with ExposedHosts, MemberClusters and NetworkLists, which is watched instead of an API server; requires --controllers=false")
 	flags.StringSliceVar(&o.proxyProtocolFrom, "proxy-protocol-from", nil, "`CIDRS` of clients that must send a PROXY header")
 	flags.StringSliceVar(&o.selfCheck, "self-check", []string{"auto"}, "`ADDRESSES` of this machine that usher connects to, to check that connections reach it; auto: those that it listens on; off: none")
 	flags.IntVar(&o.maxConnections, "max-connections", 0, "maximum number of open connections; 0: what the descriptor limit allows")

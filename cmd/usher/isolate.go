@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"strings"
 
@@ -79,13 +78,12 @@ func (o *clusterOptions) isolate(cmd *cobra.Command) error {
 
 // ask returns a function that asks the person at the terminal. Without an answer it is no.
 func (o *clusterOptions) ask(cmd *cobra.Command) func(question string) bool {
-	answers := bufio.NewReader(cmd.InOrStdin())
 	return func(question string) bool {
 		if o.yes {
 			return true
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%s [y/N] ", question)
-		answer, err := answers.ReadString('\n')
+		answer, err := o.answers(cmd).ReadString('\n')
 		if err != nil {
 			fmt.Fprintln(cmd.OutOrStdout())
 		}

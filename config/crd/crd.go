@@ -14,3 +14,8 @@ var ExposedHosts string
 //
 //go:embed usher.techn.is_memberclusters.yaml
 var MemberClusters string
+
+// NetworkLists defines the kind NetworkList, as YAML.
+//
+//go:embed usher.techn.is_networklists.yaml
+var NetworkLists string

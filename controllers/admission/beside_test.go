@@ -16,6 +16,11 @@ func TestRestrict(t *testing.T) {
 	accepted := func(whole bool) admission.Decision {
 		return admission.Decision{Accepted: true, Reason: reason.Admitted, Message: "held", Cluster: "hades", Options: source.Options{WholeWildcard: whole}}
 	}
+	acceptedFrom := func(clients ...string) admission.Decision {
+		d := accepted(false)
+		d.Options.AllowFrom = clients
+		return d
+	}
 	refs := func(names ...string) (refs []v1alpha1.SourceRef) {
 		for _, name := range names {
 			refs = append(refs, v1alpha1.SourceRef{Cluster: "hades", Kind: "Ingress", Namespace: "n", Name: name})
@@ -57,6 +62,9 @@ func TestRestrict(t *testing.T) {
 		"too many to check":             {accepted(false), "a.is", false, admission.Beside{Unchecked: true}, reason.NotIsolated, "than usher checks", nil},
 		"options of the same clients":   {accepted(false), "a.is", false, admission.Beside{Sharing: sharing()}, reason.Admitted, "", nil},
 		"options of other clients":      {accepted(false), "a.is", false, admission.Beside{Sharing: append(sharing(), sharing("10.0.0.0/8")...)}, reason.IsolationShared, "host b.is of Ingress n/b of cluster hades, which has allow-from 10.0.0.0/8, while this host has allow-from everyone", nil},
+		"options of a list":             {accepted(false), "a.is", false, admission.Beside{Sharing: sharing("@family")}, reason.IsolationShared, "which has allow-from @family, while this host has allow-from everyone", nil},
+		"options of the same list":      {acceptedFrom("@family"), "a.is", false, admission.Beside{Sharing: sharing("@family")}, reason.Admitted, "", nil},
+		"options of a list and a CIDR":  {acceptedFrom("10.0.0.0/8"), "a.is", false, admission.Beside{Sharing: sharing("@family")}, reason.IsolationShared, "@family", nil},
 		"an object of any, and no wild": {accepted(false), "a.is", true, admission.Beside{Unlisted: refs("x")}, reason.Admitted, "", nil},
 	} {
 		t.Run(name, func(t *testing.T) {

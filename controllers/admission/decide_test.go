@@ -191,6 +191,12 @@ func TestDecide(t *testing.T) {
 			want:   "refused AllowFromDisjoint hades [a b] rivals [c=TLSMissing]",
 		},
 		{
+			name: "sources with more lists of networks than can be combined: refused",
+			claims: []source.Claim{claim("hades", "a", 1, from("@a")), claim("hades", "b", 2, from("@b")), claim("hades", "c", 3, from("@c")),
+				claim("hades", "d", 4, from("@d")), claim("hades", "e", 5, from("@e"))},
+			want: "refused AllowFromDisjoint hades [a b c d e] rivals []",
+		},
+		{
 			name:   "sources of another cluster do not narrow it",
 			claims: []source.Claim{claim("hades", "a", 1, from("10.0.0.0/8")), claim("illmatic", "b", 2, from("192.168.0.0/16"))},
 			want:   "Admitted hades [a] rivals [b=HeldByAnother]",
@@ -389,6 +395,21 @@ func TestWhatAllSourcesAllowCounts(t *testing.T) {
 				claim("hades", "c", 3, from("0.0.0.0/0", "2001:db8:1:2::/64")),
 			},
 			source.Options{PlainHTTP: v1alpha1.PlainHTTPRedirect, AllowFrom: []string{"10.1.0.0/16", "192.168.0.0/16", "2001:db8:1:2::/64"}},
+		},
+		{
+			"a list of networks by name, and everyone",
+			[]source.Claim{claim("hades", "old", 1), claim("hades", "young", 2, from("@family"))},
+			source.Options{PlainHTTP: v1alpha1.PlainHTTPRedirect, AllowFrom: []string{"@family"}},
+		},
+		{
+			"what different lists of networks have in common is not known, and is kept by name",
+			[]source.Claim{claim("hades", "a", 1, from("@family")), claim("hades", "b", 2, from("10.0.0.0/8", "@vpn"))},
+			source.Options{PlainHTTP: v1alpha1.PlainHTTPRedirect, AllowFrom: []string{"@family&10.0.0.0/8", "@family&@vpn"}},
+		},
+		{
+			"the same lists of networks",
+			[]source.Claim{claim("hades", "a", 1, from("10.0.0.0/8", "@family")), claim("hades", "b", 2, from("10.0.0.0/8", "@family"))},
+			source.Options{PlainHTTP: v1alpha1.PlainHTTPRedirect, AllowFrom: []string{"10.0.0.0/8", "@family"}},
 		},
 		{
 			"the strictest mode of plain HTTP",

@@ -1,17 +1,14 @@
 package admission
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/allowfrom"
 	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/source"
 )
-
-// maxAllowFrom bounds a combined list as the ExposedHost's schema does.
-const maxAllowFrom = 256
 
 // strictness orders the plain-HTTP modes from the most open to the strictest. A host
 // has the strictest mode that one of its sources requests.
@@ -51,13 +48,14 @@ func combine(claims []source.Claim) (options source.Options, problem string) {
 		if len(claim.Options.AllowFrom) == 0 {
 			continue
 		}
-		both := intersect(options.AllowFrom, claim.Options.AllowFrom)
+		both, representable := allowfrom.Intersect(options.AllowFrom, claim.Options.AllowFrom)
 		switch {
+		case !representable:
+			return source.Options{}, message.Format("the clients that all its sources allow take more than %d entries of CIDRs and NetworkLists, or more than %d NetworkLists in one entry; use the same allow-from list in its sources",
+				allowfrom.MaxEntries, allowfrom.MaxNames)
 		case len(both) == 0:
 			return source.Options{}, message.Format("no client may connect: %s allows %s, and %s allows %s; let their allow-from lists overlap",
 				describe(narrowest), strings.Join(options.AllowFrom, ","), describe(claim.Source), strings.Join(claim.Options.AllowFrom, ","))
-		case len(both) > maxAllowFrom:
-			return source.Options{}, message.Format("the clients that all its sources allow take more than %d CIDRs; use the same allow-from list in its sources", maxAllowFrom)
 		}
 		options.AllowFrom, narrowest = both, claim.Source
 	}
@@ -65,41 +63,6 @@ func combine(claims []source.Claim) (options source.Options, problem string) {
 		options.PlainHTTP = v1alpha1.PlainHTTPDeny
 	}
 	return options, ""
-}
-
-// intersect returns the CIDRs of what two lists have in common, sorted, each
-// once. An empty list is everyone; so an empty result of two that are not empty
-// is nobody. The lists hold masked CIDRs of package source's making.
-func intersect(a, b []string) []string {
-	if len(a) == 0 {
-		return b
-	}
-	if len(b) == 0 {
-		return a
-	}
-	var both []string
-	for _, x := range a {
-		for _, y := range b {
-			if narrower, ok := common(x, y); ok {
-				both = append(both, narrower)
-			}
-		}
-	}
-	slices.Sort(both)
-	return slices.Compact(both)
-}
-
-// common returns the narrower of two CIDRs where they overlap.
-func common(x, y string) (string, bool) {
-	px, errX := netip.ParsePrefix(x)
-	py, errY := netip.ParsePrefix(y)
-	switch {
-	case errX != nil || errY != nil || !px.Overlaps(py):
-		return "", false
-	case px.Bits() >= py.Bits():
-		return x, true
-	}
-	return y, true
 }
 
 // difference says what a source asks for, and what counts instead, since other

@@ -8,9 +8,14 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/admission"
+	"github.com/jovalle/usher/controllers/allowfrom"
 	"github.com/jovalle/usher/controllers/source"
+	"github.com/jovalle/usher/proxy/routing"
 )
 
 // random is a random input on one host, and a random policy.
@@ -27,7 +32,7 @@ func random(r *rand.Rand) (admission.Input, admission.Policy) {
 	in := admission.Input{Host: host, Manual: r.IntN(10) == 0, Unclaimed: time.Duration(r.IntN(3)) * grace / 2}
 	for i := range r.IntN(6) {
 		c := claim(clusters[r.IntN(4)], string(rune('a'+i)), 1+r.IntN(3))
-		switch r.IntN(6) {
+		switch r.IntN(8) {
 		case 0:
 			refusedFor(reason.IngressClass)(&c)
 		case 1:
@@ -36,6 +41,10 @@ func random(r *rand.Rand) (admission.Input, admission.Policy) {
 			from("10.0.0.0/8")(&c)
 		case 3:
 			from("10.1.0.0/16", "192.168.0.0/16")(&c)
+		case 4:
+			from("@family")(&c)
+		case 5:
+			from("192.168.0.0/16", "@vpn")(&c)
 		}
 		in.Claims = append(in.Claims, c)
 	}
@@ -107,8 +116,17 @@ func TestNoSourceWidensAnothers(t *testing.T) {
 	for _, client := range []string{"10.0.0.1", "10.1.0.1", "192.168.0.1", "203.0.113.1", "2001:db8::1"} {
 		clients = append(clients, netip.MustParseAddr(client))
 	}
+	lists, _ := allowfrom.Read([]v1alpha1.NetworkList{
+		{ObjectMeta: metav1.ObjectMeta{Name: "family"}, Spec: v1alpha1.NetworkListSpec{Networks: []string{"10.1.0.0/16", "2001:db8::/32"}}},
+		{ObjectMeta: metav1.ObjectMeta{Name: "vpn"}, Spec: v1alpha1.NetworkListSpec{Networks: []string{"10.0.0.0/8"}}},
+	})
 	allows := func(o source.Options, client netip.Addr) bool {
-		return len(o.AllowFrom) == 0 || slices.ContainsFunc(o.AllowFrom, func(cidr string) bool { return netip.MustParsePrefix(cidr).Contains(client) })
+		networks, within, invalid := allowfrom.Resolve(o.AllowFrom, lists)
+		if invalid != nil {
+			t.Fatalf("%v: %+v", o.AllowFrom, invalid)
+		}
+		route := routing.Route{AllowFrom: networks, AllowWithin: within}
+		return route.Allows(client)
 	}
 	anyInput(t, func(t *testing.T, _ *rand.Rand, in admission.Input, policy admission.Policy) {
 		d := admission.Decide(in, policy)

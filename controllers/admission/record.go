@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/source"
 )
 
@@ -28,6 +29,12 @@ func Spec(host string, d Decision) v1alpha1.ExposedHostSpec {
 		}
 	}
 	return spec
+}
+
+// Unwritable refuses a host whose spec the edge's API server refuses, as an older
+// CustomResourceDefinition does.
+func Unwritable(d Decision, err error) Decision {
+	return d.refused(reason.SpecInvalid, "the edge's API server refuses the ExposedHost that the sources request; if usher's CustomResourceDefinitions are older than usher, install its own: kubectl apply -f charts/usher/crds: %v", err)
 }
 
 // Recorded is the decision that usher's own ExposedHost records.

@@ -17,7 +17,10 @@ import (
 // that wraps ErrConflict and writes nothing. After any other error the objects that it wrote stay,
 // and a second call continues.
 func Add(ctx context.Context, edge, member *Cluster, o Options) error {
-	err := o.bound(ctx, func(ctx context.Context) error { return addMember(ctx, edge, member, o) })
+	e, err := survey(ctx, edge, member, o)
+	if err == nil {
+		err = o.bound(ctx, e.addMember)
+	}
 	switch {
 	case err != nil:
 		return err
@@ -29,20 +32,19 @@ func Add(ctx context.Context, edge, member *Cluster, o Options) error {
 }
 
 // addMember creates the objects in both clusters, and waits until usher has read the member.
-func addMember(ctx context.Context, edge, member *Cluster, o Options) error {
-	e, err := prepare(ctx, edge, member, o)
-	if err != nil {
+func (e *enrolment) addMember(ctx context.Context) error {
+	if err := e.prepare(ctx); err != nil {
 		return err
 	}
 	if isLoopback(e.server) {
-		o.report("warning: %s", e.loopbackAdvice())
+		e.report("warning: %s", e.loopbackAdvice())
 	}
 	kubeconfig, replaced, err := e.writeAll(ctx)
 	if err != nil {
 		return err
 	}
 	if err := e.awaitReady(ctx, kubeconfig); err != nil {
-		return fmt.Errorf("%w\nthe created objects stay: run the same command again, or usher cluster remove %s", err, o.Name)
+		return fmt.Errorf("%w\nthe created objects stay: run the same command again, or usher cluster remove %s", err, e.Name)
 	}
 	return e.cleanUp(ctx, replaced)
 }
@@ -50,20 +52,30 @@ func addMember(ctx context.Context, edge, member *Cluster, o Options) error {
 // Plan returns the manifests that Add would write to each cluster, except for the Secrets with the
 // token, so that they can be kept in a repository. It writes nothing.
 func Plan(ctx context.Context, edge, member *Cluster, o Options) (inMember, atEdge []*unstructured.Unstructured, err error) {
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
-	defer cancel()
-	e, err := prepare(ctx, edge, member, o)
+	e, err := survey(ctx, edge, member, o)
 	if err != nil {
 		return nil, nil, err
 	}
-	if !o.Isolate {
+	err = o.bound(ctx, func(ctx context.Context) (err error) {
+		inMember, atEdge, err = e.plan(ctx)
+		return err
+	})
+	return inMember, atEdge, err
+}
+
+// plan returns the manifests in each cluster.
+func (e *enrolment) plan(ctx context.Context) (inMember, atEdge []*unstructured.Unstructured, err error) {
+	if err := e.prepare(ctx); err != nil {
+		return nil, nil, err
+	}
+	if !e.Isolate {
 		return e.reader, []*unstructured.Unstructured{e.cluster}, nil
 	}
 	mc, err := clusterOf(e.cluster)
 	if err != nil {
 		return nil, nil, err
 	}
-	i, err := newIsolation(ctx, edge, member, o, e.id, mc)
+	i, err := newIsolation(ctx, e.edge, e.member, e.Options, e.id, mc)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -79,9 +79,13 @@ func (i *isolation) catchAll() *unstructured.Unstructured {
 	return u
 }
 
-// class is the ingress class of the annotated IngressRoutes; "" if they have none, or
-// several. A Traefik that serves one class does not see a route without it.
+// class is the ingress class of Traefik, or if that is not known, of the annotated
+// IngressRoutes; "" if they have none, or several. A Traefik that serves one class does
+// not see a route without it.
 func (i *isolation) class() string {
+	if providers := i.cluster.Spec.Ingress.Providers; providers != nil && providers.KubernetesCRD != nil {
+		return providers.KubernetesCRD.IngressClass
+	}
 	var classes []string
 	for _, g := range i.hostGroups {
 		for _, r := range g.routes {

@@ -21,10 +21,14 @@ type Options struct {
 	// Addresses of the member's ingress: IP addresses or DNS names without a port.
 	// Empty: those of Service.
 	Addresses []string
-	// Service is the Service whose load-balancer addresses usher follows. The zero
-	// value: the ingress of an existing member is kept; for a new one, Traefik's
-	// Service is searched for, and its current addresses are pinned.
+	// Service is the Service of the member's Traefik. Without Addresses, usher follows
+	// its load-balancer addresses. The zero value: the ingress of an existing member is
+	// kept; for a new one, Traefik's Service is searched for, and its current addresses
+	// are pinned.
 	Service types.NamespacedName
+	// Choose asks the person to choose one of several Services, and returns its index in
+	// choices; a negative one is no answer. Nil: there is nobody to ask.
+	Choose func(question string, choices []string) int
 	// Server is the URL of the member's API server as the edge cluster reaches it.
 	// Empty: the one in the kubeconfig.
 	Server string
@@ -34,8 +38,8 @@ type Options struct {
 	Isolation IsolateOptions
 	// Force deletes the objects in the edge cluster even if the member cannot be reached.
 	Force bool
-	// Timeout bounds the whole call; of Isolate, what it does before, between and after
-	// the questions to the person.
+	// Timeout bounds the whole call; of Add and Isolate, what they do before, between and
+	// after the questions to the person.
 	Timeout time.Duration
 	// Out receives a line for each step; nil: none is written.
 	Out io.Writer
@@ -51,10 +55,7 @@ func (o *Options) Validate() error {
 			return fmt.Errorf("address %q: %w", address, err)
 		}
 	}
-	switch {
-	case len(o.Addresses) > 0 && o.Service.Name != "":
-		return errors.New("addresses and a service exclude each other")
-	case o.Server != "":
+	if o.Server != "" {
 		if err := checkServer(o.Server); err != nil {
 			return fmt.Errorf("server %q: %w", o.Server, err)
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,14 +24,19 @@ type enrolment struct {
 	edge, member *Cluster
 	id           identity
 	isEdge       bool                         // the member is the edge cluster itself
+	isNew        bool                         // there is no MemberCluster yet
+	spec         v1alpha1.MemberClusterSpec   // of the MemberCluster as it is
 	server       string                       // of the stored kubeconfig
+	traefiks     []*traefikService            // of the member; empty if nothing depends on them
+	traefik      *traefikService              // the one that usher connects to; nil if the ingress is kept, or not known
 	service      types.NamespacedName         // that usher will read; zero for none
 	reader       []*unstructured.Unstructured // the objects to write in the member
 	cluster      *unstructured.Unstructured   // the MemberCluster
 }
 
-// prepare reads both clusters, and returns an error if an object to write belongs to somebody else.
-func prepare(ctx context.Context, edge, member *Cluster, o Options) (*enrolment, error) {
+// survey reads both clusters, and asks the person which Traefik usher connects to if that
+// is not clear.
+func survey(ctx context.Context, edge, member *Cluster, o Options) (*enrolment, error) {
 	e := &enrolment{Options: o, edge: edge, member: member, server: o.Server}
 	if e.server == "" {
 		e.server = member.config.Host
@@ -40,24 +44,46 @@ func prepare(ctx context.Context, edge, member *Cluster, o Options) (*enrolment,
 			return nil, member.failed("use the server "+e.server, err)
 		}
 	}
-	var err error
-	if e.id, err = identify(ctx, edge, o.Name); err != nil {
+	if err := o.bound(ctx, e.read); err != nil {
 		return nil, err
 	}
-	uid, err := member.uid(ctx)
+	return e, e.chooseTraefik()
+}
+
+// read reads what is there before anything is planned.
+func (e *enrolment) read(ctx context.Context) error {
+	var err error
+	if e.id, err = identify(ctx, e.edge, e.Name); err != nil {
+		return err
+	}
+	uid, err := e.member.uid(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	e.isEdge = uid == e.id.edge
-	spec, err := e.spec(ctx)
-	if err != nil {
-		return nil, err
+	if err := e.readSpec(ctx); err != nil {
+		return err
 	}
-	if e.service, err = member.serviceToRead(ctx, spec.Ingress); err != nil {
-		return nil, err
+	return e.findTraefiks(ctx)
+}
+
+// prepare plans what to write, and returns an error if an object to write belongs to
+// somebody else.
+func (e *enrolment) prepare(ctx context.Context) error {
+	spec := e.spec
+	if e.traefik != nil {
+		if err := e.setTraefik(ctx, &spec.Ingress); err != nil {
+			return err
+		}
+	} else if len(e.Addresses) > 0 {
+		spec.Ingress.Addresses = e.Addresses
+	}
+	var err error
+	if e.service, err = e.member.serviceToRead(ctx, spec.Ingress); err != nil {
+		return err
 	}
 	e.reader, e.cluster = readerManifests(e.id, e.service), memberCluster(e.id, spec)
-	return e, e.checkConflicts(ctx)
+	return e.checkConflicts(ctx)
 }
 
 func identify(ctx context.Context, edge *Cluster, name string) (identity, error) {
@@ -65,46 +91,17 @@ func identify(ctx context.Context, edge *Cluster, name string) (identity, error)
 	return identity{name: name, edge: uid}, err
 }
 
-// spec returns the spec of the MemberCluster: the existing one with the changes of the options.
-func (e *enrolment) spec(ctx context.Context) (v1alpha1.MemberClusterSpec, error) {
+// readSpec reads the spec of the MemberCluster, which is empty for a new member.
+func (e *enrolment) readSpec(ctx context.Context) error {
 	var have v1alpha1.MemberCluster
 	err := e.edge.client.Get(ctx, client.ObjectKey{Name: e.Name}, &have)
 	switch {
 	case meta.IsNoMatchError(err):
-		return have.Spec, e.edge.failed("read MemberCluster "+e.Name, fmt.Errorf("the cluster lacks the CRDs of usher; install usher first: %w", err))
+		return e.edge.failed("read MemberCluster "+e.Name, fmt.Errorf("the cluster lacks the CRDs of usher; install usher first: %w", err))
 	case client.IgnoreNotFound(err) != nil:
-		return have.Spec, e.edge.failed("read MemberCluster "+e.Name, err)
+		return e.edge.failed("read MemberCluster "+e.Name, err)
 	}
-	spec := have.Spec
-	switch {
-	case len(e.Addresses) > 0:
-		spec.Ingress.Addresses = e.Addresses
-		return spec, nil
-	case e.Service.Name == "" && err == nil:
-		return spec, nil
-	}
-	return spec, e.findIngress(ctx, &spec.Ingress)
-}
-
-// findIngress makes usher follow the Service of the options. If there is none, it
-// searches for Traefik's Service and pins its addresses.
-func (e *enrolment) findIngress(ctx context.Context, ingress *v1alpha1.IngressEndpoint) error {
-	find := e.member.findIngress
-	if e.Service.Name != "" {
-		find = func(ctx context.Context) (v1alpha1.IngressEndpoint, []string, error) {
-			return e.member.ingressOfService(ctx, e.Service)
-		}
-	}
-	found, addresses, err := find(ctx)
-	if err != nil {
-		return err
-	}
-	ingress.Addresses, ingress.Service, ingress.HTTPSPort, ingress.HTTPPort = nil, found.Service, found.HTTPSPort, found.HTTPPort
-	e.report("Traefik's address is %s, from the load balancer of Service %s/%s", strings.Join(addresses, ", "), found.Service.Namespace, found.Service.Name)
-	if e.Service.Name == "" {
-		return e.pin(ctx, ingress, addresses)
-	}
-	e.report("usher follows that Service: anyone who may change it can direct usher to any address that is not refused; --address pins one")
+	e.spec, e.isNew = have.Spec, err != nil
 	return nil
 }
 

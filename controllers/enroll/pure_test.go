@@ -33,7 +33,7 @@ func TestValidateOptions(t *testing.T) {
 		{"addresses of all kinds", func(o *Options) { o.Addresses = []string{"192.0.2.1", "2001:db8::1", "Traefik.home"} }, true},
 		{"an address with a port", func(o *Options) { o.Addresses = []string{"192.0.2.1:443"} }, false},
 		{"an empty address", func(o *Options) { o.Addresses = []string{""} }, false},
-		{"an address and a Service", func(o *Options) { o.Addresses, o.Service = []string{"192.0.2.1"}, traefik }, false},
+		{"an address and a Service", func(o *Options) { o.Addresses, o.Service = []string{"192.0.2.1"}, traefik }, true},
 		{"a server", func(o *Options) { o.Server = "https://192.0.2.1:6443" }, true},
 		{"a server with a path", func(o *Options) { o.Server = "https://rancher.home/k8s/clusters/c-1" }, true},
 		{"a server in the clear", func(o *Options) { o.Server = "http://192.0.2.1:8080" }, false},

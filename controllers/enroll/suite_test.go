@@ -73,9 +73,23 @@ func startTraefikService(ctx context.Context, namespace, address string) error {
 	if err != nil {
 		return err
 	}
-	_, err = hades.Kubectl(ctx, "--namespace", namespace, "patch", "service", "traefik", "--subresource=status", "--type=merge",
-		"--patch", `{"status": {"loadBalancer": {"ingress": [{"ip": "`+address+`"}]}}}`)
+	return balanceService(types.NamespacedName{Namespace: namespace, Name: "traefik"}, address)
+}
+
+// balanceService sets the load-balancer addresses of a Service in hades.
+func balanceService(key types.NamespacedName, addresses ...string) error {
+	var ingress []string
+	for _, address := range addresses {
+		ingress = append(ingress, `{"ip": "`+address+`"}`)
+	}
+	_, err := bed.Cluster("hades").Kubectl(context.Background(), "--namespace", key.Namespace, "patch", "service", key.Name, "--subresource=status", "--type=merge",
+		"--patch", `{"status": {"loadBalancer": {"ingress": [`+strings.Join(ingress, ", ")+`]}}}`)
 	return err
+}
+
+func balance(t *testing.T, key types.NamespacedName, addresses ...string) {
+	t.Helper()
+	testkit.Must(t, balanceService(key, addresses...))
 }
 
 // reach connects to both clusters by kubeconfig files, as a person does.

@@ -94,8 +94,8 @@ func (f *EdgeFeed) Run(ctx context.Context) error {
 		f.runManagers(ctx)
 		return nil
 	}
-	if hosts, clusters, ok := snapshot.Load(); ok {
-		f.fill(hosts, clusters)
+	if all, ok := snapshot.Load(); ok {
+		f.fill(all)
 		f.log.Info("Serving from the snapshot until the edge cluster has been read", "hosts", f.table.Load().Len())
 	}
 	snapshotContext, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -131,8 +131,8 @@ func TestSnapshot(t *testing.T) {
 	p.end(t)
 	snapshot, err := manifest.NewSnapshot(dir, logr.Discard())
 	testkit.Must(t, err)
-	if hosts, _, ok := snapshot.Load(); !ok || len(hosts) != 0 {
-		t.Errorf("the snapshot has %v, %v", hosts, ok)
+	if all, ok := snapshot.Load(); !ok || len(all.Hosts) != 0 {
+		t.Errorf("the snapshot has %v, %v", all.Hosts, ok)
 	}
 }
 

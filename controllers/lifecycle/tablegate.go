@@ -6,7 +6,6 @@ import (
 
 	"github.com/go-logr/logr"
 
-	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/routetable"
 	"github.com/jovalle/usher/proxy/routing"
 )
@@ -39,8 +38,8 @@ func (g *tableGate) Ready() error {
 }
 
 // fill builds a table from the objects, stores it, and opens the gate.
-func (g *tableGate) fill(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) {
-	table, problems := routetable.Build(hosts, clusters)
+func (g *tableGate) fill(all routetable.Objects) {
+	table, problems := routetable.Build(all)
 	for _, problem := range problems {
 		g.log.Error(problem, "Left a host out of the routing table")
 	}

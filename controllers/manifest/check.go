@@ -14,6 +14,7 @@ type Report struct {
 	Refused  int // files that have a problem
 	Hosts    int // ExposedHosts in the other files
 	Clusters int // MemberClusters in the other files
+	Networks int // NetworkLists in the other files
 	Routes   int // hosts that would be served
 	Problems []Problem
 }
@@ -27,8 +28,8 @@ func Check(ctx context.Context, dir string) (Report, error) {
 		return Report{}, err
 	}
 	all := d.objects()
-	table, _ := routetable.Build(all.hosts, all.clusters) // a problem of a host is already a problem of its file
-	report := Report{Files: len(d.files), Hosts: len(all.hosts), Clusters: len(all.clusters), Routes: table.Len()}
+	table, _ := routetable.Build(all.served()) // a problem of a host is already a problem of its file
+	report := Report{Files: len(d.files), Hosts: len(all.hosts), Clusters: len(all.clusters), Networks: len(all.networks), Routes: table.Len()}
 	for _, f := range d.byName() {
 		if wrong := f.problems(); len(wrong) > 0 {
 			report.Refused++

@@ -64,7 +64,7 @@ func TestAKillAtAnyMomentLeavesAGoodFile(t *testing.T) {
 					t.Fatalf("the snapshot has %d hosts", n)
 				}
 			}
-			if _, _, ok := newSnapshot(t, dir).Load(); !ok {
+			if _, ok := newSnapshot(t, dir).Load(); !ok {
 				t.Error("the snapshot was not loaded")
 			}
 			if entries, err := os.ReadDir(dir); len(entries) != 1 || err != nil {

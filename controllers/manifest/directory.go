@@ -136,11 +136,11 @@ func (d *directory) check() mistakesByFile {
 	found := mistakesByFile{}
 	files := d.byName()
 	sort.SliceStable(files, func(i, j int) bool { return !files[i].hasNew() && files[j].hasNew() })
-	owners, clusters := map[key]place{}, d.clusters()
+	owners, all := map[key]place{}, d.referred()
 	for _, f := range files {
 		mistakes := f.duplicates(f.state(), owners)
 		if f.hasNew() {
-			found.add(f, append(mistakes, f.unrouted(f.state(), clusters)...))
+			found.add(f, append(mistakes, f.unrouted(f.state(), all)...))
 		}
 	}
 	return found
@@ -148,11 +148,11 @@ func (d *directory) check() mistakesByFile {
 
 // checkOthers returns the mistakes of the files that check does not cover. The good
 // objects of a file with mistakes are checked only to report all mistakes at once. A file
-// that was accepted, and names a cluster that was deleted since, keeps its state, but
-// its hosts are not served: the person who deleted the cluster wanted that.
+// that was accepted, and names a cluster or a list that was deleted since, keeps its
+// state, but its hosts are not served: the person who deleted it wanted that.
 func (d *directory) checkOthers() mistakesByFile {
 	found := mistakesByFile{}
-	owners, clusters := map[key]place{}, d.clusters()
+	owners, all := map[key]place{}, d.referred()
 	files := d.byName()
 	for _, f := range files {
 		f.duplicates(f.state(), owners)
@@ -161,9 +161,9 @@ func (d *directory) checkOthers() mistakesByFile {
 		switch {
 		case len(f.own) > 0:
 			mistakes := f.duplicates(f.next, owners)
-			found.add(f, append(mistakes, f.unrouted(f.next, slices.Concat(clusters, f.next.clusters))...))
+			found.add(f, append(mistakes, f.unrouted(f.next, all.with(f.next))...))
 		case f.good && f.sum == f.acceptedSum:
-			found.add(f, f.unrouted(&f.accepted, clusters))
+			found.add(f, f.unrouted(&f.accepted, all))
 		}
 	}
 	return found
@@ -189,9 +189,20 @@ func (f *file) duplicates(state *objects, owners map[key]place) (mistakes []mist
 	return mistakes
 }
 
+// referred are the objects that hosts refer to, of several files.
+type referred struct {
+	clusters []v1alpha1.MemberCluster
+	networks []v1alpha1.NetworkList
+}
+
+// with returns the objects of r and those of a state.
+func (r referred) with(state *objects) referred {
+	return referred{slices.Concat(r.clusters, state.clusters), slices.Concat(r.networks, state.networks)}
+}
+
 // unrouted returns the mistakes that prevent hosts of the state from being served.
-func (f *file) unrouted(state *objects, clusters []v1alpha1.MemberCluster) (mistakes []mistake) {
-	routetable.Check(state.hosts, clusters, func(host int, e *field.Error) {
+func (f *file) unrouted(state *objects, all referred) (mistakes []mistake) {
+	routetable.Check(routetable.Objects{Hosts: state.hosts, Clusters: all.clusters, Networks: all.networks}, func(host int, e *field.Error) {
 		mistakes = append(mistakes, mistakeOf(state.hostAt[host], e))
 	})
 	return mistakes
@@ -208,10 +219,11 @@ func (d *directory) noteProblems(found mistakesByFile) {
 	}
 }
 
-// clusters returns the MemberClusters of all files' states.
-func (d *directory) clusters() (all []v1alpha1.MemberCluster) {
+// referred returns the MemberClusters and NetworkLists of all files' states.
+func (d *directory) referred() (all referred) {
 	for _, f := range d.files {
-		all = append(all, f.state().clusters...)
+		all.clusters = append(all.clusters, f.state().clusters...)
+		all.networks = append(all.networks, f.state().networks...)
 	}
 	return all
 }
@@ -222,6 +234,7 @@ func (d *directory) objects() objects {
 	for _, f := range d.byName() {
 		all.hosts = append(all.hosts, f.accepted.hosts...)
 		all.clusters = append(all.clusters, f.accepted.clusters...)
+		all.networks = append(all.networks, f.accepted.networks...)
 	}
 	return all
 }

@@ -1,5 +1,5 @@
-// Package manifest reads ExposedHosts and MemberClusters from the files of the
-// --manifests directory. It also reads and writes the snapshot, which usher serves
+// Package manifest reads ExposedHosts, MemberClusters and NetworkLists from the files of
+// the --manifests directory. It also reads and writes the snapshot, which usher serves
 // after a start without an API server. Both have the same format: one reader is enough,
 // and a snapshot can be put into a --manifests directory unchanged.
 //

@@ -8,6 +8,7 @@ import (
 	"io"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -177,5 +178,5 @@ func isList(kind metav1.TypeMeta) bool {
 		return true
 	}
 	return kind.APIVersion == v1alpha1.GroupVersion.String() &&
-		(kind.Kind == "List" || kind.Kind == kindExposedHost+"List" || kind.Kind == kindMemberCluster+"List")
+		slices.Contains([]string{"List", kindExposedHost + "List", kindMemberCluster + "List", kindNetworkList + "List"}, kind.Kind)
 }

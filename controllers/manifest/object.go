@@ -10,14 +10,16 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/routetable"
 )
 
 const (
 	kindExposedHost   = "ExposedHost"
 	kindMemberCluster = "MemberCluster"
+	kindNetworkList   = "NetworkList"
 )
 
-// An object is an ExposedHost or a MemberCluster.
+// An object is an ExposedHost, a MemberCluster or a NetworkList.
 type object interface {
 	metav1.Object
 	runtime.Object
@@ -32,8 +34,9 @@ func (k key) String() string { return k.kind + " " + k.name }
 type objects struct {
 	hosts    []v1alpha1.ExposedHost
 	clusters []v1alpha1.MemberCluster
+	networks []v1alpha1.NetworkList
 
-	hostAt, clusterAt []position // of each in its file
+	hostAt, clusterAt, networkAt []position // of each in its file
 
 	mistaken []string // spec.host of ExposedHosts with mistakes, which are not in hosts
 }
@@ -44,7 +47,14 @@ func (o *objects) add(added object, at position) {
 		o.hosts, o.hostAt = append(o.hosts, *added), append(o.hostAt, at)
 	case *v1alpha1.MemberCluster:
 		o.clusters, o.clusterAt = append(o.clusters, *added), append(o.clusterAt, at)
+	case *v1alpha1.NetworkList:
+		o.networks, o.networkAt = append(o.networks, *added), append(o.networkAt, at)
 	}
+}
+
+// served returns the objects without their positions.
+func (o *objects) served() routetable.Objects {
+	return routetable.Objects{Hosts: o.hosts, Clusters: o.clusters, Networks: o.networks}
 }
 
 // keys yields the key of each object of a file, and its position.
@@ -56,6 +66,11 @@ func (o *objects) keys(yield func(key, position) bool) {
 	}
 	for i := range o.clusters {
 		if !yield(key{kindMemberCluster, o.clusters[i].Name}, o.clusterAt[i]) {
+			return
+		}
+	}
+	for i := range o.networks {
+		if !yield(key{kindNetworkList, o.networks[i].Name}, o.networkAt[i]) {
 			return
 		}
 	}
@@ -123,6 +138,8 @@ func newObject(content map[string]any) (object, *field.Error) {
 		empty = &v1alpha1.ExposedHost{}
 	case kindMemberCluster:
 		empty = &v1alpha1.MemberCluster{}
+	case kindNetworkList:
+		empty = &v1alpha1.NetworkList{}
 	default:
 		return nil, unsupported("kind", content)
 	}
@@ -134,7 +151,7 @@ func newObject(content map[string]any) (object, *field.Error) {
 
 func unsupported(name string, content map[string]any) *field.Error {
 	path := field.NewPath(name)
-	detail := fmt.Sprintf("is not read here: keep only %s and %s of %s in these files", kindExposedHost, kindMemberCluster, v1alpha1.GroupVersion)
+	detail := fmt.Sprintf("is not read here: keep only %s, %s and %s of %s in these files", kindExposedHost, kindMemberCluster, kindNetworkList, v1alpha1.GroupVersion)
 	if content[name] == nil {
 		return field.Required(path, detail)
 	}
@@ -143,11 +160,7 @@ func unsupported(name string, content map[string]any) *field.Error {
 
 // validate is the validator of manifests.
 func validate(ctx context.Context, kind string, content map[string]any) field.ErrorList {
-	compiled := exposedHostRules
-	if kind == kindMemberCluster {
-		compiled = memberClusterRules
-	}
-	rules, err := compiled()
+	rules, err := rulesOf[kind]()
 	if err != nil {
 		return field.ErrorList{field.InternalError(nil, err)}
 	}

@@ -29,6 +29,12 @@ metadata: {name: hades}
 spec: {ingress: {addresses: [192.168.1.10]}}
 `
 
+const family = `apiVersion: usher.techn.is/v1alpha1
+kind: NetworkList
+metadata: {name: family}
+spec: {networks: [192.168.0.0/16]}
+`
+
 // names returns the kind and name of each object.
 func names(o objects) []string {
 	var all []string
@@ -58,6 +64,7 @@ func TestReadGoodFiles(t *testing.T) {
 		"one document":                       {"x.yaml", exposedHost("a.techn.is"), []string{a}},
 		"several documents":                  {"x.yaml", exposedHost("a.techn.is") + "---\n" + exposedHost("b.techn.is"), []string{a, b}},
 		"both kinds":                         {"x.yml", hades + "---\n" + exposedHost("a.techn.is"), []string{a, "MemberCluster hades"}},
+		"all kinds":                          {"x.yml", family + "---\n" + hades + "---\n" + exposedHost("a.techn.is"), []string{a, "MemberCluster hades", "NetworkList family"}},
 		"a wildcard":                         {"x.yaml", exposedHost("*.techn.is"), []string{"ExposedHost wildcard.techn.is"}},
 		"a comment after the marker":         {"x.yaml", "--- # first\n" + exposedHost("a.techn.is") + "--- # second\n" + exposedHost("b.techn.is"), []string{a, b}},
 		"documents on their markers' lines":  {"x.yaml", "--- " + asJSON + "\n--- " + strings.ReplaceAll(asJSON, "a.techn", "b.techn"), []string{a, b}},
@@ -114,6 +121,10 @@ func TestReadReportsMistakes(t *testing.T) {
 		"an invalid port":             {"x.yaml", replace("{cluster: hades}", "{address: 10.0.0.1, httpsPort: 65536}"), []string{"spec.backends[0].httpsPort", "65535"}},
 		"both a cluster and address":  {"x.yaml", replace("cluster: hades", "cluster: hades, address: 10.0.0.1"), []string{"spec.backends[0]", "exactly one of"}},
 		"an invalid CIDR":             {"x.yaml", good + "  allowFrom: [10.0.0.1]\n", []string{"spec.allowFrom[0]", "not a CIDR"}},
+		"an invalid name of a list":   {"x.yaml", good + "  allowFrom: ['@../family']\n", []string{"spec.allowFrom[0]", "not a NetworkList"}},
+		"an invalid network":          {"x.yaml", strings.Replace(family, "/16", "/33", 1), []string{"spec.networks[0]", "not a CIDR"}},
+		"a list without networks":     {"x.yaml", strings.Replace(family, "192.168.0.0/16", "", 1), []string{"spec.networks", "at least 1"}},
+		"a list with a dot":           {"x.yaml", strings.Replace(family, "name: family", "name: a.b", 1), []string{"must be a DNS label"}},
 		"an ingress address twice":    {"x.yaml", strings.Replace(hades, "192.168.1.10", "10.0.0.1, 10.0.0.1", 1), []string{"spec.ingress.addresses[1]: Duplicate"}},
 		"an item of a list":           {"x.yaml", "apiVersion: v1\nkind: List\nitems:\n- {kind: Pod}\n- " + strings.ReplaceAll(good, "\n", "\n  "), []string{"x.yaml:4: kind: ", "not read here"}},
 		"more mistakes than a screen": {"x.yaml", strings.Repeat("kind: Pod\n---\n", 25), []string{"x.yaml:19: ", "and 15 more"}},
@@ -185,6 +196,9 @@ func asItems(o objects) []any {
 	}
 	for i := range o.clusters {
 		items = append(items, &o.clusters[i])
+	}
+	for i := range o.networks {
+		items = append(items, &o.networks[i])
 	}
 	return items
 }

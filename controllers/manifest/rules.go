@@ -31,12 +31,13 @@ type rules struct {
 	cel        *cel.Validator // safe for concurrent use, as the API server uses it
 }
 
-// The rules of both kinds. They are compiled when first used, since most processes read
-// no manifests.
-var (
-	exposedHostRules   = sync.OnceValues(func() (*rules, error) { return compile(crd.ExposedHosts) })
-	memberClusterRules = sync.OnceValues(func() (*rules, error) { return compile(crd.MemberClusters) })
-)
+// rulesOf returns the rules of each kind: kind → rules. They are compiled when first used,
+// since most processes read no manifests.
+var rulesOf = map[string]func() (*rules, error){
+	kindExposedHost:   sync.OnceValues(func() (*rules, error) { return compile(crd.ExposedHosts) }),
+	kindMemberCluster: sync.OnceValues(func() (*rules, error) { return compile(crd.MemberClusters) }),
+	kindNetworkList:   sync.OnceValues(func() (*rules, error) { return compile(crd.NetworkLists) }),
+}
 
 // compile reads a definition in YAML that has one version.
 func compile(definition string) (*rules, error) {

@@ -22,6 +22,7 @@ import (
 func TestRulesAreThoseOfTheAPIServer(t *testing.T) {
 	host := func(spec string) string { return asObject("ExposedHost", "a.techn.is", spec) }
 	cluster := func(spec string) string { return asObject("MemberCluster", "hades", spec) }
+	list := func(name, spec string) string { return asObject("NetworkList", name, spec) }
 	bed := testbed.New(t, testbed.Options{Clusters: []string{"edge"}})
 	edge := bed.Cluster("edge")
 	if err := edge.ApplyFiles(t.Context(), "../../config/crd/*.yaml"); err != nil {
@@ -57,6 +58,32 @@ func TestRulesAreThoseOfTheAPIServer(t *testing.T) {
 		"an unknown value of plainHTTP":        host("{host: a.techn.is, plainHTTP: Maybe}"),
 		"an address for a CIDR":                host("{host: a.techn.is, allowFrom: [10.0.0.1]}"),
 		"a CIDR twice":                         host("{host: a.techn.is, allowFrom: [10.0.0.0/8, 10.0.0.0/8]}"),
+		"a list by name":                       host("{host: a.techn.is, allowFrom: ['@family', '@a&@b&10.0.0.0/8', '@a&@b&@c&@d']}"),
+		"a list without a name":                host("{host: a.techn.is, allowFrom: ['@']}"),
+		"two marks":                            host("{host: a.techn.is, allowFrom: ['@@a']}"),
+		"a path":                               host("{host: a.techn.is, allowFrom: ['@../a']}"),
+		"a list in capitals":                   host("{host: a.techn.is, allowFrom: ['@A']}"),
+		"a list and a word":                    host("{host: a.techn.is, allowFrom: ['@a&b']}"),
+		"a list and nothing":                   host("{host: a.techn.is, allowFrom: ['@a&']}"),
+		"a list after a CIDR":                  host("{host: a.techn.is, allowFrom: ['10.0.0.0/8&@a']}"),
+		"two CIDRs in one entry":               host("{host: a.techn.is, allowFrom: ['@a&10.0.0.0/8&10.0.0.0/8']}"),
+		"five lists in one entry":              host("{host: a.techn.is, allowFrom: ['@a&@b&@c&@d&@e']}"),
+		"five lists and a CIDR":                host("{host: a.techn.is, allowFrom: ['@a&@b&@c&@d&@e&10.0.0.0/8']}"),
+		"an empty entry":                       host("{host: a.techn.is, allowFrom: ['']}"),
+		"the longest entry":                    host("{host: a.techn.is, allowFrom: ['" + strings.Repeat("@"+strings.Repeat("a", 63)+"&", 4) + "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff/128']}"),
+		"a list of networks":                   list("family", "{networks: [10.0.0.0/8, '2001:db8::/32']}"),
+		"a list of every address":              list("world", "{networks: [0.0.0.0/0, '::/0']}"),
+		"a list of no networks":                list("family", "{networks: []}"),
+		"a list of null":                       list("family", "{networks: null}"),
+		"a list of nothing":                    list("family", "{}"),
+		"a list of a list":                     list("family", "{networks: ['@a']}"),
+		"a list of a name":                     list("family", "{networks: [home.lan]}"),
+		"a list of an address":                 list("family", "{networks: [10.0.0.1]}"),
+		"a list of IPv4 in IPv6":               list("family", "{networks: ['::ffff:10.0.0.0/104']}"),
+		"a list of too many networks":          list("family", "{networks: ["+strings.Repeat("10.0.0.0/8,", 257)+"]}"),
+		"a list with a dot":                    list("a.b", "{networks: [10.0.0.0/8]}"),
+		"a list with 63 letters":               list(strings.Repeat("a", 63), "{networks: [10.0.0.0/8]}"),
+		"a list with 64 letters":               list(strings.Repeat("a", 64), "{networks: [10.0.0.0/8]}"),
 		"a cluster":                            cluster("{}"),
 		"a cluster with a kubeconfig":          cluster("{kubeconfig: {secretName: hades}}"),
 		"a kubeconfig without a Secret":        cluster("{kubeconfig: {key: config}}"),

@@ -13,7 +13,7 @@ import (
 
 	"github.com/go-logr/logr"
 
-	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/routetable"
 )
 
 const (
@@ -44,7 +44,7 @@ type Snapshot struct {
 }
 
 // A Source returns all objects that are served now. They must not be modified afterwards.
-type Source func(context.Context) ([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster, error)
+type Source func(context.Context) (routetable.Objects, error)
 
 // NewSnapshot returns the snapshot in a state directory, which it creates if it is
 // missing. It returns an error if the directory is not writable.
@@ -58,26 +58,27 @@ func NewSnapshot(dir string, log logr.Logger) (*Snapshot, error) {
 
 // Load returns the objects of the file, or false if there is no usable one. A file that
 // is damaged, or that a newer usher wrote, is logged and set aside.
-func (s *Snapshot) Load() ([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster, bool) {
+func (s *Snapshot) Load() (routetable.Objects, bool) {
 	data, _, err := readFile(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, false
+		return routetable.Objects{}, false
 	}
 	if err != nil {
 		s.log.Error(err, "Could not read the snapshot; it is not used")
-		return nil, nil, false
+		return routetable.Objects{}, false
 	}
 	found, sum, err := decodeSnapshot(data)
 	if err != nil {
 		aside, asideErr := setAside(s.path)
 		s.log.Error(errors.Join(err, asideErr), "Set the snapshot aside; it is not used", "file", s.path, "aside", aside)
-		return nil, nil, false
+		return routetable.Objects{}, false
 	}
 	s.written = sum
-	return found.hosts, found.clusters, true
+	return found.served(), true
 }
 
-// Store makes Run write the hosts of a source, accepted and refused, and its clusters.
+// Store makes Run write the objects of a source: hosts, accepted and refused, clusters and
+// NetworkLists.
 // Run writes at once, or when the pause after its last write is over, and before it
 // returns. It calls the source just before it writes. Of several calls of Store until
 // then, only the last one counts.
@@ -136,13 +137,13 @@ func (s *Snapshot) flush(ctx context.Context) error {
 
 // write replaces the file with the objects of a source, unless it has the same already.
 func (s *Snapshot) write(ctx context.Context, source Source) error {
-	hosts, clusters, err := source(ctx)
+	served, err := source(ctx)
 	if err != nil {
 		return err
 	}
 	var sum [sha256.Size]byte
 	err = replace(s.path, func(file *os.File) (err error) {
-		if sum, err = encodeSnapshot(file, &objects{hosts: hosts, clusters: clusters}); err == nil && sum == s.written {
+		if sum, err = encodeSnapshot(file, &served); err == nil && sum == s.written {
 			return errUnchanged
 		}
 		return err

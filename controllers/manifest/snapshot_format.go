@@ -20,6 +20,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/api/v1alpha1/reason"
+	"github.com/jovalle/usher/controllers/routetable"
 )
 
 // snapshotFormat is the version of the format below. It must be incremented if an older
@@ -37,7 +38,7 @@ const (
 // encodeSnapshot writes the objects to the file, one per line, and returns the checksum
 // of the items. The order of the objects does not change it. Since a table may be
 // large, encodeSnapshot has only one line in memory at a time.
-func encodeSnapshot(file io.WriteSeeker, served *objects) (sum [sha256.Size]byte, err error) {
+func encodeSnapshot(file io.WriteSeeker, served *routetable.Objects) (sum [sha256.Size]byte, err error) {
 	hash := sha256.New()
 	out := bufio.NewWriter(file)
 	head := fmt.Sprintf(`{
@@ -60,16 +61,22 @@ func encodeSnapshot(file io.WriteSeeker, served *objects) (sum [sha256.Size]byte
 	return sum, err
 }
 
-// encodeItems writes one object per line: clusters, then hosts, each sorted by name.
-func encodeItems(out io.Writer, served *objects) error {
+// encodeItems writes one object per line: NetworkLists, clusters, then hosts, each sorted
+// by name.
+func encodeItems(out io.Writer, served *routetable.Objects) error {
 	lines := lineWriter{out: out, separator: "[\n"}
-	for _, i := range sorted(served.clusters, func(c *v1alpha1.MemberCluster) string { return c.Name }) {
-		if err := lines.write(trimCluster(&served.clusters[i])); err != nil {
-			return fmt.Errorf("encode MemberCluster %s: %w", served.clusters[i].Name, err)
+	for _, i := range sorted(served.Networks, func(l *v1alpha1.NetworkList) string { return l.Name }) {
+		if err := lines.write(trimNetworks(&served.Networks[i])); err != nil {
+			return fmt.Errorf("encode NetworkList %s: %w", served.Networks[i].Name, err)
 		}
 	}
-	for _, i := range sorted(served.hosts, func(h *v1alpha1.ExposedHost) string { return h.Name }) {
-		host := &served.hosts[i]
+	for _, i := range sorted(served.Clusters, func(c *v1alpha1.MemberCluster) string { return c.Name }) {
+		if err := lines.write(trimCluster(&served.Clusters[i])); err != nil {
+			return fmt.Errorf("encode MemberCluster %s: %w", served.Clusters[i].Name, err)
+		}
+	}
+	for _, i := range sorted(served.Hosts, func(h *v1alpha1.ExposedHost) string { return h.Name }) {
+		host := &served.Hosts[i]
 		if err := lines.write(trimHost(host)); err != nil {
 			return fmt.Errorf("encode ExposedHost %s: %w", host.Name, err)
 		}
@@ -146,6 +153,16 @@ func trimCluster(cluster *v1alpha1.MemberCluster) *v1alpha1.MemberCluster {
 		ObjectMeta: metav1.ObjectMeta{Name: cluster.Name, Labels: cluster.Labels},
 		Spec:       cluster.Spec,
 		Status:     v1alpha1.MemberClusterStatus{Ingress: cluster.Status.Ingress},
+	}
+}
+
+// trimNetworks returns the fields of a NetworkList that the routing table needs, and its
+// labels.
+func trimNetworks(list *v1alpha1.NetworkList) *v1alpha1.NetworkList {
+	return &v1alpha1.NetworkList{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: kindNetworkList},
+		ObjectMeta: metav1.ObjectMeta{Name: list.Name, Labels: list.Labels},
+		Spec:       list.Spec,
 	}
 }
 

@@ -47,9 +47,7 @@ func served(hosts int) objects {
 }
 
 // source is a Source of the objects.
-func (o *objects) source(context.Context) ([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster, error) {
-	return o.hosts, o.clusters, nil
-}
+func (o *objects) source(context.Context) (routetable.Objects, error) { return o.served(), nil }
 
 func newSnapshot(t *testing.T, dir string) *Snapshot {
 	t.Helper()
@@ -81,9 +79,9 @@ func save(t *testing.T, dir string, o objects) {
 }
 
 // routes returns the routing table of the objects: host → route.
-func routes(t *testing.T, o objects) map[string]string {
+func routes(t *testing.T, o routetable.Objects) map[string]string {
 	t.Helper()
-	table, problems := routetable.Build(o.hosts, o.clusters)
+	table, problems := routetable.Build(o)
 	if len(problems) > 0 {
 		t.Error(problems)
 	}
@@ -104,15 +102,19 @@ func TestASnapshotHasTheSameRoutes(t *testing.T) {
 	undecided.Name, undecided.Spec.Host = "undecided.techn.is", "undecided.techn.is"
 	undecided.CreationTimestamp, undecided.Status.Conditions = metav1.Now(), nil
 	before.hosts = append(before.hosts, refused, undecided)
+	before.networks = []v1alpha1.NetworkList{{ObjectMeta: metav1.ObjectMeta{Name: "family", UID: "2"}, Spec: v1alpha1.NetworkListSpec{Networks: []string{"192.0.2.0/24"}}}}
+	before.hosts[1].Spec.AllowFrom = []string{"@family", "198.51.100.0/24"}
 	save(t, dir, before)
 
-	var loaded objects
-	var ok bool
-	if loaded.hosts, loaded.clusters, ok = newSnapshot(t, dir).Load(); !ok {
+	loaded, ok := newSnapshot(t, dir).Load()
+	if !ok {
 		t.Fatal("it was not loaded")
 	}
-	if !maps.Equal(routes(t, loaded), routes(t, before)) {
+	if !maps.Equal(routes(t, loaded), routes(t, before.served())) {
 		t.Errorf("loaded %+v", loaded)
+	}
+	if route := routes(t, loaded)["a1.techn.is"]; !strings.Contains(route, "192.0.2.0/24") {
+		t.Errorf("the networks of a list are missing in %s", route)
 	}
 	path := filepath.Join(dir, snapshotName)
 	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
@@ -130,7 +132,7 @@ func TestASnapshotHasTheSameRoutes(t *testing.T) {
 		t.Fatalf("as a manifest: %v", err)
 	}
 	accept(asManifest.hosts, snapshotName, time.Now())
-	if !maps.Equal(routes(t, asManifest), routes(t, before)) {
+	if !maps.Equal(routes(t, asManifest.served()), routes(t, before.served())) {
 		t.Errorf("as a manifest: %+v", asManifest)
 	}
 }
@@ -232,7 +234,7 @@ func TestABadSnapshotIsSetAside(t *testing.T) {
 			var logged atomic.Int32
 			s := newSnapshot(t, dir)
 			s.log = funcr.New(func(_, _ string) { logged.Add(1) }, funcr.Options{})
-			if _, _, ok := s.Load(); ok {
+			if _, ok := s.Load(); ok {
 				t.Error("the snapshot was used")
 			}
 			if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
@@ -296,7 +298,7 @@ func TestNoSnapshotIsNoError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, ok := s.Load(); ok {
+	if _, ok := s.Load(); ok {
 		t.Error("something was loaded")
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 	"github.com/go-logr/logr"
 
-	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/routetable"
 )
 
 const (
@@ -21,14 +21,14 @@ const (
 // subdirectories. It is a prometheus.Collector of the number of refused files.
 //
 // A file is refused as a whole if it is broken, if it has an object of another file, or
-// if a backend of a host names a cluster that no file has. The log names the file. Its
+// if a host names a cluster or a NetworkList that no file has. The log names the file. Its
 // last good state is still served, and so are the other files. A file that was never
 // good serves nothing. If a file is deleted, its objects are no longer served. If the
 // directory is deleted, all objects are still served until it is back.
 type Watcher struct {
 	directory
 	events   *fsnotify.Watcher
-	onChange func([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster)
+	onChange func(routetable.Objects)
 	lost     bool // the directory could not be read the last time
 
 	health health
@@ -51,7 +51,7 @@ func NewWatcher(dir, stateDir string, log logr.Logger) (*Watcher, error) {
 // all objects at the start and after each change of what is served. onChange may keep
 // and modify the slices, but must not modify the objects. Run returns an error if the
 // directory cannot be read at the start. It must be called only once.
-func (w *Watcher) Run(ctx context.Context, onChange func([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster)) error {
+func (w *Watcher) Run(ctx context.Context, onChange func(routetable.Objects)) error {
 	events, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watch the manifests: %w", err)
@@ -132,6 +132,7 @@ func (w *Watcher) rescan(ctx context.Context) (changed bool, err error) {
 // report passes all accepted objects and the hosts of refused files to onChange.
 func (w *Watcher) report() {
 	all := w.objects()
-	w.log.Info("Read the manifests", "directory", w.path, "files", len(w.files), "hosts", len(all.hosts), "clusters", len(all.clusters))
-	w.onChange(append(all.hosts, refusals(w.refusedHosts)...), all.clusters)
+	w.log.Info("Read the manifests", "directory", w.path, "files", len(w.files), "hosts", len(all.hosts), "clusters", len(all.clusters), "networkLists", len(all.networks))
+	all.hosts = append(all.hosts, refusals(w.refusedHosts)...)
+	w.onChange(all.served())
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/manifest"
+	"github.com/jovalle/usher/controllers/routetable"
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
@@ -45,6 +46,7 @@ type watched struct {
 	done    chan error
 
 	servedMu sync.Mutex
+	all      routetable.Objects
 	served   []string // accepted hosts
 	refused  []string // other hosts
 	changes  int
@@ -76,12 +78,12 @@ func (w *watched) start(ctx context.Context, state string) {
 	w.await(func() bool { return w.changes > 0 }, "the first reading")
 }
 
-func (w *watched) changed(hosts []v1alpha1.ExposedHost, _ []v1alpha1.MemberCluster) {
+func (w *watched) changed(all routetable.Objects) {
 	w.servedMu.Lock()
 	defer w.servedMu.Unlock()
-	w.served, w.refused = nil, nil
+	w.all, w.served, w.refused = all, nil, nil
 	w.changes++
-	for _, host := range hosts {
+	for _, host := range all.Hosts {
 		if meta.IsStatusConditionTrue(host.Status.Conditions, v1alpha1.ConditionAccepted) {
 			w.served = append(w.served, host.Spec.Host)
 		} else {

@@ -57,10 +57,15 @@ func (s *session) context() source.Context {
 		HTTPEntryPoints:     http,
 		Ports:               s.tlsPorts(),
 		DefaultIngressClass: s.defaultIngressClass(),
+		Providers:           rules.Providers,
 		MaxHosts:            s.readings.limits.SourceHosts,
 		RuleSyntax:          traefiks.ruleSyntax(),
 		WithoutWildcards:    traefiks.withoutWildcards(),
 		WildcardsKnown:      traefiks.Version != "" && traefiks.withoutWildcards() == "",
+		TraefikClass: func(name string) bool {
+			class, _ := s.get(ingressClassKind, "", name).(*networkingv1.IngressClass)
+			return class != nil && class.Spec.Controller == source.TraefikController
+		},
 		IngressRoute: func(namespace, name string) *traefik.IngressRoute {
 			o, _ := s.get(ingressRouteKind, namespace, name).(*traefik.IngressRoute)
 			return o

@@ -32,6 +32,8 @@ type Config struct {
 	Origin string
 	// Weaknesses are the insecure fields of the kubeconfig that the MemberCluster allows.
 	Weaknesses []string
+	// Expiry is when the first certificate, or the token, of the kubeconfig ends.
+	Expiry Expiry
 }
 
 // same reports whether o would connect as c does.
@@ -46,10 +48,10 @@ var (
 	ErrInsecure   = errors.New("kubeconfig is insecure")
 )
 
-// ParseKubeconfig parses a kubeconfig and returns a Config with REST, Origin and
-// Weaknesses of one of its contexts; an empty context means the current one. It returns
-// ErrKubeconfig if the kubeconfig would run a program or read a file at the edge. It
-// returns ErrInsecure, unless insecure is set, if someone other than the member could
+// ParseKubeconfig parses a kubeconfig and returns a Config with REST, Origin, Weaknesses
+// and Expiry of one of its contexts; an empty context means the current one. It returns
+// ErrKubeconfig if the kubeconfig would run a program or read a file at the edge, or has
+// a malformed certificate. It returns ErrInsecure, unless insecure is set, if someone other than the member could
 // answer, or if the edge would impersonate another account.
 func ParseKubeconfig(data []byte, context string, insecure bool) (Config, error) {
 	raw, err := clientcmd.Load(data)
@@ -70,7 +72,11 @@ func ParseKubeconfig(data []byte, context string, insecure bool) (Config, error)
 	if err != nil {
 		return Config{}, fmt.Errorf("%w: %w", ErrKubeconfig, err)
 	}
-	config := Config{REST: cfg, Origin: digest(data, context)}
+	expiry, err := expiryOf(cfg)
+	if err != nil {
+		return Config{}, fmt.Errorf("%w: %w", ErrKubeconfig, err)
+	}
+	config := Config{REST: cfg, Origin: digest(data, context), Expiry: expiry}
 	for _, w := range weak {
 		config.Weaknesses = append(config.Weaknesses, w.field)
 	}

@@ -6,6 +6,8 @@ import "github.com/jovalle/usher/api/v1alpha1"
 type Rules struct {
 	// IngressClasses that may be published; empty allows all.
 	IngressClasses []string
+	// Providers of the member's Traefik; nil if they are not known.
+	Providers *v1alpha1.TraefikProviders
 	// Isolation of the published routes; nil for none.
 	Isolation *v1alpha1.Isolation
 	// EntryPoints that usher leads to; empty: those that the Service's ports name.
@@ -21,7 +23,7 @@ type Rules struct {
 // RulesOf reads a MemberCluster.
 func RulesOf(spec *v1alpha1.MemberClusterSpec) Rules {
 	return Rules{
-		IngressClasses: spec.IngressClasses, Isolation: spec.Isolation, EntryPoints: spec.Ingress.EntryPoints,
+		IngressClasses: spec.IngressClasses, Providers: spec.Ingress.Providers, Isolation: spec.Isolation, EntryPoints: spec.Ingress.EntryPoints,
 		HTTPSPort: spec.Ingress.HTTPSPort, HTTPPort: spec.Ingress.HTTPPort, Ports: spec.Ingress.Ports, RuleSyntax: spec.Ingress.RuleSyntax,
 	}
 }

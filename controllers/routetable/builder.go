@@ -6,23 +6,33 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/api/v1alpha1/reason"
+	"github.com/jovalle/usher/controllers/allowfrom"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
+// Objects are all objects that a table is built from.
+type Objects struct {
+	Hosts    []v1alpha1.ExposedHost
+	Clusters []v1alpha1.MemberCluster
+	Networks []v1alpha1.NetworkList
+}
+
 // Build returns the table of all hosts. A host that is accepted and has a backend with
 // an address is served. Every other host is refused, so that no wildcard serves it.
-// Build also returns an error for each accepted host that cannot be served. The error
-// names the object and the field.
-func Build(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) (*routing.Table, []error) {
-	named := byName(clusters)
-	routes := make([]routing.Route, 0, len(hosts))
+// Build also returns an error for each accepted host that cannot be served, and for each
+// NetworkList that cannot be read. The error names the object and the field. A host that
+// names a missing NetworkList is refused without an error: its list may still appear.
+func Build(all Objects) (*routing.Table, []error) {
+	named := byName(all.Clusters)
+	lists, problems := allowfrom.Read(all.Networks)
+	routes := make([]routing.Route, 0, len(all.Hosts))
 	shared := map[string][]routing.Backend{} // cluster → the backends of hosts with only this cluster
-	var problems []error
-	for i := range hosts {
-		route, err := read(&hosts[i], named)
+	for i := range all.Hosts {
+		route, err := read(&all.Hosts[i], named, lists)
 		if err != nil {
 			problems = append(problems, err)
 		}
@@ -39,10 +49,10 @@ func Build(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) (*ro
 }
 
 // Update returns the table that Build would return after the object of one host has
-// changed. If its route has not changed, that is the same table. The clusters must be
-// those that the table was built with.
-func Update(table *routing.Table, eh *v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster) (*routing.Table, error) {
-	route, err := read(eh, byName(clusters))
+// changed. If its route has not changed, that is the same table. The clusters and the
+// lists must be those that the table was built with.
+func Update(table *routing.Table, eh *v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster, lists allowfrom.Lists) (*routing.Table, error) {
+	route, err := read(eh, byName(clusters), lists)
 	if before := table.Own(route.Host); before != nil && reflect.DeepEqual(*before, route) {
 		return table, err
 	}
@@ -62,13 +72,17 @@ func byName(clusters []v1alpha1.MemberCluster) map[string]*v1alpha1.MemberCluste
 // served. If the host is accepted, but a field of the object is invalid, read also
 // returns an error. The host of the route is always spec.host, which the API server
 // keeps consistent with the object's name.
-func read(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (routing.Route, error) {
+func read(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster, lists allowfrom.Lists) (routing.Route, error) {
 	accepted := meta.FindStatusCondition(eh.Status.Conditions, v1alpha1.ConditionAccepted)
 	if accepted == nil || accepted.Status != metav1.ConditionTrue {
 		return refusal(eh, refusalReason(accepted)), nil
 	}
-	route, invalid := routeOf(eh, clusters)
-	if invalid != nil {
+	route, invalid := routeOf(eh, clusters, lists)
+	switch {
+	case invalid == nil:
+	case invalid.Type == field.ErrorTypeNotFound:
+		return refusal(eh, reason.UnknownNetworkList), nil
+	default:
 		return refusal(eh, reason.SpecInvalid), fmt.Errorf("ExposedHost %s: %w", eh.Name, invalid)
 	}
 	if len(route.Backends) == 0 {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/api/v1alpha1/reason"
+	"github.com/jovalle/usher/controllers/allowfrom"
 	"github.com/jovalle/usher/controllers/routetable"
 	"github.com/jovalle/usher/proxy/routing"
 )
@@ -20,7 +21,8 @@ import (
 func TestUpdateIsConsistentWithBuild(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	objects := map[string]v1alpha1.ExposedHost{} // host → object
-	table, _ := routetable.Build(nil, clusters)
+	lists, _ := allowfrom.Read(networks)
+	table, _ := routetable.Build(routetable.Objects{Clusters: clusters, Networks: networks})
 	for i := range 3000 {
 		var reported []error
 		name := []string{"a.is", "b.is", "*.a.is", "c.b.is"}[random.IntN(4)]
@@ -29,15 +31,15 @@ func TestUpdateIsConsistentWithBuild(t *testing.T) {
 			table = table.Without(name)
 		} else {
 			objects[name] = anyHost(random, name)
-			next, problem := routetable.Update(table, new(objects[name]), clusters)
-			if again, _ := routetable.Update(next, new(objects[name]), clusters); again != next {
+			next, problem := routetable.Update(table, new(objects[name]), clusters, lists)
+			if again, _ := routetable.Update(next, new(objects[name]), clusters, lists); again != next {
 				t.Fatalf("step %d: a second update of %s returns another table", i, name)
 			}
 			if table = next; problem != nil {
 				reported = append(reported, problem)
 			}
 		}
-		want, problems := routetable.Build(slices.Collect(maps.Values(objects)), clusters)
+		want, problems := routetable.Build(routetable.Objects{Hosts: slices.Collect(maps.Values(objects)), Clusters: clusters, Networks: networks})
 		if g, w := routesOf(table), routesOf(want); !maps.Equal(g, w) || table.Len() != want.Len() || table.Refused() != want.Refused() {
 			t.Fatalf("step %d: after a change of %s the table has %v, want %v", i, name, g, w)
 		}
@@ -59,7 +61,7 @@ func anyHost(random *rand.Rand, name string) v1alpha1.ExposedHost {
 			}
 		}
 		s.PlainHTTP = []v1alpha1.PlainHTTP{"", v1alpha1.PlainHTTPForward, v1alpha1.PlainHTTPDeny, "Maybe"}[random.IntN(4)]
-		s.AllowFrom = [][]string{nil, {"192.0.2.0/24"}, {"192.0.2.0/24", "2001:db8::/32"}, {"me"}}[random.IntN(4)]
+		s.AllowFrom = [][]string{nil, {"192.0.2.0/24"}, {"192.0.2.0/24", "2001:db8::/32"}, {"me"}, {"@family", "192.0.2.0/24"}, {"@family&@vpn"}, {"@nobody"}}[random.IntN(7)]
 	})
 }
 

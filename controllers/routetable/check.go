@@ -2,25 +2,33 @@ package routetable
 
 import (
 	"fmt"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/allowfrom"
 )
 
 // Check reports each invalid field of an accepted host, with the index of the host. It
-// also reports each backend whose cluster does not exist or has no address, and each port
-// that no backend has. Build only omits these, since with an API server the cluster or its
-// port may still appear. Manifests are read all at once, so what is missing is a mistake.
-func Check(hosts []v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster, report func(host int, mistake *field.Error)) {
-	named := byName(clusters)
+// also reports each backend whose cluster does not exist or has no address, each port that
+// no backend has, each NetworkList that does not exist, and an allowFrom without any client. Build only omits
+// such a backend and port, and refuses such a host, since with an API server the cluster,
+// its port or the list may still appear. Manifests are read all at once, so what is missing is a mistake.
+func Check(all Objects, report func(host int, mistake *field.Error)) {
+	named := byName(all.Clusters)
+	lists, _ := allowfrom.Read(all.Networks) // its errors are those of other objects
+	hosts := all.Hosts
 	for i := range hosts {
 		if !meta.IsStatusConditionTrue(hosts[i].Status.Conditions, v1alpha1.ConditionAccepted) {
 			continue
 		}
-		if _, err := routeOf(&hosts[i], named); err != nil {
+		if _, err := routeOf(&hosts[i], named, lists); err != nil {
 			report(i, err)
+		}
+		if allowfrom.Nobody(hosts[i].Spec.AllowFrom, lists) {
+			report(i, field.Invalid(allowFromPath, strings.Join(hosts[i].Spec.AllowFrom, ", "), "the NetworkLists and networks that are joined by & have no client in common: correct them, or remove the host"))
 		}
 		for at, backend := range hosts[i].Spec.Backends {
 			if err := checkCluster(backend.Cluster, named); err != nil {

@@ -21,6 +21,9 @@ func TestCheckReportsInvalidFields(t *testing.T) {
 			}
 		}
 	}
+	from := func(clients ...string) func(*v1alpha1.ExposedHostSpec) {
+		return func(s *v1alpha1.ExposedHostSpec) { s.AllowFrom = clients }
+	}
 	for name, test := range map[string]struct {
 		host v1alpha1.ExposedHost
 		want []string
@@ -32,12 +35,15 @@ func TestCheckReportsInvalidFields(t *testing.T) {
 		"an unknown cluster":          {host("a.is", metav1.ConditionTrue, cluster("hades", "nowhere")), []string{"spec.backends[1].cluster"}},
 		"a cluster without addresses": {host("a.is", metav1.ConditionTrue, cluster("astray")), []string{"spec.backends[0].cluster"}},
 		"a port that no backend has":  {host("a.is", metav1.ConditionTrue, func(s *v1alpha1.ExposedHostSpec) { cluster("hades")(s); s.Ports = []string{"https", "mqtts"} }), []string{"spec.ports"}},
+		"a list":                      {host("a.is", metav1.ConditionTrue, from("@family", "@family&@vpn")), nil},
+		"an unknown list":             {host("a.is", metav1.ConditionTrue, from("192.0.2.0/24", "@nobody")), []string{"spec.allowFrom[1]"}},
+		"lists without a client":      {host("a.is", metav1.ConditionTrue, from("@vpn&2001:db8::/32")), []string{"spec.allowFrom"}},
 		"a host that IDNA refuses":    {host("xn--zz.is", metav1.ConditionTrue, cluster("nowhere")), []string{"spec.host", "spec.backends[0].cluster"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
 			hosts := []v1alpha1.ExposedHost{host("first.is", metav1.ConditionTrue, cluster("hades")), test.host}
-			routetable.Check(hosts, clusters, func(i int, e *field.Error) {
+			routetable.Check(routetable.Objects{Hosts: hosts, Clusters: clusters, Networks: networks}, func(i int, e *field.Error) {
 				got = append(got, strings.Repeat("another host's: ", 1-i)+e.Field)
 			})
 			if !slices.Equal(got, test.want) {
@@ -59,8 +65,8 @@ func TestCheckReportsEverythingThatBuildOmits(t *testing.T) {
 			}
 		})
 		hosts, complaints := []v1alpha1.ExposedHost{eh}, 0
-		routetable.Check(hosts, clusters, func(int, *field.Error) { complaints++ })
-		table, _ := routetable.Build(hosts, clusters)
+		routetable.Check(routetable.Objects{Hosts: hosts, Clusters: clusters, Networks: networks}, func(int, *field.Error) { complaints++ })
+		table, _ := routetable.Build(routetable.Objects{Hosts: hosts, Clusters: clusters, Networks: networks})
 		served := 0
 		if route := table.Lookup("a.is"); route != nil {
 			served = len(route.Backends)

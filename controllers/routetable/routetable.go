@@ -1,4 +1,4 @@
-// Package routetable turns ExposedHosts and MemberClusters into the routing
+// Package routetable turns ExposedHosts, MemberClusters and NetworkLists into the routing
 // table that the data plane consults. It is pure: the API server, the snapshot and
 // manifests all use the same code. It must not import Kubernetes clients.
 package routetable
@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/allowfrom"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -22,10 +23,14 @@ const (
 	defaultHTTPPort  = 80
 )
 
-var specPath = field.NewPath("spec")
+var (
+	specPath      = field.NewPath("spec")
+	allowFromPath = specPath.Child("allowFrom")
+)
 
-// routeOf returns the route of an object, or an error for its first invalid field.
-func routeOf(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (routing.Route, *field.Error) {
+// routeOf returns the route of an object, or an error for its first invalid field. For a
+// NetworkList that does not exist, the error has the type ErrorTypeNotFound.
+func routeOf(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster, lists allowfrom.Lists) (routing.Route, *field.Error) {
 	if err := CheckHost(eh.Spec.Host); err != nil {
 		return routing.Route{}, field.Invalid(specPath.Child("host"), eh.Spec.Host, err.Error())
 	}
@@ -40,14 +45,22 @@ func routeOf(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberClust
 	if len(eh.Spec.Except) > 0 {
 		route.Except = slices.Sorted(slices.Values(eh.Spec.Except))
 	}
-	for i, cidr := range eh.Spec.AllowFrom {
-		prefix, err := netip.ParsePrefix(cidr)
-		if err != nil {
-			return routing.Route{}, field.Invalid(specPath.Child("allowFrom").Index(i), cidr, err.Error())
-		}
-		route.AllowFrom = append(route.AllowFrom, prefix.Masked())
+	var invalid *allowfrom.Invalid
+	if route.AllowFrom, route.AllowWithin, invalid = allowfrom.Resolve(eh.Spec.AllowFrom, lists); invalid != nil {
+		return routing.Route{}, clientsError(invalid)
 	}
 	return route, nil
+}
+
+// clientsError returns the error of an entry of allowFrom.
+func clientsError(invalid *allowfrom.Invalid) *field.Error {
+	path := allowFromPath.Index(invalid.Index)
+	if invalid.Unknown == "" {
+		return field.Invalid(path, invalid.Entry, invalid.Problem.Error())
+	}
+	err := field.NotFound(path, invalid.Entry)
+	err.Detail = fmt.Sprintf("there is no NetworkList %s, or its file is refused: add it, or correct the name", invalid.Unknown)
+	return err
 }
 
 // CheckHost returns an error if no client can request a spec.host that the API server

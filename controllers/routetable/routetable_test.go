@@ -1,7 +1,9 @@
 package routetable_test
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +27,12 @@ var clusters = []v1alpha1.MemberCluster{
 		Status:     v1alpha1.MemberClusterStatus{Ingress: &v1alpha1.ResolvedIngress{Addresses: []string{"192.0.2.20"}}},
 	},
 	{ObjectMeta: metav1.ObjectMeta{Name: "astray"}},
+}
+
+// networks have two lists; there is no list nobody.
+var networks = []v1alpha1.NetworkList{
+	{ObjectMeta: metav1.ObjectMeta{Name: "family"}, Spec: v1alpha1.NetworkListSpec{Networks: []string{"192.168.0.0/16", "2001:db8::/32"}}},
+	{ObjectMeta: metav1.ObjectMeta{Name: "vpn"}, Spec: v1alpha1.NetworkListSpec{Networks: []string{"192.168.7.0/24"}}},
 }
 
 func host(name string, accepted metav1.ConditionStatus, change func(*v1alpha1.ExposedHostSpec)) v1alpha1.ExposedHost {
@@ -64,7 +72,7 @@ func TestBuildServesAcceptedHostsWithAddress(t *testing.T) {
 		{"a cluster that does not exist", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "nowhere"})), nil, "UnknownCluster"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			table, problems := routetable.Build([]v1alpha1.ExposedHost{test.host}, clusters)
+			table, problems := routetable.Build(routetable.Objects{Hosts: []v1alpha1.ExposedHost{test.host}, Clusters: clusters})
 			if len(problems) > 0 {
 				t.Fatalf("problems: %v", problems)
 			}
@@ -93,7 +101,7 @@ func TestBuildRefusesInvalidHosts(t *testing.T) {
 			bad := host("bad.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "hades"}))
 			change(&bad.Spec)
 			good := host("good.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "hades"}))
-			table, problems := routetable.Build([]v1alpha1.ExposedHost{bad, good}, clusters)
+			table, problems := routetable.Build(routetable.Objects{Hosts: []v1alpha1.ExposedHost{bad, good}, Clusters: clusters})
 			if len(problems) != 1 || !strings.Contains(problems[0].Error(), "ExposedHost bad.is: "+name) {
 				t.Errorf("problems are %v", problems)
 			}
@@ -112,10 +120,66 @@ func TestBuildCarriesOptions(t *testing.T) {
 		s.Backends = []v1alpha1.HostBackend{{Cluster: "hades"}}
 		s.PlainHTTP, s.AllowFrom = v1alpha1.PlainHTTPForward, []string{"192.168.1.7/16"}
 	})
-	table, _ := routetable.Build([]v1alpha1.ExposedHost{eh}, clusters)
+	table, _ := routetable.Build(routetable.Objects{Hosts: []v1alpha1.ExposedHost{eh}, Clusters: clusters})
 	route := table.Lookup("a.is")
 	if route.PlainHTTP != routing.Forward || len(route.AllowFrom) != 1 || route.AllowFrom[0].String() != "192.168.0.0/16" {
 		t.Errorf("route is %+v", route)
+	}
+}
+
+// A host that names a list allows its clients, and follows its changes. Without the list
+// it is refused: no list is never everyone.
+func TestBuildResolvesNetworkLists(t *testing.T) {
+	from := func(clients ...string) []v1alpha1.ExposedHost {
+		return []v1alpha1.ExposedHost{host("a.is", metav1.ConditionTrue, func(s *v1alpha1.ExposedHostSpec) {
+			s.Backends, s.AllowFrom = []v1alpha1.HostBackend{{Cluster: "hades"}}, clients
+		})}
+	}
+	changed := []v1alpha1.NetworkList{*networks[0].DeepCopy(), networks[1]}
+	changed[0].Spec.Networks = []string{"203.0.113.0/24"}
+	bad := []v1alpha1.NetworkList{*networks[0].DeepCopy()}
+	bad[0].Spec.Networks = []string{"192.168.0.0/16", "home"}
+	for name, test := range map[string]struct {
+		hosts    []v1alpha1.ExposedHost
+		networks []v1alpha1.NetworkList
+		refusal  string
+		in, out  string
+		problem  string
+	}{
+		"a list":                     {from("@family"), networks, "", "192.168.1.1", "203.0.113.1", ""},
+		"a list, and a network":      {from("@family", "203.0.113.0/24"), networks, "", "203.0.113.1", "10.0.0.1", ""},
+		"a changed list":             {from("@family"), changed, "", "203.0.113.1", "192.168.1.1", ""},
+		"what two lists have":        {from("@family&@vpn"), networks, "", "192.168.7.1", "192.168.1.1", ""},
+		"two lists without a client": {from("@family&@vpn"), changed, "", "", "192.168.7.1", ""},
+		"no lists":                   {from("@family"), nil, "UnknownNetworkList", "", "192.168.1.1", ""},
+		"another list":               {from("@family"), networks[1:], "UnknownNetworkList", "", "192.168.1.1", ""},
+		"a list and an unknown one":  {from("192.168.0.0/16", "@family", "@nobody"), networks, "UnknownNetworkList", "", "192.168.1.1", ""},
+		"a list that cannot be read": {from("@family"), bad, "UnknownNetworkList", "", "192.168.1.1", "NetworkList family: spec.networks[1]: "},
+		"a malformed name":           {from("@@family"), networks, "SpecInvalid", "", "192.168.1.1", "ExposedHost a.is: spec.allowFrom[0]: "},
+		"an empty entry":             {from(""), networks, "SpecInvalid", "", "192.168.1.1", "ExposedHost a.is: spec.allowFrom[0]: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			table, problems := routetable.Build(routetable.Objects{Hosts: test.hosts, Clusters: clusters, Networks: test.networks})
+			if err := errors.Join(problems...); (err == nil) != (test.problem == "") || err != nil && !strings.Contains(err.Error(), test.problem) {
+				t.Errorf("problems: %v", problems)
+			}
+			route := table.Lookup("a.is")
+			if route == nil || route.Refusal != test.refusal {
+				t.Fatalf("the route is %+v", route)
+			}
+			if route.Refusal != "" {
+				if len(route.Backends) > 0 {
+					t.Errorf("a refused route has the backends %v", route.Backends)
+				}
+				return
+			}
+			if test.in != "" && !route.Allows(netip.MustParseAddr(test.in)) {
+				t.Errorf("%s may not connect: %+v", test.in, route)
+			}
+			if route.Allows(netip.MustParseAddr(test.out)) {
+				t.Errorf("%s may connect: %+v", test.out, route)
+			}
+		})
 	}
 }
 
@@ -129,14 +193,17 @@ func TestNoWildcardServesARefusedHost(t *testing.T) {
 		"member without address": host("vault.techn.is", metav1.ConditionTrue,
 			on(v1alpha1.HostBackend{Cluster: "astray"})),
 		"unknown member": host("vault.techn.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "nowhere"})),
+		"unknown list": host("vault.techn.is", metav1.ConditionTrue, func(s *v1alpha1.ExposedHostSpec) {
+			s.Backends, s.AllowFrom = []v1alpha1.HostBackend{{Cluster: "hades"}}, []string{"@nobody"}
+		}),
 		"unreadable": host("vault.techn.is", metav1.ConditionTrue, func(s *v1alpha1.ExposedHostSpec) {
 			s.Backends, s.AllowFrom = []v1alpha1.HostBackend{{Cluster: "hades"}}, []string{"me"}
 		}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			built, _ := routetable.Build([]v1alpha1.ExposedHost{wildcard, eh}, clusters)
-			only, _ := routetable.Build([]v1alpha1.ExposedHost{wildcard}, clusters)
-			updated, _ := routetable.Update(only, &eh, clusters)
+			built, _ := routetable.Build(routetable.Objects{Hosts: []v1alpha1.ExposedHost{wildcard, eh}, Clusters: clusters})
+			only, _ := routetable.Build(routetable.Objects{Hosts: []v1alpha1.ExposedHost{wildcard}, Clusters: clusters})
+			updated, _ := routetable.Update(only, &eh, clusters, nil)
 			for _, table := range []*routing.Table{built, updated} {
 				if route := table.Lookup("vault.techn.is"); route == nil || route.Refusal == "" || len(route.Backends) > 0 {
 					t.Errorf("the route is %+v", route)
@@ -171,7 +238,7 @@ func TestBuildOmitsAddressesThatMustNotBeDialled(t *testing.T) {
 			if test.found != nil {
 				cluster.Status.Ingress = &v1alpha1.ResolvedIngress{Addresses: test.found, Pinned: test.pinned}
 			}
-			table, _ := routetable.Build([]v1alpha1.ExposedHost{host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "hades"}))}, []v1alpha1.MemberCluster{cluster})
+			table, _ := routetable.Build(routetable.Objects{Hosts: []v1alpha1.ExposedHost{host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "hades"}))}, Clusters: []v1alpha1.MemberCluster{cluster}})
 			route := table.Lookup("a.is")
 			if route == nil || route.Refusal != "" {
 				if test.want != nil {
@@ -216,7 +283,7 @@ func TestPorts(t *testing.T) {
 			eh := host("a.is", metav1.ConditionTrue, func(s *v1alpha1.ExposedHostSpec) {
 				s.Ports, s.Backends, s.PlainHTTP = test.ports, test.backends, v1alpha1.PlainHTTPDeny
 			})
-			table, problems := routetable.Build([]v1alpha1.ExposedHost{eh}, with)
+			table, problems := routetable.Build(routetable.Objects{Hosts: []v1alpha1.ExposedHost{eh}, Clusters: with})
 			if len(problems) > 0 {
 				t.Fatal(problems)
 			}
@@ -239,7 +306,7 @@ func TestPorts(t *testing.T) {
 			if got := fmt.Sprint(routetable.MissingPorts(eh.Spec, named)); got != test.missing {
 				t.Errorf("the missing ports are %s, want %s", got, test.missing)
 			}
-			if same, _ := routetable.Update(table, &eh, with); same != table {
+			if same, _ := routetable.Update(table, &eh, with, nil); same != table {
 				t.Error("an update without a change makes another table")
 			}
 		})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/api/v1alpha1/reason"
+	"github.com/jovalle/usher/controllers/allowfrom"
 	"github.com/jovalle/usher/controllers/message"
 )
 
@@ -167,16 +168,23 @@ func readAllowFrom(annotations map[string]string) ([]string, error) {
 	if len(items) > maxItems {
 		return nil, errTooMany
 	}
-	var cidrs []string
+	var clients []string
 	for _, item := range items {
-		prefix, err := parseCIDR(item)
+		isName, err := allowfrom.CheckName(item)
 		if err != nil {
 			return nil, err
 		}
-		cidrs = append(cidrs, prefix.String())
+		if !isName {
+			prefix, err := parseCIDR(item)
+			if err != nil {
+				return nil, err
+			}
+			item = prefix.String()
+		}
+		clients = append(clients, item)
 	}
-	slices.Sort(cidrs)
-	return slices.Compact(cidrs), nil
+	slices.Sort(clients)
+	return slices.Compact(clients), nil
 }
 
 // parseCIDR parses a CIDR. It refuses one that it would have to widen or guess.
@@ -184,7 +192,7 @@ func parseCIDR(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	switch {
 	case err != nil:
-		return p, fmt.Errorf("%s is not a CIDR: write an address and a prefix length, such as 192.168.0.0/16", message.Quote(s))
+		return p, fmt.Errorf("%s is not a CIDR: write an address and a prefix length, such as 192.168.0.0/16, or @ and the name of a NetworkList", message.Quote(s))
 	case p.Addr().Is4In6():
 		return p, fmt.Errorf("%s is an IPv4 range in IPv6 form: write it as IPv4", message.Quote(s))
 	case p != p.Masked():

@@ -17,7 +17,7 @@ func FromIngress(ingress *networkingv1.Ingress, in Context) Result {
 		return Result{}
 	}
 	class := cmp.Or(classOf(ingress, ingress.Spec.IngressClassName), in.DefaultIngressClass)
-	p := newPublication(KindIngress, ingress, class, in)
+	p := newPublication(KindIngress, ingress, class, in.unservedIngress(ingress), in)
 	p.checkPorts(annotationField(AnnotationRouterEntryPoints), entryPointsOfIngress(ingress))
 	p.checkIsolation(TLSOfIngress(ingress, in), annotationField(annotationRouterTLSOptions), "set the annotation to NAMESPACE-NAME"+crdProvider)
 	if p.mark.Options != "" {

@@ -2,6 +2,7 @@ package source_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/jovalle/usher/controllers/source"
@@ -63,6 +64,15 @@ func TestOtherAnnotations(t *testing.T) {
 		{"allow-from with an address", meta(`usher.techn.is/allow-from: "10.0.0.1"`) + one, "a.techn.is=AnnotationInvalid []"},
 		{"allow-from with a longer address than its prefix", meta(`usher.techn.is/allow-from: "192.168.1.5/24"`) + one, "a.techn.is=AnnotationInvalid []"},
 		{"allow-from with IPv4 in IPv6", meta(`usher.techn.is/allow-from: "::ffff:10.0.0.0/104"`) + one, "a.techn.is=AnnotationInvalid []"},
+		{"allow-from with a name and a CIDR", meta(`usher.techn.is/allow-from: "@family, 10.0.0.0/8"`) + one, "a.techn.is []"},
+		{"allow-from with a name that has no @", meta(`usher.techn.is/allow-from: "family"`) + one, "a.techn.is=AnnotationInvalid []"},
+		{"allow-from with an empty name", meta(`usher.techn.is/allow-from: "@"`) + one, "a.techn.is=AnnotationInvalid []"},
+		{"allow-from with two marks", meta(`usher.techn.is/allow-from: "@@family"`) + one, "a.techn.is=AnnotationInvalid []"},
+		{"allow-from with a path", meta(`usher.techn.is/allow-from: "@../family"`) + one, "a.techn.is=AnnotationInvalid []"},
+		{"allow-from with a capital", meta(`usher.techn.is/allow-from: "@Family"`) + one, "a.techn.is=AnnotationInvalid []"},
+		{"allow-from with a name that is too long", meta(`usher.techn.is/allow-from: "@`+strings.Repeat("a", 64)+`"`) + one, "a.techn.is=AnnotationInvalid []"},
+		{"allow-from with a combination", meta(`usher.techn.is/allow-from: "@family&10.0.0.0/8"`) + one, "a.techn.is=AnnotationInvalid []"},
+		{"allow-from with a name beside a malformed one", meta(`usher.techn.is/allow-from: "@family,@"`) + one, "a.techn.is=AnnotationInvalid []"},
 		{"an annotation that is mistyped", meta(`usher.techn.is/allow-form: "10.0.0.0/8"`) + one, "a.techn.is=AnnotationInvalid []"},
 		{"a malformed annotation and no host to hang it on", meta("usher.techn.is/plain-http: no") + "spec: {rules: [" + rule("") + "]}", "[UnknownHosts AnnotationInvalid]"},
 		{"a malformed annotation gives no say over a host that is not covered", meta("usher.techn.is/plain-http: no", "usher.techn.is/hosts: b.techn.is") + one, "b.techn.is=HostNotCovered []"},
@@ -96,6 +106,11 @@ func TestOptions(t *testing.T) {
 			"clients, sorted and each once",
 			[]string{`usher.techn.is/allow-from: "2001:DB8::/32, 192.168.0.0/16,10.1.2.3/32 , 192.168.0.0/16"`},
 			source.Options{PlainHTTP: "Redirect", AllowFrom: []string{"10.1.2.3/32", "192.168.0.0/16", "2001:db8::/32"}},
+		},
+		{
+			"lists of networks and clients",
+			[]string{`usher.techn.is/allow-from: "@vpn,@family , 192.168.0.0/16,@vpn"`},
+			source.Options{PlainHTTP: "Redirect", AllowFrom: []string{"192.168.0.0/16", "@family", "@vpn"}},
 		},
 	}
 	for _, test := range tests {

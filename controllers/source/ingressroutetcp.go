@@ -16,7 +16,7 @@ func FromIngressRouteTCP(route *traefik.IngressRouteTCP, in Context) Result {
 	if makesNoClaim(route) {
 		return Result{}
 	}
-	p := newPublication(KindIngressRouteTCP, route, classOf(route, route.Spec.IngressClassName), in)
+	p := newPublication(KindIngressRouteTCP, route, classOf(route, route.Spec.IngressClassName), in.unservedRoute(route, route.Spec.IngressClassName), in)
 	if route.Spec.TLS == nil {
 		p.refuseObject(reason.TLSMissing, "spec.tls", "it is not set, so the routes accept no TLS connections; set it, with passthrough: true if the service terminates TLS itself")
 	}

@@ -53,6 +53,9 @@ func (f *parentReader) rulesAbove(route *traefik.IngressRoute, depth int) ([]*tr
 		if parent == nil {
 			return nil, fmt.Errorf("the parent IngressRoute %s does not exist; create it, or correct the reference", message.Quote(namespace+"/"+ref.Name))
 		}
+		if why := f.in.unservedRoute(parent, parent.Spec.IngressClassName); why != "" {
+			return nil, fmt.Errorf("of the parent IngressRoute %s, the ingress class: %s", message.Quote(namespace+"/"+ref.Name), why)
+		}
 		rules, err := f.rulesOf(parent, depth)
 		if err != nil {
 			return nil, err

@@ -71,8 +71,9 @@ type publication struct {
 const maxWildcardWork traefikrule.Fuel = 2 << 20
 
 // newPublication first makes the checks that refuse the whole object. It checks the class
-// before the annotations: an object of another class may have malformed ones.
-func newPublication(kind string, object metav1.Object, class string, in Context) *publication {
+// before the annotations: an object of another class may have malformed ones. unserved is
+// why Traefik does not serve the class; "" if it does.
+func newPublication(kind string, object metav1.Object, class, unserved string, in Context) *publication {
 	p := &publication{
 		source: v1alpha1.SourceRef{Cluster: in.Cluster, Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName()},
 		object: object,
@@ -84,6 +85,9 @@ func newPublication(kind string, object metav1.Object, class string, in Context)
 	p.request = w
 	if !in.publishes(class) {
 		p.refuseObject(reason.IngressClass, "ingress class", "%s is not among the classes that cluster %s publishes (%s); add it to the MemberCluster's spec.ingressClasses, or change the class", message.Quote(class), in.Cluster, strings.Join(in.IngressClasses, ", "))
+	}
+	if unserved != "" {
+		p.refuseObject(reason.IngressClass, "ingress class", "%s", unserved)
 	}
 	if bad != nil {
 		p.refuseObject(reason.AnnotationInvalid, annotationField(bad.annotation), "%v; correct it", bad.err)

@@ -30,6 +30,12 @@ const (
 // install it. Its group is the chart's major version.
 var TraefikChart = regexp.MustCompile(`^(?:rke2-)?traefik-([0-9]{1,3})\.[0-9]`)
 
+// OfTraefikChart reports whether a Service is from Traefik's Helm chart, which K3s and
+// RKE2 use too.
+func OfTraefikChart(service *corev1.Service) bool {
+	return service.Labels[LabelName] == "traefik" || TraefikChart.MatchString(service.Labels[LabelChart])
+}
+
 // maxEntryPoints bounds the entry points of one port, and maxPortName their names in
 // bytes, as the API server does: a status lists them.
 const (
@@ -40,7 +46,7 @@ const (
 // EntryPointsOf returns the entry points of Traefik by the ports of its Service, which
 // may be nil: port → names. Only Traefik's chart names a port after its entry point.
 func EntryPointsOf(service *corev1.Service) map[int32][]string {
-	if service == nil || service.Labels[LabelName] != "traefik" && !TraefikChart.MatchString(service.Labels[LabelChart]) {
+	if service == nil || !OfTraefikChart(service) {
 		return nil
 	}
 	names := map[int32][]string{}

@@ -69,8 +69,9 @@ type Options struct {
 	// PlainHTTP is what port 80 does for the host. It is empty if the source is not on
 	// the port https, so that there is nothing to redirect to, and does not say.
 	PlainHTTP v1alpha1.PlainHTTP
-	// AllowFrom are the clients' CIDRs, masked, sorted and without duplicates; empty
-	// allows everyone.
+	// AllowFrom are the clients that may connect: masked CIDRs and @ with the names of
+	// NetworkLists, sorted and without duplicates; empty allows everyone. Of several
+	// sources it may have entries of package allowfrom that combine them.
 	AllowFrom []string
 	// PlainOnly means that the source is on entry points of plain HTTP only, and that
 	// all TLS ports refuse its hosts.
@@ -141,6 +142,11 @@ type Context struct {
 	// DefaultIngressClass is the IngressClass that is annotated as the cluster's
 	// default, or empty. An Ingress without a class belongs to it.
 	DefaultIngressClass string
+	// Providers are the Kubernetes providers of the member's Traefik; nil if they are not
+	// known.
+	Providers *v1alpha1.TraefikProviders
+	// TraefikClass reports whether an IngressClass exists whose controller is Traefik.
+	TraefikClass func(name string) bool
 	// MaxHosts is how many hosts one object may claim, the first by name; 0 is no limit.
 	MaxHosts int
 	// RuleSyntax is the syntax of a Traefik rule whose route does not set one.

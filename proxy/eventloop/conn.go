@@ -30,12 +30,15 @@ const (
 	states                  // the number of states
 )
 
-// side is the side of a connection to which an event belongs.
+// side is the side of a connection to which an event belongs. The side of a dial's events
+// is backend plus its index in opening.dials, so that no event of a dial that was closed is
+// taken for one of another.
 type side uint8
 
 const (
 	client side = iota
 	backend
+	sides = backend + maxDials
 )
 
 // conn is one client connection with its backend connection. It belongs to one loop;
@@ -53,6 +56,7 @@ type conn struct {
 	keptAlive       bool  // keepalive is set on both sockets
 	counted         bool  // counted as one of the client's connections
 	queued          bool  // in loop.ready
+	backendSide     side  // side of the backend's events, once connected
 
 	up, down flow   // client → backend, backend → client
 	accepted int64  // when the client was accepted
@@ -102,12 +106,24 @@ func (c *conn) join() bool {
 
 // handle reacts to an event on one side.
 func (c *conn) handle(from side, events uint32) {
-	c.recordEvent(from, events)
+	switch {
+	case from == client:
+		c.recordEvent(from, events)
+	case c.state == connecting:
+		c.handleDial(from, events)
+		return
+	case from != c.backendSide:
+		return // the dial was closed after the kernel had reported the event
+	default:
+		c.recordEvent(backend, events)
+	}
 	switch c.state {
 	case hello:
 		c.readHello()
 	case connecting:
-		c.handleConnecting(from, events)
+		if events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+			c.refuse(leftBeforeBackend)
+		}
 	case forwarding, halfClosed:
 		c.forward()
 	case flushing:
@@ -195,41 +211,11 @@ func (c *conn) decide() {
 		c.refuse(clientNotAllowed)
 	default:
 		c.route = route
-		o.targets, o.dialRefusal = newTargets(backends), noBackend
+		o.targets.start(backends)
+		o.dialRefusal = noBackend
 		c.enter(connecting)
 		c.dialUnlessLooping()
 	}
-}
-
-// handleConnecting handles an event while a backend is dialled: success, failure, or
-// that the client has disconnected.
-func (c *conn) handleConnecting(from side, events uint32) {
-	const failed = unix.EPOLLERR | unix.EPOLLHUP
-	switch {
-	case from == client && events&failed != 0:
-		c.refuse(leftBeforeBackend)
-	case from == backend && events&failed != 0:
-		c.dialFailed(socketError(c.down.src))
-		c.closeBackend()
-		c.dial()
-	case from == backend && events&unix.EPOLLOUT != 0:
-		c.connected()
-	}
-}
-
-// connected starts to forward bytes when the backend has accepted the connection.
-func (c *conn) connected() {
-	c.loop.dialSeconds.Observe(seconds(c.loop.now - c.since))
-	first, err := c.firstBytes()
-	if err != nil {
-		c.refuse(noBackend)
-		return
-	}
-	c.loop.counters.ports[c.port].forwarded.Add(1)
-	c.loop.setPending(&c.up, first)
-	c.dropOpening()
-	c.enter(forwarding)
-	c.forward()
 }
 
 // resume continues a connection whose turn ended before all bytes were moved.
@@ -306,6 +292,10 @@ func (c *conn) move(f *flow) outcome {
 // timeout of the state.
 func (c *conn) expired() {
 	l := c.loop
+	if c.state == connecting {
+		c.dialTimer()
+		return
+	}
 	if deadline := c.since + l.timeouts[c.state]; deadline > l.now {
 		if c.state == flushing {
 			c.flush()
@@ -318,8 +308,6 @@ func (c *conn) expired() {
 	switch c.state {
 	case hello:
 		c.refuse(helloTimeout)
-	case connecting:
-		c.dialTimedOut()
 	case forwarding:
 		c.abort(idle)
 	case halfClosed:
@@ -343,6 +331,14 @@ func (c *conn) keepAlive() {
 	setKeepAlive(c.up.dst)
 }
 
+// closeBackend closes the backend's socket if there is one.
+func (c *conn) closeBackend() {
+	if c.up.dst >= 0 {
+		closeFD(c.up.dst)
+		c.up.dst, c.down.src = -1, -1
+	}
+}
+
 // abort ends an established connection with a reset to both sides, so that neither
 // takes the bytes that it has received for the whole stream.
 func (c *conn) abort(why ending) {
@@ -362,7 +358,7 @@ func (c *conn) close(why ending) {
 func (c *conn) end() {
 	l := c.loop
 	c.dropOpening()
-	c.dropBackend()
+	c.closeBackend()
 	closeFD(c.up.src)
 	l.release(&c.up)
 	l.release(&c.down)

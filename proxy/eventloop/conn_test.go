@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/routing"
 )
@@ -394,29 +392,11 @@ func TestNoBackendAnswers(t *testing.T) {
 	expectEOF(t, client)
 }
 
-// listenFull returns a backend that does not respond: its accept queue is full, so that
-// the kernel drops the SYNs.
+// listenFull returns a backend that does not respond.
 func listenFull(t *testing.T) routing.Backend {
 	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Listen(fd, 0); err != nil {
-		t.Fatal(err)
-	}
-	addr := localAddr(int32(fd))
-	for range 2 { // a queue of 0 holds one
-		conn, err := net.DialTimeout("tcp", addr.String(), 50*time.Millisecond)
-		if err == nil {
-			t.Cleanup(func() { conn.Close() })
-		}
-	}
-	return routing.Backend{Cluster: "full", Addresses: []string{"127.0.0.1"}, HTTPSPort: addr.Port()}
+	addr := testkit.ListenSilent(t).Addr().(*net.TCPAddr).AddrPort()
+	return routing.Backend{Cluster: "full", Addresses: []string{addr.Addr().String()}, HTTPSPort: addr.Port()}
 }
 
 func TestBulk(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/jovalle/usher/proxy/endpoint"
 	"github.com/jovalle/usher/proxy/limit"
 	"github.com/jovalle/usher/proxy/routing"
 	"github.com/jovalle/usher/proxy/selfaddr"
@@ -50,6 +51,10 @@ type Forwarder struct {
 	// Self holds the addresses of this process, which are not dialled. May be nil.
 	Self *selfaddr.Set
 
+	// Endpoints remembers which addresses of backends do not answer. By default it is a
+	// new memory.
+	Endpoints *endpoint.Memory
+
 	// HelloMemory bounds the bytes that all connections together hold until the
 	// ClientHello is sent to the backend; 0 means DefaultHelloMemory. If they need
 	// more, the connections that have waited longest are refused.
@@ -73,6 +78,7 @@ type Forwarder struct {
 	helloMemory  *helloMemory
 	hellos       *hellos
 	ports        []string                  // names of the listeners' TLS ports, each once; set by Serve
+	races        atomic.Int64              // connections that have more than one socket to dial
 	loops        atomic.Pointer[[]*shared] // one for each loop; set by Serve
 	balanceLock  sync.Mutex                // held while accepting changes
 	accepting    atomic.Int64              // the number of loops that accept
@@ -92,6 +98,9 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 	f.started = time.Now()
 	if f.resolver == nil {
 		f.resolver = newResolver()
+	}
+	if f.Endpoints == nil {
+		f.Endpoints = endpoint.NewMemory()
 	}
 	f.initOnce.Do(f.init)
 	f.helloMemory = newHelloMemory(f.HelloMemory)

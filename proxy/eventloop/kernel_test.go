@@ -220,7 +220,7 @@ func TestLocalPortsExhaustedForOneAddress(t *testing.T) {
 // failWatchOf lets adding the sockets of one side to the epoll set fail.
 func failWatchOf(s side, errno unix.Errno) func(epoll, op, fd int, event *unix.EpollEvent) unix.Errno {
 	return func(epoll, op, fd int, event *unix.EpollEvent) unix.Errno {
-		if event.Fd >= 0 && side(event.Fd&1) == s {
+		if event.Fd >= 0 && sideOf(event) == s {
 			return errno
 		}
 		return sysWatch(epoll, op, fd, event)
@@ -281,6 +281,12 @@ func TestStaleEvent(t *testing.T) {
 		if l.dispatch(&event); c.up.readable {
 			t.Errorf("%s: its event reached the current connection", name)
 		}
+	}
+	// The second of two dials has won. An event of the first was reported before it was
+	// closed.
+	c.backendSide = backend + 1
+	if l.dispatch(&unix.EpollEvent{Events: unix.EPOLLHUP, Fd: int32(backend), Pad: 7}); c.down.readable || c.up.writable {
+		t.Error("an event of a closed dial was taken for one of the backend")
 	}
 	c.state, c.generation = done, 7
 	if l.dispatch(&unix.EpollEvent{Events: unix.EPOLLIN, Fd: 0, Pad: 7}); c.up.readable {

@@ -131,11 +131,11 @@ func withPort(values []any, port string) []any {
 }
 
 // logDialFailed logs a failed dial or lookup.
-func (j *logQueue) logDialFailed(c *conn, address string, err error) {
+func (j *logQueue) logDialFailed(c *conn, t target, err error) {
 	if !j.failures.Allow() {
 		return
 	}
-	host, cluster := c.opening.host, c.traffic.cluster
+	host, cluster, address := c.opening.host, t.backend.Cluster, t.String()
 	j.add(func() {
 		j.log.Info("Backend cannot be dialled", "host", host, "cluster", cluster, "address", address, "reason", err.Error())
 	})

@@ -32,7 +32,14 @@ const (
 	wakeEvent     = -1
 	timerEvent    = -2
 	firstListener = -3
+
+	// sideBits are the bits of the side in the event data of a connection. The rest is
+	// its slot.
+	sideBits = 2
 )
+
+// The sides must fit into sideBits.
+var _ [1<<sideBits - sides]struct{}
 
 // loop is an event loop, which runs on one thread at a time. It waits for events and
 // lets each connection handle its own; it never blocks on anything else. Other
@@ -151,18 +158,21 @@ func (l *loop) dispatch(e *unix.EpollEvent) {
 	case e.Fd <= firstListener:
 		l.acceptor.accept(l, int(firstListener-e.Fd))
 	default:
-		c := l.conns[e.Fd>>1]
+		c := l.conns[e.Fd>>sideBits]
 		// An earlier event of the same batch may have closed the socket, and its
 		// slot may be in use again.
 		if c.generation == uint32(e.Pad) && c.state != done {
-			c.handle(side(e.Fd&1), e.Events)
+			c.handle(sideOf(e), e.Events)
 		}
 	}
 }
 
+// sideOf returns the side of an event of a connection.
+func sideOf(e *unix.EpollEvent) side { return side(e.Fd & (1<<sideBits - 1)) }
+
 // watch adds a socket to the epoll set, or changes its events.
 func (l *loop) watch(c *conn, s side, fd, op int, events uint32) unix.Errno {
-	event := unix.EpollEvent{Events: events, Fd: int32(c.slot)<<1 | int32(s), Pad: int32(c.generation)}
+	event := unix.EpollEvent{Events: events, Fd: int32(c.slot)<<sideBits | int32(s), Pad: int32(c.generation)}
 	return l.kernel.watch(l.epoll, op, fd, &event)
 }
 

@@ -35,6 +35,7 @@ type counters struct {
 	refused      [refusals]atomic.Uint64
 	closed       [endings]atomic.Uint64
 	ports        []portCounters // by index in Forwarder.ports
+	dials        [dialResults]atomic.Uint64
 
 	mu       sync.Mutex          // held for writing clusters, and by others for reading it
 	clusters map[string]*traffic // by cluster
@@ -95,7 +96,8 @@ var (
 	portsDesc        = describe("port_connections_total", "TLS connections by the port of the edge: forwarded to a backend, or refused.", "port", "result")
 	closedDesc       = describe("connections_closed_total", "Forwarded TLS connections that ended.", "reason")
 	bytesDesc        = describe("bytes_total", "Bytes forwarded, by cluster; up is towards it.", "cluster", "direction")
-	dialFailuresDesc = describe("dial_failures_total", "Addresses of backends that could not be dialled.", "cluster")
+	dialsDesc        = describe("dials_total", "Dials of backends, by result.", "result")
+	dialFailuresDesc = describe("dial_failures_total", "Addresses of backends that could not be dialled, or did not answer soon, by cluster.", "cluster")
 	loopsDesc        = describe("loops_accepting", "Event loops that accept connections now.")
 	helloBytesDesc   = describe("hello_bytes", "Bytes that connections hold until their backends have their ClientHellos.")
 	pendingBytesDesc = describe("pending_bytes", "Bytes held for clients and backends that have no room for them, by event loop.", "loop")
@@ -106,7 +108,7 @@ var (
 func (f *Forwarder) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		acceptedDesc, acceptErrorsDesc, openDesc, refusedDesc, portsDesc, closedDesc, bytesDesc,
-		dialFailuresDesc, loopsDesc, droppedDesc, helloBytesDesc, pendingBytesDesc,
+		dialsDesc, dialFailuresDesc, loopsDesc, droppedDesc, helloBytesDesc, pendingBytesDesc,
 	} {
 		out <- desc
 	}
@@ -149,6 +151,7 @@ type totals struct {
 	accepted, acceptErrors uint64
 	refused                [refusals]uint64
 	closed                 [endings]uint64
+	dials                  [dialResults]uint64
 	clusters               map[string]clusterTotals // by cluster
 }
 
@@ -164,6 +167,9 @@ func (t *totals) add(c *counters) {
 	}
 	for i := range t.closed {
 		t.closed[i] += c.closed[i].Load()
+	}
+	for i := range t.dials {
+		t.dials[i] += c.dials[i].Load()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -184,6 +190,9 @@ func (t *totals) collect(out chan<- prometheus.Metric) {
 	}
 	for i, n := range t.closed {
 		counter(out, closedDesc, n, ending(i).String())
+	}
+	for i, n := range t.dials {
+		counter(out, dialsDesc, n, dialResult(i).String())
 	}
 	for name, sum := range t.clusters {
 		counter(out, bytesDesc, sum.up, name, "up")

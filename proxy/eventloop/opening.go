@@ -17,9 +17,11 @@ type opening struct {
 	routeRefusal string // why the route refuses the host on this port; empty unless it does
 	targets      targets
 	destination  netip.AddrPort // destination address in the PROXY header
-	name         string         // the name that is being looked up, or ""
-	dialled      netip.AddrPort // the address that is being dialled
-	dialRefusal  refusal        // why the latest address failed
+	lookup       target         // the name that is being looked up, if any
+	dials        [maxDials]dialAttempt
+	latest       int64   // loop time at which the latest dial or lookup began
+	racing       bool    // counted in Forwarder.races
+	dialRefusal  refusal // why the latest address failed
 
 	held           int  // bytes counted in helloMemory
 	listed         bool // in loop.unrouted, between older and younger
@@ -99,11 +101,11 @@ func (c *conn) growReceived() {
 	o.received = larger
 }
 
-// firstBytes returns the first bytes for the backend: a PROXY header if it expects
-// one, then the unchanged bytes of the client.
-func (c *conn) firstBytes() (*buffer, error) {
+// firstBytes returns the first bytes for a backend: a PROXY header if it expects one,
+// then the unchanged bytes of the client.
+func (c *conn) firstBytes(b *routing.Backend) (*buffer, error) {
 	o := c.opening
-	version := o.targets.backend.ProxyProtocol
+	version := b.ProxyProtocol
 	if version == routing.None {
 		received := o.received
 		o.received = nil // the flow owns it now
@@ -120,14 +122,23 @@ func (c *conn) firstBytes() (*buffer, error) {
 	return c.loop.buffers.copyOf(header, o.received.bytes()), nil
 }
 
-// dropOpening releases the opening.
+// dropOpening releases the opening, and closes the dials that are still in progress.
 func (c *conn) dropOpening() {
-	if c.opening == nil {
+	l, o := c.loop, c.opening
+	if o == nil {
 		return
 	}
-	c.loop.unrouted.remove(c)
-	c.loop.helloMemory.release(c.opening.held)
-	c.loop.buffers.put(c.opening.received)
-	c.loop.openings.put(c.opening)
+	for i := range o.dials {
+		if d := &o.dials[i]; d.open {
+			c.giveUp(d)
+		}
+	}
+	if o.racing {
+		l.races.Add(-1)
+	}
+	l.unrouted.remove(c)
+	l.helloMemory.release(o.held)
+	l.buffers.put(o.received)
+	l.openings.put(o)
 	c.opening = nil
 }

@@ -82,7 +82,7 @@ func (c *conn) refuse(why refusal) {
 	l.counters.refuse(why, c.port)
 	l.logQueue.logRefused(c.client, c.opening.host, why.String(), c.opening.routeRefusal, l.ports[c.port])
 	c.dropOpening()
-	c.dropBackend()
+	c.closeBackend()
 	alert := why.alert()
 	if alert == noAlert {
 		c.end()

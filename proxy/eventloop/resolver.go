@@ -5,8 +5,11 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/jovalle/usher/proxy/endpoint"
 )
 
 const (
@@ -126,7 +129,7 @@ func (r *resolver) startLookup(ctx context.Context, name string, a *cacheEntry) 
 func (r *resolver) finishLookup(a *cacheEntry, addrs []netip.Addr, err error) {
 	r.mu.Lock()
 	if err == nil {
-		a.addrs = addrs
+		a.addrs = slices.Clone(addrs[:min(len(addrs), endpoint.MaxResolved)])
 	}
 	a.freshUntil = time.Now().Add(cacheLifetime)
 	a.lookingUp = false

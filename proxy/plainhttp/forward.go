@@ -7,9 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"net/netip"
-	"strconv"
-	"syscall"
 	"time"
 
 	proxyproto "github.com/pires/go-proxyproto"
@@ -36,7 +33,7 @@ type contextKey uint8
 const (
 	routeKey       contextKey = iota // *routing.Route
 	requestKey                       // *request
-	backendKey                       // *routing.Backend to dial
+	candidateKey                     // *candidate to dial
 	proxyHeaderKey                   // *proxyproto.Header, if the backend expects one
 )
 
@@ -82,28 +79,9 @@ type failover struct {
 	plain, withProxyProtocol *http.Transport // withProxyProtocol: each connection begins with a PROXY header
 }
 
-// Reasons why an address of a backend is not dialled.
-var (
-	errOwnAddress = errors.New("the address is one of usher's own listeners")
-	errNotAllowed = errors.New("this address is not allowed for the backend")
-)
-
-func newFailover(dialTimeout time.Duration, isOwnAddress func(netip.AddrPort) bool) *failover {
-	dialer := &net.Dialer{Timeout: dialTimeout}
-	dialer.ControlContext = func(ctx context.Context, _, address string, _ syscall.RawConn) error {
-		addr, err := netip.ParseAddrPort(address)
-		switch {
-		case err != nil:
-			return err
-		case isOwnAddress != nil && isOwnAddress(addr):
-			return errOwnAddress
-		case !ctx.Value(backendKey).(*routing.Backend).Dials(addr.Addr()):
-			return errNotAllowed
-		}
-		return nil
-	}
+func newFailover(d *dialer) *failover {
 	plain := &http.Transport{ // no Proxy: the environment variables do not apply
-		DialContext:            dialer.DialContext,
+		DialContext:            d.dial,
 		DisableCompression:     true,
 		MaxIdleConns:           IdleDescriptors,
 		MaxIdleConnsPerHost:    maxIdlePerBackend,
@@ -112,9 +90,7 @@ func newFailover(dialTimeout time.Duration, isOwnAddress func(netip.AddrPort) bo
 	}
 	withProxyProtocol := plain.Clone()
 	withProxyProtocol.DisableKeepAlives = true // the PROXY header of a connection names one client
-	withProxyProtocol.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		return dialWithProxyHeader(ctx, dialer, network, address)
-	}
+	withProxyProtocol.DialContext = d.dialWithProxyHeader
 	return &failover{plain: plain, withProxyProtocol: withProxyProtocol}
 }
 
@@ -122,32 +98,35 @@ var errNoBackend = errors.New("the route has no backend")
 
 // RoundTrip implements http.RoundTripper.
 func (f *failover) RoundTrip(r *http.Request) (*http.Response, error) {
-	route := r.Context().Value(routeKey).(*routing.Route)
 	err := errNoBackend
-	for i := range route.Backends {
-		backend := &route.Backends[i]
-		for _, address := range backend.Addresses {
-			var response *http.Response
-			response, err = f.try(r, backend, address)
-			if err == nil || !isDialError(err) {
-				return response, err
-			}
+	next := candidatesOf(r.Context().Value(routeKey).(*routing.Route))
+	for len(next) > 0 {
+		c := next[0]
+		next = next[1:]
+		var response *http.Response
+		response, err = f.try(r, c)
+		if err == nil || !isDialError(err) {
+			return response, err
+		}
+		if errors.Is(err, errPutOff) {
+			// A copy, because the transport may still dial for the first try.
+			next = append(next, &candidate{backend: c.backend, address: c.address, final: true})
 		}
 	}
 	closeBody(r)
 	return nil, err
 }
 
-// try sends the request to one address. It leaves the body open if dialling
-// fails, because the request to the next address needs it.
-func (f *failover) try(r *http.Request, backend *routing.Backend, address string) (*http.Response, error) {
-	transport, ctx := f.plain, context.WithValue(r.Context(), backendKey, backend)
-	if backend.HTTPProxyProtocol != routing.None {
+// try sends the request to one candidate. It leaves the body open if dialling fails,
+// because the request to the next candidate needs it.
+func (f *failover) try(r *http.Request, c *candidate) (*http.Response, error) {
+	transport, ctx := f.plain, context.WithValue(r.Context(), candidateKey, c)
+	if c.backend.HTTPProxyProtocol != routing.None {
 		transport = f.withProxyProtocol
-		ctx = withProxyHeader(ctx, requestOf(r), backend.HTTPProxyProtocol)
+		ctx = withProxyHeader(ctx, requestOf(r), c.backend.HTTPProxyProtocol)
 	}
 	out := r.Clone(ctx)
-	out.URL.Host = net.JoinHostPort(address, strconv.Itoa(int(backend.HTTPPort)))
+	out.URL.Host = c.hostPort()
 	if r.Body != nil && r.Body != http.NoBody {
 		out.Body = &reusableBody{ReadCloser: r.Body}
 	}
@@ -184,12 +163,6 @@ func closeBody(r *http.Request) {
 	}
 }
 
-// isDialError reports whether dialling failed, so that nothing was sent.
-func isDialError(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
-}
-
 // withProxyHeader adds the PROXY header for a request to the context that
 // dialWithProxyHeader gets.
 func withProxyHeader(ctx context.Context, q *request, version routing.ProxyProtocol) context.Context {
@@ -199,18 +172,4 @@ func withProxyHeader(ctx context.Context, q *request, version routing.ProxyProto
 	}
 	header := proxyproto.HeaderProxyFromAddrs(number, net.TCPAddrFromAddrPort(q.client), net.TCPAddrFromAddrPort(q.local))
 	return context.WithValue(ctx, proxyHeaderKey, header)
-}
-
-// dialWithProxyHeader dials an address and sends the PROXY header of ctx.
-func dialWithProxyHeader(ctx context.Context, dialer *net.Dialer, network, address string) (net.Conn, error) {
-	conn, err := dialer.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	header := ctx.Value(proxyHeaderKey).(*proxyproto.Header)
-	if _, err := header.WriteTo(conn); err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return conn, nil
 }

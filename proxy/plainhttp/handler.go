@@ -10,6 +10,7 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/time/rate"
 
+	"github.com/jovalle/usher/proxy/endpoint"
 	"github.com/jovalle/usher/proxy/limit"
 	"github.com/jovalle/usher/proxy/routing"
 )
@@ -34,6 +35,10 @@ type Handler struct {
 	// IsOwnAddress reports whether connections to an address reach a listener of
 	// this process. Such an address of a backend is not dialled. May be nil.
 	IsOwnAddress func(netip.AddrPort) bool
+
+	// Endpoints remembers which addresses of backends do not answer. By default it is
+	// a new memory.
+	Endpoints *endpoint.Memory
 
 	// Refused is called for each refused request. host is empty if it could not
 	// be parsed. routeRefusal is the Refusal of the host's route, or empty. May
@@ -62,7 +67,10 @@ const (
 
 func (h *Handler) init() {
 	h.via = newVia()
-	h.backends = newFailover(h.Timeouts.Dial, h.IsOwnAddress)
+	if h.Endpoints == nil {
+		h.Endpoints = endpoint.NewMemory()
+	}
+	h.backends = newFailover(newDialer(h.Timeouts.Dial, h.IsOwnAddress, h.Endpoints))
 	h.forwarder = newForwarder(h)
 	h.loopLogLimiter = rate.NewLimiter(rate.Every(loopLogInterval), loopLogBurst)
 }

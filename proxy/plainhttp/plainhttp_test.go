@@ -292,14 +292,17 @@ func TestNoOtherUpgrade(t *testing.T) {
 	}
 }
 
+// requireProxyHeader wraps the listener of a backend that expects a PROXY header.
+func requireProxyHeader(l net.Listener) net.Listener {
+	return &proxyproto.Listener{Listener: l, ConnPolicy: func(proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
+		return proxyproto.REQUIRE, nil
+	}}
+}
+
 func TestProxyProtocolOut(t *testing.T) {
 	for _, version := range []routing.ProxyProtocol{routing.V1, routing.V2} {
 		t.Run(version.String(), func(t *testing.T) {
-			backend := origin(t, func(l net.Listener) net.Listener {
-				return &proxyproto.Listener{Listener: l, ConnPolicy: func(proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
-					return proxyproto.REQUIRE, nil
-				}}
-			})
+			backend := origin(t, requireProxyHeader)
 			backend.HTTPProxyProtocol = version
 			backend.ProxyProtocol = routing.None // which is for TLS connections
 			addr := start(t, []routing.Route{{Host: "a.is", PlainHTTP: routing.Forward, Backends: []routing.Backend{backend}}},

@@ -40,9 +40,11 @@ type Route struct {
 	// name. On a port that is not among them the host is refused.
 	Ports []Port
 
-	// AllowFrom are the networks of the clients that may connect; empty means all
-	// clients. IPv4 networks are written as IPv4, never as ::ffff:0:0/96.
-	AllowFrom []netip.Prefix
+	// AllowFrom and AllowWithin are the clients that may connect: those of one of the
+	// networks, and those of one of the Within. If both are empty, all clients may. IPv4
+	// networks are written as IPv4, never as ::ffff:0:0/96.
+	AllowFrom   []netip.Prefix
+	AllowWithin []Within
 }
 
 // PortHTTPS is the name of the TLS port on which a host is served by default.
@@ -106,7 +108,7 @@ func (r *Route) under(label string) *Route {
 // Allows reports whether a client at addr may connect. An IPv4-mapped IPv6
 // address counts as the IPv4 address, and a zone is ignored.
 func (r *Route) Allows(addr netip.Addr) bool {
-	if len(r.AllowFrom) == 0 {
+	if len(r.AllowFrom) == 0 && len(r.AllowWithin) == 0 {
 		return true
 	}
 	addr = addr.Unmap().WithZone("")
@@ -115,7 +117,7 @@ func (r *Route) Allows(addr netip.Addr) bool {
 			return true
 		}
 	}
-	return false
+	return slices.ContainsFunc(r.AllowWithin, func(w Within) bool { return w.Contains(addr) })
 }
 
 // Backend is a destination of connections: the ingress of one cluster, or a configured

@@ -47,11 +47,12 @@ const (
 
 // Whether an accepted host, or a MemberCluster, is ready, and why not.
 const (
-	AddressRefused   = "AddressRefused"
-	NoBackend        = "NoBackend"
-	NoIngressAddress = "NoIngressAddress"
-	Ready            = "Ready"
-	UnknownCluster   = "UnknownCluster"
+	AddressRefused     = "AddressRefused"
+	NoBackend          = "NoBackend"
+	NoIngressAddress   = "NoIngressAddress"
+	Ready              = "Ready"
+	UnknownCluster     = "UnknownCluster"
+	UnknownNetworkList = "UnknownNetworkList"
 )
 
 // Why a route refuses its host, where the Accepted condition does not say so.
@@ -66,22 +67,25 @@ const (
 
 // How far a MemberCluster is connected and read.
 const (
-	CertificateInvalid = "CertificateInvalid"
-	Connected          = "Connected"
-	Connecting         = "Connecting"
-	Error              = "Error"
-	Forbidden          = "Forbidden"
-	Isolated           = "Isolated"
-	KubeconfigInsecure = "KubeconfigInsecure"
-	KubeconfigInvalid  = "KubeconfigInvalid"
-	SecretNotFound     = "SecretNotFound"
-	Stale              = "Stale"
-	Synced             = "Synced"
-	Syncing            = "Syncing"
-	TooLarge           = "TooLarge"
-	UnannotatedRoutes  = "UnannotatedRoutes"
-	Unauthorized       = "Unauthorized"
-	Unreachable        = "Unreachable"
+	CertificateInvalid  = "CertificateInvalid"
+	Connected           = "Connected"
+	Connecting          = "Connecting"
+	CredentialsExpired  = "CredentialsExpired"
+	CredentialsExpiring = "CredentialsExpiring"
+	CredentialsValid    = "CredentialsValid"
+	Error               = "Error"
+	Forbidden           = "Forbidden"
+	Isolated            = "Isolated"
+	KubeconfigInsecure  = "KubeconfigInsecure"
+	KubeconfigInvalid   = "KubeconfigInvalid"
+	SecretNotFound      = "SecretNotFound"
+	Stale               = "Stale"
+	Synced              = "Synced"
+	Syncing             = "Syncing"
+	TooLarge            = "TooLarge"
+	UnannotatedRoutes   = "UnannotatedRoutes"
+	Unauthorized        = "Unauthorized"
+	Unreachable         = "Unreachable"
 )
 
 // The reasons of Events besides those above.
@@ -134,7 +138,7 @@ func accepted() []Reason {
 		{HeldByManual, "A manually written ExposedHost holds the host.", "Delete that ExposedHost to return the host to the annotated sources."},
 		{HostInvalid, "The source, or a manually written ExposedHost, names a host that cannot be published: an IP address, a port, or a malformed name.", "Correct the name. The message says what is wrong with it."},
 		{HostNotCovered, "The annotation usher.techn.is/hosts names a host that the source's own rules do not match.", "Correct the annotation, or the rule."},
-		{IngressClass, "The source, or the Gateway of a route, belongs to a class that its cluster may not publish.", "Add the class to the MemberCluster's spec.ingressClasses, or change the source's class."},
+		{IngressClass, "The source, or the Gateway of a route, belongs to a class that its cluster may not publish, or that its Traefik does not serve.", "Change the source's class, or add the class to the MemberCluster's spec.ingressClasses, or correct spec.ingress.providers; the message says which."},
 		{IsolationShared, "Another host of the cluster has the same TLS options and another allow-from list: clients of one of the hosts would reach the other.", "Give one of them a TLSOption of its own, whose name starts with that of spec.isolation and a hyphen."},
 		{Manifest, "A file of --manifests, or its last good state, holds the host.", ""},
 		{Manual, "The ExposedHost was written manually.", ""},
@@ -144,6 +148,7 @@ func accepted() []Reason {
 		{ParentNotAccepted, "No parent of the route (a Gateway or an IngressRoute) accepts it.", "See the route's status.parents, or create the parent that it names."},
 		{PortUnknown, "The source requests a TLS port that its cluster does not have. If it requests other ports too, the host is published on those.", "Add the port to the MemberCluster's spec.ingress.ports, or correct the annotation usher.techn.is/ports."},
 		{RuleInvalid, "A rule cannot be read, matches no host, matches different hosts in Traefik 2 and Traefik 3, or has a wildcard that the cluster's Traefik does not serve.", "Correct the rule. The message gives the position, says to set the syntax, or says what serves the wildcard."},
+		{SpecInvalid, "The edge's API server refuses the ExposedHost that the sources request, since its CustomResourceDefinition is older than usher.", "Install the CustomResourceDefinitions of usher's version: kubectl apply -f charts/usher/crds. usher tries again each minute."},
 		{TLSMissing, "An IngressRouteTCP without tls, or an HTTPRoute on plain HTTP listeners only, accepts no TLS connections.", "Set spec.tls, with passthrough: true if the service terminates TLS, or attach the route to an HTTPS listener."},
 		{TooManyHosts, "The object, or all objects of its cluster together, claim more hosts than the limit. The hosts beyond the limit have no ExposedHost.", "Name fewer hosts, or raise usher's --max-source-hosts or --max-member-hosts."},
 		{TooManyNames, "The cluster's objects have more names under a wildcard than it can exclude.", "Publish the names instead of the wildcard, or all of them with usher.techn.is/wildcard: all."},
@@ -156,11 +161,13 @@ func accepted() []Reason {
 func ready() []Reason {
 	return []Reason{
 		{AddressRefused, "The host's backend is usher itself, or all ingress addresses of its MemberCluster are refused.", "Correct spec.backends, or the MemberCluster's spec.ingress; the message names the address."},
+		{AllowFromDisjoint, "The NetworkLists and networks that spec.allowFrom joins by & have no client in common.", "Let the lists overlap, or use the same allow-from list in all sources of the host."},
 		{NoBackend, "The host's spec.backends is empty.", "Name a cluster or an address."},
 		{NoIngressAddress, "The first backend's MemberCluster has no usable ingress address.", "Give the member's Service a load-balancer address, or set spec.ingress.addresses. If an address is refused, the message says which and why."},
 		{PortUnknown, "The host has no port on which it can be served: no backend has one of spec.ports, or usher does not listen on any.", "Add the port to spec.ingress.ports of the MemberCluster, or to ports of the address, and start usher with --tls-listen; the message says which is missing."},
 		{Ready, "usher forwards connections to the addresses in status.backends.", ""},
 		{UnknownCluster, "The first backend is a MemberCluster that does not exist.", "Create the MemberCluster, or correct spec.backends."},
+		{UnknownNetworkList, "spec.allowFrom names a NetworkList that does not exist at the edge, or that usher cannot read. No client may connect.", "Create the NetworkList, or correct the name in the allow-from annotation or in spec.allowFrom. The message names it."},
 	}
 }
 
@@ -183,6 +190,9 @@ func memberClusters() []Reason {
 		{CertificateInvalid, "The API server's certificate does not match the kubeconfig.", "Put the CA of the API server into the kubeconfig, or add the cluster again."},
 		{Connected, "The API server answers.", ""},
 		{Connecting, "The cluster has not been reached yet.", "Wait a moment."},
+		{CredentialsExpired, "A certificate or the token of the kubeconfig has ended; the message says which and when.", "Run usher cluster add NAME again, or put a kubeconfig with new credentials into the Secret."},
+		{CredentialsExpiring, "A certificate or the token of the kubeconfig ends within 30 days; the message says which and when. The cluster works until then.", "Run usher cluster add NAME again, or put a kubeconfig with new credentials into the Secret."},
+		{CredentialsValid, "The kubeconfig's certificates and token end in 30 days or later, or never.", ""},
 		{Error, "The API server answered with an error.", "See the message, which has the answer."},
 		{Forbidden, "The kubeconfig's user lacks a permission; the message names it.", "Add the cluster again to renew the role."},
 		{Isolated, "No object without the annotation uses the TLS options of spec.isolation.", ""},

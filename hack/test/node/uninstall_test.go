@@ -74,6 +74,7 @@ func TestUninstallLeavesWhatTheDocsSay(t *testing.T) {
 	awaitAdded(t, before,
 		"CustomResourceDefinition /exposedhosts.usher.techn.is",
 		"CustomResourceDefinition /memberclusters.usher.techn.is",
+		"CustomResourceDefinition /networklists.usher.techn.is",
 		"APIService /v1alpha1.usher.techn.is", // Kubernetes' own, of the definitions
 		"ExposedHost /nas.techn.is",           // a person's
 		"ExposedHost /"+host("hades"),

@@ -7,6 +7,7 @@ import (
 	"os"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,6 +33,50 @@ func ListenReusePort(t testing.TB) net.Listener {
 	Must(t, err)
 	t.Cleanup(func() { _ = listener.Close() })
 	return listener
+}
+
+// SilentListener is a listener on loopback that does not answer: its accept queue is full,
+// so that the kernel drops SYNs.
+type SilentListener struct {
+	*net.TCPListener
+	queued int
+}
+
+// ListenSilent listens until the test ends without answering.
+func ListenSilent(t testing.TB) *SilentListener {
+	t.Helper()
+	s := &SilentListener{TCPListener: Listen(t).(*net.TCPListener)}
+	s.setBacklog(t, 0)
+	for range 2 { // a queue of 0 holds one
+		const soon = 50 * time.Millisecond
+		dialer := net.Dialer{Timeout: soon}
+		conn, err := dialer.DialContext(t.Context(), "tcp", s.Addr().String())
+		if err == nil {
+			s.queued++
+			t.Cleanup(func() { _ = conn.Close() })
+		}
+	}
+	return s
+}
+
+// Wake accepts what fills the queue, so that later connections are accepted as usual.
+func (s *SilentListener) Wake(t testing.TB) {
+	t.Helper()
+	for range s.queued {
+		conn, err := s.Accept()
+		Must(t, err)
+		Must(t, conn.Close())
+	}
+	const usual = 128
+	s.setBacklog(t, usual)
+}
+
+func (s *SilentListener) setBacklog(t testing.TB, backlog int) {
+	t.Helper()
+	raw, err := s.SyscallConn()
+	Must(t, err)
+	Must(t, raw.Control(func(fd uintptr) { err = unix.Listen(int(fd), backlog) }))
+	Must(t, err)
 }
 
 // FreeAddress returns host with a port that nothing listens on now, for a server that
