@@ -36,6 +36,9 @@ type ExposedHostReconciler struct {
 	Events  events.EventRecorder
 	// OwnAddress is as in MemberClusterReconciler.
 	OwnAddress func(netip.AddrPort) bool
+	// TLSPorts are the names of the edge's TLS ports other than https; nil if they are not
+	// known.
+	TLSPorts []string
 	// HandoverGrace is how long the holder must not have claimed a host before another
 	// cluster gets it; with 0 the other cluster gets it at once.
 	HandoverGrace time.Duration
@@ -80,7 +83,7 @@ func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Se
 		WatchesRawSource(lists).
 		WithOptions(withWorkers).
 		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)},
-			OwnAddress: c.ownAddress, HandoverGrace: c.handoverGrace, DecideAgain: changed.add, lists: lists})
+			OwnAddress: c.ownAddress, TLSPorts: c.tlsPorts, HandoverGrace: c.handoverGrace, DecideAgain: changed.add, lists: lists})
 }
 
 // hostQueue is the queue of the ExposedHost reconciler.
@@ -296,7 +299,7 @@ func (r *ExposedHostReconciler) report(ctx context.Context, before, eh *v1alpha1
 	if err != nil {
 		return err
 	}
-	after.Status = statusOf(eh, decision, clusters, clients, r.OwnAddress)
+	after.Status = statusOf(eh, decision, clusters, clients, r.OwnAddress, r.TLSPorts)
 	if after.Status.Below, after.Status.BelowTotal, err = r.below(ctx, eh); err != nil {
 		return err
 	}

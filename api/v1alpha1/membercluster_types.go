@@ -202,6 +202,13 @@ type IngressEndpoint struct {
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=63
 	EntryPoints []string `json:"entryPoints,omitempty"`
+	// Ports are where Traefik takes the connections of the edge's TLS ports other than
+	// https. A source is published on such a port only if it has an entry here.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=15
+	Ports []IngressPort `json:"ports,omitempty"`
 	// Providers are the Kubernetes providers in Traefik's static configuration. A source
 	// that they do not serve is refused: one of another ingress class, one without the
 	// class, or one of a kind whose provider is missing here. If not set, Traefik is
@@ -220,6 +227,18 @@ type IngressEndpoint struct {
 	// Traefik; if it cannot, a rule that V2 and V3 read differently is refused.
 	// +optional
 	RuleSyntax RuleSyntax `json:"ruleSyntax,omitempty"`
+}
+
+// IngressPort is where a member's Traefik takes the connections of one TLS port of the edge.
+type IngressPort struct {
+	BackendPort `json:",inline"`
+	// EntryPoint is the entry point of Traefik that Port leads to. A source that names
+	// other entry points only is refused for this port. If empty, the entry point is the
+	// name of the Service's port Port; if usher does not know the Service's ports, any
+	// entry point is accepted, or none if the member has spec.isolation.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	EntryPoint string `json:"entryPoint,omitempty"`
 }
 
 // TraefikProviders are the Kubernetes providers in the static configuration of a
@@ -366,6 +385,21 @@ type ObservedTraefik struct {
 	// +optional
 	// +listType=atomic
 	HTTPEntryPoints []string `json:"httpEntryPoints,omitempty"`
+	// Ports are the entry points that the ports of spec.ingress.ports lead to, without
+	// those that are unknown.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Ports []ObservedPort `json:"ports,omitempty"`
+}
+
+// ObservedPort is a port of spec.ingress.ports with the entry points that it leads to.
+type ObservedPort struct {
+	// Name of the port.
+	Name string `json:"name"`
+	// EntryPoints that it leads to.
+	// +listType=atomic
+	EntryPoints []string `json:"entryPoints"`
 }
 
 // ObservedKubeconfig identifies a version of a Secret. It reveals nothing of the Secret's content.

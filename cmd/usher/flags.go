@@ -23,6 +23,7 @@ type runOptions struct {
 	logLevel    string
 
 	httpsListen []string
+	tlsListen   []string
 	httpListen  []string
 	adminListen []string
 
@@ -48,6 +49,7 @@ func (o *runOptions) addTo(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.proxy, "proxy", true, "run the data plane")
 	flags.BoolVar(&o.leaderElect, "leader-elect", false, "elect one of several replicas to run the control plane")
 	flags.StringSliceVar(&o.httpsListen, "https-listen", []string{":443"}, "`ADDRESSES` for TLS connections")
+	flags.StringArrayVar(&o.tlsListen, "tls-listen", nil, "`NAME=ADDRESSES` of a further port for TLS connections, such as mqtts=:8883, on which the hosts are served that request it by its name; may be given for several ports. With --proxy=false only the names are used: the status of a host then says which of its ports nobody listens on")
 	flags.StringSliceVar(&o.httpListen, "http-listen", []string{":80"}, "`ADDRESSES` for plain HTTP")
 	flags.StringSliceVar(&o.adminListen, "admin-listen", []string{"127.0.0.1:8080"}, "`ADDRESSES` for health, readiness and metrics, without authentication")
 	flags.DurationVar(&o.handoverGrace, "handover-grace", controllers.DefaultHandoverGrace, "how long the holder of a host must have stopped claiming it before another cluster gets it; 0: at once")

@@ -81,7 +81,7 @@ func (s *settings) run(ctx context.Context) error {
 		process.Proxy = measuredProxy{s.server}
 	}
 	process.Started = func() {
-		log.Info("Started", "version", version, "https", s.server.HTTPSAddrs(), "http", s.server.HTTPAddrs(), "admin", adminServer.Addrs())
+		log.Info("Started", "version", version, "https", s.server.HTTPSAddrs(), "http", s.server.HTTPAddrs(), "tls", s.server.TLSPorts(), "admin", adminServer.Addrs())
 	}
 	process.Stopping = func() {
 		takeoverProcess.Stopping()
@@ -122,7 +122,7 @@ func (s *settings) feed(table *routing.Live, self *selfaddr.Set, log logr.Logger
 		Namespace:    s.namespace,
 		Controllers:  s.controllers,
 		LeaderElect:  s.leaderElect,
-		ControlPlane: []controllers.Option{controllers.Limits(s.limits), controllers.HandoverGrace(s.handoverGrace), controllers.Lookup(net.DefaultResolver.LookupNetIP)},
+		ControlPlane: []controllers.Option{controllers.Limits(s.limits), controllers.HandoverGrace(s.handoverGrace), controllers.TLSPorts(s.tlsPorts()), controllers.Lookup(net.DefaultResolver.LookupNetIP)},
 		Log:          log,
 	}
 	if s.proxy {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -22,7 +24,7 @@ func TestInvalidRunCommandLines(t *testing.T) {
 		{"run --proxy-protocol-from ::ffff:0:0/96", "write 0.0.0.0/0"},
 		{"run --proxy-protocol-from 10.0.0.0/8,::1/129", `"::1/129" is no network`},
 		{"run --self-check 10.0.0.1:443", `--self-check: "10.0.0.1:443" is no IP address`},
-		{"run --self-check 10.0.0.1 --https-listen 10.0.0.2:443 --http-listen 10.0.0.2:80", "--self-check: nothing listens on 10.0.0.1: give addresses of --https-listen or --http-listen"},
+		{"run --self-check 10.0.0.1 --https-listen 10.0.0.2:443 --http-listen 10.0.0.2:80", "--self-check: nothing listens on 10.0.0.1: give addresses of --https-listen, --tls-listen or --http-listen"},
 		{"run --self-check auto,10.0.0.1", `--self-check: "auto" cannot be combined with other values`},
 		{"run --idle-timeout 0", "--idle-timeout: 0s is not a positive duration"},
 		{"run --handover-grace=-1s", "--handover-grace: -1s is negative"},
@@ -43,6 +45,15 @@ func TestInvalidRunCommandLines(t *testing.T) {
 		{"run", "--kubeconfig: usher does not run in a cluster"},
 		{"run --namespace Usher", `--namespace: "Usher": a lowercase RFC 1123 label`},
 		{"run --https-listen 443", `--https-listen: "443": missing port in address`},
+		{"run --tls-listen :8883", `--tls-listen: ":8883": write NAME=ADDRESS, such as mqtts=:8883`},
+		{"run --tls-listen MQTT=:8883", `--tls-listen: "MQTT": the name of a port has 1 to 63 lower-case letters`},
+		{"run --tls-listen =:8883", `--tls-listen: "": the name of a port has`},
+		{"run --tls-listen https=:8443", "--tls-listen: https is the port of --https-listen: give its addresses there"},
+		{"run --tls-listen mqtts=:8883 --tls-listen mqtts=:8884", "--tls-listen: mqtts is given twice: give all of its addresses at once"},
+		{"run --tls-listen mqtts=", `--tls-listen: "": missing port in address`},
+		{"run --tls-listen mqtts=:8883,8884", `--tls-listen: "8884": missing port in address`},
+		{"run --tls-listen mqtts=:8883,ldaps=:636", `--tls-listen: "ldaps=:636": "ldaps=" is no IP address`},
+		{"run" + manyPorts(16), "--tls-listen: there are 16 ports, and at most 15 may be given"},
 		{"run --http-listen :80,", `--http-listen: "": missing port in address`},
 		{"run --http-listen :http", `--http-listen: ":http": port "http" is no number`},
 		{"run --admin-listen localhost:8080", `--admin-listen: "localhost:8080": "localhost" is no IP address`},
@@ -57,6 +68,10 @@ func TestOverlappingListenAddresses(t *testing.T) {
 	testInvalidLines(t, []wrongLine{
 		{"run --http-listen :443", "--http-listen: :443 overlaps with :443 of --https-listen"},
 		{"run --http-listen 0.0.0.0:443", "--http-listen: 0.0.0.0:443 overlaps with :443 of --https-listen"},
+		{"run --tls-listen mqtts=:443", "--tls-listen: :443 overlaps with :443 of --https-listen"},
+		{"run --tls-listen mqtts=127.0.0.1:8883,:8884 --tls-listen dot=127.0.0.2:8883,127.0.0.1:8884", "--tls-listen: 127.0.0.1:8884 overlaps with :8884 of --tls-listen"},
+		{"run --tls-listen mqtts=:80", "--http-listen: :80 overlaps with :80 of --tls-listen"},
+		{"run --tls-listen mqtts=:8080", "--admin-listen: 127.0.0.1:8080 overlaps with :8080 of --tls-listen"},
 		{"run --admin-listen 127.0.0.1:443", "--admin-listen: 127.0.0.1:443 overlaps with :443 of --https-listen"},
 		{"run --admin-listen [::]:80", "--admin-listen: [::]:80 overlaps with :80 of --http-listen"},
 		{"run --admin-listen [::ffff:127.0.0.1]:81 --http-listen 127.0.0.1:81", "--admin-listen: [::ffff:127.0.0.1]:81 overlaps with 127.0.0.1:81 of --http-listen"},
@@ -65,12 +80,23 @@ func TestOverlappingListenAddresses(t *testing.T) {
 	})
 }
 
+// manyPorts returns flags for a number of ports.
+func manyPorts(n int) string {
+	var flags strings.Builder
+	for i := range n {
+		fmt.Fprintf(&flags, " --tls-listen p%d=127.0.0.1:0", i)
+	}
+	return flags.String()
+}
+
 func TestValidRunCommandLines(t *testing.T) {
 	for _, line := range []string{
 		"--https-listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0",
 		"--https-listen 192.0.2.1:443,[2001:db8::1]:443 --http-listen 192.0.2.1:80 --admin-listen 127.0.0.1:443",
 		"--http-listen= --proxy-protocol-from 0.0.0.0/0,::/0",
 		"--handover-grace 0",
+		"--tls-listen mqtts=:8883,192.0.2.1:8884 --tls-listen ldaps=[2001:db8::1]:636 --self-check 192.0.2.1",
+		"--https-listen= --tls-listen mqtts=:8883" + manyPorts(14),
 		"--https-listen :1 --http-listen :2 --admin-listen :3 --service namespace/release",
 	} {
 		cmd, o := newRunCommand()
@@ -89,6 +115,30 @@ func TestAllMistakesAreReportedAtOnce(t *testing.T) {
 	for _, flag := range []string{"controllers", "https-listen", "idle-timeout", "max-connections", "max-hello-memory", "log-level", "proxy-protocol-from"} {
 		if err == nil || !strings.Contains(err.Error(), "--"+flag) {
 			t.Errorf("%v; want an error about --%s", err, flag)
+		}
+	}
+}
+
+// The controllers know the names of the ports, unless the proxy is another process and the
+// flag is not given.
+func TestNamesOfTLSPorts(t *testing.T) {
+	for line, want := range map[string]string{
+		"": "[]",
+		"--tls-listen mqtts=:8883 --tls-listen dot=:853":                          `["mqtts" "dot"]`,
+		"--proxy=false --controllers":                                             "[]",
+		"--proxy=false --controllers --tls-listen mqtts=:443 --https-listen :443": `["mqtts"]`,
+	} {
+		cmd, o := newRunCommand()
+		if err := cmd.ParseFlags(strings.Fields(line)); err != nil {
+			t.Fatal(err)
+		}
+		s := &settings{runOptions: o}
+		if err := errors.Join(s.readTLSListen(), s.readListen()); err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+		names := s.tlsPorts()
+		if got := fmt.Sprintf("%q", names); got != want || (names == nil) != (line == "--proxy=false --controllers") {
+			t.Errorf("%s: the names are %s, want %s", line, got, want)
 		}
 	}
 }
@@ -114,7 +164,7 @@ func TestInvalidKubeconfigs(t *testing.T) {
 // The controllers know the addresses of the proxy before it listens.
 func TestOwnAddressesAreThoseOfTheFlags(t *testing.T) {
 	cmd, o := newRunCommand()
-	if err := cmd.ParseFlags([]string{"--https-listen=:443,192.0.2.1:8443", "--http-listen=[::]:80", "--controllers=false", "--manifests", t.TempDir()}); err != nil {
+	if err := cmd.ParseFlags([]string{"--https-listen=:443,192.0.2.1:8443", "--http-listen=[::]:80", "--tls-listen=mqtts=:8883,192.0.2.1:8884", "--controllers=false", "--manifests", t.TempDir()}); err != nil {
 		t.Fatal(err)
 	}
 	s, err := o.settings()
@@ -124,7 +174,8 @@ func TestOwnAddressesAreThoseOfTheFlags(t *testing.T) {
 	own := selfaddr.New(s.listen...)
 	for address, reaching := range map[string]bool{
 		"127.0.0.1:443": true, "[::1]:443": true, "127.0.0.1:80": true, "192.0.2.1:8443": true, "127.0.0.1:8080": true,
-		"127.0.0.1:8443": false, "192.0.2.1:443": false, "127.0.0.1:81": false,
+		"127.0.0.1:8883": true, "192.0.2.1:8884": true,
+		"127.0.0.1:8443": false, "127.0.0.1:8884": false, "192.0.2.1:443": false, "127.0.0.1:81": false,
 	} {
 		if got := own.Reaches(netip.MustParseAddrPort(address)); got != reaching {
 			t.Errorf("Reaches(%s) is %v", address, got)

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/proxy"
 	"github.com/jovalle/usher/proxy/reach"
 	"github.com/jovalle/usher/proxy/takeover"
@@ -37,7 +38,8 @@ type settings struct {
 	edge      *rest.Config     // of the edge cluster; nil with --manifests
 	namespace string           // of usher in the edge cluster; empty with --manifests
 	listen    []netip.AddrPort // all addresses that this process will listen on
-	server    *proxy.Server    // its fields that flags set
+	tlsListen []proxy.TLSListen
+	server    *proxy.Server // its fields that flags set
 }
 
 // settings parses the flags and checks them, also against each other. Its error names
@@ -46,7 +48,7 @@ func (o *runOptions) settings() (*settings, error) {
 	s := &settings{runOptions: o}
 	err := errors.Join(
 		o.checkHalves(), o.checkManifests(), o.checkService(), o.checkControllers(), o.checkLogLevel(),
-		s.readEdge(), s.readListen(), s.readServer())
+		s.readEdge(), s.readTLSListen(), s.readListen(), s.readServer())
 	if err != nil {
 		return nil, &usageError{err}
 	}
@@ -160,6 +162,44 @@ func edgeConfig(file string) (*rest.Config, error) {
 	return config, nil
 }
 
+// readTLSListen parses --tls-listen, except for its addresses.
+func (s *settings) readTLSListen() error {
+	var errs []error
+	for _, value := range s.runOptions.tlsListen {
+		name, addresses, found := strings.Cut(value, "=")
+		same := func(other proxy.TLSListen) bool { return other.Name == name }
+		switch {
+		case !found:
+			errs = append(errs, badFlag("tls-listen", "%q: write NAME=ADDRESS, such as mqtts=:8883", value))
+		case len(validation.IsDNS1123Label(name)) > 0:
+			errs = append(errs, badFlag("tls-listen", "%q: the name of a port has 1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end", name))
+		case name == v1alpha1.PortHTTPS:
+			errs = append(errs, badFlag("tls-listen", "%s is the port of --https-listen: give its addresses there, or choose another name", name))
+		case slices.ContainsFunc(s.tlsListen, same):
+			errs = append(errs, badFlag("tls-listen", "%s is given twice: give all of its addresses at once, separated by commas", name))
+		default:
+			s.tlsListen = append(s.tlsListen, proxy.TLSListen{Name: name, Addresses: strings.Split(addresses, ",")})
+		}
+	}
+	if len(s.tlsListen) >= v1alpha1.MaxPorts {
+		errs = append(errs, badFlag("tls-listen", "there are %d ports, and at most %d may be given", len(s.tlsListen), v1alpha1.MaxPorts-1))
+	}
+	return errors.Join(errs...)
+}
+
+// tlsPorts returns the names of the TLS ports other than https that the edge listens on;
+// nil if they are not known, since the proxy is another process.
+func (s *settings) tlsPorts() []string {
+	if !s.proxy && len(s.tlsListen) == 0 {
+		return nil
+	}
+	names := []string{}
+	for _, port := range s.tlsListen {
+		names = append(names, port.Name)
+	}
+	return names
+}
+
 // listenAddress is an address that a flag gives.
 type listenAddress struct {
 	flag, address string
@@ -170,17 +210,19 @@ type listenAddress struct {
 // SO_REUSEPORT the kernel would let this process bind both, and distribute the
 // connections between them.
 func (s *settings) readListen() error {
-	var errs []error
-	var earlier []listenAddress
-	for _, flag := range []struct {
+	type listenFlag struct {
 		name      string
 		addresses []string
 		used      bool
-	}{
-		{"https-listen", s.httpsListen, s.proxy},
-		{"http-listen", s.httpListen, s.proxy},
-		{"admin-listen", s.adminListen, true},
-	} {
+	}
+	flags := []listenFlag{{"https-listen", s.httpsListen, s.proxy}}
+	for _, port := range s.tlsListen {
+		flags = append(flags, listenFlag{"tls-listen", port.Addresses, s.proxy})
+	}
+	flags = append(flags, listenFlag{"http-listen", s.httpListen, s.proxy}, listenFlag{"admin-listen", s.adminListen, true})
+	var errs []error
+	var earlier []listenAddress
+	for _, flag := range flags {
 		for _, address := range flag.addresses {
 			parsed, err := takeover.ParseAddress(address)
 			if err != nil {
@@ -222,6 +264,7 @@ func (s *settings) readServer() error {
 	}
 	s.server = &proxy.Server{
 		HTTPSListen:             s.httpsListen,
+		TLSListen:               s.tlsListen,
 		HTTPListen:              s.httpListen,
 		AccessLog:               s.accessLog,
 		AccessLogRefused:        s.accessLogRefused,
@@ -267,17 +310,21 @@ func (o *runOptions) checkMaxConnections() error {
 // readSelfCheck parses --self-check. It refuses an address that no flag listens on,
 // since nothing would be checked there.
 func (s *settings) readSelfCheck() (reach.Addresses, error) {
-	addresses, err := reach.ParseAddresses(s.selfCheck)
+	check, err := reach.ParseAddresses(s.selfCheck)
 	if err != nil || !s.proxy {
-		return addresses, err
+		return check, err
+	}
+	addresses := slices.Concat(s.httpsListen, s.httpListen)
+	for _, port := range s.tlsListen {
+		addresses = append(addresses, port.Addresses...)
 	}
 	var bound []netip.AddrPort
-	for _, address := range slices.Concat(s.httpsListen, s.httpListen) {
+	for _, address := range addresses {
 		parsed, err := takeover.ParseAddress(address)
 		if err != nil {
-			return addresses, nil // readListen reports it
+			return check, nil // readListen reports it
 		}
 		bound = append(bound, parsed)
 	}
-	return addresses, addresses.Validate(bound)
+	return check, check.Validate(bound)
 }

@@ -25,6 +25,7 @@ func Spec(host string, d Decision) v1alpha1.ExposedHostSpec {
 		if d.Options.PlainHTTP != "" {
 			spec.PlainHTTP = d.Options.PlainHTTP
 		}
+		spec.Ports = d.Options.Ports
 		if d.Options.PlainOnly {
 			spec.TLS = v1alpha1.TLSDeny
 		}
@@ -41,8 +42,11 @@ func Unwritable(d Decision, err error) Decision {
 // Recorded is the decision that usher's own ExposedHost records.
 func Recorded(eh *v1alpha1.ExposedHost) *Holding {
 	h := &Holding{
-		Holder:  eh.Spec.Holder,
-		Options: source.Options{PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom, PlainOnly: eh.Spec.TLS == v1alpha1.TLSDeny, ShareBelow: eh.Spec.ShareBelow},
+		Holder: eh.Spec.Holder,
+		Options: source.Options{
+			PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom, Ports: eh.Spec.Ports,
+			PlainOnly: eh.Spec.TLS == v1alpha1.TLSDeny, ShareBelow: eh.Spec.ShareBelow,
+		},
 	}
 	var backend string
 	if len(eh.Spec.Backends) > 0 {

@@ -117,7 +117,8 @@ type isolation struct {
 	id           identity
 	cluster      *v1alpha1.MemberCluster // as it is
 	want         *v1alpha1.Isolation
-	entryPoints  []string // of Traefik, that the edge connects to; empty if they are unknown
+	entryPoints  []string      // of Traefik, that the edge connects to; empty if they are unknown
+	ports        []source.Port // other than https
 	hostGroups   []*hostGroup
 }
 
@@ -185,7 +186,9 @@ func (c *Cluster) checkServesTLSOptions() error {
 // lookAtService finds the entry points that the edge connects to.
 func (i *isolation) lookAtService(ctx context.Context) error {
 	ingress := i.cluster.Spec.Ingress
-	if i.entryPoints = slices.Clone(ingress.EntryPoints); len(i.entryPoints) > 0 {
+	i.entryPoints, i.ports = slices.Clone(ingress.EntryPoints), source.PortsOf(ingress.Ports, nil)
+	unknown := func(p source.Port) bool { return len(p.EntryPoints) == 0 }
+	if len(i.entryPoints) > 0 && !slices.ContainsFunc(i.ports, unknown) {
 		return nil
 	}
 	var service corev1.Service
@@ -193,7 +196,10 @@ func (i *isolation) lookAtService(ctx context.Context) error {
 	if client.IgnoreNotFound(err) != nil {
 		return i.member.failed("read Service "+types.NamespacedName(ingress.Service).String(), err)
 	}
-	i.entryPoints = source.EntryPointsOf(&service)[ingress.HTTPSPort]
+	named := source.EntryPointsOf(&service)
+	if i.ports = source.PortsOf(ingress.Ports, named); len(i.entryPoints) == 0 {
+		i.entryPoints = named[ingress.HTTPSPort]
+	}
 	return nil
 }
 
@@ -216,7 +222,7 @@ func (i *isolation) wanted() *v1alpha1.Isolation {
 
 // readRoutes reads the routes of the member, and plans how they are to be edited.
 func (i *isolation) readRoutes(ctx context.Context) error {
-	routes, err := i.member.routes(ctx, source.Context{Cluster: i.Name, Isolation: i.want, HTTPSEntryPoints: i.entryPoints})
+	routes, err := i.member.routes(ctx, source.Context{Cluster: i.Name, Isolation: i.want, HTTPSEntryPoints: i.entryPoints, Ports: i.ports})
 	if err == nil {
 		i.hostGroups = planHosts(routes, i.want.TLSOptions, i.Isolation.CrossNamespace)
 	}

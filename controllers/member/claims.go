@@ -58,6 +58,7 @@ func (s *session) context() source.Context {
 		Isolation:           rules.Isolation,
 		HTTPSEntryPoints:    https,
 		HTTPEntryPoints:     http,
+		Ports:               s.tlsPorts(),
 		DefaultIngressClass: s.defaultIngressClass(),
 		Providers:           rules.Providers,
 		MaxHosts:            s.readings.limits.SourceHosts,

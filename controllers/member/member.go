@@ -321,6 +321,7 @@ func (m *member) snapshot() State {
 	state.Traefik = s.traefik()
 	state.HTTPSEntryPoints, state.HTTPEntryPoints = s.entryPoints()
 	state.Gateways = s.ownGateways()
+	state.Ports = s.tlsPorts()
 	state.Refusals = refusalsWith(s.refusals(), s.unread.list())
 	state.Unannotated = s.marks.list(m.name)
 	return state

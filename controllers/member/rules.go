@@ -18,6 +18,8 @@ type Rules struct {
 	Gateways bool
 	// HTTPSPort and HTTPPort are those of the ingress.
 	HTTPSPort, HTTPPort int32
+	// Ports are the TLS ports of the ingress other than https.
+	Ports []v1alpha1.IngressPort
 	// RuleSyntax of rules whose route does not say; empty: what is detected.
 	RuleSyntax v1alpha1.RuleSyntax
 }
@@ -27,6 +29,6 @@ func RulesOf(spec *v1alpha1.MemberClusterSpec) Rules {
 	return Rules{
 		IngressClasses: spec.IngressClasses, Providers: spec.Ingress.Providers, Isolation: spec.Isolation, EntryPoints: spec.Ingress.EntryPoints,
 		Addresses: spec.Ingress.Addresses, Gateways: spec.Ingress.Gateways,
-		HTTPSPort: spec.Ingress.HTTPSPort, HTTPPort: spec.Ingress.HTTPPort, RuleSyntax: spec.Ingress.RuleSyntax,
+		HTTPSPort: spec.Ingress.HTTPSPort, HTTPPort: spec.Ingress.HTTPPort, Ports: spec.Ingress.Ports, RuleSyntax: spec.Ingress.RuleSyntax,
 	}
 }

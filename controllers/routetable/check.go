@@ -12,10 +12,10 @@ import (
 )
 
 // Check reports each invalid field of an accepted host, with the index of the host. It
-// also reports each backend whose cluster does not exist or has no address, each
-// NetworkList that does not exist, and an allowFrom without any client. Build only omits
-// such a backend and refuses such a host, since with an API server the cluster or the list
-// may still appear. Manifests are read all at once, so what is missing is a mistake.
+// also reports each backend whose cluster does not exist or has no address, each port that
+// no backend has, each NetworkList that does not exist, and an allowFrom without any client. Build only omits
+// such a backend and port, and refuses such a host, since with an API server the cluster,
+// its port or the list may still appear. Manifests are read all at once, so what is missing is a mistake.
 func Check(all Objects, report func(host int, mistake *field.Error)) {
 	named := byName(all.Clusters)
 	lists, _ := allowfrom.Read(all.Networks) // its errors are those of other objects
@@ -35,6 +35,9 @@ func Check(all Objects, report func(host int, mistake *field.Error)) {
 				err.Field = specPath.Child("backends").Index(at).Child("cluster").String()
 				report(i, err)
 			}
+		}
+		for _, name := range MissingPorts(hosts[i].Spec, named) {
+			report(i, field.Invalid(specPath.Child("ports"), name, fmt.Sprintf("no backend has port %s: add it to spec.ingress.ports of the MemberCluster, or to ports of the address", name)))
 		}
 	}
 }

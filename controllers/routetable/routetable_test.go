@@ -2,6 +2,7 @@ package routetable_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -287,5 +288,65 @@ func TestHostsOfGatewaysShareNoBackend(t *testing.T) {
 		if route := table.Lookup(name); route == nil || len(route.Backends) != 1 || route.Backends[0].Addresses[0] != want {
 			t.Errorf("%s: %+v, want %s", name, route, want)
 		}
+	}
+}
+
+// A host is on the ports of its spec, on each with the backends that have the port.
+func TestPorts(t *testing.T) {
+	at := func(name string, port int32, version v1alpha1.ProxyProtocol) v1alpha1.BackendPort {
+		return v1alpha1.BackendPort{Name: name, Port: port, ProxyProtocol: version}
+	}
+	with := slices.Clone(clusters)
+	with[0].Spec.Ingress.Ports = []v1alpha1.IngressPort{{BackendPort: at("mqtts", 8883, v1alpha1.ProxyProtocolV1)}, {BackendPort: at("ldaps", 636, "")}}
+	with[2].Spec.Ingress.Ports = []v1alpha1.IngressPort{{BackendPort: at("mqtts", 8883, "")}}
+	nas := v1alpha1.HostBackend{Address: "nas.lan", Ports: []v1alpha1.BackendPort{at("mqtts", 1883, v1alpha1.ProxyProtocolV2)}}
+	for name, test := range map[string]struct {
+		ports    []string
+		backends []v1alpha1.HostBackend
+		want     string // ports with backends
+		notHTTPS bool
+		missing  string
+	}{
+		"https alone":                     {nil, []v1alpha1.HostBackend{{Cluster: "hades"}}, "", false, "[]"},
+		"https by name":                   {[]string{"https"}, []v1alpha1.HostBackend{{Cluster: "hades"}}, "", false, "[]"},
+		"two ports":                       {[]string{"https", "mqtts"}, []v1alpha1.HostBackend{{Cluster: "hades"}}, "mqtts=192.0.2.10:8883/V1", false, "[]"},
+		"not on https":                    {[]string{"mqtts", "ldaps"}, []v1alpha1.HostBackend{{Cluster: "hades"}}, "ldaps=192.0.2.10:636/None mqtts=192.0.2.10:8883/V1", true, "[]"},
+		"a port that the cluster lacks":   {[]string{"https", "smtps"}, []v1alpha1.HostBackend{{Cluster: "hades"}}, "", false, "[smtps]"},
+		"no port that the cluster has":    {[]string{"mqtts"}, []v1alpha1.HostBackend{{Cluster: "illmatic"}}, "", true, "[mqtts]"},
+		"a cluster without addresses":     {[]string{"mqtts"}, []v1alpha1.HostBackend{{Cluster: "astray"}, {Cluster: "illmatic"}}, "", true, "[]"},
+		"an address, and a cluster":       {[]string{"mqtts"}, []v1alpha1.HostBackend{nas, {Cluster: "illmatic"}, {Cluster: "hades"}}, "mqtts=nas.lan:1883/V2,192.0.2.10:8883/V1", true, "[]"},
+		"an address with ports, on https": {nil, []v1alpha1.HostBackend{nas}, "", false, "[]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eh := host("a.is", metav1.ConditionTrue, func(s *v1alpha1.ExposedHostSpec) {
+				s.Ports, s.Backends, s.PlainHTTP = test.ports, test.backends, v1alpha1.PlainHTTPDeny
+			})
+			table, problems := routetable.Build(routetable.Objects{Hosts: []v1alpha1.ExposedHost{eh}, Clusters: with})
+			if len(problems) > 0 {
+				t.Fatal(problems)
+			}
+			route := table.Lookup("a.is")
+			var got []string
+			for _, port := range route.Ports {
+				var backends []string
+				for _, b := range port.Backends {
+					backends = append(backends, fmt.Sprintf("%s:%d/%s", b.Addresses[0], b.HTTPSPort, b.ProxyProtocol))
+				}
+				got = append(got, port.Name+"="+strings.Join(backends, ","))
+			}
+			if strings.Join(got, " ") != test.want || route.NotHTTPS != test.notHTTPS {
+				t.Errorf("the ports are %v, and not https: %v", got, route.NotHTTPS)
+			}
+			named := map[string]*v1alpha1.MemberCluster{}
+			for i := range with {
+				named[with[i].Name] = &with[i]
+			}
+			if got := fmt.Sprint(routetable.MissingPorts(eh.Spec, named)); got != test.missing {
+				t.Errorf("the missing ports are %s, want %s", got, test.missing)
+			}
+			if same, _ := routetable.Update(table, &eh, with, nil); same != table {
+				t.Error("an update without a change makes another table")
+			}
+		})
 	}
 }

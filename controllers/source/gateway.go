@@ -61,6 +61,7 @@ func fromGatewayRoute(object metav1.Object, route gatewayRoute, in Context) Resu
 	}
 	route.namespace = object.GetNamespace()
 	p := newPublication(route.kind, object, "", "", in)
+	p.checkPorts("spec.parentRefs", nil)
 	p.checkIsolation(route.mark, "spec", "Traefik's Gateway API provider cannot set TLS options: publish the host by an IngressRoute or an Ingress")
 	return p.publish(p.routeHosts(route, in))
 }

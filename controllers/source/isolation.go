@@ -87,10 +87,20 @@ func (in Context) plainOnly(t routerTLS) bool {
 	if len(t.entryPoints) == 0 {
 		return false
 	}
-	if len(in.HTTPSEntryPoints) > 0 {
-		return !common(t.entryPoints, in.HTTPSEntryPoints)
+	if served, known := in.tlsEntryPoints(); known {
+		return !common(t.entryPoints, served)
 	}
 	return !t.section && within(t.entryPoints, []string{plainEntryPoint})
+}
+
+// tlsEntryPoints returns the entry points of Traefik that TLS connections from usher come
+// to, on any port; false if those of one port are unknown.
+func (in Context) tlsEntryPoints() (served []string, known bool) {
+	served, known = slices.Clone(in.HTTPSEntryPoints), len(in.HTTPSEntryPoints) > 0
+	for _, port := range in.Ports {
+		served, known = append(served, port.EntryPoints...), known && len(port.EntryPoints) > 0
+	}
+	return served, known
 }
 
 // within reports whether a list is not empty and all its names are in another.

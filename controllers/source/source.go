@@ -38,6 +38,23 @@ type Claim struct {
 	TLSOptions string
 	// Refusal is why the source's own content refuses the claim; nil if it is sound.
 	Refusal *Refusal
+	// RefusedPorts are the ports that the source requests and Options.Ports lacks; nil if
+	// there are none.
+	RefusedPorts *RefusedPorts
+}
+
+// RefusedPorts are ports of the edge on which a source is not served although it requests
+// them. Only one reason is kept, so that a short annotation takes little memory.
+type RefusedPorts struct {
+	// Names of the ports, sorted.
+	Names []string
+	// First is why the first of them is refused.
+	First Refusal
+}
+
+// equal reports whether two sources, which may be nil, are refused the same ports.
+func (r *RefusedPorts) equal(o *RefusedPorts) bool {
+	return r == o || r != nil && o != nil && r.First == o.First && slices.Equal(r.Names, o.Names)
 }
 
 // Equal reports whether two claims are the same in all that a decision rests on.
@@ -45,20 +62,25 @@ func (c Claim) Equal(o Claim) bool {
 	sameRefusal := c.Refusal == o.Refusal || c.Refusal != nil && o.Refusal != nil && *c.Refusal == *o.Refusal
 	return c.Source == o.Source && c.Created.Equal(o.Created) && c.Host == o.Host && sameRefusal &&
 		c.TLSOptions == o.TLSOptions && c.Options.PlainOnly == o.Options.PlainOnly && c.Options.Equal(o.Options) && c.Options.WholeWildcard == o.Options.WholeWildcard &&
-		c.Options.ShareBelow == o.Options.ShareBelow && c.Options.Gateway == o.Options.Gateway
+		c.Options.ShareBelow == o.Options.ShareBelow && c.Options.Gateway == o.Options.Gateway &&
+		slices.Equal(c.Options.Ports, o.Options.Ports) && c.RefusedPorts.equal(o.RefusedPorts)
 }
 
 // Options are the settings that a source requests for its hosts.
 type Options struct {
-	// PlainHTTP is what port 80 does for the host.
+	// PlainHTTP is what port 80 does for the host. It is empty if the source is not on
+	// the port https, so that there is nothing to redirect to, and does not say.
 	PlainHTTP v1alpha1.PlainHTTP
 	// AllowFrom are the clients that may connect: masked CIDRs and @ with the names of
 	// NetworkLists, sorted and without duplicates; empty allows everyone. Of several
 	// sources it may have entries of package allowfrom that combine them.
 	AllowFrom []string
 	// PlainOnly means that the source is on entry points of plain HTTP only, and that
-	// port 443 refuses its hosts.
+	// all TLS ports refuse its hosts.
 	PlainOnly bool
+	// Ports are the names of the edge's TLS ports on which the hosts are served, sorted;
+	// empty means https alone. See TLSPorts.
+	Ports []string
 	// WholeWildcard means that a wildcard also publishes the names under it that only
 	// objects without the annotation have.
 	WholeWildcard bool
@@ -69,7 +91,29 @@ type Options struct {
 	Gateway string
 }
 
-// Equal reports whether two sources request the same settings.
+// TLSPorts returns the names of the edge's TLS ports on which the hosts are served, sorted.
+func (o Options) TLSPorts() []string {
+	switch {
+	case o.PlainOnly:
+		return nil
+	case len(o.Ports) == 0:
+		return []string{v1alpha1.PortHTTPS}
+	}
+	return o.Ports
+}
+
+// WithTLSPorts returns the options with exactly these ports, which may be in any order.
+func (o Options) WithTLSPorts(ports []string) Options {
+	o.Ports = slices.Compact(slices.Sorted(slices.Values(ports)))
+	o.PlainOnly = len(o.Ports) == 0
+	if slices.Equal(o.Ports, []string{v1alpha1.PortHTTPS}) {
+		o.Ports = nil
+	}
+	return o
+}
+
+// Equal reports whether two sources request the same settings of those that all sources of
+// a host decide together.
 func (o Options) Equal(other Options) bool {
 	return o.PlainHTTP == other.PlainHTTP && slices.Equal(o.AllowFrom, other.AllowFrom)
 }
@@ -125,6 +169,8 @@ type Context struct {
 	// HTTPSEntryPoints and HTTPEntryPoints are the entry points of Traefik that TLS
 	// connections and plain HTTP from usher come to; empty if they are unknown.
 	HTTPSEntryPoints, HTTPEntryPoints []string
+	// Ports are the member's TLS ports other than https.
+	Ports []Port
 	// IngressRoute finds the parents of an IngressRoute.
 	IngressRoute func(namespace, name string) *traefik.IngressRoute
 	// Gateway finds the parents of the routes of the Gateway API.

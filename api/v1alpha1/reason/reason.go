@@ -23,6 +23,7 @@ const (
 	KindNotRead       = "KindNotRead"
 	NotIsolated       = "NotIsolated"
 	ParentNotAccepted = "ParentNotAccepted"
+	PortUnknown       = "PortUnknown"
 	RuleInvalid       = "RuleInvalid"
 	TLSMissing        = "TLSMissing"
 	TooManyHosts      = "TooManyHosts"
@@ -62,7 +63,8 @@ const (
 	Excepted        = "Excepted" // as routing.ReasonExcepted: the data plane does not know the API
 	ManifestRefused = "ManifestRefused"
 	NotDecided      = "NotDecided"
-	PlainOnly       = "PlainOnly" // as routing.ReasonPlainOnly
+	PlainOnly       = "PlainOnly"     // as routing.ReasonPlainOnly
+	PortNotServed   = "PortNotServed" // as routing.ReasonPortNotServed
 	SpecInvalid     = "SpecInvalid"
 )
 
@@ -134,7 +136,7 @@ func accepted() []Reason {
 		{AllowedDomains, "The host is outside the domains that its cluster may publish.", "Add the domain to the MemberCluster's spec.allowedDomains, or choose another host."},
 		{AnnotationInvalid, "An annotation usher.techn.is/… of the source is malformed or unknown.", "Correct the annotation; the message quotes it."},
 		{ClusterNotReady, "The source's cluster is not in sync, so its claims are unknown.", "See the MemberCluster's conditions. A host that the cluster already holds stays with it."},
-		{EntryPoint, "The source's routes are only on entry points of Traefik that usher sends no connections to.", "Add the entry point that the message names, or correct the MemberCluster's spec.ingress.entryPoints."},
+		{EntryPoint, "The source's routes are only on entry points of Traefik that usher sends no connections to, on the ports that the source requests.", "Add the entry point that the message names, or correct the MemberCluster's spec.ingress.entryPoints or spec.ingress.ports."},
 		{GatewayElsewhere, "The Gateway that accepted the route is not known to answer at the ingress of its cluster, and another Gateway or controller may be the one that does. Or an older source leads the host to another Gateway.", "If the Gateway answers there, add its GatewayClass to the MemberCluster's spec.ingressClasses. To lead the host to the Gateway's own address, set spec.ingress.gateways."},
 		{HeldByAnother, "Another cluster holds the host. It keeps the host while it claims it, and for the hand-over grace after that.", "Choose another host, or remove the holder's claims. The message says what usher waits for."},
 		{HeldByManual, "A manually written ExposedHost holds the host.", "Delete that ExposedHost to return the host to the annotated sources."},
@@ -146,9 +148,10 @@ func accepted() []Reason {
 		{Manifest, "A file of --manifests, or its last good state, holds the host.", ""},
 		{Manual, "The ExposedHost was written manually.", ""},
 		{NotAllAnnotated, "The MemberCluster has spec.requireAll, and objects of the cluster without the annotation name the host or a wildcard over it.", "Annotate each object that the message names, or remove the host from it."},
-		{NotIsolated, "The MemberCluster has spec.isolation, and an object that names the host does not use its TLS options.", "Set the TLS options on the object that the message names, or run usher cluster isolate."},
+		{NotIsolated, "The MemberCluster has spec.isolation, and an object that names the host does not use its TLS options, or does not name the entry point of a port that it requests.", "Set the TLS options on the object that the message names, or run usher cluster isolate; or name the entry point."},
 		{OptionsUncertain, "Another source of the host in this cluster has a malformed annotation, which may exclude clients.", "Correct that source's annotation."},
 		{ParentNotAccepted, "No parent of the route (a Gateway or an IngressRoute) accepts it.", "See the route's status.parents, or create the parent that it names."},
+		{PortUnknown, "The source requests a TLS port that its cluster does not have. If it requests other ports too, the host is published on those.", "Add the port to the MemberCluster's spec.ingress.ports, or correct the annotation usher.techn.is/ports."},
 		{RuleInvalid, "A rule cannot be read, matches no host, matches different hosts in Traefik 2 and Traefik 3, or has a wildcard that the cluster's Traefik does not serve.", "Correct the rule. The message gives the position, says to set the syntax, or says what serves the wildcard."},
 		{SpecInvalid, "The edge's API server refuses the ExposedHost that the sources request, since its CustomResourceDefinition is older than usher.", "Install the CustomResourceDefinitions of usher's version: kubectl apply -f charts/usher/crds. usher tries again each minute."},
 		{TLSMissing, "An IngressRouteTCP without tls, or a route of the Gateway API on plain HTTP listeners only, accepts no TLS connections.", "Set spec.tls, with passthrough: true if the service terminates TLS, or attach the route to an HTTPS listener."},
@@ -167,6 +170,7 @@ func ready() []Reason {
 		{AllowFromDisjoint, "The NetworkLists and networks that spec.allowFrom joins by & have no client in common.", "Let the lists overlap, or use the same allow-from list in all sources of the host."},
 		{NoBackend, "The host's spec.backends is empty.", "Name a cluster or an address."},
 		{NoIngressAddress, "The first backend's MemberCluster has no usable ingress address.", "Give the member's Service a load-balancer address, or set spec.ingress.addresses. If an address is refused, the message says which and why."},
+		{PortUnknown, "The host has no port on which it can be served: no backend has one of spec.ports, or usher does not listen on any.", "Add the port to spec.ingress.ports of the MemberCluster, or to ports of the address, and start usher with --tls-listen; the message says which is missing."},
 		{Ready, "usher forwards connections to the addresses in status.backends.", ""},
 		{UnknownCluster, "The first backend is a MemberCluster that does not exist.", "Create the MemberCluster, or correct spec.backends."},
 		{UnknownNetworkList, "spec.allowFrom names a NetworkList that does not exist at the edge, or that usher cannot read. No client may connect.", "Create the NetworkList, or correct the name in the allow-from annotation or in spec.allowFrom. The message names it."},
@@ -180,6 +184,7 @@ func routes() []Reason {
 		{ManifestRefused, "Only a refused file of --manifests names the host.", "Run usher check, which lists the errors."},
 		{NotDecided, "usher has not decided about the ExposedHost yet.", "Check that a leader runs. See the alert UsherUndecided."},
 		{PlainOnly, "The host is served on plain HTTP only: its source is on no entry point of TLS, or spec.tls is Deny.", "Put the source on an entry point of TLS, such as websecure."},
+		{PortNotServed, "The client connected to a TLS port on which the host is not served.", "To serve the host there, name the port in the annotation usher.techn.is/ports, or in spec.ports of a manually written host. The message of the ExposedHost says why a requested port is refused."},
 		{SpecInvalid, "A field of the ExposedHost cannot be read.", "Correct the field; the log's line \"Left a host out of the routing table\" names it."},
 	}
 }

@@ -55,7 +55,10 @@ only pods of K3s' ServiceLB count, since ServiceLB needs the ports for usher's S
 empty if Helm has no cluster, as in helm template.
 */}}
 {{- define "usher.portTakers" -}}
-{{- $ours := list (int .Values.proxy.httpsPort) (int .Values.proxy.httpPort) -}}
+{{- $ours := list -}}
+{{- range include "usher.proxyPorts" . | fromYaml -}}
+{{- $ours = append $ours (int .) -}}
+{{- end -}}
 {{- $service := printf "%s/%s" .Release.Namespace (include "usher.name" (dict "root" . "half" (include "usher.forwards" .))) -}}
 {{- $lines := list -}}
 {{- range $pod := (lookup "v1" "Pod" "" "").items -}}

@@ -114,10 +114,17 @@ spec:
 - --handover-grace={{ $values.handoverGraceSeconds }}s
 {{- end }}
 - --admin-listen={{ include "usher.adminListen" . }}
+{{- /* The controllers need only the names: the status of a host says which of its ports nobody listens on. */}}
+{{- range $name, $tls := $values.tlsPorts }}
+- --tls-listen={{ $name }}=:{{ $tls.port }}
+{{- end }}
 {{- if ne .half "controllers" }}
 {{- $ports := list (toString $values.proxy.httpsPort) (toString $values.proxy.httpPort) (include "usher.adminListen" . | splitList ":" | last) }}
-{{- if ne (len (uniq $ports)) 3 }}
-{{- fail (printf "proxy.httpsPort, proxy.httpPort and adminListen need a port each, and are %s" (join ", " $ports)) }}
+{{- range $values.tlsPorts }}
+{{- $ports = append $ports (toString .port) }}
+{{- end }}
+{{- if ne (len (uniq $ports)) (len $ports) }}
+{{- fail (printf "proxy.httpsPort, proxy.httpPort, adminListen and tlsPorts need a port each, and are %s" (join ", " $ports)) }}
 {{- end }}
 - --https-listen=:{{ $values.proxy.httpsPort }}
 - --http-listen=:{{ $values.proxy.httpPort }}
@@ -136,6 +143,15 @@ spec:
 {{- end }}
 {{- end -}}
 
+{{/* The proxy's ports: name → number. */}}
+{{- define "usher.proxyPorts" -}}
+https: {{ .Values.proxy.httpsPort }}
+http: {{ .Values.proxy.httpPort }}
+{{- range $name, $tls := .Values.tlsPorts }}
+{{ quote $name }}: {{ $tls.port }}
+{{- end }}
+{{- end -}}
+
 {{/* The declared ports of a pod with its own network. */}}
 {{- define "usher.ports" -}}
 {{- $values := .root.Values -}}
@@ -143,8 +159,8 @@ spec:
 - name: admin
   containerPort: {{ include "usher.adminListen" . | splitList ":" | last }}
 {{- if $forwards }}
-{{- range $name, $port := dict "https" $values.proxy.httpsPort "http" $values.proxy.httpPort }}
-- name: {{ $name }}
+{{- range $name, $port := include "usher.proxyPorts" .root | fromYaml }}
+- name: {{ quote $name }}
   containerPort: {{ $port }}
   {{- if eq $values.network "HostPort" }}
   hostPort: {{ $port }}

@@ -92,6 +92,8 @@ func TestHostPortsAreDeclaredUnlessPodsOverlap(t *testing.T) {
 		{[]string{"network=HostPort"}, "usher", "[0 80 443]", false},
 		{[]string{"network=HostPort", "mode=split"}, "usher-proxy", "[0 80 443]", false},
 		{[]string{"network=LoadBalancer"}, "usher", "[0 0 0]", false},
+		{[]string{"tlsPorts.mqtts.port=8883"}, "usher", "[]", true},
+		{[]string{"network=HostPort", "tlsPorts.mqtts.port=8883"}, "usher", "[0 80 443 8883]", false},
 	} {
 		container := renderChart(t, test.values...).pods[test.workload].Containers[0]
 		ports := []int32{}
