@@ -136,7 +136,8 @@ func portOf(name string, b v1alpha1.HostBackend, clusters map[string]*v1alpha1.M
 			return &b.Ports[i]
 		}
 	}
-	if cluster := clusters[b.Cluster]; cluster != nil {
+	// The ports are those of the cluster's ingress. A Gateway with its own address has others.
+	if cluster := clusters[b.Cluster]; cluster != nil && b.Gateway == "" {
 		for i := range cluster.Spec.Ingress.Ports {
 			if at := &cluster.Spec.Ingress.Ports[i]; at.Name == name {
 				return &at.BackendPort
