@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 )
 
 func main() {
@@ -65,15 +64,6 @@ func run(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// copyImage copies the archive of the image into the release.
-func (r *release) copyImage(context.Context) error {
-	content, err := os.ReadFile(r.imageArchive)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(r.path(filepath.Base(r.imageArchive)), content, 0o644)
 }
 
 // writeNotes writes the notes of the release.
