@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/yaml"
 )
@@ -43,12 +45,11 @@ func (r *release) chart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	annotations := r.annotations()
 	err = artifact{
 		name:        chartRepository + ":" + r.chartVersion(),
 		config:      blob{"application/vnd.cncf.helm.config.v1+json", config, nil},
 		layer:       blob{"application/vnd.cncf.helm.chart.content.v1.tar+gzip", packed, nil},
-		annotations: annotations,
+		annotations: r.annotations(),
 	}.write(r.path("usher-chart-"+r.chartVersion()+".oci.tar"), r.time)
 	if err != nil {
 		return err
@@ -87,8 +88,8 @@ func (r *release) describeChart(path string) ([]byte, error) {
 		annotations["artifacthub.io/"+name] = string(list)
 	}
 	security := slices.ContainsFunc(r.notes.changes, func(c change) bool { return c.Kind == "security" })
-	annotations["artifacthub.io/containsSecurityUpdates"] = fmt.Sprint(security)
-	annotations["artifacthub.io/prerelease"] = fmt.Sprint(strings.Contains(r.version, "-"))
+	annotations["artifacthub.io/containsSecurityUpdates"] = strconv.FormatBool(security)
+	annotations["artifacthub.io/prerelease"] = strconv.FormatBool(strings.Contains(r.version, "-"))
 	if text, err = yaml.Marshal(chart); err != nil {
 		return nil, err
 	}
@@ -103,7 +104,7 @@ func (r *release) annotations() map[string]string {
 		prefix + "title":         "usher",
 		prefix + "description":   "The Helm chart of usher, which publishes annotated hosts of several Kubernetes clusters at one edge, by TLS passthrough",
 		prefix + "version":       r.chartVersion(),
-		prefix + "created":       r.time.Format("2006-01-02T15:04:05Z07:00"),
+		prefix + "created":       r.time.Format(time.RFC3339),
 		prefix + "url":           repository,
 		prefix + "source":        repository,
 		prefix + "documentation": repository + "/tree/main/docs",

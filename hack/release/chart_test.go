@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -58,7 +59,7 @@ func TestChartInstallsTheImageOfTheRelease(t *testing.T) {
 				t.Errorf("the chart has the version %s and the appVersion %s", chart.Version, chart.AppVersion)
 			}
 			for name, want := range map[string]string{
-				"prerelease":              map[bool]string{true: "true", false: "false"}[strings.Contains(version, "-")],
+				"prerelease":              strconv.FormatBool(strings.Contains(version, "-")),
 				"containsSecurityUpdates": "true",
 				"changes":                 "- description: 'A door: with a colon'\n  kind: added\n- description: A lock\n  kind: security\n",
 			} {

@@ -56,8 +56,8 @@ func run(ctx context.Context) error {
 		{"chart", r.chart},
 		{"image", r.copyImage},
 		{"krew manifest", r.krew},
-		{"notes", r.writeNotes},
 		{"checksums", r.checksums},
+		{"notes", r.writeNotes}, // no file of the release, but its text
 	} {
 		if err := step.do(ctx); err != nil {
 			return fmt.Errorf("%s: %w", step.what, err)
