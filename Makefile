@@ -130,5 +130,5 @@ help:
 
 $(TOOLS)/%: hack/tools/%/go.mod
 	@echo 'building $* (the first time from nothing, golangci-lint takes minutes)' >&2
-	@nice go build -C hack/tools/$* -o '$(CURDIR)/$@' tool
+	@nice go build -C hack/tools/$* -trimpath -o '$(CURDIR)/$@' tool
 	@touch $@
