@@ -3,12 +3,31 @@ package main
 import (
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/jovalle/usher/controllers"
 	"github.com/jovalle/usher/controllers/member"
 	"github.com/jovalle/usher/proxy/limit"
 )
+
+func runCommand() *cobra.Command {
+	cmd, _ := newRunCommand()
+	return cmd
+}
+
+// newRunCommand returns the command and the options that its flags set.
+func newRunCommand() (*cobra.Command, *runOptions) {
+	o := &runOptions{}
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the controllers and the proxy (on Linux only)",
+		Args:  noArguments,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+	}
+	o.addTo(cmd.Flags())
+	return cmd, o
+}
 
 // runOptions are the flags of usher run, before validation.
 type runOptions struct {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -9,7 +11,6 @@ import (
 	"sync"
 
 	"github.com/go-logr/logr"
-	"github.com/spf13/cobra"
 	"go.uber.org/zap/zapcore"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -31,28 +32,13 @@ import (
 // allocates very little.
 const gcPercent = 50
 
-func runCommand() *cobra.Command {
-	cmd, _ := newRunCommand()
-	return cmd
-}
-
-// newRunCommand returns the command and the options that its flags set.
-func newRunCommand() (*cobra.Command, *runOptions) {
-	o := &runOptions{}
-	cmd := &cobra.Command{
-		Use:   "run",
-		Short: "Run the controllers and the proxy",
-		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := o.settings()
-			if err != nil {
-				return err
-			}
-			return s.run(cmd.Context())
-		},
+// run checks the flags, and runs what they describe until ctx ends.
+func (o *runOptions) run(ctx context.Context) error {
+	s, err := o.settings()
+	if err != nil {
+		return err
 	}
-	o.addTo(cmd.Flags())
-	return cmd, o
+	return s.run(ctx)
 }
 
 // run runs the control plane, the data plane or both until ctx ends, and then drains.
