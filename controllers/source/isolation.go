@@ -49,7 +49,9 @@ func (m TLSMark) Isolated() bool { return m.Stream || m.Options != "" }
 
 // Keeps reports whether the object leaves the TLS options of its hosts as other
 // objects set them.
-func (m TLSMark) Keeps(options string) bool { return m.Stream || m.Partial || m.Plain || m.Options == options }
+func (m TLSMark) Keeps(options string) bool {
+	return m.Stream || m.Partial || m.Plain || m.Options == options
+}
 
 // Sharing is an object that uses the same TLS options as another one: a client of one
 // of its hosts reaches the hosts of the other.

@@ -181,7 +181,7 @@ func (f *Forwarder) makeLoops(ctx context.Context, listeners []*Listener) ([]*lo
 			return nil, fmt.Errorf("make an event loop: %w", err)
 		}
 		for _, listener := range listeners {
-			port := uint8(slices.Index(f.ports, listener.Port)) //nolint:gosec // G115: setPorts has checked the number
+			port := uint8(slices.Index(f.ports, listener.Port))
 			l.acceptor.listeners = append(l.acceptor.listeners, listeningSocket{listener.fd, port})
 		}
 		l.counters.ports = make([]portCounters, len(f.ports))

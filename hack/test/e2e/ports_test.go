@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net/http"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -116,7 +117,7 @@ func TestMQTTOverTLS(t *testing.T) {
 		t.Errorf("kubectl prints\n%s", out)
 	}
 	mustBeRefused(t, env.HTTPS, "broker.port.techn.is")
-	if response := plain(t, "broker.port.techn.is", "/"); response.StatusCode != 404 {
+	if response := plain(t, "broker.port.techn.is", "/"); response.StatusCode != http.StatusNotFound {
 		t.Errorf("plain HTTP is answered with %s", response.Status)
 	}
 
