@@ -156,7 +156,7 @@ func (s *settings) readTLSListen() error {
 		switch {
 		case !found:
 			errs = append(errs, badFlag("tls-listen", "%q: write NAME=ADDRESS, such as mqtts=:8883", value))
-		case len(validation.IsDNS1123Label(name)) > 0:
+		case enroll.CheckName(name) != nil:
 			errs = append(errs, badFlag("tls-listen", "%q: the name of a port has 1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end", name))
 		case name == v1alpha1.PortHTTPS:
 			errs = append(errs, badFlag("tls-listen", "%s is the port of --https-listen: give its addresses there, or choose another name", name))
