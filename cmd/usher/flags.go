@@ -22,10 +22,15 @@ func newRunCommand() (*cobra.Command, *runOptions) {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the controllers and the proxy (on Linux only)",
-		Args:  noArguments,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+		Long: `Run the controllers and the proxy. The controllers read the member clusters, and decide
+which hosts are published. The proxy forwards connections to these hosts.`,
+		Example: runExamples,
+		Args:    noArguments,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
 	o.addTo(cmd.Flags())
+	groupFlags(cmd, runGroups)
+	complete(cmd, map[string]cobra.CompletionFunc{"log-level": oneOfThese(logLevels...), "log-format": oneOfThese(logFormats...)})
 	return cmd, o
 }
 
@@ -40,6 +45,7 @@ type runOptions struct {
 	stateDir    string
 	manifests   string
 	logLevel    string
+	logFormat   string
 
 	httpsListen []string
 	tlsListen   []string
@@ -89,20 +95,29 @@ func (o *runOptions) addTo(flags *pflag.FlagSet) {
 	flags.IntVar(&o.limits.SourceHosts, "max-source-hosts", member.DefaultLimits.SourceHosts, "maximum number of hosts that one object publishes")
 	flags.IntVar(&o.limits.MemberHosts, "max-member-hosts", member.DefaultLimits.MemberHosts, "maximum number of hosts that all objects of one member cluster publish")
 	flags.StringVar(&o.logLevel, "log-level", "info", "lowest `LEVEL` that is logged: debug, info or error")
+	flags.StringVar(&o.logFormat, "log-format", formatJSON, "`FORMAT` of the log: json, or text for a person at a terminal")
 }
+
+// The values of --log-level and --log-format.
+var (
+	logLevels  = []string{"debug", "info", "error"}
+	logFormats = []string{formatJSON, formatText}
+)
 
 // A timeoutFlag sets one of the proxy's timeouts.
 type timeoutFlag struct {
 	name, usage string
 	value       *time.Duration
+	standard    time.Duration // its default
 }
 
 func (o *runOptions) timeoutFlags() []timeoutFlag {
+	standard := limit.DefaultTimeouts()
 	return []timeoutFlag{
-		{"drain-timeout", "how long open connections may continue after SIGTERM", &o.timeouts.Drain},
-		{"idle-timeout", "idle timeout of connections", &o.timeouts.Idle},
-		{"half-closed-timeout", "idle timeout of half-closed connections", &o.timeouts.HalfClosed},
-		{"hello-timeout", "how long a client may take to send its ClientHello or request header", &o.timeouts.Hello},
-		{"dial-timeout", "how long connecting to a backend address may take", &o.timeouts.Dial},
+		{"drain-timeout", "how long open connections may continue after SIGTERM", &o.timeouts.Drain, standard.Drain},
+		{"idle-timeout", "idle timeout of connections", &o.timeouts.Idle, standard.Idle},
+		{"half-closed-timeout", "idle timeout of half-closed connections", &o.timeouts.HalfClosed, standard.HalfClosed},
+		{"hello-timeout", "how long a client may take to send its ClientHello or request header", &o.timeouts.Hello, standard.Hello},
+		{"dial-timeout", "how long connecting to a backend address may take", &o.timeouts.Dial, standard.Dial},
 	}
 }

@@ -43,7 +43,7 @@ func (o *runOptions) run(ctx context.Context) error {
 
 // run runs the control plane, the data plane or both until ctx ends, and then drains.
 func (s *settings) run(ctx context.Context) error {
-	log := newLogger(s.logLevel)
+	log := newLogger(s.logLevel, s.logFormat)
 	defer handleSignals(log)()
 	warnIfAllTrusted(s.server.ProxyProtocolFrom, log)
 	if os.Getenv("GOGC") == "" {
@@ -128,7 +128,7 @@ func (s *settings) feed(table *routing.Live, self *selfaddr.Set, log logr.Logger
 func (s *settings) fileFeed(table *routing.Live, log logr.Logger) (lifecycle.Feed, error) {
 	watcher, err := manifest.NewWatcher(s.manifests, s.stateDir, log.WithName("manifests"))
 	if err != nil {
-		return nil, fmt.Errorf("--state-dir: %w", err)
+		return nil, badFlag("state-dir", "%w", err)
 	}
 	if err := metrics.Registry.Register(watcher); err != nil {
 		return nil, fmt.Errorf("register the manifests' metrics: %w", err)
@@ -147,8 +147,14 @@ func warnIfAllTrusted(networks trusted.Networks, log logr.Logger) {
 }
 
 // newLogger returns the process's logger, and makes Kubernetes' libraries use it.
-func newLogger(level string) logr.Logger {
-	log := zap.New(zap.Level(logLevels[level]), zap.StacktraceLevel(zapcore.PanicLevel))
+func newLogger(level, format string) logr.Logger {
+	var lowest zapcore.Level
+	_ = lowest.Set(level) // it is one of logLevels
+	options := []zap.Opts{zap.Level(lowest), zap.StacktraceLevel(zapcore.PanicLevel)}
+	if format == formatText {
+		options = append(options, zap.ConsoleEncoder(func(c *zapcore.EncoderConfig) { c.EncodeTime = zapcore.RFC3339TimeEncoder }))
+	}
+	log := zap.New(options...)
 	ctrl.SetLogger(log)
 	klog.SetLogger(log.WithName("kubernetes"))
 	return log

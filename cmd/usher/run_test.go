@@ -6,7 +6,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/jovalle/usher/proxy/selfaddr"
@@ -26,24 +28,25 @@ func TestInvalidRunCommandLines(t *testing.T) {
 		{"run --self-check 10.0.0.1:443", `--self-check: "10.0.0.1:443" is no IP address`},
 		{"run --self-check 10.0.0.1 --https-listen 10.0.0.2:443 --http-listen 10.0.0.2:80", "--self-check: nothing listens on 10.0.0.1: give addresses of --https-listen, --tls-listen or --http-listen"},
 		{"run --self-check auto,10.0.0.1", `--self-check: "auto" cannot be combined with other values`},
-		{"run --idle-timeout 0", "--idle-timeout: 0s is not a positive duration"},
+		{"run --idle-timeout 0", "--idle-timeout: 0s is not a positive duration, such as 1h0m0s"},
 		{"run --handover-grace=-1s", "--handover-grace: -1s is negative"},
-		{"run --handover-grace 10", `"10"`},
+		{"run --handover-grace 10", `--handover-grace: "10" is not a duration: write a number and its unit, such as 30s`},
 		{"run --half-closed-timeout=-1s", "--half-closed-timeout: -1s is not a positive duration"},
-		{"run --hello-timeout 5", `"5"`},
+		{"run --hello-timeout 5", `--hello-timeout: "5" is not a duration`},
 		{"run --max-connections=-1", "--max-connections: -1 is negative"},
 		{"run --max-connections-per-client=-1", "--max-connections-per-client: -1 is negative"},
 		{"run --max-source-hosts 0", `--max-source-hosts: 0 is not a positive number`},
 		{"run --max-member-hosts -1", `--max-member-hosts: -1 is not a positive number`},
 		{"run --max-hello-memory much", `--max-hello-memory: "much" is not a number of bytes`},
 		{"run --max-hello-memory 1k", `--max-hello-memory: "1k" is not a number of bytes of at least 1Mi`},
+		{"run --log-format xml", `--log-format: "xml" is none of json, text`},
 		{"run --log-level loud", `--log-level: "loud" is none of debug, info, error`},
-		{"run --half-close-timeout 1m", "unknown flag: --half-close-timeout"},
-		{"run --manifests /nowhere --controllers=false", "--manifests: open /nowhere: no such file or directory"},
-		{"run --manifests /proc/version --controllers=false", "--manifests: "},
-		{"run --kubeconfig /nowhere", "--kubeconfig: "},
+		{"run --half-close-timeout 1m", "unknown flag --half-close-timeout of usher run. Did you mean --half-closed-timeout?"},
+		{"run --manifests /nowhere --controllers=false", "--manifests: there is no directory /nowhere"},
+		{"run --manifests /proc/version --controllers=false", "--manifests: /proc/version is a file: give the directory that it is in, such as /proc"},
+		{"run --kubeconfig /nowhere", "--kubeconfig: there is no file /nowhere"},
 		{"run", "--kubeconfig: usher does not run in a cluster"},
-		{"run --namespace Usher", `--namespace: "Usher": a lowercase RFC 1123 label`},
+		{"run --namespace Usher", `--namespace: "Usher" is not a valid name`},
 		{"run --https-listen 443", `--https-listen: "443": missing port in address`},
 		{"run --tls-listen :8883", `--tls-listen: ":8883": write NAME=ADDRESS, such as mqtts=:8883`},
 		{"run --tls-listen MQTT=:8883", `--tls-listen: "MQTT": the name of a port has 1 to 63 lower-case letters`},
@@ -156,7 +159,7 @@ func TestInvalidKubeconfigs(t *testing.T) {
 			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			testInvalidLines(t, []wrongLine{{"run --kubeconfig " + file, "--kubeconfig: "}})
+			testInvalidLines(t, []wrongLine{{"run --kubeconfig " + file, file}})
 		})
 	}
 }
@@ -181,4 +184,38 @@ func TestOwnAddressesAreThoseOfTheFlags(t *testing.T) {
 			t.Errorf("Reaches(%s) is %v", address, got)
 		}
 	}
+}
+
+// Each flag is in a group of the help, and each group's flags exist.
+func TestHelpOfRunIsInGroups(t *testing.T) {
+	cmd, _ := newRunCommand()
+	cmd.InitDefaultHelpFlag()
+	var help strings.Builder
+	cmd.SetOut(&help)
+	if err := cmd.Help(); err != nil {
+		t.Fatal(err)
+	}
+	_, others, found := strings.Cut(help.String(), "\nOther:\n")
+	if others = strings.TrimSpace(others); !found || !strings.HasPrefix(others, "-h, --help ") || strings.Contains(others, "\n") {
+		t.Errorf("flags without a group; add them to runGroups:\n%s", others)
+	}
+	at := 0
+	for _, part := range []string{"Run the controllers", "Usage:\n  usher run", "Examples:\n", "usher run --kubeconfig", "\nEdge cluster:\n      --kubeconfig FILE", "\nListeners:\n", "\nTimeouts:\n", "\nLogs:\n"} {
+		next := strings.Index(help.String()[at:], part)
+		if next < 0 {
+			t.Fatalf("%q is missing, or not in its place, in\n%s", part, &help)
+		}
+		at += next
+	}
+}
+
+// A person at a terminal reads lines, not JSON.
+func TestLogFormatText(t *testing.T) {
+	u := program(t, t.TempDir(), "--log-format=text")
+	line := u.await(t, "INFO", "Started")
+	if strings.HasPrefix(line, "{") || !regexp.MustCompile(`^\d{4}-\d\d-\d\dT\S+\tINFO\t`).MatchString(line) {
+		t.Errorf("the log has the line %q", line)
+	}
+	u.signal(t, syscall.SIGTERM)
+	u.ends(t, 0)
 }

@@ -60,11 +60,11 @@ func within(t *testing.T, names, known []string, message string) {
 
 func TestFlagsExistAndAreDocumented(t *testing.T) {
 	run, all := flagsOf(t, "run"), []string{}
-	for _, command := range []string{"run", "cluster add", "cluster isolate", "cluster list", "cluster remove"} {
+	for _, command := range []string{"run", "cluster add", "cluster isolate", "cluster list", "cluster remove", "check"} {
 		all = append(all, flagsOf(t, command)...)
 	}
 	within(t, run, named(read(t, docs+"operations.md"), "`(--[a-z-]+)"), "a flag of usher run that docs/operations.md does not name")
-	others := []string{"--help", "--disable"} // of every command; of K3s
+	others := []string{"--help", "--version", "--disable"} // of every command; of usher; of K3s
 	within(t, named(read(t, docs+"*.md"), "`(--[a-z-]+)[`= ]"), append(all, others...), "is no flag of usher")
 	within(t, named(read(t, docs+"*.md"), `(?:usher run|usher cluster \w+) .*?(--[a-z-]+)`), append(all, "--help"), "is no flag of usher")
 }

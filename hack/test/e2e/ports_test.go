@@ -1,13 +1,13 @@
 package e2e
 
 import (
-	"net/http"
 	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os/exec"
 	"strings"
