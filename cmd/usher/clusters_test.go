@@ -71,7 +71,7 @@ func TestClusterCommands(t *testing.T) {
 
 // usher cluster list prints what kubectl get prints.
 func testLists(t *testing.T, edge *testbed.Cluster, env []string) {
-	for _, flags := range []string{"", "-o wide", "--no-headers", "--show-labels", "-o json", "-o yaml", "-o name", "-o jsonpath={.items[*].metadata.name}", "-o go-template={{len(.items)}}"} {
+	for _, flags := range []string{"", "-o wide", "--no-headers", "--show-labels", "-o json", "-o yaml", "-o name", "-o jsonpath={.items[*].metadata.name}", "-o go-template={{.kind}}"} {
 		t.Run(flags, func(t *testing.T) {
 			args := strings.Fields(flags)
 			want, err := edge.Kubectl(t.Context(), append([]string{"get", "memberclusters"}, args...)...)

@@ -244,7 +244,7 @@ func TestMistakenManifests(t *testing.T) {
 		"a wildcard":              {strings.ReplaceAll(host, "host: a.techn.is", "host: *.techn.is") + backends, `put text that begins with * or & in quotes, such as "*.example.org"`},
 		"a template":              {strings.ReplaceAll(host, "host: a.techn.is", "host: {{ .Values.host }}") + backends, ":5: is not YAML: text that begins with { must be in quotes; a template, such as {{ .Values.host }}, must be rendered first"},
 		"a tab":                   {host + "\tbackends: []\n", "indent with spaces"},
-		"an address for a CIDR":   {host + backends + "  allowFrom: [10.0.0.1]\n", "not a CIDR: write an address and a prefix length, such as 192.168.0.0/16"},
+		"an address for a CIDR":   {host + backends + "  allowFrom: [10.0.0.1]\n", "not a CIDR and not a NetworkList: write an address and a prefix length, such as 192.168.0.0/16"},
 	}
 	dir := t.TempDir()
 	for name, test := range mistakes {

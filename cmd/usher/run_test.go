@@ -200,7 +200,7 @@ func TestHelpOfRunIsInGroups(t *testing.T) {
 		t.Errorf("flags without a group; add them to runGroups:\n%s", others)
 	}
 	at := 0
-	for _, part := range []string{"Run the controllers", "Usage:\n  usher run", "Examples:\n", "usher run --kubeconfig", "\nEdge cluster:\n      --kubeconfig FILE", "\nListeners:\n", "\nTimeouts:\n", "\nLogs:\n"} {
+	for _, part := range []string{"Run the controllers", "Usage:\n  run [flags]", "Examples:\n", "usher run --kubeconfig", "\nEdge cluster:\n      --kubeconfig FILE", "\nListeners:\n", "\nTimeouts:\n", "\nLogs:\n"} {
 		next := strings.Index(help.String()[at:], part)
 		if next < 0 {
 			t.Fatalf("%q is missing, or not in its place, in\n%s", part, &help)
