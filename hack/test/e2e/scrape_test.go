@@ -35,7 +35,7 @@ func TestSeriesOfAlertsAndDashboardAreScraped(t *testing.T) {
 		return nil
 	})
 	plain(t, "scraped.techn.is", "/")
-	selected := map[string]string{} // selector → file
+	selected := map[string]string{}                                                 // selector → file
 	unquoted := strings.NewReplacer(`\"`, `"`, "$cluster", ".*", "$instance", ".*") // of JSON, and the dashboard's variables for all
 	for _, file := range []string{"../../../charts/usher/files/alerts.yaml", "../../../charts/usher/files/dashboard.json"} {
 		text, err := os.ReadFile(file)
