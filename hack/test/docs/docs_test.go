@@ -96,6 +96,28 @@ func TestAlertsExistAndAreDocumented(t *testing.T) {
 	within(t, documented, alerts, "is no alert")
 }
 
+// Each alert leads to the table of alerts in the docs.
+func TestAlertsHaveARunbook(t *testing.T) {
+	const runbook = "runbook_url: https://github.com/jovalle/usher/blob/main/docs/operations.md#alerts\n"
+	for path, text := range read(t, "../../../charts/usher/files/alerts.yaml") {
+		if alerts, runbooks := strings.Count(text, "- alert: "), strings.Count(text, runbook); alerts == 0 || runbooks != alerts {
+			t.Errorf("%s: %d of %d alerts have %s", path, runbooks, alerts, runbook)
+		}
+	}
+	if !slices.Contains(anchors(read(t, docs+"operations.md")), "alerts") {
+		t.Error("docs/operations.md has no heading #alerts")
+	}
+}
+
+// The dashboard defines the variables that its queries use, and uses those that it defines.
+func TestVariablesOfTheDashboard(t *testing.T) {
+	dashboard := read(t, "../../../charts/usher/files/dashboard.json")
+	defined := named(dashboard, `(?m)^        "name": "(\w+)"`)
+	used := named(dashboard, `\$\{?([a-z]\w*)`)
+	within(t, used, defined, "is no variable of the dashboard")
+	within(t, defined, used, "is a variable that the dashboard does not use")
+}
+
 func TestLinksHaveATarget(t *testing.T) {
 	for path, text := range read(t, docs+"*.md") {
 		for _, link := range named(map[string]string{path: text}, `\]\(([^):]+)\)`) {

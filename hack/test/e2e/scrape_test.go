@@ -35,8 +35,9 @@ func TestSeriesOfAlertsAndDashboardAreScraped(t *testing.T) {
 		return nil
 	})
 	plain(t, "scraped.techn.is", "/")
-	selected := map[string]string{}                                                 // selector → file
-	unquoted := strings.NewReplacer(`\"`, `"`, "$cluster", ".*", "$instance", ".*") // of JSON, and the dashboard's variables for all
+	selected := map[string]string{} // selector → file
+	// The texts are JSON in part, and the dashboard's variables select all.
+	unquoted := strings.NewReplacer(`\"`, `"`, "$cluster", ".*", "$instance", ".*")
 	for _, file := range []string{"../../../charts/usher/files/alerts.yaml", "../../../charts/usher/files/dashboard.json"} {
 		text, err := os.ReadFile(file)
 		testkit.Must(t, err)

@@ -90,8 +90,9 @@ func TestHostPortBesideTheHostsNetwork(t *testing.T) {
 // ready beside Traefik. A published host reaches Traefik by that port of the node, and others are
 // refused; helm test sees that.
 func TestTraefikOnOtherPortsOfTheNode(t *testing.T) {
-	before := begin(t)
+	begin(t)
 	startHostPortTraefik(t, 8443)
+	before := inventory(t)
 	notes := helm(t, "install")
 	t.Cleanup(func() { uninstall(t, before) })
 	if strings.Contains(notes, "WARNING") {
