@@ -64,7 +64,7 @@ func TestFlagsExistAndAreDocumented(t *testing.T) {
 		all = append(all, flagsOf(t, command)...)
 	}
 	within(t, run, named(read(t, docs+"operations.md"), "`(--[a-z-]+)"), "a flag of usher run that docs/operations.md does not name")
-	others := []string{"--help", "--version", "--disable"} // of every command; of usher; of K3s
+	others := []string{"--help", "--version", "--disable", "--reuse-values"} // of every command; of usher; of K3s; of Helm
 	within(t, named(read(t, docs+"*.md"), "`(--[a-z-]+)[`= ]"), append(all, others...), "is no flag of usher")
 	within(t, named(read(t, docs+"*.md"), `(?:usher run|usher cluster \w+) .*?(--[a-z-]+)`), append(all, "--help"), "is no flag of usher")
 }
