@@ -24,7 +24,7 @@
 {{- end }}
 {{- $own := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" }}
 {{- range $name := list "podLabels" "commonLabels" }}
-{{- range $label, $_ := get $values $name }}
+{{- range $label, $_ := default dict (get $values $name) }}
 {{- if has $label $own }}
 {{- fail (printf "%s: the label %s is set by the chart, and selects pods or names the release: remove it" $name $label) }}
 {{- end }}

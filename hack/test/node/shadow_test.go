@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jovalle/usher/hack/test/testkit"
+	"github.com/jovalle/usher/hack/testbed/node"
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
