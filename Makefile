@@ -6,7 +6,7 @@ SHELL := bash -euo pipefail
 .DEFAULT_GOAL := help
 
 IMAGE ?= ghcr.io/jovalle/usher
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION ?= $(shell hack/version)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 5s
 
@@ -51,7 +51,7 @@ simulation: testbed ## Drive random honest and hostile members through the recon
 	@go test $(RACE) -timeout=1h ./controllers -run 'TestSimulation$$' -v -args -sim.rounds=$(or $(ROUNDS),100) -sim.seed=$(or $(SEED),0)
 
 .PHONY: lint
-lint: lint-go lint-generated lint-chart ## Check the Go code, the generated files and the chart
+lint: lint-go lint-generated lint-chart lint-workflows ## Check the Go code, the generated files, the chart and the workflows
 
 .PHONY: lint-go
 lint-go: $(TOOLS)/golangci-lint
@@ -66,6 +66,10 @@ lint-generated: $(TOOLS)/controller-gen $(TOOLS)/crd-ref-docs $(TOOLS)/helm-docs
 lint-chart:
 	@$(TESTBED) build helm
 	@hack/lint-chart "$$($(TESTBED) path helm)"
+
+.PHONY: lint-workflows
+lint-workflows: $(TOOLS)/actionlint
+	@$(TOOLS)/actionlint -shellcheck= -pyflakes=
 
 .PHONY: bench
 bench: build ## Measure usher beside other proxies, into dist/bench (half an hour; BENCH=quick: minutes)
@@ -109,6 +113,13 @@ browser: ## Install Chromium from Debian, which tests in a browser need (needs r
 image: ## Build the container image for amd64 and arm64 into dist/ (needs root, buildah and setcap)
 	@IMAGE='$(IMAGE)' VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' hack/image
 
+.PHONY: release
+release: $(TOOLS)/cyclonedx-gomod $(TOOLS)/crane image ## Make all files of a release in dist/release, and rehearse publishing them (publishes nothing)
+	@$(TESTBED) build helm
+	@go run ./hack/release -version='$(VERSION)' -image='$(IMAGE)' -image-archive='dist/usher-$(VERSION).oci.tar' -ldflags='$(LDFLAGS)' \
+		-helm="$$($(TESTBED) path helm)" -cyclonedx=$(TOOLS)/cyclonedx-gomod
+	@hack/rehearse "$$($(TESTBED) path helm)"
+
 .PHONY: clean
 clean: ## Remove what the other targets made here; the user's caches stay
 	@rm -rf bin dist
@@ -119,5 +130,5 @@ help:
 
 $(TOOLS)/%: hack/tools/%/go.mod
 	@echo 'building $* (the first time from nothing, golangci-lint takes minutes)' >&2
-	@nice go build -C hack/tools/$* -o '$(CURDIR)/$@' tool
+	@nice go build -C hack/tools/$* -trimpath -o '$(CURDIR)/$@' tool
 	@touch $@

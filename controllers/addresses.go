@@ -10,6 +10,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/member"
+	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/routetable"
 	"github.com/jovalle/usher/proxy/routing"
 )
@@ -36,12 +37,17 @@ func (i *memberIngress) refusal(mc *v1alpha1.MemberCluster) string {
 		who = fmt.Sprintf("Service %s/%s has ", mc.Spec.Ingress.Service.Namespace, mc.Spec.Ingress.Service.Name)
 		advice = "give it another address, or set spec.ingress.addresses"
 	}
-	named := i.refused[:min(len(i.refused), namedRefusals)]
-	message := who + strings.Join(named, ", and ")
-	if more := len(i.refused) - len(named); more > 0 {
-		message += fmt.Sprintf(moreInMessages, more)
+	return who + firstRefusals(i.refused) + "; " + advice
+}
+
+// firstRefusals lists the first refused addresses, and how many more there are.
+func firstRefusals(refused []string) string {
+	named := refused[:min(len(refused), namedRefusals)]
+	list := strings.Join(named, ", and ")
+	if more := len(refused) - len(named); more > 0 {
+		list += fmt.Sprintf(moreInMessages, more)
 	}
-	return message + "; " + advice
+	return list
 }
 
 // ingressOf returns the addresses of a member's ingress that may be used.
@@ -50,21 +56,34 @@ func ingressOf(mc *v1alpha1.MemberCluster, state member.State, checker addressCh
 	ingress := routetable.Resolve(mc.Spec.Ingress, nil, pinned)
 	backend := routetable.Backend(mc.Name, mc.Spec.Ingress, ingress)
 	found := memberIngress{pinned: pinned}
-	for i, address := range addresses {
-		switch why := checker.refusal(&backend, address); {
-		case i >= maxAddresses:
-			found.refused = append(found.refused, quoted(address)+fmt.Sprintf(", which is one of more than %d", maxAddresses))
-		case why != "":
-			found.refused = append(found.refused, quoted(address)+", which is "+why)
-		default:
-			ingress.Addresses = append(ingress.Addresses, address)
-		}
-	}
+	ingress.Addresses, found.refused = checker.split(&backend, addresses)
 	if len(ingress.Addresses) > 0 {
 		ingress.Summary = firstAndMore(routetable.Endpoints(ingress.Addresses, ingress.HTTPSPort))
 		found.resolved = &ingress
 	}
 	return found
+}
+
+// gatewaysOf returns the Gateways of a member that hosts may be led to, with the addresses
+// that may be used. The last known ones stay while the member is not in sync.
+func gatewaysOf(mc *v1alpha1.MemberCluster, state member.State, checker addressChecker) []v1alpha1.ResolvedGateway {
+	switch {
+	case !mc.Spec.Ingress.Gateways:
+		return nil
+	case !state.Synced.True:
+		return mc.Status.Gateways
+	}
+	backend := routetable.Backend(mc.Name, mc.Spec.Ingress, routetable.Resolve(mc.Spec.Ingress, nil, false))
+	gateways := make([]v1alpha1.ResolvedGateway, 0, len(state.Gateways))
+	for _, known := range state.Gateways {
+		gateway := v1alpha1.ResolvedGateway{Namespace: known.Namespace, Name: known.Name}
+		var refused []string
+		if gateway.Addresses, refused = checker.split(&backend, known.Addresses); len(refused) > 0 {
+			gateway.Refusal = message.Format("it has %s; give it another address, or correct spec.ingress.allowedNetworks", firstRefusals(refused))
+		}
+		gateways = append(gateways, gateway)
+	}
+	return gateways
 }
 
 // quoted formats an address from an untrusted source for a message.
@@ -115,6 +134,22 @@ func (r *MemberClusterReconciler) checkerOf(ctx context.Context, mc *v1alpha1.Me
 	return addressChecker{own: r.OwnAddress, edge: edge, taken: takenBefore(mc, clusters, r.names.all())}, nil
 }
 
+// split returns the addresses that a backend may have, and the others as "ADDRESS, which
+// is …".
+func (j *addressChecker) split(backend *routing.Backend, addresses []string) (allowed, refused []string) {
+	for i, address := range addresses {
+		switch why := j.refusal(backend, address); {
+		case i >= maxAddresses:
+			refused = append(refused, quoted(address)+fmt.Sprintf(", which is one of more than %d", maxAddresses))
+		case why != "":
+			refused = append(refused, quoted(address)+", which is "+why)
+		default:
+			allowed = append(allowed, address)
+		}
+	}
+	return allowed, refused
+}
+
 // refusal returns why a backend must not have an address, as the end of "which is …"; ""
 // if it may. An address from the MemberCluster's spec is refused only if it leads back
 // to usher or is outside of the allowed networks.
@@ -152,7 +187,7 @@ func leadsBack(own func(netip.AddrPort) bool, addr netip.Addr, backend *routing.
 
 // takenBefore returns the addresses that other members have precedence for. These are
 // the addresses in their spec. They are also the addresses in their status, from their
-// own objects, that are not in the status of mc, or that are and their MemberCluster is
+// Services and Gateways, that are not in the status of mc, or that are and their MemberCluster is
 // older. A member keeps an address that it has: another member that names it must not
 // get it by being older.
 //
@@ -165,6 +200,9 @@ func takenBefore(mc *v1alpha1.MemberCluster, clusters map[string]*v1alpha1.Membe
 			has[addr] = true
 		}
 	}
+	for _, addr := range addressesOfGateways(mc) {
+		has[addr] = true
+	}
 	taken := map[netip.Addr]string{}
 	for name, other := range clusters {
 		if name == mc.Name {
@@ -176,8 +214,25 @@ func takenBefore(mc *v1alpha1.MemberCluster, clusters map[string]*v1alpha1.Membe
 				taken[addr] = name
 			}
 		}
+		for _, addr := range addressesOfGateways(other) {
+			if !has[addr] || olderCluster(other, mc) {
+				taken[addr] = name
+			}
+		}
 	}
 	return taken
+}
+
+// addressesOfGateways returns the addresses of the Gateways in the status of a member
+// whose hosts are led to them.
+func addressesOfGateways(mc *v1alpha1.MemberCluster) []netip.Addr {
+	var addrs []netip.Addr
+	if mc.Spec.Ingress.Gateways {
+		for _, gateway := range mc.Status.Gateways {
+			addrs = append(addrs, effective(gateway.Addresses, nil)...)
+		}
+	}
+	return addrs
 }
 
 // effective returns the IP addresses in a list and those that its DNS names resolve to,

@@ -41,7 +41,7 @@ func share(eh *v1alpha1.ExposedHost) {
 	}
 	alike := []*string{&eh.Spec.Holder}
 	for i := range eh.Spec.Backends {
-		alike = append(alike, &eh.Spec.Backends[i].Cluster)
+		alike = append(alike, &eh.Spec.Backends[i].Cluster, &eh.Spec.Backends[i].Gateway)
 	}
 	for i := range eh.Status.Conditions {
 		c := &eh.Status.Conditions[i]

@@ -36,6 +36,9 @@ type ExposedHostReconciler struct {
 	Events  events.EventRecorder
 	// OwnAddress is as in MemberClusterReconciler.
 	OwnAddress func(netip.AddrPort) bool
+	// TLSPorts are the names of the edge's TLS ports other than https; nil if they are not
+	// known.
+	TLSPorts []string
 	// HandoverGrace is how long the holder must not have claimed a host before another
 	// cluster gets it; with 0 the other cluster gets it at once.
 	HandoverGrace time.Duration
@@ -80,7 +83,7 @@ func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Se
 		WatchesRawSource(lists).
 		WithOptions(withWorkers).
 		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)},
-			OwnAddress: c.ownAddress, HandoverGrace: c.handoverGrace, DecideAgain: changed.add, lists: lists})
+			OwnAddress: c.ownAddress, TLSPorts: c.tlsPorts, HandoverGrace: c.handoverGrace, DecideAgain: changed.add, lists: lists})
 }
 
 // hostQueue is the queue of the ExposedHost reconciler.
@@ -185,17 +188,31 @@ func (r *ExposedHostReconciler) input(host string, current *v1alpha1.ExposedHost
 	claims, known := r.Members.Claims(host)
 	// The claims of a cluster do not count after its MemberCluster was deleted.
 	claims = slices.DeleteFunc(claims, func(c source.Claim) bool { return clusters[c.Source.Cluster] == nil })
+	recorded := recordedClaims(current)
 	policy := admission.Policy{Clusters: map[string]admission.Cluster{}, HandoverGrace: r.HandoverGrace}
 	for name, cluster := range clusters {
 		policy.Clusters[name] = admission.Cluster{
 			AllowedDomains: cluster.Spec.AllowedDomains,
 			RequireAll:     cluster.Spec.RequireAll,
-			InSync:         slices.Contains(known, name),
+			InSync:         slices.Contains(known, name) && !r.Members.Denied(name, recorded),
 		}
 	}
 	input := admission.Input{Host: host, Claims: claims, Manual: isManual(current), Current: holding(current)}
 	r.recallUnclaimed(&input, policy)
 	return input, policy
+}
+
+// recordedClaims returns the objects that an ExposedHost, which may be nil, records as its
+// sources and rivals.
+func recordedClaims(eh *v1alpha1.ExposedHost) []v1alpha1.SourceRef {
+	if eh == nil {
+		return nil
+	}
+	refs := slices.Clone(eh.Status.Sources)
+	for _, rival := range eh.Status.Rivals {
+		refs = append(refs, rival.SourceRef)
+	}
+	return refs
 }
 
 // withdraw deletes usher's own object, unless it has changed since it was read.
@@ -282,7 +299,7 @@ func (r *ExposedHostReconciler) report(ctx context.Context, before, eh *v1alpha1
 	if err != nil {
 		return err
 	}
-	after.Status = statusOf(eh, decision, clusters, clients, r.OwnAddress)
+	after.Status = statusOf(eh, decision, clusters, clients, r.OwnAddress, r.TLSPorts)
 	if after.Status.Below, after.Status.BelowTotal, err = r.below(ctx, eh); err != nil {
 		return err
 	}

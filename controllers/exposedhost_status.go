@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -19,11 +20,12 @@ import (
 	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/routetable"
 	"github.com/jovalle/usher/controllers/source"
+	"github.com/jovalle/usher/proxy/routing"
 )
 
 // statusOf returns the status of an ExposedHost for a decision. Clients is why no client
 // may connect to an accepted host; nil if one may.
-func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster, clients *source.Refusal, own func(netip.AddrPort) bool) v1alpha1.ExposedHostStatus {
+func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster, clients *source.Refusal, own func(netip.AddrPort) bool, edgePorts []string) v1alpha1.ExposedHostStatus {
 	status := v1alpha1.ExposedHostStatus{
 		Conditions:   slices.Clone(eh.Status.Conditions),
 		Sources:      decision.Sources[:min(len(decision.Sources), keptSources)],
@@ -31,19 +33,33 @@ func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters ma
 		Rivals:       keptRivals(decision.Rivals),
 		RivalsTotal:  total(len(decision.Rivals)),
 	}
-	endpoints, loops := endpointsOf(routetable.Backends(eh.Spec.Backends, clusters), own)
+	endpoints, loops := endpointsOf(backendsOf(eh.Spec, clusters), own)
 	status.Backends = endpoints
 	accepted := metav1.Condition{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionFalse, Reason: decision.Reason, Message: decision.Message}
 	if decision.Accepted {
 		accepted.Status = metav1.ConditionTrue
 	}
 	ready := withLoops(readyCondition(eh, accepted, status.Backends, clusters), accepted.Status, loops)
+	ready = withPorts(ready, eh.Spec, clusters, edgePorts)
 	if decision.Accepted && clients != nil {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, clients.Reason, clients.Message
 	}
 	setConditions(&status.Conditions, eh.Generation, accepted, ready)
 	status.Summary = summary(eh, decision, status)
+	status.Summary.Ports = strings.Join(servedPorts(eh.Spec, clusters, edgePorts), ",")
 	return status
+}
+
+// backendsOf returns the backends of a host on each of its ports, first those of https.
+func backendsOf(spec v1alpha1.ExposedHostSpec, clusters map[string]*v1alpha1.MemberCluster) []routing.Backend {
+	var backends []routing.Backend
+	if len(spec.Ports) == 0 || slices.Contains(spec.Ports, v1alpha1.PortHTTPS) {
+		backends = routetable.Backends(spec.Backends, clusters)
+	}
+	for _, port := range spec.Ports {
+		backends = append(backends, routetable.PortBackends(port, spec.Backends, clusters)...)
+	}
+	return backends
 }
 
 // total converts a number to the API's type.
@@ -67,9 +83,52 @@ func readyCondition(eh *v1alpha1.ExposedHost, accepted metav1.Condition, endpoin
 	return ready
 }
 
+// withPorts adds to an accepted host's Ready condition the ports on which the host is not
+// served: those that no backend has, and those that the edge does not listen on. edgePorts
+// are the names of the edge's ports other than https; nil if they are not known.
+func withPorts(ready metav1.Condition, spec v1alpha1.ExposedHostSpec, clusters map[string]*v1alpha1.MemberCluster, edgePorts []string) metav1.Condition {
+	if ready.Status != metav1.ConditionTrue {
+		return ready
+	}
+	if missing := routetable.MissingPorts(spec, clusters); len(missing) > 0 {
+		ready.Message = message.Format("%s; %s", ready.Message, missingPorts(missing))
+	}
+	if closed := closedPorts(spec, edgePorts); len(closed) > 0 {
+		said := message.Format("usher does not listen on port %s: add --tls-listen, or correct the name", strings.Join(closed, ", "))
+		ready.Message = message.Format("%s; %s", ready.Message, said)
+		if len(servedPorts(spec, clusters, edgePorts)) == 0 {
+			ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, reason.PortUnknown, said
+		}
+	}
+	return ready
+}
+
+func missingPorts(names []string) string {
+	return message.Format("no backend has port %s: add it to spec.ingress.ports of the MemberCluster, or to ports of the address", strings.Join(names, ", "))
+}
+
+// closedPorts returns the ports of a host that the edge is known not to listen on.
+func closedPorts(spec v1alpha1.ExposedHostSpec, edgePorts []string) []string {
+	if edgePorts == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(spec.Ports), func(port string) bool {
+		return port == v1alpha1.PortHTTPS || slices.Contains(edgePorts, port)
+	})
+}
+
+// servedPorts returns those of spec.ports on which the host is served.
+func servedPorts(spec v1alpha1.ExposedHostSpec, clusters map[string]*v1alpha1.MemberCluster, edgePorts []string) []string {
+	not := append(routetable.MissingPorts(spec, clusters), closedPorts(spec, edgePorts)...)
+	return slices.DeleteFunc(slices.Clone(spec.Ports), func(port string) bool { return slices.Contains(not, port) })
+}
+
 // withoutEndpoint returns why an accepted host has no endpoint.
 func withoutEndpoint(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (why, said string) {
 	why = routetable.Unserved(eh.Spec.Backends, clusters)
+	if missing := routetable.MissingPorts(eh.Spec, clusters); len(missing) > 0 && len(routetable.Backends(eh.Spec.Backends, clusters)) > 0 {
+		return reason.PortUnknown, missingPorts(missing)
+	}
 	if why == reason.NoBackend {
 		return why, "spec.backends is empty; name a cluster or an address"
 	}
@@ -77,10 +136,25 @@ func withoutEndpoint(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.Mem
 	if why == reason.UnknownCluster {
 		return why, message.Format("spec.backends[0].cluster: there is no MemberCluster %s; create it, or correct the name", name)
 	}
+	if gateway := eh.Spec.Backends[0].Gateway; gateway != "" {
+		return why, withoutGateway(clusters[name], gateway)
+	}
 	if refusal := addressRefusal(clusters[name]); refusal != "" {
 		return why, message.Format("MemberCluster %s: %s", name, refusal)
 	}
 	return why, message.Format("MemberCluster %s has no ingress address; set its spec.ingress.addresses, or give its Service a load-balancer address", name)
+}
+
+// withoutGateway returns why the Gateway of a cluster that a host is led to has no endpoint.
+func withoutGateway(mc *v1alpha1.MemberCluster, gateway string) string {
+	switch known := routetable.GatewayOf(mc, gateway); {
+	case !mc.Spec.Ingress.Gateways:
+		return message.Format("MemberCluster %s: spec.ingress.gateways is not set, so no host is led to Gateway %s", mc.Name, gateway)
+	case known == nil:
+		return message.Format("MemberCluster %s has no address for Gateway %s; see its status.gateways", mc.Name, gateway)
+	default:
+		return message.Format("MemberCluster %s: Gateway %s: %s", mc.Name, gateway, cmp.Or(known.Refusal, "its addresses may not be used"))
+	}
 }
 
 // summary returns the short form of a status for kubectl's columns.
@@ -147,8 +221,8 @@ func firstOf(name string, total int32) string {
 }
 
 // recordEvents records Events and log lines for what has changed: the decision, the
-// cluster that holds the host, sources that disagree, new rivals, and claims that are
-// refused under a wildcard.
+// cluster that holds the host, sources that disagree, refused ports, new rivals, and
+// claims that are refused under a wildcard.
 func (r *ExposedHostReconciler) recordEvents(ctx context.Context, before, after *v1alpha1.ExposedHost, decision admission.Decision) {
 	was, is := findCondition(before, v1alpha1.ConditionAccepted), findCondition(after, v1alpha1.ConditionAccepted)
 	if was == nil || was.Status != is.Status || was.Reason != is.Reason {
@@ -164,6 +238,9 @@ func (r *ExposedHostReconciler) recordEvents(ctx context.Context, before, after 
 	}
 	if len(decision.Differences) > 0 && (was == nil || was.Message != is.Message) {
 		r.Events.Eventf(after, nil, corev1.EventTypeWarning, reason.OptionsDiffer, "Decide", "%s", is.Message)
+	}
+	if len(decision.RefusedPorts) > 0 && (was == nil || was.Message != is.Message) {
+		r.Events.Eventf(after, nil, corev1.EventTypeWarning, decision.RefusedPorts[0].First.Reason, "Decide", "%s", is.Message)
 	}
 	for _, rival := range after.Status.Rivals {
 		if before == nil || !slices.Contains(before.Status.Rivals, rival) {

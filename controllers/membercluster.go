@@ -170,6 +170,7 @@ func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.Membe
 	after.Status.Hosts = hosts
 	ingress := ingressOf(mc, state, checker)
 	after.Status.Ingress = ingress.resolved
+	after.Status.Gateways = gatewaysOf(mc, state, checker)
 	after.Status.Refusals = state.Refusals
 	if state.Version != "" {
 		after.Status.KubernetesVersion = state.Version
@@ -228,12 +229,18 @@ func isolated(state member.State) metav1.Condition {
 
 // observedTraefik returns what is known of a member's Traefik; nil if nothing is.
 func observedTraefik(state member.State) *v1alpha1.ObservedTraefik {
-	if state.Traefik == (member.Traefik{}) && len(state.HTTPSEntryPoints)+len(state.HTTPEntryPoints) == 0 {
+	var ports []v1alpha1.ObservedPort
+	for _, port := range state.Ports {
+		if len(port.EntryPoints) > 0 {
+			ports = append(ports, v1alpha1.ObservedPort{Name: port.Name, EntryPoints: port.EntryPoints})
+		}
+	}
+	if state.Traefik == (member.Traefik{}) && len(state.HTTPSEntryPoints)+len(state.HTTPEntryPoints)+len(ports) == 0 {
 		return nil
 	}
 	return &v1alpha1.ObservedTraefik{
 		Version: state.Traefik.Version, RuleSyntax: state.Traefik.RuleSyntax, DetectedBy: state.Traefik.DetectedBy,
-		EntryPoints: state.HTTPSEntryPoints, HTTPEntryPoints: state.HTTPEntryPoints,
+		EntryPoints: state.HTTPSEntryPoints, HTTPEntryPoints: state.HTTPEntryPoints, Ports: ports,
 	}
 }
 

@@ -86,6 +86,12 @@ func OwnAddress(leadsHere func(netip.AddrPort) bool) Option {
 	return func(c *controlPlane) { c.ownAddress = leadsHere }
 }
 
+// TLSPorts sets the names of the edge's TLS ports other than https, so that a host's status
+// says which of its ports nobody listens on. By default they are not known.
+func TLSPorts(names []string) Option {
+	return func(c *controlPlane) { c.tlsPorts = names }
+}
+
 // Lookup sets the function that resolves the DNS names in members' spec.ingress.addresses,
 // so that no other member may use the addresses behind them. It works like
 // net.Resolver.LookupNetIP. Without it, no name is resolved.
@@ -110,6 +116,7 @@ func HandoverGrace(grace time.Duration) Option {
 type controlPlane struct {
 	limits        member.Limits
 	ownAddress    func(netip.AddrPort) bool // nil: no address reaches this process
+	tlsPorts      []string                  // nil: not known
 	names         pinnedNames               // without a lookup function no name is resolved
 	handoverGrace time.Duration
 }
@@ -247,7 +254,8 @@ func everyCluster(ctx context.Context, reader client.Reader) []reconcile.Request
 // serves.
 func servesOtherwise(e event.UpdateEvent) bool {
 	before, after := e.ObjectOld.(*v1alpha1.MemberCluster), e.ObjectNew.(*v1alpha1.MemberCluster)
-	return before.Generation != after.Generation || !equality.Semantic.DeepEqual(before.Status.Ingress, after.Status.Ingress)
+	return before.Generation != after.Generation || !equality.Semantic.DeepEqual(before.Status.Ingress, after.Status.Ingress) ||
+		!equality.Semantic.DeepEqual(before.Status.Gateways, after.Status.Gateways)
 }
 
 // refusedOtherwise reports whether the refused addresses of a MemberCluster have changed.

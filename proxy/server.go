@@ -31,6 +31,10 @@ type Server struct {
 	// An address without a host, or with [::], covers IPv4 and IPv6.
 	HTTPSListen, HTTPListen []string
 
+	// TLSListen are further TLS ports to serve. They differ from HTTPSListen only in
+	// their names, by which a routing.Route has the ports of its host.
+	TLSListen []TLSListen
+
 	// Process lets another process of the same service take over the addresses.
 	// If it is nil, they are not shared.
 	Process *takeover.Process
@@ -87,8 +91,16 @@ type Server struct {
 	forwarder eventloop.Forwarder
 	metrics   *plainhttp.Metrics
 	check     reach.Check
-	https     []*eventloop.Listener
+	tls       []*eventloop.Listener // of HTTPSListen, and of TLSListen
 	http      []net.Listener
+}
+
+// TLSListen is a TLS port of the edge.
+type TLSListen struct {
+	// Name of the port: a DNS label other than routing.PortHTTPS.
+	Name string
+	// Addresses to serve, as in Server.HTTPSListen.
+	Addresses []string
 }
 
 // Listen binds all addresses, or none if there is an error. Call it once, before
@@ -102,9 +114,13 @@ func (s *Server) Listen() error {
 		s.closeListeners()
 		return err
 	}
-	s.Self.Add(slices.Concat(s.HTTPSAddrs(), s.HTTPAddrs())...)
+	var all []netip.AddrPort
+	for _, listener := range s.tls {
+		all = append(all, listener.Addr())
+	}
+	s.Self.Add(slices.Concat(all, s.HTTPAddrs())...)
 	s.check = reach.Check{
-		HTTPS:             s.HTTPSAddrs(),
+		HTTPS:             all,
 		HTTP:              s.HTTPAddrs(),
 		Addresses:         s.SelfCheck,
 		ProxyProtocolFrom: s.ProxyProtocolFrom,
@@ -118,11 +134,16 @@ func (s *Server) Listen() error {
 func (s *Server) bind() error {
 	ctx := context.Background()
 	for _, address := range s.HTTPSListen {
-		listener, err := eventloop.Listen(ctx, address, s.Process)
-		if err != nil {
+		if err := s.bindTLS(ctx, routing.PortHTTPS, address); err != nil {
 			return fmt.Errorf("listen for HTTPS: %w", err)
 		}
-		s.https = append(s.https, listener)
+	}
+	for _, port := range s.TLSListen {
+		for _, address := range port.Addresses {
+			if err := s.bindTLS(ctx, port.Name, address); err != nil {
+				return fmt.Errorf("listen for TLS port %s: %w", port.Name, err)
+			}
+		}
 	}
 	for _, address := range s.HTTPListen {
 		listener, err := s.Process.Listen(ctx, address, nil)
@@ -134,8 +155,18 @@ func (s *Server) bind() error {
 	return nil
 }
 
+func (s *Server) bindTLS(ctx context.Context, port, address string) error {
+	listener, err := eventloop.Listen(ctx, address, s.Process)
+	if err != nil {
+		return err
+	}
+	listener.Port = port
+	s.tls = append(s.tls, listener)
+	return nil
+}
+
 func (s *Server) closeListeners() {
-	for _, listener := range s.https {
+	for _, listener := range s.tls {
 		listener.Close()
 	}
 	for _, listener := range s.http {
@@ -143,13 +174,28 @@ func (s *Server) closeListeners() {
 	}
 }
 
-// HTTPSAddrs returns the addresses that Listen bound for TLS.
-func (s *Server) HTTPSAddrs() []netip.AddrPort {
-	addrs := make([]netip.AddrPort, len(s.https))
-	for i, listener := range s.https {
-		addrs[i] = listener.Addr()
+// HTTPSAddrs returns the addresses that Listen bound for HTTPSListen.
+func (s *Server) HTTPSAddrs() []netip.AddrPort { return s.TLSAddrs(routing.PortHTTPS) }
+
+// TLSAddrs returns the addresses that Listen bound for the TLS port of a name.
+func (s *Server) TLSAddrs(port string) []netip.AddrPort {
+	addrs := []netip.AddrPort{}
+	for _, listener := range s.tls {
+		if listener.Port == port {
+			addrs = append(addrs, listener.Addr())
+		}
 	}
 	return addrs
+}
+
+// TLSPorts returns the names of the ports of TLSListen with the addresses that Listen
+// bound for them.
+func (s *Server) TLSPorts() map[string][]netip.AddrPort {
+	ports := make(map[string][]netip.AddrPort, len(s.TLSListen))
+	for _, port := range s.TLSListen {
+		ports[port.Name] = s.TLSAddrs(port.Name)
+	}
+	return ports
 }
 
 // HTTPAddrs returns the addresses that Listen bound for plain HTTP.
@@ -168,18 +214,19 @@ func (s *Server) Serve(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer s.closeListeners()
-	s.Log.Info("Serving", "https", s.HTTPSAddrs(), "http", s.HTTPAddrs(), "maxConnections", s.limits.Max)
+	s.Log.Info("Serving", "https", s.HTTPSAddrs(), "http", s.HTTPAddrs(), "tls", s.TLSPorts(), "maxConnections", s.limits.Max)
 	var halves sync.WaitGroup
 	var err error
 	halves.Go(func() {
 		defer stop()
-		err = s.forwarder.Serve(ctx, s.https)
+		err = s.forwarder.Serve(ctx, s.tls)
 	})
 	halves.Go(func() {
 		defer stop()
 		s.plainServer().Serve(ctx, s.http)
 	})
 	halves.Go(func() { s.check.Run(ctx) })
+	halves.Go(func() { s.reportPorts(ctx) })
 	halves.Wait()
 	return err
 }

@@ -18,6 +18,11 @@ const (
 	// the edge, such as "@family": the clients that may connect.
 	AnnotationAllowFrom = "usher.techn.is/allow-from"
 
+	// AnnotationPorts is a comma-separated list of the names of the edge's TLS ports on
+	// which the object's hosts are served, such as "https, mqtts". Without it, that is
+	// https alone.
+	AnnotationPorts = "usher.techn.is/ports"
+
 	// AnnotationWildcard, with the value "all", makes a wildcard of the object publish
 	// every name under it, including names of other objects of its cluster that are
 	// not annotated. Without it, those names are refused.

@@ -14,6 +14,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name=Reason,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name=Backend,type=string,priority=1,JSONPath=`.status.summary.backend`
+// +kubebuilder:printcolumn:name=Ports,type=string,priority=1,JSONPath=`.status.summary.ports`
 // +kubebuilder:printcolumn:name=Rivals,type=string,priority=1,JSONPath=`.status.summary.rivals`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name == (self.spec.host.startsWith('*.') ? 'wildcard.' + self.spec.host.substring(2) : self.spec.host)",message="metadata.name must be spec.host, with a leading '*.' written 'wildcard.'"
 type ExposedHost struct {
@@ -41,6 +42,8 @@ type ExposedHostList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.except) || size(self.except) == 0 || self.host.startsWith('*.')",message="except goes with a wildcard"
 // +kubebuilder:validation:XValidation:rule="!has(self.shareBelow) || !self.shareBelow || self.host.startsWith('*.')",message="shareBelow goes with a wildcard"
 // +kubebuilder:validation:XValidation:rule="!has(self.tls) || self.tls != 'Deny' || has(self.plainHTTP) && self.plainHTTP == 'Forward'",message="tls: Deny needs plainHTTP: Forward: without it the host is not served at all"
+// +kubebuilder:validation:XValidation:rule="!has(self.ports) || size(self.ports) == 0 || !has(self.tls) || self.tls != 'Deny'",message="tls: Deny refuses TLS on every port: remove ports, or remove tls and leave https out of ports"
+// +kubebuilder:validation:XValidation:rule="!has(self.ports) || size(self.ports) == 0 || 'https' in self.ports || has(self.plainHTTP) && self.plainHTTP != 'Redirect'",message="ports has no https, so plain HTTP cannot be redirected to it: set plainHTTP: Deny or Forward, or add https to ports"
 type ExposedHostSpec struct {
 	// Host is the host name: lower case, internationalized labels in their ASCII
 	// form (xn--), no trailing dot. A leading '*.' covers one label.
@@ -76,10 +79,20 @@ type ExposedHostSpec struct {
 	// +kubebuilder:default=Redirect
 	PlainHTTP PlainHTTP `json:"plainHTTP,omitempty"`
 
-	// TLS is what port 443 does for the host; Passthrough if not set. Deny is for a
-	// host that is only served on plain HTTP; it needs plainHTTP: Forward.
+	// TLS is what the TLS ports do for the host; Passthrough if not set. Deny is for a
+	// host that is only served on plain HTTP; it needs plainHTTP: Forward, and no ports.
 	// +optional
 	TLS TLSMode `json:"tls,omitempty"`
+
+	// Ports are the names of the TLS ports of the edge on which the host is served:
+	// https is the port of --https-listen, and the flag --tls-listen names others. On
+	// each other TLS port the host is refused. Empty means https alone.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
+	Ports []string `json:"ports,omitempty"`
 
 	// AllowFrom are the clients that may connect: CIDRs, such as 192.168.0.0/16 or
 	// 2001:db8::/32, and NetworkLists by name, such as @family. Names and a CIDR that are
@@ -112,13 +125,22 @@ type ExposedHostSpec struct {
 	ShareBelow bool `json:"shareBelow,omitempty"`
 }
 
+// PortHTTPS is the name of the TLS port of the flag --https-listen.
+const PortHTTPS = "https"
+
+// MaxPorts is the maximum number of names in ExposedHostSpec.Ports. A cluster and an
+// address have one less, since https is not in their lists.
+const MaxPorts = 16
+
 // MaxExcept is the maximum number of labels in ExposedHostSpec.Except.
 const MaxExcept = 1024
 
 // HostBackend is a member cluster, or any other endpoint on the network.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.cluster) != has(self.address)",message="exactly one of cluster and address must be set"
+// +kubebuilder:validation:XValidation:rule="!has(self.gateway) || has(self.cluster)",message="gateway goes with a cluster"
 // +kubebuilder:validation:XValidation:rule="!has(self.cluster) || (!has(self.httpsPort) && !has(self.httpPort))",message="ports go with an address; a cluster's ports are in its MemberCluster"
+// +kubebuilder:validation:XValidation:rule="!has(self.cluster) || !has(self.ports)",message="ports go with an address; those of a cluster are in its MemberCluster's spec.ingress.ports"
 // +kubebuilder:validation:XValidation:rule="!has(self.cluster) || (!has(self.proxyProtocol) && !has(self.httpProxyProtocol))",message="proxyProtocol goes with an address; that of a cluster is in its MemberCluster"
 type HostBackend struct {
 	// Cluster is the name of a MemberCluster.
@@ -126,6 +148,12 @@ type HostBackend struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	Cluster string `json:"cluster,omitempty"`
+	// Gateway is a Gateway of Cluster, as NAMESPACE/NAME: connections go to its address
+	// in status.gateways of the MemberCluster, and not to the ingress.
+	// +optional
+	// +kubebuilder:validation:MaxLength=317
+	// +kubebuilder:validation:Pattern=`^[a-z0-9-]+/[a-z0-9.-]+$`
+	Gateway string `json:"gateway,omitempty"`
 	// Address is an IP address or a DNS name, without a port.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -149,6 +177,30 @@ type HostBackend struct {
 	// HTTPProxyProtocol is ProxyProtocol for HTTPPort of Address.
 	// +optional
 	HTTPProxyProtocol ProxyProtocol `json:"httpProxyProtocol,omitempty"`
+	// Ports are where Address takes the connections of the edge's TLS ports other than
+	// https. A host is not served on a port for which none of its backends has an entry.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=15
+	Ports []BackendPort `json:"ports,omitempty"`
+}
+
+// BackendPort is where a backend takes the connections of one TLS port of the edge.
+type BackendPort struct {
+	// Name of the port at the edge, as in the flag --tls-listen.
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
+	// +kubebuilder:validation:XValidation:rule="self != 'https'",message="httpsPort is the port for the connections of https"
+	Name string `json:"name"`
+	// Port that takes the connections.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port int32 `json:"port"`
+	// ProxyProtocol is the version of the PROXY protocol header that usher sends at the
+	// start of each connection to Port; none if not set.
+	// +optional
+	ProxyProtocol ProxyProtocol `json:"proxyProtocol,omitempty"`
 }
 
 // PlainHTTP is what port 80 does for a host.
@@ -165,7 +217,7 @@ const (
 	PlainHTTPDeny PlainHTTP = "Deny"
 )
 
-// TLSMode is what port 443 does for a host.
+// TLSMode is what the TLS ports do for a host.
 // +kubebuilder:validation:Enum=Passthrough;Deny
 type TLSMode string
 
@@ -213,8 +265,8 @@ type ExposedHostStatus struct {
 	// BelowTotal is the number of such names and clusters; Below lists the first 10.
 	// +optional
 	BelowTotal int32 `json:"belowTotal,omitempty"`
-	// Backends are the addresses that connections go to, as address:port with the
-	// HTTPS port.
+	// Backends are where connections go, as address:port: with the HTTPS port, and with
+	// those of the host's other ports.
 	// +optional
 	// +listType=atomic
 	Backends []string `json:"backends,omitempty"`
@@ -234,6 +286,9 @@ type Summary struct {
 	// Backend is the first resolved address.
 	// +optional
 	Backend string `json:"backend,omitempty"`
+	// Ports are the names of the TLS ports on which the host is served; empty for https alone.
+	// +optional
+	Ports string `json:"ports,omitempty"`
 	// Rivals are the names of the rivals' clusters.
 	// +optional
 	Rivals string `json:"rivals,omitempty"`

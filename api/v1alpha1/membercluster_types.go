@@ -53,8 +53,10 @@ type MemberClusterSpec struct {
 	// +kubebuilder:default={}
 	Ingress IngressEndpoint `json:"ingress,omitempty"`
 
-	// IngressClasses are the ingress classes that may be published. A source of
-	// another class is refused; a source without a class is not. Empty allows all.
+	// IngressClasses are the ingress classes that may be published, for routes of the
+	// Gateway API the GatewayClasses. A source of another class is refused; a source
+	// without a class is not. A Gateway of one of them is taken to answer at the
+	// ingress. Empty allows all.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=32
@@ -200,17 +202,43 @@ type IngressEndpoint struct {
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=63
 	EntryPoints []string `json:"entryPoints,omitempty"`
+	// Ports are where Traefik takes the connections of the edge's TLS ports other than
+	// https. A source is published on such a port only if it has an entry here.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=15
+	Ports []IngressPort `json:"ports,omitempty"`
 	// Providers are the Kubernetes providers in Traefik's static configuration. A source
 	// that they do not serve is refused: one of another ingress class, one without the
 	// class, or one of a kind whose provider is missing here. If not set, Traefik is
 	// taken to serve every class. Routes of the Gateway API are not affected.
 	// +optional
 	Providers *TraefikProviders `json:"providers,omitempty"`
+	// Gateways leads the hosts of a route of the Gateway API to the address of the
+	// Gateway that accepted it, from the Gateway's status, if it is not the address of
+	// the ingress. The ports and PROXY headers are those of the ingress. The addresses
+	// are checked like those of Service: see status.gateways. Without it, a route is
+	// published only if its Gateway answers at the ingress.
+	// +optional
+	Gateways bool `json:"gateways,omitempty"`
 	// RuleSyntax is the syntax of Traefik rules whose route has no syntax field. Set
 	// it if Traefik has core.defaultRuleSyntax. If empty, usher detects the version of
 	// Traefik; if it cannot, a rule that V2 and V3 read differently is refused.
 	// +optional
 	RuleSyntax RuleSyntax `json:"ruleSyntax,omitempty"`
+}
+
+// IngressPort is where a member's Traefik takes the connections of one TLS port of the edge.
+type IngressPort struct {
+	BackendPort `json:",inline"`
+	// EntryPoint is the entry point of Traefik that Port leads to. A source that names
+	// other entry points only is refused for this port. If empty, the entry point is the
+	// name of the Service's port Port; if usher does not know the Service's ports, any
+	// entry point is accepted, or none if the member has spec.isolation.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	EntryPoint string `json:"entryPoint,omitempty"`
 }
 
 // TraefikProviders are the Kubernetes providers in the static configuration of a
@@ -301,6 +329,12 @@ type MemberClusterStatus struct {
 	// Ingress is the endpoint in use. The last known endpoint stays while the member is unreachable.
 	// +optional
 	Ingress *ResolvedIngress `json:"ingress,omitempty"`
+	// Gateways are the Gateways of the member that hosts may be led to, with
+	// spec.ingress.gateways: those that do not answer at the ingress, the oldest 32.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	Gateways []ResolvedGateway `json:"gateways,omitempty"`
 	// KubernetesVersion is the version that the member's API server last reported.
 	// +optional
 	KubernetesVersion string `json:"kubernetesVersion,omitempty"`
@@ -323,7 +357,8 @@ type MemberClusterStatus struct {
 	// in spec.kubeconfig ends. It is not set if none of them has an end.
 	// +optional
 	CredentialsExpiry *metav1.Time `json:"credentialsExpiry,omitempty"`
-	// Refusals are rejected sources without a usable host, and so without an ExposedHost; the latest 10.
+	// Refusals are rejected sources without a usable host, and so without an ExposedHost,
+	// and annotated objects of kinds whose annotations usher does not read; the latest 10.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=10
@@ -350,6 +385,21 @@ type ObservedTraefik struct {
 	// +optional
 	// +listType=atomic
 	HTTPEntryPoints []string `json:"httpEntryPoints,omitempty"`
+	// Ports are the entry points that the ports of spec.ingress.ports lead to, without
+	// those that are unknown.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Ports []ObservedPort `json:"ports,omitempty"`
+}
+
+// ObservedPort is a port of spec.ingress.ports with the entry points that it leads to.
+type ObservedPort struct {
+	// Name of the port.
+	Name string `json:"name"`
+	// EntryPoints that it leads to.
+	// +listType=atomic
+	EntryPoints []string `json:"entryPoints"`
 }
 
 // ObservedKubeconfig identifies a version of a Secret. It reveals nothing of the Secret's content.
@@ -386,11 +436,27 @@ type ResolvedIngress struct {
 	Summary string `json:"summary,omitempty"`
 }
 
-// SourceRefusal is a rejected source without a usable host.
+// ResolvedGateway is a Gateway of a member, with the addresses that may be used.
+type ResolvedGateway struct {
+	// Namespace of the Gateway.
+	Namespace string `json:"namespace"`
+	// Name of the Gateway.
+	Name string `json:"name"`
+	// Addresses are IP addresses, tried in order.
+	// +optional
+	// +listType=atomic
+	Addresses []string `json:"addresses,omitempty"`
+	// Refusal says which of the Gateway's addresses are not used, and why.
+	// +optional
+	Refusal string `json:"refusal,omitempty"`
+}
+
+// SourceRefusal is a rejected source without a usable host, or an annotated object of a
+// kind whose annotations usher does not read.
 type SourceRefusal struct {
 	// Kind of the source, such as IngressRoute.
 	Kind string `json:"kind"`
-	// Namespace of the source.
+	// Namespace of the source; empty for an object without one.
 	Namespace string `json:"namespace"`
 	// Name of the source.
 	Name string `json:"name"`

@@ -15,8 +15,7 @@ import (
 // choose returns a function that asks the person at the terminal to choose by number; nil
 // if the input is not a terminal, so that no script waits for an answer.
 func (o *clusterOptions) choose(cmd *cobra.Command, out io.Writer) func(question string, choices []string) int {
-	file, ok := cmd.InOrStdin().(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
+	if !onTerminal(cmd.InOrStdin()) {
 		return nil
 	}
 	return func(question string, choices []string) int {
@@ -51,4 +50,10 @@ func (o *clusterOptions) answers(cmd *cobra.Command) *bufio.Reader {
 		o.input = bufio.NewReader(cmd.InOrStdin())
 	}
 	return o.input
+}
+
+// onTerminal reports whether a person may answer a question.
+func onTerminal(in io.Reader) bool {
+	file, ok := in.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
 }

@@ -15,7 +15,7 @@ import (
 
 func TestChoiceByNumber(t *testing.T) {
 	for answers, want := range map[string]int{
-		"1\n": 0, " 2 \n": 1, "2": 1, "\n": -1, "": -1, "3\n2\n": 1, "0\n-1\none\n1\n": 0, "9\n": -1,
+		"1\n": 0, "2": 1, "\n": -1, "": -1, "3\n2\n": 1, "0\n-1\none\n1\n": 0, "9\n": -1,
 	} {
 		var out bytes.Buffer
 		if got := chooseFrom(bufio.NewReader(strings.NewReader(answers)), &out, "Which one?", []string{"a/traefik", "b/traefik"}); got != want {

@@ -3,9 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/jovalle/usher/controllers/enroll"
+	"github.com/jovalle/usher/controllers/kubeconfig"
 )
 
 const (
@@ -28,13 +27,15 @@ const (
 	dryRunAll    = "all"
 )
 
+var dryRuns = []string{dryRunMember, dryRunEdge, dryRunAll}
+
 func clusterCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "cluster",
-		Short: "Add, isolate, list and remove member clusters",
-		Args:  noArguments,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:              "cluster",
+		Short:            "Add, isolate, list and remove member clusters",
+		PersistentPreRun: func(*cobra.Command, []string) { quiet() },
 	}
+	group(cmd)
 	cmd.AddCommand(clusterAddCommand(), clusterIsolateCommand(), clusterListCommand(), clusterRemoveCommand())
 	return cmd
 }
@@ -46,9 +47,20 @@ type clusterOptions struct {
 	edgeKubeconfig, edgeContext string
 	service                     string // NAMESPACE/NAME
 	dryRun                      string // which cluster's manifests to print; empty: none
-	output                      string
+	output                      string // of --dry-run
+	list                        listFlags
 	yes                         bool
 	input                       *bufio.Reader // of the person; see answers
+}
+
+// edgeSource returns where the kubeconfig of the edge cluster is.
+func (o *clusterOptions) edgeSource() kubeconfig.Source {
+	return kubeconfig.Source{Cluster: "the edge cluster", File: o.edgeKubeconfig, Context: o.edgeContext, FileFlag: "edge-kubeconfig", ContextFlag: "edge-context"}
+}
+
+// memberSource returns where the kubeconfig of the member is.
+func (o *clusterOptions) memberSource() kubeconfig.Source {
+	return kubeconfig.Source{Cluster: "the member", File: o.kubeconfig, Context: o.context, FileFlag: "kubeconfig", ContextFlag: "context"}
 }
 
 // edgeFlags adds the flags that select the edge cluster.
@@ -97,7 +109,8 @@ that they can be kept in a repository:
 The manifests do not contain the token: the same command without --dry-run creates it.`,
 		Example: `  usher cluster add hades --context hades
   usher cluster add illmatic --context illmatic --server https://192.168.1.20:6443 --address 192.168.1.20`,
-		Args: oneName,
+		Args:              oneName,
+		ValidArgsFunction: o.members,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Name = args[0]
 			return o.add(cmd)
@@ -112,7 +125,17 @@ The manifests do not contain the token: the same command without --dry-run creat
 	flags.BoolVar(&o.Isolate, "isolate", false, "isolate the member too, as usher cluster isolate does; recommended for each new member")
 	o.yesFlag(cmd)
 	o.dryRunFlags(cmd)
+	o.complete(cmd)
 	return cmd
+}
+
+// complete completes the values of the flags of a cluster command.
+func (o *clusterOptions) complete(cmd *cobra.Command) {
+	complete(cmd, map[string]cobra.CompletionFunc{
+		"context":      contexts(o.memberSource),
+		"edge-context": contexts(o.edgeSource),
+		"dry-run":      oneOfThese(dryRuns...),
+	})
 }
 
 // dryRunFlags adds the flags that print the manifests instead of writing them.
@@ -120,7 +143,7 @@ func (o *clusterOptions) dryRunFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&o.dryRun, "dry-run", "", "write nothing, but print the manifests for `member`, edge or all (default: all)")
 	flags.Lookup("dry-run").NoOptDefVal = dryRunAll
-	flags.StringVarP(&o.output, "output", "o", "", "`FORMAT` of --dry-run: yaml (default) or json")
+	outputFlag(cmd, &o.output, "yaml; only with --dry-run", enroll.FormatYAML, enroll.FormatJSON)
 }
 
 func (o *clusterOptions) add(cmd *cobra.Command) error {
@@ -134,6 +157,9 @@ func (o *clusterOptions) add(cmd *cobra.Command) error {
 func (o *clusterOptions) write(cmd *cobra.Command, do enrollFunc, plan planFunc) error {
 	member, edge, err := o.connect()
 	if err != nil {
+		return err
+	}
+	if err := o.confirmEdge(cmd, edge, member); err != nil {
 		return err
 	}
 	if o.dryRun != "" {
@@ -173,7 +199,7 @@ func (o *clusterOptions) validateAdd() error {
 	if o.service != "" {
 		namespace, name, _ := strings.Cut(o.service, "/")
 		if namespace == "" || name == "" || strings.Contains(name, "/") {
-			return badFlag("service", "%q is not NAMESPACE/NAME", o.service)
+			return badFlag("service", "%q is not NAMESPACE/NAME, such as kube-system/traefik", o.service)
 		}
 		o.Service = types.NamespacedName{Namespace: namespace, Name: name}
 	}
@@ -182,12 +208,12 @@ func (o *clusterOptions) validateAdd() error {
 
 func (o *clusterOptions) validateDryRun() error {
 	if o.output != "" && o.dryRun == "" {
-		return badFlag("output", "requires --dry-run")
+		return badFlag("output", "requires --dry-run: without it the manifests are applied, and not printed")
 	}
 	if err := oneOf("output", o.output, enroll.FormatYAML, enroll.FormatJSON); err != nil {
 		return err
 	}
-	return oneOf("dry-run", o.dryRun, dryRunMember, dryRunEdge, dryRunAll)
+	return oneOf("dry-run", o.dryRun, dryRuns...)
 }
 
 func (o *clusterOptions) validate() error {
@@ -202,18 +228,35 @@ func (o *clusterOptions) connect() (member, edge *enroll.Cluster, err error) {
 	if edge, err = o.connectEdge(); err != nil {
 		return nil, nil, err
 	}
-	if member, err = enroll.Connect(o.kubeconfig, o.context); err != nil {
-		return nil, edge, fmt.Errorf("connect to the member: %w", err)
+	if member, err = enroll.Connect(o.memberSource()); err != nil {
+		return nil, edge, &usageError{err}
 	}
 	return member, edge, nil
 }
 
 func (o *clusterOptions) connectEdge() (*enroll.Cluster, error) {
-	edge, err := enroll.Connect(o.edgeKubeconfig, o.edgeContext)
+	edge, err := enroll.Connect(o.edgeSource())
 	if err != nil {
-		return nil, fmt.Errorf("connect to the edge: %w", err)
+		return nil, &usageError{err}
 	}
 	return edge, nil
+}
+
+// confirmEdge asks the person if no flag names the context of the member, and it would be
+// the edge cluster itself. If there is nobody to ask, it refuses.
+func (o *clusterOptions) confirmEdge(cmd *cobra.Command, edge, member *enroll.Cluster) error {
+	if o.context != "" {
+		return nil
+	}
+	same, err := enroll.Same(cmd.Context(), edge, member)
+	if err != nil || !same {
+		return err
+	}
+	if onTerminal(cmd.InOrStdin()) && o.confirm(cmd, fmt.Sprintf("Without --context, the member %s would be the edge cluster itself (%s). Is it?", o.Name, member)) {
+		return nil
+	}
+	known, _ := o.memberSource().Contexts()
+	return badFlag("context", "is missing, and the member %s would be the edge cluster itself (%s); name the member's context, of: %s", o.Name, member, strings.Join(known, ", "))
 }
 
 func clusterListCommand() *cobra.Command {
@@ -223,41 +266,49 @@ func clusterListCommand() *cobra.Command {
 		Aliases: []string{"ls"},
 		Short:   "List the member clusters",
 		Args:    noArguments,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return o.list(cmd) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return o.printList(cmd) },
 	}
 	o.edgeFlags(cmd)
-	cmd.Flags().StringVarP(&o.output, "output", "o", "", "`FORMAT`: json, yaml or name (default: a table)")
+	o.list.addTo(cmd)
+	o.complete(cmd)
 	return cmd
 }
 
-func (o *clusterOptions) list(cmd *cobra.Command) error {
-	if err := oneOf("output", o.output, enroll.FormatJSON, enroll.FormatYAML, enroll.FormatName); err != nil {
+func (o *clusterOptions) printList(cmd *cobra.Command) error {
+	printer, err := o.list.printer()
+	if err != nil {
 		return err
 	}
 	edge, err := o.connectEdge()
 	if err != nil {
 		return err
 	}
-	members, err := enroll.List(cmd.Context(), edge)
-	switch {
-	case err != nil:
+	if !o.list.asTable() {
+		members, err := enroll.List(cmd.Context(), edge)
+		if err != nil {
+			return err
+		}
+		return printer.PrintObj(members, cmd.OutOrStdout())
+	}
+	table, err := enroll.Table(cmd.Context(), edge)
+	if err != nil {
 		return err
-	case o.output != "":
-		return enroll.Print(cmd.OutOrStdout(), enroll.Objects(members), o.output)
-	case len(members) == 0:
+	}
+	if len(table.Rows) == 0 {
 		fmt.Fprintln(cmd.ErrOrStderr(), "There is no member cluster yet: usher cluster add NAME --context CONTEXT")
 		return nil
 	}
-	return enroll.PrintTable(cmd.OutOrStdout(), members, time.Now())
+	return printer.PrintObj(table, cmd.OutOrStdout())
 }
 
 func clusterRemoveCommand() *cobra.Command {
 	o := clusterOptions{}
 	cmd := &cobra.Command{
-		Use:     "remove NAME",
-		Aliases: []string{"rm"},
-		Short:   "Withdraw a member's hosts, and delete what add created in both clusters",
-		Args:    oneName,
+		Use:               "remove NAME",
+		Aliases:           []string{"rm"},
+		Short:             "Withdraw a member's hosts, and delete what add created in both clusters",
+		Args:              oneName,
+		ValidArgsFunction: o.members,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Name = args[0]
 			return o.remove(cmd)
@@ -266,6 +317,7 @@ func clusterRemoveCommand() *cobra.Command {
 	o.memberFlags(cmd)
 	o.namespaceFlag(cmd)
 	cmd.Flags().BoolVar(&o.Force, "force", false, "delete the objects in the edge cluster even if the member cannot be reached")
+	o.complete(cmd)
 	return cmd
 }
 
@@ -284,22 +336,7 @@ func (o *clusterOptions) remove(cmd *cobra.Command) error {
 	return enroll.Remove(cmd.Context(), edge, member, o.Options)
 }
 
-// oneOf returns an error if the value is neither empty, which is the default, nor
-// one of the known values.
-func oneOf(flag, value string, known ...string) error {
-	if value == "" || slices.Contains(known, value) {
-		return nil
-	}
-	return badFlag(flag, "%q is none of %s", value, strings.Join(known, ", "))
-}
-
 // oneName requires exactly one argument: the name of the member.
-func oneName(_ *cobra.Command, args []string) error {
-	switch len(args) {
-	case 0:
-		return &usageError{errors.New("NAME is missing: give the name of the member")}
-	case 1:
-		return nil
-	}
-	return &usageError{fmt.Errorf("unexpected argument %q", args[1])}
+func oneName(cmd *cobra.Command, args []string) error {
+	return oneArgument("NAME", "the name of the member")(cmd, args)
 }

@@ -3,12 +3,36 @@ package main
 import (
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/jovalle/usher/controllers"
 	"github.com/jovalle/usher/controllers/member"
 	"github.com/jovalle/usher/proxy/limit"
 )
+
+func runCommand() *cobra.Command {
+	cmd, _ := newRunCommand()
+	return cmd
+}
+
+// newRunCommand returns the command and the options that its flags set.
+func newRunCommand() (*cobra.Command, *runOptions) {
+	o := &runOptions{}
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the controllers and the proxy (on Linux only)",
+		Long: `Run the controllers and the proxy. The controllers read the member clusters, and decide
+which hosts are published. The proxy forwards connections to these hosts.`,
+		Example: runExamples,
+		Args:    noArguments,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+	}
+	o.addTo(cmd.Flags())
+	groupFlags(cmd, runGroups)
+	complete(cmd, map[string]cobra.CompletionFunc{"log-level": oneOfThese(logLevels...), "log-format": oneOfThese(logFormats...)})
+	return cmd, o
+}
 
 // runOptions are the flags of usher run, before validation.
 type runOptions struct {
@@ -21,8 +45,10 @@ type runOptions struct {
 	stateDir    string
 	manifests   string
 	logLevel    string
+	logFormat   string
 
 	httpsListen []string
+	tlsListen   []string
 	httpListen  []string
 	adminListen []string
 
@@ -48,6 +74,7 @@ func (o *runOptions) addTo(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.proxy, "proxy", true, "run the data plane")
 	flags.BoolVar(&o.leaderElect, "leader-elect", false, "elect one of several replicas to run the control plane")
 	flags.StringSliceVar(&o.httpsListen, "https-listen", []string{":443"}, "`ADDRESSES` for TLS connections")
+	flags.StringArrayVar(&o.tlsListen, "tls-listen", nil, "`NAME=ADDRESSES` of a further port for TLS connections, such as mqtts=:8883, on which the hosts are served that request it by its name; may be given for several ports. With --proxy=false only the names are used: the status of a host then says which of its ports nobody listens on")
 	flags.StringSliceVar(&o.httpListen, "http-listen", []string{":80"}, "`ADDRESSES` for plain HTTP")
 	flags.StringSliceVar(&o.adminListen, "admin-listen", []string{"127.0.0.1:8080"}, "`ADDRESSES` for health, readiness and metrics, without authentication")
 	flags.DurationVar(&o.handoverGrace, "handover-grace", controllers.DefaultHandoverGrace, "how long the holder of a host must have stopped claiming it before another cluster gets it; 0: at once")
@@ -68,20 +95,29 @@ func (o *runOptions) addTo(flags *pflag.FlagSet) {
 	flags.IntVar(&o.limits.SourceHosts, "max-source-hosts", member.DefaultLimits.SourceHosts, "maximum number of hosts that one object publishes")
 	flags.IntVar(&o.limits.MemberHosts, "max-member-hosts", member.DefaultLimits.MemberHosts, "maximum number of hosts that all objects of one member cluster publish")
 	flags.StringVar(&o.logLevel, "log-level", "info", "lowest `LEVEL` that is logged: debug, info or error")
+	flags.StringVar(&o.logFormat, "log-format", formatJSON, "`FORMAT` of the log: json, or text for a person at a terminal")
 }
+
+// The values of --log-level and --log-format.
+var (
+	logLevels  = []string{"debug", "info", "error"}
+	logFormats = []string{formatJSON, formatText}
+)
 
 // A timeoutFlag sets one of the proxy's timeouts.
 type timeoutFlag struct {
 	name, usage string
 	value       *time.Duration
+	standard    time.Duration // its default
 }
 
 func (o *runOptions) timeoutFlags() []timeoutFlag {
+	standard := limit.DefaultTimeouts()
 	return []timeoutFlag{
-		{"drain-timeout", "how long open connections may continue after SIGTERM", &o.timeouts.Drain},
-		{"idle-timeout", "idle timeout of connections", &o.timeouts.Idle},
-		{"half-closed-timeout", "idle timeout of half-closed connections", &o.timeouts.HalfClosed},
-		{"hello-timeout", "how long a client may take to send its ClientHello or request header", &o.timeouts.Hello},
-		{"dial-timeout", "how long connecting to a backend address may take", &o.timeouts.Dial},
+		{"drain-timeout", "how long open connections may continue after SIGTERM", &o.timeouts.Drain, standard.Drain},
+		{"idle-timeout", "idle timeout of connections", &o.timeouts.Idle, standard.Idle},
+		{"half-closed-timeout", "idle timeout of half-closed connections", &o.timeouts.HalfClosed, standard.HalfClosed},
+		{"hello-timeout", "how long a client may take to send its ClientHello or request header", &o.timeouts.Hello, standard.Hello},
+		{"dial-timeout", "how long connecting to a backend address may take", &o.timeouts.Dial, standard.Dial},
 	}
 }

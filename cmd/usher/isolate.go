@@ -44,7 +44,8 @@ says that it has, and all routes then use one TLSOption.`,
 		Example: `  usher cluster isolate hades --context hades
   usher cluster isolate hades --context hades --patch
   usher cluster isolate hades --context hades --dry-run=member -o yaml`,
-		Args: oneName,
+		Args:              oneName,
+		ValidArgsFunction: o.members,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Name = args[0]
 			return o.isolate(cmd)
@@ -59,6 +60,7 @@ says that it has, and all routes then use one TLSOption.`,
 	flags.BoolVar(&o.Isolation.Patch, "patch", false, "set the TLS options of the routes, after asking")
 	o.yesFlag(cmd)
 	o.dryRunFlags(cmd)
+	o.complete(cmd)
 	return cmd
 }
 
@@ -76,18 +78,18 @@ func (o *clusterOptions) isolate(cmd *cobra.Command) error {
 	return o.write(cmd, enroll.Isolate, enroll.PlanIsolation)
 }
 
-// ask returns a function that asks the person at the terminal. Without an answer it is no.
+// ask returns a function that asks the person, unless --yes has answered already.
 func (o *clusterOptions) ask(cmd *cobra.Command) func(question string) bool {
-	return func(question string) bool {
-		if o.yes {
-			return true
-		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%s [y/N] ", question)
-		answer, err := o.answers(cmd).ReadString('\n')
-		if err != nil {
-			fmt.Fprintln(cmd.OutOrStdout())
-		}
-		answer = strings.ToLower(strings.TrimSpace(answer))
-		return answer == "y" || answer == "yes"
+	return func(question string) bool { return o.yes || o.confirm(cmd, question) }
+}
+
+// confirm asks the person a question on stderr. Without an answer it is no.
+func (o *clusterOptions) confirm(cmd *cobra.Command, question string) bool {
+	fmt.Fprintf(cmd.ErrOrStderr(), "%s [y/N] ", question)
+	answer, err := o.answers(cmd).ReadString('\n')
+	if err != nil {
+		fmt.Fprintln(cmd.ErrOrStderr())
 	}
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "y" || answer == "yes"
 }

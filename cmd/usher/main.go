@@ -8,10 +8,14 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	_ "golang.org/x/crypto/x509roots/fallback" // Mozilla's CAs, for a machine without any, such as usher's image
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
 )
 
 // Exit codes: 0 is success.
@@ -27,40 +31,33 @@ func main() {
 	if err == nil {
 		return
 	}
-	fmt.Fprintln(os.Stderr, "usher:", err)
+	for line := range strings.Lines(err.Error() + "\n") {
+		fmt.Fprint(os.Stderr, "usher: ", line)
+	}
 	if _, wrong := errors.AsType[*usageError](err); wrong {
 		os.Exit(exitUsage)
 	}
 	os.Exit(exitFailure)
 }
 
-// usageError is an error in the command line.
-type usageError struct{ err error }
-
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
-
-// badFlag returns a usage error about a flag.
-func badFlag(name, format string, args ...any) error {
-	return &usageError{fmt.Errorf("--%s: %w", name, fmt.Errorf(format, args...))}
-}
-
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "usher",
+		Version:       version,
 		Short:         "Publish annotated hosts of several Kubernetes clusters behind one address",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(runCommand(), checkCommand(), clusterCommand(), versionCommand())
+	root.SetFlagErrorFunc(parseError)
+	root.AddCommand(runCommand(), checkCommand(), clusterCommand(), probeCommand(), versionCommand())
+	group(root)
+	checkAll(root)
 	return root
 }
 
-// noArguments requires that there are no arguments.
-func noArguments(_ *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return &usageError{fmt.Errorf("unexpected argument %q", args[0])}
-	}
-	return nil
+// quiet discards the log of Kubernetes' libraries: what a person needs to know is in the
+// error of the command.
+func quiet() {
+	ctrl.SetLogger(logr.Discard())
+	klog.SetLogger(logr.Discard())
 }

@@ -203,7 +203,7 @@ func TestInvalidCheckCommandLines(t *testing.T) {
 	testInvalidLines(t, []wrongLine{
 		{"check", "DIR is missing"},
 		{"check a b", `unexpected argument "b"`},
-		{"check --state-dir x a", "unknown flag: --state-dir"},
+		{"check --state-dir x a", "unknown flag --state-dir of usher check"},
 	})
 	if code, _, err := runCheck(t); code != exitUsage || !strings.Contains(err, "DIR is missing") {
 		t.Errorf("without an argument: %d %q", code, err)

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -9,7 +11,6 @@ import (
 	"sync"
 
 	"github.com/go-logr/logr"
-	"github.com/spf13/cobra"
 	"go.uber.org/zap/zapcore"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -31,33 +32,18 @@ import (
 // allocates very little.
 const gcPercent = 50
 
-func runCommand() *cobra.Command {
-	cmd, _ := newRunCommand()
-	return cmd
-}
-
-// newRunCommand returns the command and the options that its flags set.
-func newRunCommand() (*cobra.Command, *runOptions) {
-	o := &runOptions{}
-	cmd := &cobra.Command{
-		Use:   "run",
-		Short: "Run the controllers and the proxy",
-		Args:  noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := o.settings()
-			if err != nil {
-				return err
-			}
-			return s.run(cmd.Context())
-		},
+// run checks the flags, and runs what they describe until ctx ends.
+func (o *runOptions) run(ctx context.Context) error {
+	s, err := o.settings()
+	if err != nil {
+		return err
 	}
-	o.addTo(cmd.Flags())
-	return cmd, o
+	return s.run(ctx)
 }
 
 // run runs the control plane, the data plane or both until ctx ends, and then drains.
 func (s *settings) run(ctx context.Context) error {
-	log := newLogger(s.logLevel)
+	log := newLogger(s.logLevel, s.logFormat)
 	defer handleSignals(log)()
 	warnIfAllTrusted(s.server.ProxyProtocolFrom, log)
 	if os.Getenv("GOGC") == "" {
@@ -81,7 +67,7 @@ func (s *settings) run(ctx context.Context) error {
 		process.Proxy = measuredProxy{s.server}
 	}
 	process.Started = func() {
-		log.Info("Started", "version", version, "https", s.server.HTTPSAddrs(), "http", s.server.HTTPAddrs(), "admin", adminServer.Addrs())
+		log.Info("Started", "version", version, "https", s.server.HTTPSAddrs(), "http", s.server.HTTPAddrs(), "tls", s.server.TLSPorts(), "admin", adminServer.Addrs())
 	}
 	process.Stopping = func() {
 		takeoverProcess.Stopping()
@@ -122,7 +108,7 @@ func (s *settings) feed(table *routing.Live, self *selfaddr.Set, log logr.Logger
 		Namespace:    s.namespace,
 		Controllers:  s.controllers,
 		LeaderElect:  s.leaderElect,
-		ControlPlane: []controllers.Option{controllers.Limits(s.limits), controllers.HandoverGrace(s.handoverGrace), controllers.Lookup(net.DefaultResolver.LookupNetIP)},
+		ControlPlane: []controllers.Option{controllers.Limits(s.limits), controllers.HandoverGrace(s.handoverGrace), controllers.TLSPorts(s.tlsPorts()), controllers.Lookup(net.DefaultResolver.LookupNetIP)},
 		Log:          log,
 	}
 	if s.proxy {
@@ -142,7 +128,7 @@ func (s *settings) feed(table *routing.Live, self *selfaddr.Set, log logr.Logger
 func (s *settings) fileFeed(table *routing.Live, log logr.Logger) (lifecycle.Feed, error) {
 	watcher, err := manifest.NewWatcher(s.manifests, s.stateDir, log.WithName("manifests"))
 	if err != nil {
-		return nil, fmt.Errorf("--state-dir: %w", err)
+		return nil, badFlag("state-dir", "%w", err)
 	}
 	if err := metrics.Registry.Register(watcher); err != nil {
 		return nil, fmt.Errorf("register the manifests' metrics: %w", err)
@@ -161,8 +147,14 @@ func warnIfAllTrusted(networks trusted.Networks, log logr.Logger) {
 }
 
 // newLogger returns the process's logger, and makes Kubernetes' libraries use it.
-func newLogger(level string) logr.Logger {
-	log := zap.New(zap.Level(logLevels[level]), zap.StacktraceLevel(zapcore.PanicLevel))
+func newLogger(level, format string) logr.Logger {
+	var lowest zapcore.Level
+	_ = lowest.Set(level) // it is one of logLevels
+	options := []zap.Opts{zap.Level(lowest), zap.StacktraceLevel(zapcore.PanicLevel)}
+	if format == formatText {
+		options = append(options, zap.ConsoleEncoder(func(c *zapcore.EncoderConfig) { c.EncodeTime = zapcore.RFC3339TimeEncoder }))
+	}
+	log := zap.New(options...)
 	ctrl.SetLogger(log)
 	klog.SetLogger(log.WithName("kubernetes"))
 	return log

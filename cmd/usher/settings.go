@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -8,12 +10,12 @@ import (
 	"slices"
 	"strings"
 
-	"go.uber.org/zap/zapcore"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/enroll"
+	"github.com/jovalle/usher/controllers/kubeconfig"
 	"github.com/jovalle/usher/proxy"
 	"github.com/jovalle/usher/proxy/reach"
 	"github.com/jovalle/usher/proxy/takeover"
@@ -37,7 +39,8 @@ type settings struct {
 	edge      *rest.Config     // of the edge cluster; nil with --manifests
 	namespace string           // of usher in the edge cluster; empty with --manifests
 	listen    []netip.AddrPort // all addresses that this process will listen on
-	server    *proxy.Server    // its fields that flags set
+	tlsListen []proxy.TLSListen
+	server    *proxy.Server // its fields that flags set
 }
 
 // settings parses the flags and checks them, also against each other. Its error names
@@ -45,8 +48,9 @@ type settings struct {
 func (o *runOptions) settings() (*settings, error) {
 	s := &settings{runOptions: o}
 	err := errors.Join(
-		o.checkHalves(), o.checkManifests(), o.checkService(), o.checkControllers(), o.checkLogLevel(),
-		s.readEdge(), s.readListen(), s.readServer())
+		o.checkHalves(), o.checkManifests(), o.checkService(), o.checkControllers(),
+		oneOf("log-level", o.logLevel, logLevels...), oneOf("log-format", o.logFormat, logFormats...),
+		s.readEdge(), s.readTLSListen(), s.readListen(), s.readServer())
 	if err != nil {
 		return nil, &usageError{err}
 	}
@@ -73,10 +77,7 @@ func (o *runOptions) checkManifests() error {
 	case o.kubeconfig != "":
 		return badFlag("manifests", "manifests replace the API server: remove --kubeconfig")
 	}
-	if _, err := os.ReadDir(o.manifests); err != nil {
-		return badFlag("manifests", "%w", err)
-	}
-	return nil
+	return flagError("manifests", checkDirectory(o.manifests))
 }
 
 func (o *runOptions) checkService() error {
@@ -91,27 +92,17 @@ func (o *runOptions) checkService() error {
 func (o *runOptions) checkControllers() error {
 	var errs []error
 	if o.handoverGrace < 0 {
-		errs = append(errs, badFlag("handover-grace", "%v is negative", o.handoverGrace))
+		errs = append(errs, badFlag("handover-grace", "%v is negative; write a duration such as 10s, or 0", o.handoverGrace))
 	}
 	for _, limit := range []struct {
 		flag  string
 		hosts int
 	}{{"max-source-hosts", o.limits.SourceHosts}, {"max-member-hosts", o.limits.MemberHosts}} {
 		if limit.hosts <= 0 {
-			errs = append(errs, badFlag(limit.flag, "%d is not a positive number", limit.hosts))
+			errs = append(errs, badFlag(limit.flag, "%d is not a positive number, such as 500", limit.hosts))
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// logLevels are the values of --log-level.
-var logLevels = map[string]zapcore.Level{"debug": zapcore.DebugLevel, "info": zapcore.InfoLevel, "error": zapcore.ErrorLevel}
-
-func (o *runOptions) checkLogLevel() error {
-	if _, known := logLevels[o.logLevel]; !known {
-		return badFlag("log-level", "%q is none of debug, info, error", o.logLevel)
-	}
-	return nil
 }
 
 // readEdge reads the client configuration of the edge cluster, and usher's namespace there.
@@ -121,9 +112,7 @@ func (s *settings) readEdge() error {
 	}
 	s.namespace = cmp.Or(s.runOptions.namespace, ownNamespace())
 	var errs []error
-	for _, problem := range validation.IsDNS1123Label(s.namespace) {
-		errs = append(errs, badFlag("namespace", "%q: %s", s.namespace, problem))
-	}
+	errs = append(errs, flagError("namespace", enroll.CheckName(s.namespace)))
 	var err error
 	if s.edge, err = edgeConfig(s.kubeconfig); err != nil {
 		errs = append(errs, err)
@@ -143,21 +132,59 @@ func ownNamespace() string {
 // edgeConfig returns the client configuration of the edge cluster.
 func edgeConfig(file string) (*rest.Config, error) {
 	config, err := rest.InClusterConfig()
-	if file != "" {
-		config, err = clientcmd.BuildConfigFromFlags("", file)
-	}
 	switch {
+	case file != "":
+		from, failure := kubeconfig.Source{Cluster: "the edge cluster", File: file, FileFlag: "kubeconfig"}.Load()
+		if failure != nil {
+			return nil, &usageError{failure}
+		}
+		config = from.REST
 	case errors.Is(err, rest.ErrNotInCluster):
-		return nil, badFlag("kubeconfig", "usher does not run in a cluster: give the kubeconfig of the edge cluster")
+		return nil, badFlag("kubeconfig", "usher does not run in a cluster: give the kubeconfig of the edge cluster, such as --kubeconfig /etc/rancher/k3s/k3s.yaml")
 	case err != nil:
-		return nil, badFlag("kubeconfig", "%w", err)
-	}
-	if _, err := rest.TLSConfigFor(config); err != nil {
-		return nil, badFlag("kubeconfig", "%w", err)
+		return nil, badFlag("kubeconfig", "usher runs in a pod whose account cannot be used: %w", err)
 	}
 	config.QPS = -1 // no client-side limit: the API server's priority and fairness bounds the requests
 	config.UserAgent = "usher/" + version
 	return config, nil
+}
+
+// readTLSListen parses --tls-listen, except for its addresses.
+func (s *settings) readTLSListen() error {
+	var errs []error
+	for _, value := range s.runOptions.tlsListen {
+		name, addresses, found := strings.Cut(value, "=")
+		same := func(other proxy.TLSListen) bool { return other.Name == name }
+		switch {
+		case !found:
+			errs = append(errs, badFlag("tls-listen", "%q: write NAME=ADDRESS, such as mqtts=:8883", value))
+		case enroll.CheckName(name) != nil:
+			errs = append(errs, badFlag("tls-listen", "%q: the name of a port has 1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end", name))
+		case name == v1alpha1.PortHTTPS:
+			errs = append(errs, badFlag("tls-listen", "%s is the port of --https-listen: give its addresses there, or choose another name", name))
+		case slices.ContainsFunc(s.tlsListen, same):
+			errs = append(errs, badFlag("tls-listen", "%s is given twice: give all of its addresses at once, separated by commas", name))
+		default:
+			s.tlsListen = append(s.tlsListen, proxy.TLSListen{Name: name, Addresses: strings.Split(addresses, ",")})
+		}
+	}
+	if len(s.tlsListen) >= v1alpha1.MaxPorts {
+		errs = append(errs, badFlag("tls-listen", "there are %d ports, and at most %d may be given", len(s.tlsListen), v1alpha1.MaxPorts-1))
+	}
+	return errors.Join(errs...)
+}
+
+// tlsPorts returns the names of the TLS ports other than https that the edge listens on;
+// nil if they are not known, since the proxy is another process.
+func (s *settings) tlsPorts() []string {
+	if !s.proxy && len(s.tlsListen) == 0 {
+		return nil
+	}
+	names := []string{}
+	for _, port := range s.tlsListen {
+		names = append(names, port.Name)
+	}
+	return names
 }
 
 // listenAddress is an address that a flag gives.
@@ -170,21 +197,23 @@ type listenAddress struct {
 // SO_REUSEPORT the kernel would let this process bind both, and distribute the
 // connections between them.
 func (s *settings) readListen() error {
-	var errs []error
-	var earlier []listenAddress
-	for _, flag := range []struct {
+	type listenFlag struct {
 		name      string
 		addresses []string
 		used      bool
-	}{
-		{"https-listen", s.httpsListen, s.proxy},
-		{"http-listen", s.httpListen, s.proxy},
-		{"admin-listen", s.adminListen, true},
-	} {
+	}
+	flags := []listenFlag{{"https-listen", s.httpsListen, s.proxy}}
+	for _, port := range s.tlsListen {
+		flags = append(flags, listenFlag{"tls-listen", port.Addresses, s.proxy})
+	}
+	flags = append(flags, listenFlag{"http-listen", s.httpListen, s.proxy}, listenFlag{"admin-listen", s.adminListen, true})
+	var errs []error
+	var earlier []listenAddress
+	for _, flag := range flags {
 		for _, address := range flag.addresses {
 			parsed, err := takeover.ParseAddress(address)
 			if err != nil {
-				errs = append(errs, badFlag(flag.name, "%w", err))
+				errs = append(errs, badFlag(flag.name, "%w%s", err, severalHint(address)))
 				continue
 			}
 			if !flag.used {
@@ -197,6 +226,16 @@ func (s *settings) readListen() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// severalHint says how several values are written, if a value looks like a list of another form.
+func severalHint(values ...string) string {
+	for _, value := range values {
+		if strings.ContainsAny(value, " ;|") {
+			return "; separate several values by commas, without spaces"
+		}
+	}
+	return ""
 }
 
 // checkOverlap returns an error if the address overlaps with an earlier one.
@@ -213,15 +252,21 @@ func (l listenAddress) checkOverlap(earlier []listenAddress) error {
 // readServer creates the proxy with the options that the flags set.
 func (s *settings) readServer() error {
 	from, err := trusted.Parse(s.proxyProtocolFrom)
-	errs := []error{flagError("proxy-protocol-from", err), s.checkTimeouts(), s.checkMaxConnections()}
+	if err != nil {
+		err = badFlag("proxy-protocol-from", "%w%s", err, severalHint(s.proxyProtocolFrom...))
+	}
+	errs := []error{err, s.checkTimeouts(), s.checkMaxConnections()}
 	selfCheck, err := s.readSelfCheck()
-	errs = append(errs, flagError("self-check", err))
+	if err != nil {
+		errs = append(errs, badFlag("self-check", "%w%s", err, severalHint(s.selfCheck...)))
+	}
 	helloMemory, err := resource.ParseQuantity(s.maxHelloMemory)
 	if err != nil || helloMemory.Value() < minHelloMemory {
 		errs = append(errs, badFlag("max-hello-memory", "%q is not a number of bytes of at least 1Mi, such as 16Mi", s.maxHelloMemory))
 	}
 	s.server = &proxy.Server{
 		HTTPSListen:             s.httpsListen,
+		TLSListen:               s.tlsListen,
 		HTTPListen:              s.httpListen,
 		AccessLog:               s.accessLog,
 		AccessLogRefused:        s.accessLogRefused,
@@ -235,19 +280,11 @@ func (s *settings) readServer() error {
 	return errors.Join(errs...)
 }
 
-// flagError adds the name of the flag to an error; nil stays nil.
-func flagError(name string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return badFlag(name, "%w", err)
-}
-
 func (o *runOptions) checkTimeouts() error {
 	var errs []error
 	for _, t := range o.timeoutFlags() {
 		if *t.value <= 0 {
-			errs = append(errs, badFlag(t.name, "%v is not a positive duration", *t.value))
+			errs = append(errs, badFlag(t.name, "%v is not a positive duration, such as %v", *t.value, t.standard))
 		}
 	}
 	return errors.Join(errs...)
@@ -256,10 +293,10 @@ func (o *runOptions) checkTimeouts() error {
 func (o *runOptions) checkMaxConnections() error {
 	var errs []error
 	if o.maxConnections < 0 {
-		errs = append(errs, badFlag("max-connections", "%d is negative", o.maxConnections))
+		errs = append(errs, badFlag("max-connections", "%d is negative; write a number such as 20000, or 0 for what the descriptor limit allows", o.maxConnections))
 	}
 	if o.maxConnectionsPerClient < 0 {
-		errs = append(errs, badFlag("max-connections-per-client", "%d is negative", o.maxConnectionsPerClient))
+		errs = append(errs, badFlag("max-connections-per-client", "%d is negative; write a number such as 100, or 0 for no limit", o.maxConnectionsPerClient))
 	}
 	return errors.Join(errs...)
 }
@@ -267,17 +304,21 @@ func (o *runOptions) checkMaxConnections() error {
 // readSelfCheck parses --self-check. It refuses an address that no flag listens on,
 // since nothing would be checked there.
 func (s *settings) readSelfCheck() (reach.Addresses, error) {
-	addresses, err := reach.ParseAddresses(s.selfCheck)
+	check, err := reach.ParseAddresses(s.selfCheck)
 	if err != nil || !s.proxy {
-		return addresses, err
+		return check, err
+	}
+	addresses := slices.Concat(s.httpsListen, s.httpListen)
+	for _, port := range s.tlsListen {
+		addresses = append(addresses, port.Addresses...)
 	}
 	var bound []netip.AddrPort
-	for _, address := range slices.Concat(s.httpsListen, s.httpListen) {
+	for _, address := range addresses {
 		parsed, err := takeover.ParseAddress(address)
 		if err != nil {
-			return addresses, nil // readListen reports it
+			return check, nil // readListen reports it
 		}
 		bound = append(bound, parsed)
 	}
-	return addresses, addresses.Validate(bound)
+	return check, check.Validate(bound)
 }

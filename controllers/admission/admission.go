@@ -94,6 +94,8 @@ type Decision struct {
 	RecordedSources int
 	// Rivals are all other claims, in the same order, with their reasons.
 	Rivals []v1alpha1.Rival
+	// RefusedPorts are the ports that the sources request and are not served on.
+	RefusedPorts []source.RefusedPorts
 	// Differences are sources that request other options than Options.
 	Differences []Difference
 }

@@ -66,6 +66,7 @@ func preference(a, b source.Claim) int {
 type clusterOptions struct {
 	unreadable *source.Claim // the first one whose annotations are malformed
 	problem    string        // why no client is left; empty where one is
+	first      *source.Claim // the oldest sound one
 }
 
 // optionsOf returns each cluster's options. Claims are in order of preference.
@@ -76,6 +77,9 @@ func optionsOf(claims []source.Claim) map[string]clusterOptions {
 		o := options[claim.Source.Cluster]
 		switch {
 		case claim.Refusal == nil:
+			if o.first == nil {
+				o.first = &claims[i]
+			}
 			sound[claim.Source.Cluster] = append(sound[claim.Source.Cluster], claim)
 		case claim.Refusal.Reason == reason.AnnotationInvalid && o.unreadable == nil:
 			unreadable := claims[i]

@@ -16,6 +16,7 @@ var checks = []check{
 	clusterInSync,
 	claimSound,
 	domainAllowed,
+	sameGateway,
 	optionsCertain,
 	clientsLeft,
 }
@@ -68,6 +69,25 @@ func domainAllowed(claim source.Claim, in checkContext) *source.Refusal {
 func inside(host, domain string) bool {
 	host = strings.TrimPrefix(host, "*.")
 	return host == domain || strings.HasSuffix(host, "."+domain)
+}
+
+// sameGateway refuses a claim that leads the host to another Gateway than the oldest
+// sound claim of its cluster: the host goes to one of them.
+func sameGateway(claim source.Claim, in checkContext) *source.Refusal {
+	first := in.options[claim.Source.Cluster].first
+	if first == nil || first.Options.Gateway == claim.Options.Gateway {
+		return nil
+	}
+	return refusal(reason.GatewayElsewhere, "this source leads the host to %s, and the older %s leads it to %s; attach all routes of the host to one Gateway",
+		place(claim.Options.Gateway), describe(first.Source), place(first.Options.Gateway))
+}
+
+// place describes where a host is led to.
+func place(gateway string) string {
+	if gateway == "" {
+		return "the ingress of the cluster"
+	}
+	return "Gateway " + gateway
 }
 
 // optionsCertain refuses a sound claim if another source of the host in its cluster

@@ -3,6 +3,7 @@ package admission
 import (
 	"cmp"
 	"fmt"
+	"strings"
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/api/v1alpha1/reason"
@@ -76,9 +77,13 @@ func admit(winner source.Claim, candidates []source.Claim, policy Policy) Decisi
 		}
 		sources = append(sources, c)
 		d.Sources = append(d.Sources, c.Source)
+		if c.RefusedPorts != nil {
+			d.RefusedPorts = append(d.RefusedPorts, *c.RefusedPorts)
+		}
 	}
 	d.Options, _ = combine(sources) // clientsLeft has refused those that have none in common
 	for _, c := range sources {
+		c.Options.PlainHTTP = cmp.Or(c.Options.PlainHTTP, d.Options.PlainHTTP)
 		if !c.Options.Equal(d.Options) {
 			d.Differences = append(d.Differences, difference(c, d.Options, sources))
 		}
@@ -98,7 +103,22 @@ func admitted(winner source.Claim, d Decision, policy Policy) string {
 	if n := len(d.Differences); n > 1 {
 		more = fmt.Sprintf(", and %d more sources differ", n-1)
 	}
-	return message.Format("held by %s%s%s%s", describe(winner.Source), away, differs, more)
+	return message.Format("held by %s%s%s%s%s", describe(winner.Source), away, differs, more, refusedPorts(d))
+}
+
+// refusedPorts says which ports are refused, and why the first one is; "" if none is.
+func refusedPorts(d Decision) string {
+	if len(d.RefusedPorts) == 0 {
+		return ""
+	}
+	first, more := d.RefusedPorts[0], ""
+	if len(first.Names) > 1 {
+		more = "; refused are also " + strings.Join(first.Names[1:], ", ")
+	}
+	if n := len(d.RefusedPorts); n > 1 {
+		more += fmt.Sprintf("; %d more sources have refused ports", n-1)
+	}
+	return fmt.Sprintf("; port %s is refused: %s%s", first.Names[0], first.First.Message, more)
 }
 
 // refuse refuses the host for the reason of the first claim that may have it.

@@ -2,9 +2,13 @@ package admission_test
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/api/v1alpha1/reason"
@@ -41,6 +45,10 @@ func claim(cluster, name string, day int, options ...claimOption) source.Claim {
 
 func ref(cluster, name string) v1alpha1.SourceRef {
 	return v1alpha1.SourceRef{Cluster: cluster, Kind: source.KindIngress, Namespace: "apps", Name: name}
+}
+
+func toGateway(name string) claimOption {
+	return func(c *source.Claim) { c.Options.Gateway = name }
 }
 
 func onHost(name string) claimOption { return func(c *source.Claim) { c.Host = name } }
@@ -310,6 +318,16 @@ func TestDecide(t *testing.T) {
 			want:   "Admitted hades [b] rivals [a=ClusterNotReady]",
 		},
 		{
+			name:   "a source that leads the host to another Gateway than the oldest one is refused",
+			claims: []source.Claim{claim("hades", "young", 2), claim("hades", "old", 1, toGateway("a/b")), claim("hades", "too", 3, toGateway("a/b")), claim("illmatic", "other", 4)},
+			want:   "Admitted hades [old too] rivals [young=GatewayElsewhere other=HeldByAnother]",
+		},
+		{
+			name:   "a refused source does not say where the host is led to",
+			claims: []source.Claim{claim("hades", "young", 2), claim("hades", "old", 1, toGateway("a/b"), refusedFor(reason.IngressClass))},
+			want:   "Admitted hades [young] rivals [old=IngressClass]",
+		},
+		{
 			name:   "not even where it is alone",
 			claims: []source.Claim{claim("lost", "a", 1)},
 			want:   "refused ClusterNotReady lost [a] rivals []",
@@ -428,6 +446,122 @@ func TestWhatAllSourcesAllowCounts(t *testing.T) {
 				t.Errorf("accepted: %v, options %+v, want %+v", d.Accepted, d.Options, test.want)
 			}
 		})
+	}
+}
+
+// A host is led to the Gateway of its sources, also while its cluster is not in sync.
+func TestGatewayIsRecorded(t *testing.T) {
+	claims := []source.Claim{claim("hades", "a", 1, toGateway("apps/front"))}
+	spec := admission.Spec(host, admission.Decide(admission.Input{Host: host, Claims: claims}, everywhere))
+	want := []v1alpha1.HostBackend{{Cluster: "hades", Gateway: "apps/front"}}
+	if !reflect.DeepEqual(spec.Backends, want) {
+		t.Fatalf("backends are %+v", spec.Backends)
+	}
+	eh := &v1alpha1.ExposedHost{Spec: spec, Status: v1alpha1.ExposedHostStatus{Sources: []v1alpha1.SourceRef{ref("hades", "a")}}}
+	meta.SetStatusCondition(&eh.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionTrue, Reason: reason.Admitted})
+	away := admission.Policy{Clusters: map[string]admission.Cluster{"hades": {}}}
+	spec = admission.Spec(host, admission.Decide(admission.Input{Host: host, Current: admission.Recorded(eh)}, away))
+	if !reflect.DeepEqual(spec.Backends, want) {
+		t.Errorf("while the cluster is not in sync, backends are %+v", spec.Backends)
+	}
+}
+
+// onPorts makes a claim request these ports; one without https says nothing of plain HTTP.
+func onPorts(names ...string) claimOption {
+	return func(c *source.Claim) {
+		if c.Options = c.Options.WithTLSPorts(names); !slices.Contains(names, "https") {
+			c.Options.PlainHTTP = ""
+		}
+	}
+}
+
+// The host is served on the ports of all its sources; everything else is what all allow.
+func TestPortsOfAllSourcesCount(t *testing.T) {
+	plain := func(m v1alpha1.PlainHTTP) claimOption { return func(c *source.Claim) { c.Options.PlainHTTP = m } }
+	tests := []struct {
+		name   string
+		claims []source.Claim
+		want   source.Options
+		tls    v1alpha1.TLSMode
+	}{
+		{
+			"https and a port of another source",
+			[]source.Claim{claim("hades", "web", 1), claim("hades", "broker", 2, ofKind(source.KindIngressRouteTCP), onPorts("mqtts"))},
+			source.Options{PlainHTTP: v1alpha1.PlainHTTPRedirect, Ports: []string{"https", "mqtts"}}, "",
+		},
+		{
+			"the other one is older",
+			[]source.Claim{claim("hades", "web", 3), claim("hades", "broker", 2, onPorts("mqtts"))},
+			source.Options{PlainHTTP: v1alpha1.PlainHTTPRedirect, Ports: []string{"https", "mqtts"}}, "",
+		},
+		{
+			"a narrow source narrows the clients of every port",
+			[]source.Claim{claim("hades", "web", 1), claim("hades", "broker", 2, onPorts("mqtts"), from("10.0.0.0/8"))},
+			source.Options{PlainHTTP: v1alpha1.PlainHTTPRedirect, AllowFrom: []string{"10.0.0.0/8"}, Ports: []string{"https", "mqtts"}}, "",
+		},
+		{
+			"a port alone has no plain HTTP",
+			[]source.Claim{claim("hades", "broker", 1, onPorts("mqtts"))},
+			source.Options{PlainHTTP: v1alpha1.PlainHTTPDeny, Ports: []string{"mqtts"}}, "",
+		},
+		{
+			"unless its source says so",
+			[]source.Claim{claim("hades", "broker", 1, onPorts("mqtts"), plain(v1alpha1.PlainHTTPForward))},
+			source.Options{PlainHTTP: v1alpha1.PlainHTTPForward, Ports: []string{"mqtts"}}, "",
+		},
+		{
+			"a port and a source on plain HTTP only",
+			[]source.Claim{claim("hades", "web", 1, onPorts(), plain(v1alpha1.PlainHTTPForward)), claim("hades", "broker", 2, onPorts("mqtts"))},
+			source.Options{PlainHTTP: v1alpha1.PlainHTTPForward, Ports: []string{"mqtts"}}, "",
+		},
+		{
+			"plain HTTP only",
+			[]source.Claim{claim("hades", "web", 1, onPorts(), plain(v1alpha1.PlainHTTPForward))},
+			source.Options{PlainHTTP: v1alpha1.PlainHTTPForward, PlainOnly: true}, v1alpha1.TLSDeny,
+		},
+		{
+			"a rival's ports do not count",
+			[]source.Claim{claim("hades", "web", 1), claim("illmatic", "broker", 2, onPorts("mqtts"))},
+			source.Options{PlainHTTP: v1alpha1.PlainHTTPRedirect}, "",
+		},
+		{
+			"nor those of a refused source",
+			[]source.Claim{claim("hades", "web", 1), claim("hades", "broker", 2, onPorts("mqtts"), refusedFor(reason.NotIsolated))},
+			source.Options{PlainHTTP: v1alpha1.PlainHTTPRedirect}, "",
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			d := admission.Decide(admission.Input{Host: host, Claims: test.claims}, everywhere)
+			if !d.Accepted || !reflect.DeepEqual(d.Options, test.want) {
+				t.Errorf("accepted: %v, options %+v, want %+v", d.Accepted, d.Options, test.want)
+			}
+			if narrows := len(test.want.AllowFrom) > 0; narrows != (len(d.Differences) > 0) {
+				t.Errorf("differences are %+v", d.Differences)
+			}
+			spec := admission.Spec(host, d)
+			if spec.TLS != test.tls || !slices.Equal(spec.Ports, test.want.Ports) || spec.PlainHTTP != test.want.PlainHTTP {
+				t.Errorf("the spec is %+v", spec)
+			}
+			if again := admission.Recorded(&v1alpha1.ExposedHost{Spec: spec}).Options; !reflect.DeepEqual(again, test.want) {
+				t.Errorf("recorded as %+v", again)
+			}
+		})
+	}
+}
+
+// A host keeps its good ports, and its message names the bad one.
+func TestRefusedPortsAreInTheMessage(t *testing.T) {
+	bad := func(c *source.Claim) {
+		c.RefusedPorts = &source.RefusedPorts{Names: []string{"mqtts", "smtps"}, First: source.Refusal{Reason: reason.PortUnknown, Message: "cluster hades has no port mqtts"}}
+	}
+	d := admission.Decide(admission.Input{Host: host, Claims: []source.Claim{claim("hades", "web", 1, bad), claim("hades", "admin", 2, bad)}}, everywhere)
+	if !d.Accepted || len(d.Options.Ports) > 0 || !strings.HasSuffix(d.Message, "; port mqtts is refused: cluster hades has no port mqtts; refused are also smtps; 1 more sources have refused ports") {
+		t.Errorf("the decision is %+v", d)
+	}
+	rival := claim("illmatic", "web", 2, bad)
+	if d := admission.Decide(admission.Input{Host: host, Claims: []source.Claim{claim("hades", "web", 1), rival}}, everywhere); len(d.RefusedPorts) > 0 {
+		t.Errorf("a rival's ports are in the decision: %+v", d)
 	}
 }
 

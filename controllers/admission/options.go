@@ -25,16 +25,26 @@ func stricter(a, b v1alpha1.PlainHTTP) v1alpha1.PlainHTTP {
 // all of them allow, the strictest plain-HTTP mode, and WholeWildcard and ShareBelow only
 // if all of them request it. The proxy does not see the path of a TLS request, so no source may
 // allow what another source of the host denies. problem says why no client is left.
+//
+// The TLS ports are different: the host is served on each port that one of the sources
+// requests. A source is on the entry points of Traefik that it names, and so says nothing
+// about the other ports: an IngressRoute on 443 and an IngressRouteTCP on 8883 have no port
+// in common, and neither is wrong. A port is no wider than its source: AllowFrom applies on
+// each port, and no source is served on a port whose entry point it is not on.
 func combine(claims []source.Claim) (options source.Options, problem string) {
 	if len(claims) == 0 {
 		return source.Options{}, ""
 	}
 	options = claims[0].Options
+	var ports []string
+	for _, claim := range claims {
+		ports = append(ports, claim.Options.TLSPorts()...)
+	}
+	options = options.WithTLSPorts(ports)
 	narrowest := claims[0].Source // the last that narrowed AllowFrom
 	for _, claim := range claims[1:] {
 		options.WholeWildcard = options.WholeWildcard && claim.Options.WholeWildcard
 		options.ShareBelow = options.ShareBelow && claim.Options.ShareBelow
-		options.PlainOnly = options.PlainOnly && claim.Options.PlainOnly
 		options.PlainHTTP = stricter(options.PlainHTTP, claim.Options.PlainHTTP)
 		if len(claim.Options.AllowFrom) == 0 {
 			continue
@@ -49,6 +59,9 @@ func combine(claims []source.Claim) (options source.Options, problem string) {
 				describe(narrowest), strings.Join(options.AllowFrom, ","), describe(claim.Source), strings.Join(claim.Options.AllowFrom, ","))
 		}
 		options.AllowFrom, narrowest = both, claim.Source
+	}
+	if options.PlainHTTP == "" && !slices.Contains(options.TLSPorts(), v1alpha1.PortHTTPS) { // there is nothing to redirect to
+		options.PlainHTTP = v1alpha1.PlainHTTPDeny
 	}
 	return options, ""
 }

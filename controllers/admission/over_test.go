@@ -388,9 +388,9 @@ func TestShareBelowIsRecorded(t *testing.T) {
 // pair is a wildcard and a name under it, as they are recorded: host → object.
 type pair map[string]*v1alpha1.ExposedHost
 
-// decide decides one of the pair as the reconciler does, and records it. It reports
-// false, and does nothing, while the wildcard must wait for the name.
-func (p pair) decide(of string, claims map[string][]source.Claim, policy admission.Policy) bool {
+// decide decides one of the pair as the reconciler does, and records it. It does nothing
+// while the wildcard must wait for the name.
+func (p pair) decide(of string, claims map[string][]source.Claim, policy admission.Policy) {
 	input := func(of string) admission.Input {
 		in := admission.Input{Host: of, Claims: claims[of]}
 		if p[of] != nil {
@@ -404,14 +404,13 @@ func (p pair) decide(of string, claims map[string][]source.Claim, policy admissi
 	d := admission.Decide(name, policy)
 	if of == over {
 		if name.Over != nil && name.Over.First != nil && name.Over.Awaits(name, d) {
-			return false
+			return
 		}
 		d = aboveIt
 	}
 	if p[of] = nil; !d.Withdraw {
 		p[of] = &v1alpha1.ExposedHost{Spec: admission.Spec(of, d), Status: status(d)}
 	}
-	return true
 }
 
 func (p pair) String() string {

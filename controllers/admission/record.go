@@ -18,13 +18,14 @@ import (
 func Spec(host string, d Decision) v1alpha1.ExposedHostSpec {
 	spec := v1alpha1.ExposedHostSpec{Host: host, Holder: d.Holder, PlainHTTP: v1alpha1.PlainHTTPRedirect}
 	if d.Accepted {
-		spec.Backends = []v1alpha1.HostBackend{{Cluster: d.Cluster}}
+		spec.Backends = []v1alpha1.HostBackend{{Cluster: d.Cluster, Gateway: d.Options.Gateway}}
 		spec.AllowFrom = d.Options.AllowFrom
 		spec.Except = d.Except
 		spec.ShareBelow = d.Options.ShareBelow && strings.HasPrefix(host, "*.")
 		if d.Options.PlainHTTP != "" {
 			spec.PlainHTTP = d.Options.PlainHTTP
 		}
+		spec.Ports = d.Options.Ports
 		if d.Options.PlainOnly {
 			spec.TLS = v1alpha1.TLSDeny
 		}
@@ -41,12 +42,15 @@ func Unwritable(d Decision, err error) Decision {
 // Recorded is the decision that usher's own ExposedHost records.
 func Recorded(eh *v1alpha1.ExposedHost) *Holding {
 	h := &Holding{
-		Holder:  eh.Spec.Holder,
-		Options: source.Options{PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom, PlainOnly: eh.Spec.TLS == v1alpha1.TLSDeny, ShareBelow: eh.Spec.ShareBelow},
+		Holder: eh.Spec.Holder,
+		Options: source.Options{
+			PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom, Ports: eh.Spec.Ports,
+			PlainOnly: eh.Spec.TLS == v1alpha1.TLSDeny, ShareBelow: eh.Spec.ShareBelow,
+		},
 	}
 	var backend string
 	if len(eh.Spec.Backends) > 0 {
-		backend = eh.Spec.Backends[0].Cluster
+		backend, h.Options.Gateway = eh.Spec.Backends[0].Cluster, eh.Spec.Backends[0].Gateway
 	}
 	if h.Holder == "" {
 		h.Holder = backend // an usher from before the field wrote it

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/jovalle/usher/api/v1alpha1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // findTraefiks finds the Traefik that the options name, or the Traefiks that a person may

@@ -17,11 +17,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/kubeconfig"
 )
 
 const (
@@ -33,46 +33,51 @@ const (
 
 // A Cluster is a connection to a cluster with the permissions of the person who runs the command.
 type Cluster struct {
-	context string // of the kubeconfig
-	config  *rest.Config
-	client  client.Client
+	context    string // of the kubeconfig
+	kubeconfig *kubeconfig.Config
+	config     *rest.Config
+	client     client.Client
 }
 
-// Connect reads a kubeconfig as kubectl does: file, or if that is empty $KUBECONFIG or
-// ~/.kube/config. It uses the named context, or if that is empty the current one. Exec plugins run
-// as for kubectl. Connect sends no request.
-func Connect(file, context string) (*Cluster, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = file
-	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: context})
-	raw, err := loader.RawConfig()
+// Connect reads a kubeconfig as kubectl does. Exec plugins run as for kubectl. Connect sends no
+// request.
+func Connect(source kubeconfig.Source) (*Cluster, error) {
+	from, err := source.Load()
 	if err != nil {
-		return nil, fmt.Errorf("read the kubeconfig: %w", err)
+		return nil, err
 	}
-	if context == "" {
-		context = raw.CurrentContext
-	}
-	config, err := loader.ClientConfig()
-	if err != nil {
-		return nil, fmt.Errorf("read context %q of the kubeconfig: %w", context, err)
-	}
-	return newCluster(context, config)
+	return newCluster(from)
 }
 
-func newCluster(context string, config *rest.Config) (*Cluster, error) {
-	config = rest.CopyConfig(config)
+func newCluster(from *kubeconfig.Config) (*Cluster, error) {
+	config := rest.CopyConfig(from.REST)
 	config.Dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	config.QPS = -1 // a few dozen requests
 	config.UserAgent = "usher-cluster"
 	httpClient, err := rest.HTTPClientFor(config)
 	if err != nil {
-		return nil, fmt.Errorf("context %s: %w", context, err)
+		return nil, fmt.Errorf("context %s: %w", from.Context, err)
 	}
 	c, err := client.New(config, client.Options{Scheme: scheme, HTTPClient: httpClient})
 	if err != nil {
-		return nil, fmt.Errorf("context %s: %w", context, err)
+		return nil, fmt.Errorf("context %s: %w", from.Context, err)
 	}
-	return &Cluster{context: context, config: config, client: c}, nil
+	return &Cluster{context: from.Context, kubeconfig: from, config: config, client: c}, nil
+}
+
+// String names the cluster by its context and its server.
+func (c *Cluster) String() string {
+	return fmt.Sprintf("context %s, server %s", c.context, c.config.Host)
+}
+
+// Same reports whether two contexts lead to one cluster.
+func Same(ctx context.Context, a, b *Cluster) (bool, error) {
+	first, err := a.uid(ctx)
+	if err != nil {
+		return false, err
+	}
+	second, err := b.uid(ctx)
+	return first == second, err
 }
 
 // uid returns an ID of the cluster that does not depend on its address or context: the UID of its
@@ -99,14 +104,17 @@ func (c *Cluster) get(ctx context.Context, name, namespace string, o client.Obje
 func (c *Cluster) members(ctx context.Context) ([]v1alpha1.MemberCluster, error) {
 	var list v1alpha1.MemberClusterList
 	if err := c.client.List(ctx, &list); err != nil {
-		return nil, c.failed("list MemberClusters", err)
+		return nil, c.failed("list MemberClusters", noCRDs(err))
 	}
 	return list.Items, nil
 }
 
 // failed adds the cluster and the action to an error. The message of the API server names the
-// permission that is missing.
+// permission that is missing. An API server that does not answer is reported without the action.
 func (c *Cluster) failed(action string, err error) error {
+	if failure := c.kubeconfig.Failure(err); failure != nil {
+		return failure
+	}
 	return fmt.Errorf("context %s: %s: %w", c.context, action, err)
 }
 

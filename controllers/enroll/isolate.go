@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/yaml"
@@ -51,20 +50,22 @@ type IsolateOptions struct {
 }
 
 func (o *IsolateOptions) validate() error {
-	for field, value := range map[string]string{"namespace": o.TLSOptions.Namespace, "name": o.TLSOptions.Name} {
-		problems := validation.IsDNS1123Label(value)
-		if value != "" && len(problems) > 0 {
-			return fmt.Errorf("TLS options: %s %q: %s", field, value, strings.Join(problems, "; "))
+	for _, option := range []struct{ flag, value string }{{"options-namespace", o.TLSOptions.Namespace}, {"options-name", o.TLSOptions.Name}} {
+		if option.value == "" {
+			continue
 		}
-		if strings.Contains(value, "--") {
-			return fmt.Errorf("TLS options: %s %q: Traefik cannot refer to a name with two hyphens in a row", field, value)
+		if err := CheckName(option.value); err != nil {
+			return fmt.Errorf("--%s: %w", option.flag, err)
+		}
+		if strings.Contains(option.value, "--") {
+			return fmt.Errorf("--%s: %q has two hyphens in a row, and Traefik cannot refer to such a name; choose another one", option.flag, option.value)
 		}
 	}
 	if o.TLSOptions.Name == "default" {
-		return errors.New("TLS options: name \"default\": Traefik uses these for every route without TLS options")
+		return errors.New("--options-name: \"default\" is what Traefik uses for every route without TLS options; choose another name, such as " + DefaultOptionsName)
 	}
 	if slices.Contains(o.EntryPoints, "") {
-		return errors.New("an entry point has no name")
+		return errors.New("--entry-point: a name is empty; give the names of Traefik's entry points, such as websecure")
 	}
 	return nil
 }
@@ -117,7 +118,8 @@ type isolation struct {
 	id           identity
 	cluster      *v1alpha1.MemberCluster // as it is
 	want         *v1alpha1.Isolation
-	entryPoints  []string // of Traefik, that the edge connects to; empty if they are unknown
+	entryPoints  []string      // of Traefik, that the edge connects to; empty if they are unknown
+	ports        []source.Port // other than https
 	hostGroups   []*hostGroup
 }
 
@@ -131,7 +133,7 @@ func prepareIsolation(ctx context.Context, edge, member *Cluster, o Options) (*i
 	err = edge.client.Get(ctx, client.ObjectKey{Name: o.Name}, mc)
 	switch {
 	case apierrors.IsNotFound(err) || meta.IsNoMatchError(err):
-		return nil, edge.failed("read MemberCluster "+o.Name, fmt.Errorf("%w: usher cluster add %s makes it", ErrUnknown, o.Name))
+		return nil, edge.unknown(ctx, o.Name)
 	case err != nil:
 		return nil, edge.failed("read MemberCluster "+o.Name, err)
 	}
@@ -185,7 +187,9 @@ func (c *Cluster) checkServesTLSOptions() error {
 // lookAtService finds the entry points that the edge connects to.
 func (i *isolation) lookAtService(ctx context.Context) error {
 	ingress := i.cluster.Spec.Ingress
-	if i.entryPoints = slices.Clone(ingress.EntryPoints); len(i.entryPoints) > 0 {
+	i.entryPoints, i.ports = slices.Clone(ingress.EntryPoints), source.PortsOf(ingress.Ports, nil)
+	unknown := func(p source.Port) bool { return len(p.EntryPoints) == 0 }
+	if len(i.entryPoints) > 0 && !slices.ContainsFunc(i.ports, unknown) {
 		return nil
 	}
 	var service corev1.Service
@@ -193,7 +197,10 @@ func (i *isolation) lookAtService(ctx context.Context) error {
 	if client.IgnoreNotFound(err) != nil {
 		return i.member.failed("read Service "+types.NamespacedName(ingress.Service).String(), err)
 	}
-	i.entryPoints = source.EntryPointsOf(&service)[ingress.HTTPSPort]
+	named := source.EntryPointsOf(&service)
+	if i.ports = source.PortsOf(ingress.Ports, named); len(i.entryPoints) == 0 {
+		i.entryPoints = named[ingress.HTTPSPort]
+	}
 	return nil
 }
 
@@ -216,7 +223,7 @@ func (i *isolation) wanted() *v1alpha1.Isolation {
 
 // readRoutes reads the routes of the member, and plans how they are to be edited.
 func (i *isolation) readRoutes(ctx context.Context) error {
-	routes, err := i.member.routes(ctx, source.Context{Cluster: i.Name, Isolation: i.want, HTTPSEntryPoints: i.entryPoints})
+	routes, err := i.member.routes(ctx, source.Context{Cluster: i.Name, Isolation: i.want, HTTPSEntryPoints: i.entryPoints, Ports: i.ports})
 	if err == nil {
 		i.hostGroups = planHosts(routes, i.want.TLSOptions, i.Isolation.CrossNamespace)
 	}

@@ -56,7 +56,7 @@ func (c *Cluster) routeObjects(ctx context.Context) ([]client.Object, error) {
 		&networkingv1.IngressList{},
 		&traefik.IngressRouteList{}, &traefik.IngressRouteTCPList{},
 		&traefik.ContainousIngressRouteList{}, &traefik.ContainousIngressRouteTCPList{},
-		&gatewayv1.HTTPRouteList{},
+		&gatewayv1.HTTPRouteList{}, &gatewayv1.GRPCRouteList{},
 	} {
 		err := c.client.List(ctx, list)
 		if meta.IsNoMatchError(err) {
@@ -115,6 +115,9 @@ func ingressRouteTCP(o client.Object) *traefik.IngressRouteTCP {
 	return nil
 }
 
+// fixedByGateway is why the TLS options of a route of the Gateway API cannot be set.
+const fixedByGateway = "Traefik's Gateway API provider cannot set TLS options: publish the host by an IngressRoute or an Ingress"
+
 // readRoute reads an object as the controllers do.
 func readRoute(o client.Object, in source.Context) *route {
 	r := &route{object: o, annotated: source.Exposed(o.GetAnnotations()), beside: func(string) []string { return nil }}
@@ -124,7 +127,10 @@ func readRoute(o client.Object, in source.Context) *route {
 		r.hosts, r.mark, result = source.NamesOfIngress(t).Hosts, source.TLSOfIngress(t, in), source.FromIngress(t, in)
 	case *gatewayv1.HTTPRoute:
 		r.hosts, r.mark, result = source.NamesOfHTTPRoute(t).Hosts, source.TLSOfHTTPRoute(t, in), source.FromHTTPRoute(t, in)
-		r.fixed = "Traefik's Gateway API provider cannot set TLS options: publish the host by an IngressRoute or an Ingress"
+		r.fixed = fixedByGateway
+	case *gatewayv1.GRPCRoute:
+		r.hosts, r.mark, result = source.NamesOfGRPCRoute(t).Hosts, source.TLSOfGRPCRoute(t, in), source.FromGRPCRoute(t, in)
+		r.fixed = fixedByGateway
 	default:
 		result = r.readTraefik(in)
 	}

@@ -37,18 +37,19 @@ func storedKubeconfig(name, server string, config *rest.Config, token *corev1.Se
 	return clientcmd.Write(*stored)
 }
 
-// checkServer refuses a URL of an API server that a token must not be sent to.
+// checkServer refuses a URL of an API server that a token must not be sent to. Its error
+// continues a sentence that begins with the URL.
 func checkServer(server string) error {
 	u, err := url.Parse(server)
 	switch {
-	case err != nil:
-		return err
+	case err != nil || u.Scheme == "" || u.Scheme != "https" && u.Host == "":
+		return errors.New("is not a URL that begins with https://")
 	case u.Scheme != "https":
-		return errors.New("it must begin with https://, or the token would be sent unencrypted")
+		return errors.New("does not begin with https://: the token would be sent unencrypted")
 	case u.Hostname() == "":
-		return errors.New("it has no host")
+		return errors.New("has no host")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return errors.New("it must be https://HOST:PORT, optionally with a path")
+		return errors.New("has more than https://HOST:PORT and a path")
 	}
 	return nil
 }

@@ -61,17 +61,29 @@ func readerManifests(id identity, service types.NamespacedName) []*unstructured.
 }
 
 // readerRules allow the account to read the kinds that usher watches in every namespace, and to
-// discover which of them the cluster serves. They allow it to read no Secrets and no workloads.
+// discover which of them the cluster serves. They also allow it to list the kinds that usher looks
+// through for annotations without an effect. They allow it to read no Secrets and no workloads.
 func readerRules() []rbacv1.PolicyRule {
 	read := func(group string, resources ...string) rbacv1.PolicyRule {
 		return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: resources, Verbs: readVerbs()}
 	}
+	list := func(group string, resources ...string) rbacv1.PolicyRule {
+		return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: resources, Verbs: []string{"list"}}
+	}
+	unread := []string{"ingressrouteudps", "middlewares", "middlewaretcps", "traefikservices"} // of Traefik
 	return []rbacv1.PolicyRule{
 		read("networking.k8s.io", "ingresses", "ingressclasses"),
 		read("traefik.io", "ingressroutes", "ingressroutetcps"),
 		read("traefik.containo.us", "ingressroutes", "ingressroutetcps"),
-		read("gateway.networking.k8s.io", "gateways", "httproutes", "tlsroutes"),
+		read("gateway.networking.k8s.io", "gateways", "httproutes", "grpcroutes", "tlsroutes", "listenersets"),
+		read("gateway.networking.x-k8s.io", "xlistenersets"),
 		read("", "namespaces"),
+		list("", "services"),
+		list("traefik.io", unread...),
+		list("traefik.containo.us", unread...),
+		list("gateway.networking.k8s.io", "tcproutes", "udproutes"),
+		list("projectcontour.io", "httpproxies"),
+		list("networking.istio.io", "virtualservices"),
 		// Discovery and the schema of kinds, in case the cluster does not grant it to every account.
 		{NonResourceURLs: []string{"/version", "/api/*", "/apis/*", "/openapi/v3/*"}, Verbs: []string{"get"}},
 	}

@@ -1,10 +1,10 @@
 package enroll
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
+	"regexp"
 	"strings"
 	"time"
 
@@ -45,38 +45,61 @@ type Options struct {
 	Out io.Writer
 }
 
-// Validate checks the options without a request to a cluster.
+// Validate checks the options without a request to a cluster. Its errors name the flags.
 func (o *Options) Validate() error {
-	if problems := validation.IsDNS1123Label(o.Name); len(problems) > 0 {
-		return fmt.Errorf("name %q: %s", o.Name, strings.Join(problems, "; "))
+	if err := CheckName(o.Name); err != nil {
+		return fmt.Errorf("NAME: %w", err)
+	}
+	if o.Namespace != "" {
+		if err := CheckName(o.Namespace); err != nil {
+			return fmt.Errorf("--namespace: %w", err)
+		}
 	}
 	for _, address := range o.Addresses {
 		if err := checkAddress(address); err != nil {
-			return fmt.Errorf("address %q: %w", address, err)
+			return fmt.Errorf("--address: %w", err)
 		}
 	}
 	if o.Server != "" {
 		if err := checkServer(o.Server); err != nil {
-			return fmt.Errorf("server %q: %w", o.Server, err)
+			return fmt.Errorf("--server: %q %w; write it as https://192.168.1.20:6443", o.Server, err)
 		}
 	}
 	if err := o.Isolation.validate(); err != nil {
 		return err
 	}
 	if o.Timeout <= 0 {
-		return fmt.Errorf("timeout %v: it must be more than 0", o.Timeout)
+		return fmt.Errorf("--timeout: %v is not a positive duration, such as 2m", o.Timeout)
 	}
 	return nil
 }
 
-func checkAddress(address string) error {
-	if _, err := netip.ParseAddr(address); err == nil {
+// CheckName returns an error unless name is a DNS label (RFC 1123), as MemberClusters and
+// namespaces have as their names. The error quotes the name.
+func CheckName(name string) error {
+	if len(validation.IsDNS1123Label(name)) == 0 {
 		return nil
 	}
-	if problems := validation.IsDNS1123Subdomain(strings.ToLower(address)); len(problems) > 0 {
-		return errors.New("it must be an IP address or a DNS name, without a port")
+	example := notInLabels.ReplaceAllString(strings.ToLower(name), "-")
+	if len(validation.IsDNS1123Label(example)) > 0 {
+		example = "hades-2"
 	}
-	return nil
+	return fmt.Errorf("%q is not a valid name: it has 1 to %d lower-case letters, digits and hyphens, with a letter or digit at each end, such as %s",
+		name, validation.DNS1123LabelMaxLength, example)
+}
+
+// notInLabels matches characters that a DNS label cannot have.
+var notInLabels = regexp.MustCompile(`[^a-z0-9-]+`)
+
+// dnsName matches a DNS name as the CustomResourceDefinition of MemberCluster does. An
+// address with a wrong number, such as 192.168.1.300, is none.
+var dnsName = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+
+func checkAddress(address string) error {
+	if _, err := netip.ParseAddr(address); err == nil || dnsName.MatchString(address) {
+		return nil
+	}
+	return fmt.Errorf("%q is neither an IP address nor a DNS name: give it without a scheme or a port, such as 192.168.1.10, and repeat the flag for each one", address)
 }
 
 // report writes a line to Out.

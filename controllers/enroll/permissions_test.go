@@ -44,15 +44,25 @@ func grantedEverywhere() []string {
 		"create selfsubjectrulesreviews.authorization.k8s.io",
 	}
 	for _, resource := range []string{
+		"clustertrustbundles.certificates.k8s.io", // by system:cluster-trust-bundle-discovery, to every ServiceAccount
 		"namespaces",
 		"ingresses.networking.k8s.io", "ingressclasses.networking.k8s.io",
 		"ingressroutes.traefik.io", "ingressroutetcps.traefik.io",
 		"ingressroutes.traefik.containo.us", "ingressroutetcps.traefik.containo.us",
-		"gateways.gateway.networking.k8s.io", "httproutes.gateway.networking.k8s.io", "tlsroutes.gateway.networking.k8s.io",
+		"gateways.gateway.networking.k8s.io", "listenersets.gateway.networking.k8s.io",
+		"httproutes.gateway.networking.k8s.io", "grpcroutes.gateway.networking.k8s.io", "tlsroutes.gateway.networking.k8s.io",
 	} {
 		for _, verb := range readVerbs() {
 			grants = append(grants, verb+" "+resource)
 		}
+	}
+	for _, resource := range []string{
+		"services",
+		"middlewares.traefik.io", "middlewaretcps.traefik.io", "traefikservices.traefik.io", "ingressrouteudps.traefik.io",
+		"middlewares.traefik.containo.us", "middlewaretcps.traefik.containo.us", "traefikservices.traefik.containo.us", "ingressrouteudps.traefik.containo.us",
+		"tcproutes.gateway.networking.k8s.io", "udproutes.gateway.networking.k8s.io",
+	} {
+		grants = append(grants, "list "+resource)
 	}
 	slices.Sort(grants)
 	return grants
@@ -107,13 +117,21 @@ func TestStoredTokenFollowsOneServiceAndReadsNoSecret(t *testing.T) {
 		ask     func() error
 	}{
 		{"list Traefik's Service", true, func() error { _, err := reader.Services("kube-system").List(t.Context(), only("traefik")); return err }},
-		{"list another Service", false, func() error { _, err := reader.Services("kube-system").List(t.Context(), only("other")); return err }},
+		{"list another Service", true, func() error { _, err := reader.Services("kube-system").List(t.Context(), only("other")); return err }},
 		{"get another Service", false, func() error {
 			_, err := reader.Services("kube-system").Get(t.Context(), "other", metav1.GetOptions{})
 			return err
 		}},
-		{"list all Services of the namespace", false, func() error {
+		{"list all Services of the namespace", true, func() error {
 			_, err := reader.Services("kube-system").List(t.Context(), metav1.ListOptions{})
+			return err
+		}},
+		{"watch another Service", false, func() error {
+			_, err := reader.Services("kube-system").Watch(t.Context(), only("other"))
+			return err
+		}},
+		{"list Deployments", false, func() error {
+			_, err := clientset.AppsV1().Deployments("").List(t.Context(), metav1.ListOptions{})
 			return err
 		}},
 		{"list its own token's Secret", false, func() error { _, err := reader.Secrets(readerName).List(t.Context(), metav1.ListOptions{}); return err }},

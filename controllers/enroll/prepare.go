@@ -41,7 +41,7 @@ func survey(ctx context.Context, edge, member *Cluster, o Options) (*enrolment, 
 	if e.server == "" {
 		e.server = member.config.Host
 		if err := checkServer(e.server); err != nil {
-			return nil, member.failed("use the server "+e.server, err)
+			return nil, member.failed("use its server", fmt.Errorf("%s %w; set it with --server", e.server, err))
 		}
 	}
 	if err := o.bound(ctx, e.read); err != nil {

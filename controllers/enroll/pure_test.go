@@ -1,17 +1,13 @@
 package enroll
 
 import (
-	"bytes"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
-	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/member"
 	"github.com/jovalle/usher/hack/test/testkit"
 )
@@ -32,6 +28,8 @@ func TestValidateOptions(t *testing.T) {
 		{"a name that is a path", func(o *Options) { o.Name = "../hades" }, false},
 		{"addresses of all kinds", func(o *Options) { o.Addresses = []string{"192.0.2.1", "2001:db8::1", "Traefik.home"} }, true},
 		{"an address with a port", func(o *Options) { o.Addresses = []string{"192.0.2.1:443"} }, false},
+		{"an address with a wrong number", func(o *Options) { o.Addresses = []string{"192.168.1.300"} }, false},
+		{"several addresses in one", func(o *Options) { o.Addresses = []string{"192.0.2.1,192.0.2.2"} }, false},
 		{"an empty address", func(o *Options) { o.Addresses = []string{""} }, false},
 		{"an address and a Service", func(o *Options) { o.Addresses, o.Service = []string{"192.0.2.1"}, traefik }, true},
 		{"a server", func(o *Options) { o.Server = "https://192.0.2.1:6443" }, true},
@@ -40,6 +38,7 @@ func TestValidateOptions(t *testing.T) {
 		{"a server without a scheme", func(o *Options) { o.Server = "192.0.2.1:6443" }, false},
 		{"a server without a host", func(o *Options) { o.Server = "https://:6443" }, false},
 		{"a server with a password", func(o *Options) { o.Server = "https://me:secret@192.0.2.1" }, false},
+		{"a namespace in upper case", func(o *Options) { o.Namespace = "Usher" }, false},
 		{"no time", func(o *Options) { o.Timeout = 0 }, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -96,32 +95,5 @@ func TestStoredKubeconfigHasOnlyServerCAAndToken(t *testing.T) {
 				t.Errorf("stored:\n%s", data)
 			}
 		})
-	}
-}
-
-func TestTableOfMembers(t *testing.T) {
-	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	made := metav1.ObjectMeta{Name: "hades", CreationTimestamp: metav1.NewTime(now.Add(-49 * time.Hour))}
-	ready := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Ready"}
-	members := []v1alpha1.MemberCluster{
-		{ObjectMeta: made, Status: v1alpha1.MemberClusterStatus{
-			Conditions: []metav1.Condition{ready}, Hosts: 12, KubernetesVersion: "v1.36.3",
-			Ingress: &v1alpha1.ResolvedIngress{Addresses: []string{"192.0.2.1", "192.0.2.2"}},
-		}},
-		{ObjectMeta: metav1.ObjectMeta{Name: "new", CreationTimestamp: metav1.NewTime(now)}},
-	}
-	var out bytes.Buffer
-	testkit.Must(t, PrintTable(&out, members, now))
-	want := `NAME    READY     REASON   INGRESS               HOSTS   VERSION   AGE
-hades   True      Ready    192.0.2.1,192.0.2.2   12      v1.36.3   2d1h
-new     Unknown                                  0                 0s
-`
-	if out.String() != want {
-		t.Errorf("got:\n%s\nwant:\n%s", &out, want)
-	}
-	out.Reset()
-	testkit.Must(t, Print(&out, Objects(members), FormatName))
-	if out.String() != "membercluster.usher.techn.is/hades\nmembercluster.usher.techn.is/new\n" {
-		t.Errorf("names: %s", &out)
 	}
 }

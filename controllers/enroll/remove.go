@@ -14,10 +14,27 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/message"
 )
 
 // ErrUnknown marks a member that has no objects, neither in the edge cluster nor in the member.
 var ErrUnknown = errors.New("there is nothing of this member")
+
+// unknown returns an error that wraps ErrUnknown, and names the members that there are.
+func (c *Cluster) unknown(ctx context.Context, name string) error {
+	members, err := c.members(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w (context %s)", name, ErrUnknown, c.context)
+	case len(members) == 0:
+		return fmt.Errorf("%s: %w (context %s, which has no members); usher cluster add %s makes it one", name, ErrUnknown, c.context, name)
+	}
+	var names []string
+	for i := range members {
+		names = append(names, members[i].Name)
+	}
+	return fmt.Errorf("%s: %w (context %s).%s The members are: %s", name, ErrUnknown, c.context, message.DidYouMean(name, names), strings.Join(names, ", "))
+}
 
 // Remove deletes all objects of Add: the MemberCluster, after which usher withdraws the member's
 // hosts, the Secret in the edge cluster, and the account in the member. Member may be nil if it
@@ -64,7 +81,7 @@ func (r *removal) find(ctx context.Context) (err error) {
 	case inMember:
 		return nil
 	case len(r.atEdge) == 0:
-		return fmt.Errorf("%s: %w", r.Name, ErrUnknown)
+		return r.edge.unknown(ctx, r.Name)
 	case r.Force:
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jovalle/usher/api/v1alpha1"
@@ -126,9 +127,10 @@ func TestRemoveReportsThatUsherDoesNotWithdraw(t *testing.T) {
 // unreachable returns the cluster with an address that nothing listens on.
 func unreachable(t *testing.T, c *Cluster) *Cluster {
 	t.Helper()
-	config := *c.config
-	config.Host = "https://127.0.0.1:1"
-	away, err := newCluster(c.context, &config)
+	from := *c.kubeconfig
+	from.REST = rest.CopyConfig(from.REST)
+	from.REST.Host = "https://127.0.0.1:1"
+	away, err := newCluster(&from)
 	testkit.Must(t, err)
 	return away
 }

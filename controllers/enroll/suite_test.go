@@ -21,6 +21,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers"
+	"github.com/jovalle/usher/controllers/kubeconfig"
 	"github.com/jovalle/usher/controllers/member"
 	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed"
@@ -100,7 +101,7 @@ func reach(t *testing.T) (edge, hades *Cluster) {
 
 func connect(t *testing.T, file string) *Cluster {
 	t.Helper()
-	c, err := Connect(file, "")
+	c, err := Connect(kubeconfig.Source{File: file})
 	testkit.Must(t, err)
 	return c
 }

@@ -10,13 +10,13 @@ import (
 
 // A Report is the result of Check.
 type Report struct {
-	Files    int // files that were read
-	Refused  int // files that have a problem
-	Hosts    int // ExposedHosts in the other files
-	Clusters int // MemberClusters in the other files
-	Networks int // NetworkLists in the other files
-	Routes   int // hosts that would be served
-	Problems []Problem
+	Files    int       `json:"files"`          // files that were read
+	Refused  int       `json:"refusedFiles"`   // files that have a problem
+	Hosts    int       `json:"exposedHosts"`   // in the other files
+	Clusters int       `json:"memberClusters"` // in the other files
+	Networks int       `json:"networkLists"`   // in the other files
+	Routes   int       `json:"servedHosts"`    // hosts that would be served
+	Problems []Problem `json:"problems"`
 }
 
 // Check reads a directory of manifests as a Watcher without a last good state does, and
@@ -29,7 +29,10 @@ func Check(ctx context.Context, dir string) (Report, error) {
 	}
 	all := d.objects()
 	table, _ := routetable.Build(all.served()) // a problem of a host is already a problem of its file
-	report := Report{Files: len(d.files), Hosts: len(all.hosts), Clusters: len(all.clusters), Networks: len(all.networks), Routes: table.Len()}
+	report := Report{
+		Files: len(d.files), Hosts: len(all.hosts), Clusters: len(all.clusters), Networks: len(all.networks), Routes: table.Len(),
+		Problems: []Problem{}, // not null in JSON
+	}
 	for _, f := range d.byName() {
 		if wrong := f.problems(); len(wrong) > 0 {
 			report.Refused++

@@ -127,8 +127,7 @@ func (d document) notYAML(err error) []mistake {
 	values, ok := strings.CutPrefix(err.Error(), "yaml: unmarshal errors:\n")
 	if !ok {
 		offset := d.start + syntaxOffset(d.text, func(text []byte) error { _, err := yaml.YAMLToJSONStrict(text); return err })
-		message := parserLine.ReplaceAllString(err.Error(), "")
-		return []mistake{{position: d.position, syntax: true, offset: offset, message: "is not YAML: " + message}}
+		return []mistake{{position: d.position, syntax: true, offset: offset, message: "is not YAML: " + yamlMistake(parserLine.ReplaceAllString(err.Error(), ""))}}
 	}
 	var all []mistake
 	starts := lineStarts(d.text, yamlBreak)
@@ -142,6 +141,19 @@ func (d document) notYAML(err error) []mistake {
 		all = append(all, m)
 	}
 	return all
+}
+
+// yamlMistake adds what to do to an error of the YAML parser that says little.
+func yamlMistake(message string) string {
+	switch {
+	case strings.Contains(message, "did not find expected alphabetic or numeric character"):
+		return message + `: put text that begins with * or & in quotes, such as "*.example.org"`
+	case strings.HasPrefix(message, "invalid map key: map["):
+		return "text that begins with { must be in quotes; a template, such as {{ .Values.host }}, must be rendered first"
+	case strings.Contains(message, "tab character"):
+		return message + ": indent with spaces"
+	}
+	return message
 }
 
 // parserLine matches the beginning of an error of the YAML parser.

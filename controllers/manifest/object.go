@@ -10,6 +10,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/routetable"
 )
 
@@ -117,7 +118,7 @@ func (d document) object(ctx context.Context, validate validator) (object, key, 
 		return nil, name, mistakes
 	}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(content, typed, true); err != nil {
-		return nil, name, d.wrong("%v", err)
+		return nil, name, d.undecoded(err)
 	}
 	return typed, name, nil
 }
@@ -141,21 +142,23 @@ func newObject(content map[string]any) (object, *field.Error) {
 	case kindNetworkList:
 		empty = &v1alpha1.NetworkList{}
 	default:
-		return nil, unsupported("kind", content)
+		return nil, unsupported("kind", content, kindExposedHost, kindMemberCluster, kindNetworkList)
 	}
 	if content["apiVersion"] != v1alpha1.GroupVersion.String() {
-		return nil, unsupported("apiVersion", content)
+		return nil, unsupported("apiVersion", content, v1alpha1.GroupVersion.String())
 	}
 	return empty, nil
 }
 
-func unsupported(name string, content map[string]any) *field.Error {
+// unsupported returns the error of a field that has none of the known values.
+func unsupported(name string, content map[string]any, known ...string) *field.Error {
 	path := field.NewPath(name)
-	detail := fmt.Sprintf("is not read here: keep only %s, %s and %s of %s in these files", kindExposedHost, kindMemberCluster, kindNetworkList, v1alpha1.GroupVersion)
+	detail := fmt.Sprintf("is not read here: keep only %s, %s and %s of %s in these files.", kindExposedHost, kindMemberCluster, kindNetworkList, v1alpha1.GroupVersion)
 	if content[name] == nil {
 		return field.Required(path, detail)
 	}
-	return field.Invalid(path, content[name], detail)
+	value, _ := content[name].(string)
+	return field.Invalid(path, content[name], detail+message.DidYouMean(value, known))
 }
 
 // validate is the validator of manifests.

@@ -16,10 +16,10 @@ const maxErrors = 10
 
 // A Problem is one mistake in a file.
 type Problem struct {
-	File    string // its name in the directory
-	Line    int    // of the file, from 1; 0: the file as a whole
-	Field   string // such as spec.backends[0].cluster; empty: the object as a whole
-	Message string // what is wrong, and what to do
+	File    string `json:"file"`            // its name in the directory
+	Line    int    `json:"line,omitempty"`  // of the file, from 1; 0: the file as a whole
+	Field   string `json:"field,omitempty"` // such as spec.backends[0].cluster; empty: the object as a whole
+	Message string `json:"message"`         // what is wrong, and what to do
 }
 
 // String returns the problem on one line, as file:line: field: message. It replaces

@@ -116,7 +116,7 @@ func TestReadReportsMistakes(t *testing.T) {
 		"a name that is not the host": {"x.yaml", replace("name: a.techn.is", "name: b.techn.is"), []string{"metadata.name must be spec.host"}},
 		"no host":                     {"x.yaml", replace(`  host: "a.techn.is"`, ""), []string{"spec.host: Required"}},
 		"an invalid host":             {"x.yaml", replace(`host: "a.techn.is"`, `host: "A.techn.is"`), []string{"spec.host: Invalid", "lower-case ASCII labels"}},
-		"a value of another type":     {"x.yaml", replace("[{cluster: hades}]", "[{cluster: 7}]"), []string{"spec.backends[0].cluster", "string"}},
+		"a value of another type":     {"x.yaml", replace("[{cluster: hades}]", "[{cluster: 7}]"), []string{"spec.backends[0].cluster", "is a number, but must be text"}},
 		"a value of an unknown name":  {"x.yaml", good + "  plainHTTP: Maybe\n", []string{"spec.plainHTTP: Unsupported value", "Redirect"}},
 		"an invalid port":             {"x.yaml", replace("{cluster: hades}", "{address: 10.0.0.1, httpsPort: 65536}"), []string{"spec.backends[0].httpsPort", "65535"}},
 		"both a cluster and address":  {"x.yaml", replace("cluster: hades", "cluster: hades, address: 10.0.0.1"), []string{"spec.backends[0]", "exactly one of"}},

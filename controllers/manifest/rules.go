@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
@@ -70,18 +71,31 @@ func (r *rules) apply(ctx context.Context, object map[string]any) field.ErrorLis
 	defaulting.Default(object, r.structural)
 
 	var errs field.ErrorList
-	for _, path := range unknown {
-		errs = append(errs, field.Forbidden(field.NewPath(path), "unknown field: correct its spelling or remove it"))
-	}
 	errs = append(errs, metavalidation.ValidateObjectMetaAccessor(&unstructured.Unstructured{Object: object}, false,
 		metavalidation.NameIsDNSSubdomain, field.NewPath("metadata"))...)
 	errs = append(errs, crdvalidation.ValidateCustomResource(nil, object, r.openAPI)...)
+	for i, e := range errs {
+		if e.Type == field.ErrorTypeTypeInvalid {
+			errs[i] = r.wrongType(object, e)
+		}
+	}
+	for _, path := range unknown {
+		if !slices.ContainsFunc(errs, func(e *field.Error) bool { return e.Type == field.ErrorTypeTypeInvalid && within(path, e.Field) }) {
+			errs = append(errs, r.unknownField(path))
+		}
+	}
 	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, r.structural, object)...)
 	if slices.ContainsFunc(errs, blocksExpressions) {
 		return errs
 	}
 	violations, _ := r.cel.Validate(ctx, nil, r.structural, object, nil, celconfig.RuntimeCELCostBudget)
 	return append(errs, violations...)
+}
+
+// within reports whether a path leads to a part of a field.
+func within(path, field string) bool {
+	rest, ok := strings.CutPrefix(path, field)
+	return ok && (strings.HasPrefix(rest, ".") || strings.HasPrefix(rest, "["))
 }
 
 // blocksExpressions reports whether CEL rules cannot be evaluated after this error,

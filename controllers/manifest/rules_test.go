@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -132,6 +133,9 @@ func compareErrors(t *testing.T, theirs, ours error) {
 		want := cause.Field + ": " + cause.Message
 		if cause.Field == "<nil>" { // the object as a whole
 			want = strings.TrimPrefix(strings.TrimPrefix(cause.Message, "Invalid value: "), `"": `)
+		}
+		if cause.Type == metav1.CauseTypeTypeInvalid { // ours says how to write the value
+			want = cause.Field + ": Invalid value: "
 		}
 		if !strings.Contains(want, "some validation rules were not checked") && !strings.Contains(ours.Error(), want) {
 			t.Errorf("the file reader says\n%v\nwithout\n%s", ours, want)

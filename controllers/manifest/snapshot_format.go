@@ -152,7 +152,7 @@ func trimCluster(cluster *v1alpha1.MemberCluster) *v1alpha1.MemberCluster {
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: kindMemberCluster},
 		ObjectMeta: metav1.ObjectMeta{Name: cluster.Name, Labels: cluster.Labels},
 		Spec:       cluster.Spec,
-		Status:     v1alpha1.MemberClusterStatus{Ingress: cluster.Status.Ingress},
+		Status:     v1alpha1.MemberClusterStatus{Ingress: cluster.Status.Ingress, Gateways: cluster.Status.Gateways},
 	}
 }
 

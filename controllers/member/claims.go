@@ -1,6 +1,8 @@
 package member
 
 import (
+	"slices"
+
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,7 +30,8 @@ func (s *session) refusals() []v1alpha1.SourceRefusal {
 func (s *session) kindsRead() func(kind int) bool {
 	read := make([]bool, len(sources))
 	for i, k := range sources {
-		read[i] = s.reads(k)
+		// Two versions of a kind are watched while one replaces the other.
+		read[i] = s.reads(k) && !slices.ContainsFunc(sources[:i], func(o kind) bool { return o.otherVersion(k) && s.reads(o) })
 	}
 	return func(kind int) bool { return read[kind] }
 }
@@ -55,6 +58,7 @@ func (s *session) context() source.Context {
 		Isolation:           rules.Isolation,
 		HTTPSEntryPoints:    https,
 		HTTPEntryPoints:     http,
+		Ports:               s.tlsPorts(),
 		DefaultIngressClass: s.defaultIngressClass(),
 		Providers:           rules.Providers,
 		MaxHosts:            s.readings.limits.SourceHosts,
@@ -73,6 +77,9 @@ func (s *session) context() source.Context {
 			o, _ := s.get(gatewayKind, namespace, name).(*gatewayv1.Gateway)
 			return o
 		},
+		ListenerSet: s.listenerSet,
+		Gateways:    s.gateways.get,
+		OwnGateways: rules.Gateways,
 		NamespaceLabels: func(name string) map[string]string {
 			if o := s.get(namespaceKind, "", name); o != nil {
 				return o.GetLabels()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/source"
+	"github.com/jovalle/usher/controllers/source/gatewayapi"
 	"github.com/jovalle/usher/controllers/source/traefik"
 	"github.com/jovalle/usher/hack/test/testkit"
 )
@@ -33,6 +34,9 @@ var contexts = map[string]source.Context{
 				return read[gatewayv1.Gateway]("metadata: {namespace: default, name: narrow}\nspec: {listeners: [{name: a, port: 443, protocol: HTTPS, hostname: a.x.io}]}")
 			}
 			return read[gatewayv1.Gateway]("metadata: {namespace: default, name: g}\nspec: {listeners: [{name: a, port: 443, protocol: HTTPS, hostname: '*.x.io'}, {name: b, port: 8443, protocol: TLS}]}")
+		},
+		ListenerSet: func(string, string, string) *gatewayv1.ListenerSet {
+			return read[gatewayv1.ListenerSet]("metadata: {namespace: default, name: set}\nspec: {parentRef: {name: g}, listeners: [{name: a, port: 443, protocol: HTTPS, hostname: s.x.io}]}")
 		},
 		NamespaceLabels: func(string) map[string]string { return map[string]string{} },
 	},
@@ -62,6 +66,10 @@ func TestTrimmedObjectsClaimTheSame(t *testing.T) {
 		{"a wildcard that its listener narrows", source.KindHTTPRoute, "parentRefs: [{name: narrow}], hostnames: ['*.x.io', b.x.io]"},
 		{"its listeners' hostnames", source.KindHTTPRoute, "parentRefs: [{name: g}]"},
 		{"its own hostname", source.KindTLSRoute, "parentRefs: [{name: g}], hostnames: [a.x.io]"},
+		{"its own hostname", source.KindTLSRoute + " of v1alpha3", "parentRefs: [{name: g}], hostnames: [a.x.io]"},
+		{"its own hostname", source.KindTLSRoute + " of v1alpha2", "parentRefs: [{name: g}], hostnames: [a.x.io]"},
+		{"its own hostname", source.KindGRPCRoute, "parentRefs: [{name: g}], hostnames: [a.x.io]"},
+		{"a ListenerSet's hostnames", source.KindGRPCRoute, "parentRefs: [{kind: ListenerSet, name: set}]"},
 	} {
 		for annotation, metadata := range map[string]string{
 			"":                   "usher.techn.is/expose: 'true'",
@@ -72,7 +80,7 @@ func TestTrimmedObjectsClaimTheSame(t *testing.T) {
 			t.Run(strings.Join([]string{test.kind, test.name, annotation}, " "), func(t *testing.T) {
 				k := kindNamed(t, test.kind)
 				o := k.object.DeepCopyObject().(client.Object)
-				status := "{parents: [{parentRef: {name: g}, conditions: [{type: Accepted, status: 'True'}]}, {parentRef: {name: narrow}, conditions: [{type: Accepted, status: 'True'}]}]}"
+				status := "{parents: [{parentRef: {name: g}, conditions: [{type: Accepted, status: 'True'}]}, {parentRef: {name: narrow}, conditions: [{type: Accepted, status: 'True'}]}, {parentRef: {kind: ListenerSet, name: set}, conditions: [{type: Accepted, status: 'True'}]}]}"
 				testkit.Must(t, yaml.Unmarshal([]byte("metadata: {namespace: default, name: o, annotations: {"+metadata+"}}\nspec: {"+test.spec+"}\n"), o))
 				accept(t, o, status)
 				checkTrimmed(t, k, o)
@@ -81,11 +89,36 @@ func TestTrimmedObjectsClaimTheSame(t *testing.T) {
 	}
 }
 
+// A Gateway and a ListenerSet keep what a route needs of them.
+func TestTrimmedParentsServeTheSame(t *testing.T) {
+	set := read[gatewayv1.ListenerSet]("metadata: {namespace: default, name: set}\nspec: {parentRef: {name: g}, listeners: [{name: a, port: 443, protocol: HTTPS, hostname: s.x.io}]}\nstatus: {conditions: [{type: Programmed, status: 'False'}, {type: Accepted, status: 'True', message: long}]}")
+	gateway := read[gatewayv1.Gateway]("metadata: {namespace: default, name: g}\nspec: {gatewayClassName: traefik, listeners: [{name: a, port: 443, protocol: HTTPS}]}\nstatus: {addresses: [{value: 192.0.2.10}]}")
+	other := read[gatewayv1.Gateway]("metadata: {namespace: default, name: other}\nspec: {gatewayClassName: other, listeners: [{name: a, port: 443, protocol: HTTPS}]}")
+	route := read[gatewayv1.HTTPRoute]("metadata: {namespace: default, name: o, annotations: {usher.techn.is/expose: 'true'}}\nspec: {parentRefs: [{kind: ListenerSet, name: set}]}\nstatus: {parents: [{parentRef: {kind: ListenerSet, name: set}, conditions: [{type: Accepted, status: 'True'}]}]}")
+	claims := func() []source.Claim {
+		return source.FromHTTPRoute(route, source.Context{
+			Gateway:     func(string, string) *gatewayv1.Gateway { return gateway },
+			ListenerSet: func(string, string, string) *gatewayv1.ListenerSet { return set },
+			Gateways: func() *source.Gateways {
+				return source.NewGateways([]*gatewayv1.Gateway{gateway, other}, []string{"192.0.2.10"}, true)
+			},
+		}).Claims
+	}
+	whole := claims()
+	set, gateway, other = trim(set).(*gatewayv1.ListenerSet), trim(gateway).(*gatewayv1.Gateway), trim(other).(*gatewayv1.Gateway)
+	if trimmed := claims(); len(whole) != 1 || whole[0].Host != "s.x.io" || whole[0].Refusal != nil || !reflect.DeepEqual(whole, trimmed) {
+		t.Errorf("the route claims %+v, and %+v when its parents are trimmed", whole, trimmed)
+	}
+	if len(set.Status.Conditions) != 1 || set.Status.Conditions[0].Message != "" {
+		t.Errorf("the ListenerSet keeps %+v", set.Status)
+	}
+}
+
 // accept gives a route of the Gateway API its status.
 func accept(t *testing.T, o client.Object, status string) {
 	t.Helper()
 	switch o.(type) {
-	case *gatewayv1.HTTPRoute, *gatewayv1.TLSRoute:
+	case *gatewayv1.HTTPRoute, *gatewayv1.GRPCRoute, *gatewayv1.TLSRoute, *gatewayapi.TLSRouteV1alpha2, *gatewayapi.TLSRouteV1alpha3:
 		testkit.Must(t, yaml.Unmarshal([]byte("status: "+status), o))
 	}
 }
@@ -125,12 +158,13 @@ func checkNames(t *testing.T, k kind, whole, trimmed client.Object) {
 	}
 }
 
-// kindNamed returns the kind of source of a name, in Traefik's old API group if old is set.
+// kindNamed returns the kind of source of a name: in Traefik's old API group if " of old"
+// follows, or in a version that " of VERSION" names.
 func kindNamed(t *testing.T, name string) kind {
 	t.Helper()
-	short, old := strings.CutSuffix(name, " of old")
+	short, of, _ := strings.Cut(name, " of ")
 	for _, k := range sources {
-		if k.gvk.Kind == short && old == (k.gvk.GroupVersion() == traefik.ContainousGroupVersion) {
+		if k.gvk.Kind == short && (of == "" || of == k.gvk.Version || of == "old" && k.gvk.GroupVersion() == traefik.ContainousGroupVersion) {
 			return k
 		}
 	}

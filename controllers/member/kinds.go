@@ -12,6 +12,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/jovalle/usher/controllers/source"
+	"github.com/jovalle/usher/controllers/source/gatewayapi"
 	"github.com/jovalle/usher/controllers/source/traefik"
 )
 
@@ -27,6 +28,9 @@ type kind struct {
 	// are nil if claims is.
 	names func(client.Object) source.Names
 	tls   func(client.Object, source.Context) source.TLSMark
+	// added means that accounts of earlier versions of usher may not read the kind: a
+	// member is in sync without it as long as access to it is denied.
+	added bool
 }
 
 // gatewayGroup is the Gateway API's group and version.
@@ -37,29 +41,34 @@ var sources = []kind{
 	sourceKind(networkingv1.SchemeGroupVersion.WithKind(source.KindIngress), &networkingv1.Ingress{}, source.FromIngress, source.NamesOfIngress, source.TLSOfIngress),
 	sourceKind(traefik.GroupVersion.WithKind(source.KindIngressRoute), &traefik.IngressRoute{}, source.FromIngressRoute, source.NamesOfIngressRoute, source.TLSOfIngressRoute),
 	sourceKind(traefik.GroupVersion.WithKind(source.KindIngressRouteTCP), &traefik.IngressRouteTCP{}, source.FromIngressRouteTCP, source.NamesOfIngressRouteTCP, source.TLSOfIngressRouteTCP),
-	sourceKind(traefik.ContainousGroupVersion.WithKind(source.KindIngressRoute), &traefik.ContainousIngressRoute{},
-		func(o *traefik.ContainousIngressRoute, in source.Context) source.Result {
-			return source.FromIngressRoute(&o.IngressRoute, in)
-		},
-		func(o *traefik.ContainousIngressRoute) source.Names {
-			return source.NamesOfIngressRoute(&o.IngressRoute)
-		},
-		func(o *traefik.ContainousIngressRoute, in source.Context) source.TLSMark {
-			return source.TLSOfIngressRoute(&o.IngressRoute, in)
-		}),
-	sourceKind(traefik.ContainousGroupVersion.WithKind(source.KindIngressRouteTCP), &traefik.ContainousIngressRouteTCP{},
-		func(o *traefik.ContainousIngressRouteTCP, in source.Context) source.Result {
-			return source.FromIngressRouteTCP(&o.IngressRouteTCP, in)
-		},
-		func(o *traefik.ContainousIngressRouteTCP) source.Names {
-			return source.NamesOfIngressRouteTCP(&o.IngressRouteTCP)
-		},
-		func(o *traefik.ContainousIngressRouteTCP, in source.Context) source.TLSMark {
-			return source.TLSOfIngressRouteTCP(&o.IngressRouteTCP, in)
-		}),
+	embedding(traefik.ContainousGroupVersion.WithKind(source.KindIngressRoute), &traefik.ContainousIngressRoute{},
+		func(o *traefik.ContainousIngressRoute) *traefik.IngressRoute { return &o.IngressRoute },
+		source.FromIngressRoute, source.NamesOfIngressRoute, source.TLSOfIngressRoute),
+	embedding(traefik.ContainousGroupVersion.WithKind(source.KindIngressRouteTCP), &traefik.ContainousIngressRouteTCP{},
+		func(o *traefik.ContainousIngressRouteTCP) *traefik.IngressRouteTCP { return &o.IngressRouteTCP },
+		source.FromIngressRouteTCP, source.NamesOfIngressRouteTCP, source.TLSOfIngressRouteTCP),
 	sourceKind(gatewayGroup.WithKind(source.KindHTTPRoute), &gatewayv1.HTTPRoute{}, source.FromHTTPRoute, source.NamesOfHTTPRoute, source.TLSOfHTTPRoute),
+	added(sourceKind(gatewayGroup.WithKind(source.KindGRPCRoute), &gatewayv1.GRPCRoute{}, source.FromGRPCRoute, source.NamesOfGRPCRoute, source.TLSOfGRPCRoute)),
+	// The versions of one kind, the one to read first.
 	sourceKind(gatewayGroup.WithKind(source.KindTLSRoute), &gatewayv1.TLSRoute{}, source.FromTLSRoute, source.NamesOfTLSRoute, source.TLSOfTLSRoute),
+	embedding(gatewayapi.V1alpha3.WithKind(source.KindTLSRoute), &gatewayapi.TLSRouteV1alpha3{},
+		func(o *gatewayapi.TLSRouteV1alpha3) *gatewayv1.TLSRoute { return &o.TLSRoute },
+		source.FromTLSRoute, source.NamesOfTLSRoute, source.TLSOfTLSRoute),
+	embedding(gatewayapi.V1alpha2.WithKind(source.KindTLSRoute), &gatewayapi.TLSRouteV1alpha2{},
+		func(o *gatewayapi.TLSRouteV1alpha2) *gatewayv1.TLSRoute { return &o.TLSRoute },
+		source.FromTLSRoute, source.NamesOfTLSRoute, source.TLSOfTLSRoute),
 }
+
+// gatewayRouteKinds are the sources that refer to Gateways.
+var gatewayRouteKinds = func() []int {
+	var routes []int
+	for i, k := range sources {
+		if k.gvk.Group == gatewayv1.GroupName {
+			routes = append(routes, i)
+		}
+	}
+	return routes
+}()
 
 // ingressRouteKind is the kind of source that other IngressRoutes may name as parent.
 var ingressRouteKind, _ = kindOf(traefik.GroupVersion.WithKind(source.KindIngressRoute))
@@ -78,10 +87,21 @@ func kindIndex(gvk schema.GroupVersionKind) int {
 	return slices.IndexFunc(sources, func(k kind) bool { return k.gvk == gvk })
 }
 
+// kindWith returns the kind of kinds with a group, version and name.
+func kindWith(gvk schema.GroupVersionKind) (kind, bool) {
+	i := slices.IndexFunc(kinds, func(k kind) bool { return k.gvk == gvk })
+	if i < 0 {
+		return kind{}, false
+	}
+	return kinds[i], true
+}
+
 // The kinds that sources refer to, and Service, which has a member's ingress addresses.
 var (
 	ingressClassKind = kind{gvk: networkingv1.SchemeGroupVersion.WithKind("IngressClass"), scope: meta.RESTScopeRoot, object: &networkingv1.IngressClass{}}
 	gatewayKind      = kind{gvk: gatewayGroup.WithKind("Gateway"), scope: meta.RESTScopeNamespace, object: &gatewayv1.Gateway{}}
+	listenerSetKind  = kind{gvk: gatewayGroup.WithKind(source.KindListenerSet), scope: meta.RESTScopeNamespace, object: &gatewayv1.ListenerSet{}, added: true}
+	xListenerSetKind = kind{gvk: gatewayapi.Experimental.WithKind(source.KindXListenerSet), scope: meta.RESTScopeNamespace, object: &gatewayapi.XListenerSet{}, added: true}
 	namespaceKind    = kind{gvk: corev1.SchemeGroupVersion.WithKind("Namespace"), scope: meta.RESTScopeRoot, object: &corev1.Namespace{}}
 	serviceKind      = kind{gvk: corev1.SchemeGroupVersion.WithKind("Service"), scope: meta.RESTScopeNamespace, object: &corev1.Service{}}
 )
@@ -90,11 +110,12 @@ var (
 //
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=ingresses;ingressclasses,verbs=get;list;watch,roleName=usher-member
 // +kubebuilder:rbac:groups=traefik.io;traefik.containo.us,resources=ingressroutes;ingressroutetcps,verbs=get;list;watch,roleName=usher-member
-// +kubebuilder:rbac:groups=gateway.networking.k8s.io,resources=httproutes;tlsroutes;gateways,verbs=get;list;watch,roleName=usher-member
+// +kubebuilder:rbac:groups=gateway.networking.k8s.io,resources=httproutes;grpcroutes;tlsroutes;gateways;listenersets,verbs=get;list;watch,roleName=usher-member
+// +kubebuilder:rbac:groups=gateway.networking.x-k8s.io,resources=xlistenersets,verbs=get;list;watch,roleName=usher-member
 // +kubebuilder:rbac:groups="",resources=namespaces;services,verbs=get;list;watch,roleName=usher-member
 
 // kinds are all kinds that a session may watch.
-var kinds = append(slices.Clip(sources), ingressClassKind, gatewayKind, namespaceKind, serviceKind)
+var kinds = append(slices.Clip(sources), ingressClassKind, gatewayKind, listenerSetKind, xListenerSetKind, namespaceKind, serviceKind)
 
 // sourceKind describes a namespaced kind whose objects claim hosts.
 func sourceKind[T client.Object](gvk schema.GroupVersionKind, object T, claims func(T, source.Context) source.Result, names func(T) source.Names, tls func(T, source.Context) source.TLSMark) kind {
@@ -109,10 +130,30 @@ func sourceKind[T client.Object](gvk schema.GroupVersionKind, object T, claims f
 		tls: func(o client.Object, in source.Context) source.TLSMark { return tls(o.(T), in) }}
 }
 
+// embedding describes a kind whose Go type embeds that of another kind of source, which
+// inner returns.
+func embedding[T client.Object, I any](gvk schema.GroupVersionKind, object T, inner func(T) I, claims func(I, source.Context) source.Result, names func(I) source.Names, tls func(I, source.Context) source.TLSMark) kind {
+	return sourceKind(gvk, object,
+		func(o T, in source.Context) source.Result { return claims(inner(o), in) },
+		func(o T) source.Names { return names(inner(o)) },
+		func(o T, in source.Context) source.TLSMark { return tls(inner(o), in) })
+}
+
+// added marks a kind that earlier versions of usher did not read.
+func added(k kind) kind {
+	k.added = true
+	return k
+}
+
+// otherVersion reports whether two kinds are versions of one: they have the same objects.
+func (k kind) otherVersion(o kind) bool {
+	return k.gvk.GroupKind() == o.gvk.GroupKind() && k.gvk.Version != o.gvk.Version
+}
+
 // scheme has the types of all kinds.
 var scheme = func() *runtime.Scheme {
 	s := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, networkingv1.AddToScheme, traefik.AddToScheme, gatewayv1.Install} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, networkingv1.AddToScheme, traefik.AddToScheme, gatewayv1.Install, gatewayapi.AddToScheme} {
 		if err := add(s); err != nil {
 			panic(err) // two types under one name: a mistake in this file
 		}

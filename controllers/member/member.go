@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -96,7 +97,8 @@ func (m *member) connect(ctx context.Context, config Config) (*session, error) {
 	m.mu.Lock()
 	m.making = s
 	if before := m.serving; before != nil && before.config.Origin == config.Origin {
-		s.traefikKinds = before.knownKinds() // used until discovery succeeds
+		s.traefikKinds = before.knownKinds()             // used until discovery succeeds
+		s.unread.set(slices.Clone(before.unread.list())) // until they are listed again
 	}
 	m.mu.Unlock()
 	s.start(m.set.ctx)
@@ -187,6 +189,7 @@ func (m *member) serve(s *session) {
 	m.state.Synced = s.inSync()
 	m.state.SyncedAt = time.Now()
 	m.mu.Unlock()
+	close(s.serves)
 	m.log.Info("Member is in sync")
 	if before != nil {
 		before.close()
@@ -317,7 +320,9 @@ func (m *member) snapshot() State {
 	}
 	state.Traefik = s.traefik()
 	state.HTTPSEntryPoints, state.HTTPEntryPoints = s.entryPoints()
-	state.Refusals = s.refusals()
+	state.Gateways = s.ownGateways()
+	state.Ports = s.tlsPorts()
+	state.Refusals = refusalsWith(s.refusals(), s.unread.list())
 	state.Unannotated = s.marks.list(m.name)
 	return state
 }
@@ -387,6 +392,7 @@ func (m *member) setRules(rules Rules) {
 	m.mu.Unlock()
 	for _, s := range sessions {
 		if s != nil && !same {
+			s.gateways.changed()
 			s.reader.readAgain(s.all())
 		}
 	}

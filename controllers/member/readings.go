@@ -57,6 +57,9 @@ func (r *reading) size() int {
 			size += len(claim.Refusal.Message)
 		}
 	}
+	if len(r.claims) > 0 && r.claims[0].RefusedPorts != nil { // which all of them share
+		size += len(r.claims[0].RefusedPorts.First.Message)
+	}
 	for _, refusal := range r.refusals {
 		size += len(refusal.Message)
 	}

@@ -12,8 +12,14 @@ type Rules struct {
 	Isolation *v1alpha1.Isolation
 	// EntryPoints that usher leads to; empty: those that the Service's ports name.
 	EntryPoints []string
+	// Addresses of the ingress; empty: those of the Service.
+	Addresses []string
+	// Gateways leads hosts to the addresses of their own Gateways.
+	Gateways bool
 	// HTTPSPort and HTTPPort are those of the ingress.
 	HTTPSPort, HTTPPort int32
+	// Ports are the TLS ports of the ingress other than https.
+	Ports []v1alpha1.IngressPort
 	// RuleSyntax of rules whose route does not say; empty: what is detected.
 	RuleSyntax v1alpha1.RuleSyntax
 }
@@ -22,6 +28,7 @@ type Rules struct {
 func RulesOf(spec *v1alpha1.MemberClusterSpec) Rules {
 	return Rules{
 		IngressClasses: spec.IngressClasses, Providers: spec.Ingress.Providers, Isolation: spec.Isolation, EntryPoints: spec.Ingress.EntryPoints,
-		HTTPSPort: spec.Ingress.HTTPSPort, HTTPPort: spec.Ingress.HTTPPort, RuleSyntax: spec.Ingress.RuleSyntax,
+		Addresses: spec.Ingress.Addresses, Gateways: spec.Ingress.Gateways,
+		HTTPSPort: spec.Ingress.HTTPSPort, HTTPPort: spec.Ingress.HTTPPort, Ports: spec.Ingress.Ports, RuleSyntax: spec.Ingress.RuleSyntax,
 	}
 }

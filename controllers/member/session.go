@@ -1,6 +1,7 @@
 package member
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -39,6 +40,7 @@ type session struct {
 	cluster   cluster.Cluster
 	stop      context.CancelFunc
 	life      <-chan struct{} // closed by stop
+	serves    chan struct{}   // closed when all has been read, and the session serves
 
 	listener listener
 	reader   *reader   // only its goroutine changes names, marks and readings
@@ -47,6 +49,8 @@ type session struct {
 	readings *readings // claims of the annotated objects
 
 	holdings *holdings
+	gateways gatewayCache
+	unread   unreadObjects
 
 	annotations sharedAnnotations
 	listing     chan struct{} // has one element while a page of a list is read
@@ -61,7 +65,7 @@ type session struct {
 	running map[schema.GroupVersionKind]watched // what is watched now
 	stores  map[schema.GroupVersionKind]toolscache.Store
 	failing map[schema.GroupVersionKind]failing // kinds whose latest list or watch request failed
-	denied  time.Time                           // when the Service was last forbidden; zero: never
+	denied  map[schema.GroupVersionKind]denial  // kinds that the member can be in sync without, and to which access was denied
 
 	traefikKinds traefikKinds
 	detected     Traefik            // without the rule syntax of the MemberCluster
@@ -95,9 +99,10 @@ func (w watched) hasSynced() bool { return w.handler.HasSynced() }
 
 // newSession prepares a session. It does not connect yet.
 func newSession(config Config, limits Limits, l listener) (*session, error) {
-	s := &session{config: config, listener: l, names: newNames(), marks: newMarks(), readings: newReadings(limits), listing: make(chan struct{}, 1), exceeded: make(chan struct{}),
-		running: map[schema.GroupVersionKind]watched{}, stores: map[schema.GroupVersionKind]toolscache.Store{}, failing: map[schema.GroupVersionKind]failing{}}
+	s := &session{config: config, listener: l, names: newNames(), marks: newMarks(), readings: newReadings(limits), listing: make(chan struct{}, 1), serves: make(chan struct{}), exceeded: make(chan struct{}),
+		running: map[schema.GroupVersionKind]watched{}, stores: map[schema.GroupVersionKind]toolscache.Store{}, failing: map[schema.GroupVersionKind]failing{}, denied: map[schema.GroupVersionKind]denial{}}
 	s.reader = newReader(s)
+	s.gateways.compute = s.knownGateways
 	s.holdings = newHoldings(s.exceed)
 	restConfig := unshared(config.REST)
 	watches := rate.NewLimiter(watchRate, watchBurst)
@@ -142,6 +147,7 @@ func (s *session) recordRequest(object runtime.Object, err error) {
 	defer s.mu.Unlock()
 	if err == nil {
 		delete(s.failing, gvk)
+		delete(s.denied, gvk)
 		return
 	}
 	since := time.Now()
@@ -149,9 +155,21 @@ func (s *session) recordRequest(object runtime.Object, err error) {
 		since = before.since
 	}
 	s.failing[gvk] = failing{since, fmt.Errorf("%s: %w", gvk.Kind, err)}
-	if gvk == serviceKind.gvk && apierrors.IsForbidden(err) {
-		s.denied = time.Now()
+	if k, ok := kindWith(gvk); ok && apierrors.IsForbidden(err) && (s.optional(k) || k.added && !s.readBefore(gvk)) {
+		s.denied[gvk] = denial{time.Now(), err}
 	}
+}
+
+// denial is when and how access to a kind was denied.
+type denial struct {
+	at  time.Time
+	err error
+}
+
+// readBefore reports whether all objects of a kind have been listed. The caller holds s.mu.
+func (s *session) readBefore(gvk schema.GroupVersionKind) bool {
+	w, ok := s.running[gvk]
+	return ok && w.hasSynced()
 }
 
 // failing is the reason why a kind cannot be read, and the time since when.
@@ -166,6 +184,13 @@ func (s *session) start(ctx context.Context) {
 	s.life = ctx.Done()
 	s.goroutines.Go(func() { _ = s.cluster.Start(ctx) }) // a cache's Start fails only when it is started twice
 	s.goroutines.Go(func() { s.reader.run(s.life) })
+	s.goroutines.Go(func() {
+		select {
+		case <-s.serves:
+			s.listUnread(ctx)
+		case <-ctx.Done():
+		}
+	})
 }
 
 // close stops the cache and the reader, waits for them, and closes the connections.
@@ -208,7 +233,12 @@ func (s *session) served(ctx context.Context) ([]kind, error) {
 				return nil, fmt.Errorf("discover %s: %w", gv, err)
 			}
 		}
-		if slices.Contains(byGroup[gv], k.gvk.Kind) {
+		switch {
+		case !slices.Contains(byGroup[gv], k.gvk.Kind):
+			s.mu.Lock()
+			delete(s.denied, k.gvk)
+			s.mu.Unlock()
+		case !s.deniedRecently(k):
 			served = append(served, k)
 		}
 	}
@@ -254,13 +284,19 @@ func (s *session) follow(ctx context.Context, served []kind) (started []kind, er
 				return nil, err
 			}
 			started = append(started, k)
-		case runs && !wanted:
+		case runs && !wanted && !s.awaitsVersion(k, served):
 			if err := s.unwatch(ctx, k); err != nil {
 				return nil, err
 			}
 		}
 	}
 	return started, nil
+}
+
+// awaitsVersion reports whether another version of a kind will be watched, but has not
+// been read yet. Until then the claims of this one count.
+func (s *session) awaitsVersion(k kind, served []kind) bool {
+	return slices.ContainsFunc(served, func(o kind) bool { return o.otherVersion(k) && !s.reads(o) })
 }
 
 // watch starts the informer of a kind.
@@ -332,7 +368,8 @@ func (s *session) problem(lasting time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range kinds {
-		if f, fails := s.failing[k.gvk]; fails && time.Since(f.since) >= lasting && !s.optional(k) {
+		_, denied := s.denied[k.gvk]
+		if f, fails := s.failing[k.gvk]; fails && time.Since(f.since) >= lasting && !s.optional(k) && !denied {
 			return f.err
 		}
 	}
@@ -348,14 +385,18 @@ func (s *session) inSync() Condition {
 			read = append(read, k.gvk.Kind)
 		}
 	}
+	denied, why := s.deniedKinds()
 	for _, k := range sources {
-		if !slices.Contains(read, k.gvk.Kind) && !slices.Contains(missing, k.gvk.Kind) {
-			missing = append(missing, k.gvk.Kind)
+		if kind := k.gvk.Kind; !slices.Contains(read, kind) && !slices.Contains(missing, kind) && !slices.Contains(denied, kind) {
+			missing = append(missing, kind)
 		}
 	}
 	text := "read and followed: " + strings.Join(read, ", ")
 	if len(missing) > 0 {
 		text += "; to publish any of these too, install its CRD in the cluster: " + strings.Join(missing, ", ")
+	}
+	if len(denied) > 0 {
+		text += message.Format("; the kubeconfig's user may not read %s, so add the cluster again to renew its role: %s", strings.Join(denied, ", "), message.Of(why))
 	}
 	return Condition{True: true, Reason: reason.Synced, Message: message.Bound(text)}
 }
@@ -365,23 +406,36 @@ func (s *session) inSync() Condition {
 func (s *session) wants(k kind, served []kind) bool {
 	switch k.gvk {
 	case serviceKind.gvk:
-		return s.config.Service.Name != "" && !(s.optional(k) && s.deniedRecently())
+		return s.config.Service.Name != ""
 	case namespaceKind.gvk: // only listeners of Gateways refer to it
 		return slices.ContainsFunc(served, func(o kind) bool { return o.gvk == gatewayKind.gvk })
 	}
-	return true
+	return !slices.ContainsFunc(served, k.otherVersion)
 }
 
-// deniedAgain is how long an optional Service is not watched after the member denied
-// access to it.
+// deniedAgain is how long a kind is not watched after the member denied access to it, if
+// the member can be in sync without it.
 const deniedAgain = 5 * time.Minute
 
-// deniedRecently reports whether access to the Service was denied less than deniedAgain
-// ago.
-func (s *session) deniedRecently() bool {
+// deniedRecently reports whether access to a kind was denied less than deniedAgain ago.
+func (s *session) deniedRecently(k kind) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.denied.IsZero() && time.Since(s.denied) < deniedAgain
+	d, denied := s.denied[k.gvk]
+	return denied && time.Since(d.at) < deniedAgain
+}
+
+// deniedKinds returns the names of the added kinds that are served and may not be read,
+// and the first reason.
+func (s *session) deniedKinds() (names []string, why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range kinds {
+		if d, denied := s.denied[k.gvk]; denied && k.added {
+			names, why = append(names, k.gvk.Kind), cmp.Or(why, d.err)
+		}
+	}
+	return names, why
 }
 
 // optional reports whether a member can be in sync without a kind.
@@ -389,12 +443,14 @@ func (s *session) optional(k kind) bool {
 	return k.gvk == serviceKind.gvk && s.config.ServiceOptional
 }
 
-// dispensable reports whether a kind is optional and cannot be read at the moment.
+// dispensable reports whether the member can be in sync without a kind that cannot be
+// read at the moment.
 func (s *session) dispensable(k kind) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, fails := s.failing[k.gvk]
-	return fails && s.optional(k)
+	_, denied := s.denied[k.gvk]
+	return fails && (s.optional(k) || denied)
 }
 
 // follows reports whether a kind is watched now.
@@ -472,11 +528,12 @@ func (s *session) referredChanged(k kind) {
 	switch k.gvk {
 	case serviceKind.gvk:
 		s.detect()
+		s.gatewaysChanged()
 		s.listener.stateChanged(s)
 	case ingressClassKind.gvk:
 		s.reader.readKindsAgain(kindIndex(networkingv1.SchemeGroupVersion.WithKind(source.KindIngress)))
-	default: // Gateways, and the namespaces that they select
-		s.reader.readKindsAgain(kindIndex(gatewayGroup.WithKind(source.KindHTTPRoute)), kindIndex(gatewayGroup.WithKind(source.KindTLSRoute)))
+	default: // Gateways, their ListenerSets, and the namespaces that they select
+		s.gatewaysChanged()
 	}
 }
 

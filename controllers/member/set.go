@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/source"
 )
 
@@ -126,6 +127,23 @@ func (s *Set) Synced(name string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.state.Synced.True
+}
+
+// Denied reports whether a member's account may not read the kind of one of the objects,
+// so that nothing is known about the object.
+func (s *Set) Denied(name string, refs []v1alpha1.SourceRef) bool {
+	m := s.member(name)
+	if m == nil {
+		return false
+	}
+	session := m.session()
+	if session == nil {
+		return false
+	}
+	denied, _ := session.deniedKinds()
+	return len(denied) > 0 && slices.ContainsFunc(refs, func(ref v1alpha1.SourceRef) bool {
+		return ref.Cluster == name && slices.Contains(denied, ref.Kind)
+	})
 }
 
 // Claims returns the claims on a host of all members that have been in sync, and the

@@ -14,6 +14,7 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/message"
+	"github.com/jovalle/usher/controllers/source"
 )
 
 // Condition is one aspect of a member's state.
@@ -45,9 +46,15 @@ type State struct {
 	// HTTPSEntryPoints and HTTPEntryPoints are the entry points of Traefik that the
 	// ports of the ingress lead to; empty if they are not known.
 	HTTPSEntryPoints, HTTPEntryPoints []string
+	// Ports are the TLS ports of the ingress other than https.
+	Ports []source.Port
 	// Traefik that serves the member's sources; the zero value until the member was in sync.
 	Traefik Traefik
-	// Refusals of sources that do not concern a single host, the newest sources first.
+	// Gateways that do not answer at the ingress, with the addresses of their statuses,
+	// the oldest first; only if hosts are led to them.
+	Gateways []Gateway
+	// Refusals of sources that do not concern a single host, the newest sources first,
+	// and of objects of kinds that are not read.
 	Refusals []v1alpha1.SourceRefusal
 	// Unannotated are the objects that use isolating TLS options without the
 	// annotation, sorted.

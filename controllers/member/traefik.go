@@ -178,3 +178,11 @@ func (s *session) entryPoints() (https, http []string) {
 	}
 	return https, s.ports[rules.HTTPPort]
 }
+
+// tlsPorts returns the member's TLS ports other than https, with their entry points.
+func (s *session) tlsPorts() []source.Port {
+	rules := s.listener.rules()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return source.PortsOf(rules.Ports, s.ports)
+}

@@ -7,10 +7,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/jovalle/usher/controllers/source"
+	"github.com/jovalle/usher/controllers/source/gatewayapi"
 )
 
 // trim removes the fields of an object that usher does not read, before the object is
@@ -33,20 +36,51 @@ func trim(o any) any {
 		if !exposed {
 			t.Spec, t.Status = gatewayv1.HTTPRouteSpec{Hostnames: t.Spec.Hostnames}, gatewayv1.HTTPRouteStatus{}
 		}
-	case *gatewayv1.TLSRoute:
+	case *gatewayv1.GRPCRoute:
 		t.Spec.Rules = nil
 		if !exposed {
-			t.Spec, t.Status = gatewayv1.TLSRouteSpec{Hostnames: t.Spec.Hostnames}, gatewayv1.TLSRouteStatus{}
+			t.Spec, t.Status = gatewayv1.GRPCRouteSpec{Hostnames: t.Spec.Hostnames}, gatewayv1.GRPCRouteStatus{}
 		}
+	case *gatewayv1.TLSRoute:
+		trimTLSRoute(t, exposed)
+	case *gatewayapi.TLSRouteV1alpha2:
+		trimTLSRoute(&t.TLSRoute, exposed)
+	case *gatewayapi.TLSRouteV1alpha3:
+		trimTLSRoute(&t.TLSRoute, exposed)
 	case *gatewayv1.Gateway:
-		t.Status = gatewayv1.GatewayStatus{}
+		t.Status = gatewayv1.GatewayStatus{Addresses: t.Status.Addresses[:min(len(t.Status.Addresses), maxGatewayAddresses)]}
+	case *gatewayv1.ListenerSet:
+		trimListenerSet(t)
+	case *gatewayapi.XListenerSet:
+		trimListenerSet(&t.ListenerSet)
 	case *corev1.Service:
-		t.Spec = corev1.ServiceSpec{Ports: t.Spec.Ports}
+		t.Spec = corev1.ServiceSpec{Ports: t.Spec.Ports, ClusterIPs: t.Spec.ClusterIPs, ExternalIPs: t.Spec.ExternalIPs}
 		t.Status.Conditions = nil
 	case *corev1.Namespace:
 		t.Spec, t.Status = corev1.NamespaceSpec{}, corev1.NamespaceStatus{}
 	}
 	return object
+}
+
+// maxGatewayAddresses bounds the addresses of a Gateway, as the API server does.
+const maxGatewayAddresses = 16
+
+func trimTLSRoute(t *gatewayv1.TLSRoute, exposed bool) {
+	t.Spec.Rules = nil
+	if !exposed {
+		t.Spec, t.Status = gatewayv1.TLSRouteSpec{Hostnames: t.Spec.Hostnames}, gatewayv1.TLSRouteStatus{}
+	}
+}
+
+// trimListenerSet keeps of the status only whether the ListenerSet is accepted, without
+// the message and the times.
+func trimListenerSet(t *gatewayv1.ListenerSet) {
+	accepted := string(gatewayv1.ListenerSetConditionAccepted)
+	is := meta.FindStatusCondition(t.Status.Conditions, accepted)
+	t.Status = gatewayv1.ListenerSetStatus{}
+	if is != nil {
+		t.Status.Conditions = []metav1.Condition{{Type: accepted, Status: is.Status}}
+	}
 }
 
 // readsSame reports whether two versions of a trimmed object differ only in fields that

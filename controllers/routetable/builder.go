@@ -30,18 +30,18 @@ func Build(all Objects) (*routing.Table, []error) {
 	named := byName(all.Clusters)
 	lists, problems := allowfrom.Read(all.Networks)
 	routes := make([]routing.Route, 0, len(all.Hosts))
-	shared := map[string][]routing.Backend{} // cluster → the backends of hosts with only this cluster
+	shared := map[[2]string][]routing.Backend{} // cluster and its Gateway → the backends of hosts with only these
 	for i := range all.Hosts {
 		route, err := read(&all.Hosts[i], named, lists)
 		if err != nil {
 			problems = append(problems, err)
 		}
-		if len(route.Backends) == 1 && route.Backends[0].Cluster != "" {
-			cluster := route.Backends[0].Cluster
-			if shared[cluster] == nil {
-				shared[cluster] = route.Backends
+		if backends := all.Hosts[i].Spec.Backends; len(route.Backends) == 1 && len(backends) == 1 && backends[0].Cluster != "" {
+			key := [2]string{backends[0].Cluster, backends[0].Gateway}
+			if shared[key] == nil {
+				shared[key] = route.Backends
 			}
-			route.Backends = shared[cluster] // one slice for all hosts, so that it stays in the CPU caches
+			route.Backends = shared[key] // one slice for all hosts, so that it stays in the CPU caches
 		}
 		routes = append(routes, route)
 	}

@@ -34,6 +34,7 @@ func TestCheckReportsInvalidFields(t *testing.T) {
 		"no backend":                  {host("a.is", metav1.ConditionTrue, cluster()), nil},
 		"an unknown cluster":          {host("a.is", metav1.ConditionTrue, cluster("hades", "nowhere")), []string{"spec.backends[1].cluster"}},
 		"a cluster without addresses": {host("a.is", metav1.ConditionTrue, cluster("astray")), []string{"spec.backends[0].cluster"}},
+		"a port that no backend has":  {host("a.is", metav1.ConditionTrue, func(s *v1alpha1.ExposedHostSpec) { cluster("hades")(s); s.Ports = []string{"https", "mqtts"} }), []string{"spec.ports"}},
 		"a list":                      {host("a.is", metav1.ConditionTrue, from("@family", "@family&@vpn")), nil},
 		"an unknown list":             {host("a.is", metav1.ConditionTrue, from("192.0.2.0/24", "@nobody")), []string{"spec.allowFrom[1]"}},
 		"lists without a client":      {host("a.is", metav1.ConditionTrue, from("@vpn&2001:db8::/32")), []string{"spec.allowFrom"}},

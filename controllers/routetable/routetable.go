@@ -37,6 +37,8 @@ func routeOf(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberClust
 	var err error
 	route := routing.Route{Host: eh.Spec.Host, Backends: Backends(eh.Spec.Backends, clusters)}
 	route.PlainOnly = eh.Spec.TLS == v1alpha1.TLSDeny
+	route.NotHTTPS = len(eh.Spec.Ports) > 0 && !slices.Contains(eh.Spec.Ports, v1alpha1.PortHTTPS)
+	route.Ports = ports(eh.Spec, clusters)
 	if route.PlainHTTP, err = plainHTTP(eh.Spec.PlainHTTP); err != nil {
 		return routing.Route{}, field.Invalid(specPath.Child("plainHTTP"), eh.Spec.PlainHTTP, err.Error())
 	}
@@ -85,6 +87,66 @@ func plainHTTP(p v1alpha1.PlainHTTP) (routing.PlainHTTP, error) {
 	return 0, fmt.Errorf("%q is none of Redirect, Forward, Deny", p)
 }
 
+// ports returns the ports of a host other than https, without those that none of its
+// backends has.
+func ports(spec v1alpha1.ExposedHostSpec, clusters map[string]*v1alpha1.MemberCluster) []routing.Port {
+	var all []routing.Port
+	for _, name := range slices.Sorted(slices.Values(spec.Ports)) {
+		if name == v1alpha1.PortHTTPS {
+			continue
+		}
+		if backends := PortBackends(name, spec.Backends, clusters); len(backends) > 0 {
+			all = append(all, routing.Port{Name: name, Backends: backends})
+		}
+	}
+	return all
+}
+
+// PortBackends is Backends for the connections of a TLS port other than https, without
+// the backends that do not have the port.
+func PortBackends(name string, backends []v1alpha1.HostBackend, clusters map[string]*v1alpha1.MemberCluster) []routing.Backend {
+	var having []routing.Backend
+	for _, b := range backends {
+		at := portOf(name, b, clusters)
+		if at == nil {
+			continue
+		}
+		for _, backend := range Backends([]v1alpha1.HostBackend{b}, clusters) {
+			backend.HTTPSPort, backend.ProxyProtocol = port(at.Port, defaultHTTPSPort), proxyProtocol(at.ProxyProtocol)
+			having = append(having, backend)
+		}
+	}
+	return having
+}
+
+// MissingPorts returns the ports of a host that none of its backends has, sorted. The host
+// is not served on them.
+func MissingPorts(spec v1alpha1.ExposedHostSpec, clusters map[string]*v1alpha1.MemberCluster) []string {
+	return slices.DeleteFunc(slices.Sorted(slices.Values(spec.Ports)), func(name string) bool {
+		return name == v1alpha1.PortHTTPS ||
+			slices.ContainsFunc(spec.Backends, func(b v1alpha1.HostBackend) bool { return portOf(name, b, clusters) != nil })
+	})
+}
+
+// portOf returns where a backend takes the connections of a TLS port other than https;
+// nil if it does not.
+func portOf(name string, b v1alpha1.HostBackend, clusters map[string]*v1alpha1.MemberCluster) *v1alpha1.BackendPort {
+	for i := range b.Ports {
+		if b.Ports[i].Name == name {
+			return &b.Ports[i]
+		}
+	}
+	// The ports are those of the cluster's ingress. A Gateway with its own address has others.
+	if cluster := clusters[b.Cluster]; cluster != nil && b.Gateway == "" {
+		for i := range cluster.Spec.Ingress.Ports {
+			if at := &cluster.Spec.Ingress.Ports[i]; at.Name == name {
+				return &at.BackendPort
+			}
+		}
+	}
+	return nil
+}
+
 // Backends resolves a host's backends in their order, without those that have no
 // address. Clusters: name → cluster.
 func Backends(backends []v1alpha1.HostBackend, clusters map[string]*v1alpha1.MemberCluster) []routing.Backend {
@@ -101,18 +163,21 @@ func Backends(backends []v1alpha1.HostBackend, clusters map[string]*v1alpha1.Mem
 			})
 			continue
 		}
-		if backend := clusterBackend(clusters[b.Cluster]); len(backend.Addresses) > 0 {
+		if backend := clusterBackend(clusters[b.Cluster], b.Gateway); len(backend.Addresses) > 0 {
 			resolved = append(resolved, backend)
 		}
 	}
 	return resolved
 }
 
-// clusterBackend returns the endpoint of a cluster, with only the addresses that may be
-// dialled; it has none for a nil cluster. It checks the addresses of the status again,
-// since others may have written the status.
-func clusterBackend(c *v1alpha1.MemberCluster) routing.Backend {
+// clusterBackend returns the endpoint of a cluster, or of one of its Gateways if that is
+// not empty, with only the addresses that may be dialled; it has none for a nil cluster.
+// It checks the addresses of the status again, since others may have written the status.
+func clusterBackend(c *v1alpha1.MemberCluster, gateway string) routing.Backend {
 	ingress := Ingress(c)
+	if gateway != "" {
+		ingress = gatewayIngress(c, gateway)
+	}
 	if len(ingress.Addresses) == 0 {
 		return routing.Backend{}
 	}
@@ -181,6 +246,30 @@ func Ingress(c *v1alpha1.MemberCluster) v1alpha1.ResolvedIngress {
 		return Resolve(c.Spec.Ingress, c.Status.Ingress.Addresses, c.Status.Ingress.Pinned)
 	}
 	return v1alpha1.ResolvedIngress{}
+}
+
+// GatewayOf returns what is known of a Gateway of a cluster, which may be nil; nil if hosts
+// are not led to Gateways, or not to this one. Gateway is NAMESPACE/NAME.
+func GatewayOf(c *v1alpha1.MemberCluster, gateway string) *v1alpha1.ResolvedGateway {
+	if c == nil || !c.Spec.Ingress.Gateways {
+		return nil
+	}
+	for i := range c.Status.Gateways {
+		if g := &c.Status.Gateways[i]; g.Namespace+"/"+g.Name == gateway {
+			return g
+		}
+	}
+	return nil
+}
+
+// gatewayIngress returns the endpoint of a Gateway of a cluster; the zero value if it has
+// none. The addresses come from the member, even if those of its ingress are pinned.
+func gatewayIngress(c *v1alpha1.MemberCluster, gateway string) v1alpha1.ResolvedIngress {
+	g := GatewayOf(c, gateway)
+	if g == nil {
+		return v1alpha1.ResolvedIngress{}
+	}
+	return Resolve(c.Spec.Ingress, g.Addresses, false)
 }
 
 // Resolve returns the endpoint of a spec with the given addresses. Pinned means that a

@@ -2,6 +2,7 @@ package routetable_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -26,6 +27,22 @@ var clusters = []v1alpha1.MemberCluster{
 		Status:     v1alpha1.MemberClusterStatus{Ingress: &v1alpha1.ResolvedIngress{Addresses: []string{"192.0.2.20"}}},
 	},
 	{ObjectMeta: metav1.ObjectMeta{Name: "astray"}},
+	{
+		ObjectMeta: metav1.ObjectMeta{Name: "gates"},
+		Spec:       v1alpha1.MemberClusterSpec{Ingress: v1alpha1.IngressEndpoint{Addresses: []string{"192.0.2.30"}, Gateways: true, AllowedNetworks: []string{"192.0.2.0/24"}}},
+		Status:     v1alpha1.MemberClusterStatus{Gateways: gateways},
+	},
+	{
+		ObjectMeta: metav1.ObjectMeta{Name: "shut"},
+		Spec:       v1alpha1.MemberClusterSpec{Ingress: v1alpha1.IngressEndpoint{Addresses: []string{"192.0.2.40"}}},
+		Status:     v1alpha1.MemberClusterStatus{Gateways: gateways},
+	},
+}
+
+// gateways stand in statuses, which others than usher may have written.
+var gateways = []v1alpha1.ResolvedGateway{
+	{Namespace: "apps", Name: "front", Addresses: []string{"192.0.2.31"}},
+	{Namespace: "apps", Name: "forged", Addresses: []string{"127.0.0.1", "lb.example.org", "198.51.100.1", "169.254.1.1"}},
 }
 
 // networks have two lists; there is no list nobody.
@@ -64,6 +81,11 @@ func TestBuildServesAcceptedHostsWithAddress(t *testing.T) {
 			[]routing.Backend{{Addresses: []string{"nas.lan"}, HTTPSPort: 443, HTTPPort: 80, ProxyProtocol: routing.V2, HTTPProxyProtocol: routing.V1}}, ""},
 		{"several backends, one without an address", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "astray"}, v1alpha1.HostBackend{Cluster: "illmatic"})),
 			[]routing.Backend{{Cluster: "illmatic", Addresses: []string{"192.0.2.20"}, HTTPSPort: 443, HTTPPort: 80}}, ""},
+		{"a Gateway", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "gates", Gateway: "apps/front"})),
+			[]routing.Backend{{Cluster: "gates", Addresses: []string{"192.0.2.31"}, HTTPSPort: 443, HTTPPort: 80}}, ""},
+		{"a Gateway that is not known", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "gates", Gateway: "apps/other"})), nil, "NoIngressAddress"},
+		{"a Gateway whose addresses may not be used", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "gates", Gateway: "apps/forged"})), nil, "NoIngressAddress"},
+		{"a Gateway of a cluster without spec.ingress.gateways", host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "shut", Gateway: "apps/front"})), nil, "NoIngressAddress"},
 		{"refused", host("a.is", metav1.ConditionFalse, on(v1alpha1.HostBackend{Cluster: "hades"})), nil, "SomeReason"},
 		{"not decided about", host("a.is", "", on(v1alpha1.HostBackend{Cluster: "hades"})), nil, "NotDecided"},
 		{"no backend", host("a.is", metav1.ConditionTrue, on()), nil, "NoBackend"},
@@ -247,6 +269,83 @@ func TestBuildOmitsAddressesThatMustNotBeDialled(t *testing.T) {
 			}
 			if b := route.Backends[0]; !slices.Equal(b.Addresses, test.want) || (len(b.Networks) > 0) != test.inNetworkOnly {
 				t.Errorf("backend is %+v", b)
+			}
+		})
+	}
+}
+
+// Hosts of one cluster share their backends in memory, and those of its Gateways do not.
+func TestHostsOfGatewaysShareNoBackend(t *testing.T) {
+	table, problems := routetable.Build(routetable.Objects{Clusters: clusters, Hosts: []v1alpha1.ExposedHost{
+		host("a.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "gates"})),
+		host("b.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "gates", Gateway: "apps/front"})),
+		host("c.is", metav1.ConditionTrue, on(v1alpha1.HostBackend{Cluster: "gates"})),
+	}})
+	if len(problems) > 0 {
+		t.Fatalf("problems: %v", problems)
+	}
+	for name, want := range map[string]string{"a.is": "192.0.2.30", "b.is": "192.0.2.31", "c.is": "192.0.2.30"} {
+		if route := table.Lookup(name); route == nil || len(route.Backends) != 1 || route.Backends[0].Addresses[0] != want {
+			t.Errorf("%s: %+v, want %s", name, route, want)
+		}
+	}
+}
+
+// A host is on the ports of its spec, on each with the backends that have the port.
+func TestPorts(t *testing.T) {
+	at := func(name string, port int32, version v1alpha1.ProxyProtocol) v1alpha1.BackendPort {
+		return v1alpha1.BackendPort{Name: name, Port: port, ProxyProtocol: version}
+	}
+	with := slices.Clone(clusters)
+	with[0].Spec.Ingress.Ports = []v1alpha1.IngressPort{{BackendPort: at("mqtts", 8883, v1alpha1.ProxyProtocolV1)}, {BackendPort: at("ldaps", 636, "")}}
+	with[2].Spec.Ingress.Ports = []v1alpha1.IngressPort{{BackendPort: at("mqtts", 8883, "")}}
+	nas := v1alpha1.HostBackend{Address: "nas.lan", Ports: []v1alpha1.BackendPort{at("mqtts", 1883, v1alpha1.ProxyProtocolV2)}}
+	for name, test := range map[string]struct {
+		ports    []string
+		backends []v1alpha1.HostBackend
+		want     string // ports with backends
+		notHTTPS bool
+		missing  string
+	}{
+		"https alone":                     {nil, []v1alpha1.HostBackend{{Cluster: "hades"}}, "", false, "[]"},
+		"https by name":                   {[]string{"https"}, []v1alpha1.HostBackend{{Cluster: "hades"}}, "", false, "[]"},
+		"two ports":                       {[]string{"https", "mqtts"}, []v1alpha1.HostBackend{{Cluster: "hades"}}, "mqtts=192.0.2.10:8883/V1", false, "[]"},
+		"not on https":                    {[]string{"mqtts", "ldaps"}, []v1alpha1.HostBackend{{Cluster: "hades"}}, "ldaps=192.0.2.10:636/None mqtts=192.0.2.10:8883/V1", true, "[]"},
+		"a port that the cluster lacks":   {[]string{"https", "smtps"}, []v1alpha1.HostBackend{{Cluster: "hades"}}, "", false, "[smtps]"},
+		"no port that the cluster has":    {[]string{"mqtts"}, []v1alpha1.HostBackend{{Cluster: "illmatic"}}, "", true, "[mqtts]"},
+		"a cluster without addresses":     {[]string{"mqtts"}, []v1alpha1.HostBackend{{Cluster: "astray"}, {Cluster: "illmatic"}}, "", true, "[]"},
+		"an address, and a cluster":       {[]string{"mqtts"}, []v1alpha1.HostBackend{nas, {Cluster: "illmatic"}, {Cluster: "hades"}}, "mqtts=nas.lan:1883/V2,192.0.2.10:8883/V1", true, "[]"},
+		"an address with ports, on https": {nil, []v1alpha1.HostBackend{nas}, "", false, "[]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eh := host("a.is", metav1.ConditionTrue, func(s *v1alpha1.ExposedHostSpec) {
+				s.Ports, s.Backends, s.PlainHTTP = test.ports, test.backends, v1alpha1.PlainHTTPDeny
+			})
+			table, problems := routetable.Build(routetable.Objects{Hosts: []v1alpha1.ExposedHost{eh}, Clusters: with})
+			if len(problems) > 0 {
+				t.Fatal(problems)
+			}
+			route := table.Lookup("a.is")
+			var got []string
+			for _, port := range route.Ports {
+				var backends []string
+				for _, b := range port.Backends {
+					backends = append(backends, fmt.Sprintf("%s:%d/%s", b.Addresses[0], b.HTTPSPort, b.ProxyProtocol))
+				}
+				got = append(got, port.Name+"="+strings.Join(backends, ","))
+			}
+			if strings.Join(got, " ") != test.want || route.NotHTTPS != test.notHTTPS {
+				t.Errorf("the ports are %v, and not https: %v", got, route.NotHTTPS)
+			}
+			named := map[string]*v1alpha1.MemberCluster{}
+			for i := range with {
+				named[with[i].Name] = &with[i]
+			}
+			if got := fmt.Sprint(routetable.MissingPorts(eh.Spec, named)); got != test.missing {
+				t.Errorf("the missing ports are %s, want %s", got, test.missing)
+			}
+			if same, _ := routetable.Update(table, &eh, with, nil); same != table {
+				t.Error("an update without a change makes another table")
 			}
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/api/v1alpha1/reason"
@@ -30,7 +31,7 @@ var prefix = v1alpha1.GroupVersion.Group + "/"
 var known = []string{
 	v1alpha1.AnnotationExpose, v1alpha1.AnnotationHosts,
 	v1alpha1.AnnotationPlainHTTP, v1alpha1.AnnotationAllowFrom,
-	v1alpha1.AnnotationWildcard, v1alpha1.AnnotationShareBelow,
+	v1alpha1.AnnotationPorts, v1alpha1.AnnotationWildcard, v1alpha1.AnnotationShareBelow,
 }
 
 // malformed is an annotation that cannot be parsed.
@@ -51,7 +52,11 @@ func readAnnotations(annotations map[string]string) (request, *malformed) {
 		w.hosts = w.hosts[:maxItems]
 		return w, &malformed{v1alpha1.AnnotationHosts, errTooMany}
 	}
-	plainHTTP, err := readPlainHTTP(annotations)
+	ports, err := readPorts(annotations)
+	if err != nil {
+		return w, &malformed{v1alpha1.AnnotationPorts, err}
+	}
+	plainHTTP, err := readPlainHTTP(annotations, ports)
 	if err != nil {
 		return w, &malformed{v1alpha1.AnnotationPlainHTTP, err}
 	}
@@ -73,7 +78,7 @@ func readAnnotations(annotations map[string]string) (request, *malformed) {
 			return w, &malformed{name, err}
 		}
 	}
-	w.options = Options{PlainHTTP: plainHTTP, AllowFrom: allowFrom, WholeWildcard: whole, ShareBelow: below}
+	w.options = Options{PlainHTTP: plainHTTP, AllowFrom: allowFrom, WholeWildcard: whole, ShareBelow: below}.WithTLSPorts(ports)
 	return w, nil
 }
 
@@ -100,6 +105,23 @@ func Misspelled(kind string, object metav1.Object) *Refusal {
 	return nil
 }
 
+// Unread returns the refusal of an object of a kind whose annotations usher does not read.
+// It is nil if the object has no annotation of usher, or says that it is not published.
+func Unread(kind, namespace, name string, annotations map[string]string, advice string) *Refusal {
+	for _, annotation := range slices.Sorted(maps.Keys(annotations)) {
+		if !strings.HasPrefix(annotation, prefix) || annotation == v1alpha1.AnnotationExpose && annotations[annotation] == "false" {
+			continue
+		}
+		object := name
+		if namespace != "" {
+			object = namespace + "/" + name
+		}
+		return &Refusal{Reason: reason.KindNotRead, Message: message.Format("%s %s, %s: usher does not read this kind for annotations, so it has no effect; %s",
+			kind, object, annotationField(annotation), advice)}
+	}
+	return nil
+}
+
 // checkKnown returns an error for an annotation of usher that does not exist.
 func checkKnown(name string) error {
 	if !strings.HasPrefix(name, prefix) || slices.Contains(known, name) {
@@ -108,10 +130,17 @@ func checkKnown(name string) error {
 	return fmt.Errorf("there is no such annotation; the annotations are %s", strings.Join(known, ", "))
 }
 
-func readPlainHTTP(annotations map[string]string) (v1alpha1.PlainHTTP, error) {
+// readPlainHTTP returns what port 80 does; empty if the annotation is missing and the
+// object does not request the port https.
+func readPlainHTTP(annotations map[string]string, ports []string) (v1alpha1.PlainHTTP, error) {
+	https := slices.Contains(ports, v1alpha1.PortHTTPS)
 	switch value, given := annotations[v1alpha1.AnnotationPlainHTTP]; {
-	case !given, value == "redirect":
+	case !given && !https:
+		return "", nil
+	case !given, value == "redirect" && https:
 		return v1alpha1.PlainHTTPRedirect, nil
+	case value == "redirect":
+		return "", fmt.Errorf("redirect leads to the port %s, which is not in the annotation %s: add it there, or write deny or forward", v1alpha1.PortHTTPS, v1alpha1.AnnotationPorts)
 	case value == "forward":
 		return v1alpha1.PlainHTTPForward, nil
 	case value == "deny":
@@ -119,6 +148,25 @@ func readPlainHTTP(annotations map[string]string) (v1alpha1.PlainHTTP, error) {
 	default:
 		return "", fmt.Errorf("%s is none of redirect, forward, deny", message.Quote(value))
 	}
+}
+
+// readPorts returns the names of the ports, sorted.
+func readPorts(annotations map[string]string) ([]string, error) {
+	value, given := annotations[v1alpha1.AnnotationPorts]
+	if !given {
+		return []string{v1alpha1.PortHTTPS}, nil
+	}
+	names := splitList(value)
+	slices.Sort(names)
+	if names = slices.Compact(names); len(names) > v1alpha1.MaxPorts {
+		return nil, fmt.Errorf("the list has more than %d names", v1alpha1.MaxPorts)
+	}
+	for _, name := range names {
+		if len(validation.IsDNS1123Label(name)) > 0 {
+			return nil, fmt.Errorf("%s is not the name of a port: write names of the edge's TLS ports, separated by commas, such as https, mqtts", message.Quote(name))
+		}
+	}
+	return names, nil
 }
 
 func readWildcard(annotations map[string]string) (whole bool, err error) {

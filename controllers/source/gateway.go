@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -10,6 +11,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/jovalle/usher/api/v1alpha1/reason"
+	"github.com/jovalle/usher/controllers/message"
 )
 
 // FromHTTPRoute reads a Gateway API HTTPRoute. Without hostnames it has those of
@@ -17,12 +19,23 @@ import (
 func FromHTTPRoute(route *gatewayv1.HTTPRoute, in Context) Result {
 	return fromGatewayRoute(route, gatewayRoute{
 		kind:      KindHTTPRoute,
-		namespace: route.Namespace,
 		hostnames: route.Spec.Hostnames,
 		parents:   route.Spec.ParentRefs,
 		status:    route.Status.Parents,
-		protocols: []gatewayv1.ProtocolType{gatewayv1.HTTPProtocolType, gatewayv1.HTTPSProtocolType},
+		protocols: httpProtocols,
 		mark:      TLSOfHTTPRoute(route, in),
+	}, in)
+}
+
+// FromGRPCRoute reads a Gateway API GRPCRoute, as FromHTTPRoute.
+func FromGRPCRoute(route *gatewayv1.GRPCRoute, in Context) Result {
+	return fromGatewayRoute(route, gatewayRoute{
+		kind:      KindGRPCRoute,
+		hostnames: route.Spec.Hostnames,
+		parents:   route.Spec.ParentRefs,
+		status:    route.Status.Parents,
+		protocols: httpProtocols,
+		mark:      TLSOfGRPCRoute(route, in),
 	}, in)
 }
 
@@ -30,7 +43,6 @@ func FromHTTPRoute(route *gatewayv1.HTTPRoute, in Context) Result {
 func FromTLSRoute(route *gatewayv1.TLSRoute, in Context) Result {
 	return fromGatewayRoute(route, gatewayRoute{
 		kind:      KindTLSRoute,
-		namespace: route.Namespace,
 		hostnames: route.Spec.Hostnames,
 		parents:   route.Spec.ParentRefs,
 		status:    route.Status.Parents,
@@ -39,12 +51,17 @@ func FromTLSRoute(route *gatewayv1.TLSRoute, in Context) Result {
 	}, in)
 }
 
+// httpProtocols are those of the listeners that HTTPRoutes and GRPCRoutes can be attached to.
+var httpProtocols = []gatewayv1.ProtocolType{gatewayv1.HTTPProtocolType, gatewayv1.HTTPSProtocolType}
+
 // fromGatewayRoute reads a route of the Gateway API.
 func fromGatewayRoute(object metav1.Object, route gatewayRoute, in Context) Result {
 	if makesNoClaim(object) {
 		return Result{}
 	}
+	route.namespace = object.GetNamespace()
 	p := newPublication(route.kind, object, "", "", in)
+	p.checkPorts("spec.parentRefs", nil)
 	p.checkIsolation(route.mark, "spec", "Traefik's Gateway API provider cannot set TLS options: publish the host by an IngressRoute or an Ingress")
 	return p.publish(p.routeHosts(route, in))
 }
@@ -71,6 +88,7 @@ func (p *publication) routeHosts(route gatewayRoute, in Context) []routeHosts {
 	const field = "spec.hostnames"
 	own := hostnames{list: hostnameStrings(route.hostnames), deep: true}
 	attached := route.listeners(in)
+	p.request.options.Gateway = attached.own
 	if len(attached.tls) == 0 {
 		p.refuseDetached(route, attached)
 		return []routeHosts{{field: field, hosts: own}}
@@ -84,6 +102,7 @@ func (p *publication) routeHosts(route gatewayRoute, in Context) []routeHosts {
 		hosts.list = append(hosts.list, common...)
 	}
 	if len(hosts.list) == 0 {
+		p.refuseElsewhere(attached)
 		p.refuseObject(reason.ParentNotAccepted, field, "no listener of the Gateways has a hostname in common with %s; correct the hostnames", own)
 		return []routeHosts{{field: field, hosts: own}}
 	}
@@ -93,13 +112,24 @@ func (p *publication) routeHosts(route gatewayRoute, in Context) []routeHosts {
 // refuseDetached refuses a route that no TLS listener of an allowed Gateway accepts.
 func (p *publication) refuseDetached(route gatewayRoute, attached attachment) {
 	const field = "spec.parentRefs"
+	p.refuseElsewhere(attached)
 	switch {
 	case attached.plain:
 		p.refuseObject(reason.TLSMissing, field, "the listeners that accept the %s have no TLS; attach it to a listener of protocol HTTPS", route.kind)
 	case attached.otherClass != "":
 		p.refuseObject(reason.IngressClass, field, "its Gateway has class %s; add it to the MemberCluster's spec.ingressClasses, or use another Gateway", attached.otherClass)
+	case attached.unread != "":
+		p.refuseObject(reason.ParentNotAccepted, field, "%s", attached.unread)
 	default:
 		p.refuseObject(reason.ParentNotAccepted, field, "no listener of a Gateway has accepted the %s; see its status.parents", route.kind)
+	}
+}
+
+// refuseElsewhere refuses a route whose Gateway is not known to answer at the member's
+// ingress, if that is why listeners of the route do not count.
+func (p *publication) refuseElsewhere(attached attachment) {
+	if attached.elsewhere != "" {
+		p.refuseObject(reason.GatewayElsewhere, "spec.parentRefs", "%s; if the Gateway answers at the ingress, add its GatewayClass to the MemberCluster's spec.ingressClasses; to lead the host to the Gateway's own address, set spec.ingress.gateways: true", attached.elsewhere)
 	}
 }
 
@@ -144,55 +174,145 @@ func narrower(a, b string) string {
 // attachment is what a route is attached to.
 type attachment struct {
 	tls        []gatewayv1.Listener // TLS listeners of Gateways that may publish
+	own        string               // the Gateway of tls that the hosts are led to, as NAMESPACE/NAME; empty: the member's ingress
 	plain      bool                 // there is a listener for plain HTTP
 	otherClass string               // class of a Gateway that may not publish
+	elsewhere  string               // why a Gateway with a TLS listener for the route may not publish
+	unread     string               // why a parent is not known
 }
 
-// listeners returns what the route is attached to.
+// listeners returns what the route is attached to. A listener of a Gateway at the
+// member's ingress takes precedence over one that is led to its own address.
 func (r gatewayRoute) listeners(in Context) attachment {
 	var attached attachment
 	for _, ref := range r.parents {
-		gateway := in.gateway(r.parentNamespace(ref), string(ref.Name))
-		if gateway == nil || !isGateway(ref) || !r.acceptedBy(ref) {
+		controllers := r.acceptedBy(ref)
+		if len(controllers) == 0 {
+			continue
+		}
+		gateway, from, listeners := r.parent(ref, in, &attached)
+		if gateway == nil {
 			continue
 		}
 		if class := string(gateway.Spec.GatewayClassName); !in.publishes(class) {
 			attached.otherClass = class
 			continue
 		}
-		for _, listener := range gateway.Spec.Listeners {
+		var tls []gatewayv1.Listener
+		for _, listener := range listeners {
 			switch {
-			case !r.fits(ref, listener) || !r.allowed(gateway.Namespace, listener.AllowedRoutes, in):
+			case !r.fits(ref, listener) || !r.allowed(from, listener.AllowedRoutes, in):
 			case listener.Protocol == gatewayv1.HTTPProtocolType:
 				attached.plain = true
 			default:
-				attached.tls = append(attached.tls, listener)
+				tls = append(tls, listener)
 			}
+		}
+		if len(tls) > 0 {
+			attached.add(gateway, tls, in.leadTo(gateway, controllers))
 		}
 	}
 	return attached
+}
+
+// add adds TLS listeners of a Gateway.
+func (a *attachment) add(gateway *gatewayv1.Gateway, tls []gatewayv1.Listener, to destination) {
+	own := ""
+	if to.own {
+		own = nameOfGateway(gateway)
+	}
+	switch {
+	case to.refusal != "":
+		a.elsewhere = cmp.Or(a.elsewhere, to.refusal)
+	case len(a.tls) == 0, a.own != "" && own == "":
+		a.tls, a.own = tls, own
+	case a.own == own:
+		a.tls = append(a.tls, tls...)
+	}
+}
+
+// parent returns the Gateway of a reference, the namespace and the listeners of the
+// referred object, which may be a ListenerSet of the Gateway. It returns nil if one of
+// them is not known, and notes that for a ListenerSet.
+func (r gatewayRoute) parent(ref gatewayv1.ParentReference, in Context, attached *attachment) (gateway *gatewayv1.Gateway, namespace string, listeners []gatewayv1.Listener) {
+	namespace = r.parentNamespace(ref)
+	kind, isSet := listenerSetKind(ref)
+	if !isSet {
+		if gateway = in.gateway(namespace, string(ref.Name)); gateway != nil {
+			listeners = gateway.Spec.Listeners
+		}
+		return gateway, namespace, listeners
+	}
+	set := in.listenerSet(kind, namespace, string(ref.Name))
+	switch {
+	case set == nil:
+		attached.unread = message.Format("the %s %s/%s does not exist, or usher does not read it: see the Synced condition of MemberCluster %s", kind, namespace, ref.Name, in.Cluster)
+		return nil, namespace, nil
+	case meta.IsStatusConditionFalse(set.Status.Conditions, string(gatewayv1.ListenerSetConditionAccepted)):
+		attached.unread = message.Format("the %s %s/%s is not accepted by its Gateway; see its status.conditions", kind, namespace, ref.Name)
+		return nil, namespace, nil
+	}
+	for _, l := range set.Spec.Listeners {
+		listeners = append(listeners, gatewayv1.Listener{Name: l.Name, Hostname: l.Hostname, Port: l.Port, Protocol: l.Protocol, AllowedRoutes: l.AllowedRoutes})
+	}
+	of := set.Spec.ParentRef
+	if ptr.Deref(of.Group, gatewayv1.GroupName) != gatewayv1.GroupName || ptr.Deref(of.Kind, kindGateway) != kindGateway {
+		return nil, namespace, nil
+	}
+	return in.gateway(string(ptr.Deref(of.Namespace, gatewayv1.Namespace(namespace))), string(of.Name)), namespace, listeners
 }
 
 func (r gatewayRoute) parentNamespace(ref gatewayv1.ParentReference) string {
 	return string(ptr.Deref(ref.Namespace, gatewayv1.Namespace(r.namespace)))
 }
 
+// The kinds of parents of routes.
+const (
+	kindGateway      = "Gateway"
+	KindListenerSet  = "ListenerSet"
+	KindXListenerSet = "XListenerSet" // of the experimental channel
+)
+
+// experimentalGroup is the API group of XListenerSets.
+const experimentalGroup = "gateway.networking.x-k8s.io"
+
 func isGateway(ref gatewayv1.ParentReference) bool {
-	return ptr.Deref(ref.Group, gatewayv1.GroupName) == gatewayv1.GroupName && ptr.Deref(ref.Kind, "Gateway") == "Gateway"
+	return ptr.Deref(ref.Group, gatewayv1.GroupName) == gatewayv1.GroupName && ptr.Deref(ref.Kind, kindGateway) == kindGateway
 }
 
-// acceptedBy reports whether a controller has accepted the route for a parent.
+// listenerSetKind returns the kind of a reference to a ListenerSet; false for another kind.
+func listenerSetKind(ref gatewayv1.ParentReference) (string, bool) {
+	kind := string(ptr.Deref(ref.Kind, kindGateway))
+	switch ptr.Deref(ref.Group, gatewayv1.GroupName) {
+	case gatewayv1.GroupName:
+		return kind, kind == KindListenerSet
+	case experimentalGroup:
+		return kind, kind == KindXListenerSet
+	}
+	return "", false
+}
+
+// acceptedBy returns the names of the controllers that have accepted the route for a
+// parent; none if no controller has.
 // The status may be of an earlier generation: a change must not withdraw a host
 // until the controller has seen it.
-func (r gatewayRoute) acceptedBy(ref gatewayv1.ParentReference) bool {
-	return slices.ContainsFunc(r.status, func(parent gatewayv1.RouteParentStatus) bool {
-		return r.sameParent(parent.ParentRef, ref) &&
-			meta.IsStatusConditionTrue(parent.Conditions, string(gatewayv1.RouteConditionAccepted))
-	})
+func (r gatewayRoute) acceptedBy(ref gatewayv1.ParentReference) []string {
+	if _, isSet := listenerSetKind(ref); !isSet && !isGateway(ref) {
+		return nil
+	}
+	var controllers []string
+	for _, parent := range r.status {
+		if r.sameParent(parent.ParentRef, ref) && meta.IsStatusConditionTrue(parent.Conditions, string(gatewayv1.RouteConditionAccepted)) {
+			controllers = append(controllers, string(parent.ControllerName))
+		}
+	}
+	return controllers
 }
 
 func (r gatewayRoute) sameParent(a, b gatewayv1.ParentReference) bool {
-	return isGateway(a) && a.Name == b.Name && r.parentNamespace(a) == r.parentNamespace(b) &&
+	return ptr.Deref(a.Group, gatewayv1.GroupName) == ptr.Deref(b.Group, gatewayv1.GroupName) &&
+		ptr.Deref(a.Kind, kindGateway) == ptr.Deref(b.Kind, kindGateway) &&
+		a.Name == b.Name && r.parentNamespace(a) == r.parentNamespace(b) &&
 		ptr.Equal(a.SectionName, b.SectionName) && ptr.Equal(a.Port, b.Port)
 }
 

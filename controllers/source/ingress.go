@@ -18,7 +18,7 @@ func FromIngress(ingress *networkingv1.Ingress, in Context) Result {
 	}
 	class := cmp.Or(classOf(ingress, ingress.Spec.IngressClassName), in.DefaultIngressClass)
 	p := newPublication(KindIngress, ingress, class, in.unservedIngress(ingress), in)
-	p.checkEntryPoints(annotationField(AnnotationRouterEntryPoints), entryPointsOfIngress(ingress))
+	p.checkPorts(annotationField(AnnotationRouterEntryPoints), entryPointsOfIngress(ingress))
 	p.checkIsolation(TLSOfIngress(ingress, in), annotationField(annotationRouterTLSOptions), "set the annotation to NAMESPACE-NAME"+crdProvider)
 	if p.mark.Options != "" {
 		p.named = in.namedByIngress(ingress)

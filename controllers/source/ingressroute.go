@@ -18,7 +18,7 @@ func FromIngressRoute(route *traefik.IngressRoute, in Context) Result {
 		return Result{}
 	}
 	p := newPublication(KindIngressRoute, route, classOf(route, route.Spec.IngressClassName), in.unservedRoute(route, route.Spec.IngressClassName), in)
-	p.checkEntryPoints("spec.entryPoints", route.Spec.EntryPoints)
+	p.checkPorts("spec.entryPoints", route.Spec.EntryPoints)
 	p.checkIsolation(TLSOfIngressRoute(route, in), "spec.tls.options", "set spec.tls.options to it, or to a TLSOption of this name in the object's own namespace")
 	if p.mark.Options != "" {
 		p.named = in.namedByIngressRoute(route)

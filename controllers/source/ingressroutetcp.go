@@ -20,7 +20,7 @@ func FromIngressRouteTCP(route *traefik.IngressRouteTCP, in Context) Result {
 	if route.Spec.TLS == nil {
 		p.refuseObject(reason.TLSMissing, "spec.tls", "it is not set, so the routes accept no TLS connections; set it, with passthrough: true if the service terminates TLS itself")
 	}
-	p.checkEntryPoints("spec.entryPoints", route.Spec.EntryPoints)
+	p.checkPorts("spec.entryPoints", route.Spec.EntryPoints)
 	p.checkIsolation(TLSOfIngressRouteTCP(route, in), "spec.tls.options", "set spec.tls.options to it, or spec.tls.passthrough: true where the service ends TLS itself")
 	var routes []routeHosts
 	for i, r := range route.Spec.Routes {

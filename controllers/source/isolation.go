@@ -35,6 +35,10 @@ type TLSMark struct {
 	// Stream means that a TLS connection goes to the object's own service as a stream,
 	// and no HTTP router of Traefik sees its requests.
 	Stream bool
+	// Partial means that the object's own service takes some of the TLS connections to
+	// its hosts. Traefik gives the rest to its HTTP routers, with the TLS options that
+	// other objects set.
+	Partial bool
 	// Plain means that the object takes no TLS connections from usher.
 	Plain bool
 }
@@ -45,7 +49,9 @@ func (m TLSMark) Isolated() bool { return m.Stream || m.Options != "" }
 
 // Keeps reports whether the object leaves the TLS options of its hosts as other
 // objects set them.
-func (m TLSMark) Keeps(options string) bool { return m.Stream || m.Plain || m.Options == options }
+func (m TLSMark) Keeps(options string) bool {
+	return m.Stream || m.Partial || m.Plain || m.Options == options
+}
 
 // Sharing is an object that uses the same TLS options as another one: a client of one
 // of its hosts reaches the hosts of the other.
@@ -87,10 +93,20 @@ func (in Context) plainOnly(t routerTLS) bool {
 	if len(t.entryPoints) == 0 {
 		return false
 	}
-	if len(in.HTTPSEntryPoints) > 0 {
-		return !common(t.entryPoints, in.HTTPSEntryPoints)
+	if served, known := in.tlsEntryPoints(); known {
+		return !common(t.entryPoints, served)
 	}
 	return !t.section && within(t.entryPoints, []string{plainEntryPoint})
+}
+
+// tlsEntryPoints returns the entry points of Traefik that TLS connections from usher come
+// to, on any port; false if those of one port are unknown.
+func (in Context) tlsEntryPoints() (served []string, known bool) {
+	served, known = slices.Clone(in.HTTPSEntryPoints), len(in.HTTPSEntryPoints) > 0
+	for _, port := range in.Ports {
+		served, known = append(served, port.EntryPoints...), known && len(port.EntryPoints) > 0
+	}
+	return served, known
 }
 
 // within reports whether a list is not empty and all its names are in another.
@@ -231,6 +247,8 @@ func TLSOfIngressRouteTCP(route *traefik.IngressRouteTCP, in Context) TLSMark {
 	switch {
 	case route.Spec.TLS == nil:
 		return TLSMark{Plain: true}
+	case !in.takesAll(route):
+		return TLSMark{Partial: true}
 	case route.Spec.TLS.Passthrough:
 		return TLSMark{Stream: true}
 	}
@@ -240,9 +258,23 @@ func TLSOfIngressRouteTCP(route *traefik.IngressRouteTCP, in Context) TLSMark {
 	}.mark(in)
 }
 
+// takesAll reports whether an IngressRouteTCP takes each connection that usher leads to
+// its hosts: its rules are about host names alone, and the entry points that it names are
+// known to be the member's, or can be checked.
+func (in Context) takesAll(route *traefik.IngressRouteTCP) bool {
+	served, _ := in.tlsEntryPoints()
+	if len(in.HTTPSEntryPoints) == 0 && len(route.Spec.EntryPoints) > 0 && !within(route.Spec.EntryPoints, served) {
+		return false
+	}
+	return !slices.ContainsFunc(route.Spec.Routes, func(r traefik.RouteTCP) bool { return !traefikrule.HostsAlone(r.Match) })
+}
+
 // TLSOfHTTPRoute returns Traefik's default TLS options: its Gateway API provider
 // cannot set others.
 func TLSOfHTTPRoute(*gatewayv1.HTTPRoute, Context) TLSMark { return TLSMark{} }
+
+// TLSOfGRPCRoute returns Traefik's default TLS options, as TLSOfHTTPRoute.
+func TLSOfGRPCRoute(*gatewayv1.GRPCRoute, Context) TLSMark { return TLSMark{} }
 
 // TLSOfTLSRoute returns a stream: a TLSRoute forwards each connection to its own
 // service, whether Traefik ends TLS or not.

@@ -66,6 +66,11 @@ func NamesOfHTTPRoute(route *gatewayv1.HTTPRoute) Names {
 	return namesOfHostnames(route.Spec.Hostnames)
 }
 
+// NamesOfGRPCRoute returns the names of a GRPCRoute, as NamesOfHTTPRoute.
+func NamesOfGRPCRoute(route *gatewayv1.GRPCRoute) Names {
+	return namesOfHostnames(route.Spec.Hostnames)
+}
+
 // NamesOfTLSRoute returns the names of a TLSRoute.
 func NamesOfTLSRoute(route *gatewayv1.TLSRoute) Names { return namesOfHostnames(route.Spec.Hostnames) }
 

@@ -59,6 +59,7 @@ type publication struct {
 	request       request
 	fuel          traefikrule.Fuel // of deciding which wildcards the object covers
 	objectRefusal *Refusal         // refuses every host of the object; nil if nothing does
+	refusedPorts  *RefusedPorts    // of the ports that the object requests; nil if none is
 	mark          TLSMark
 	named         []string         // hosts that mark applies to; nil for all of the object
 	claims        map[string]Claim // host → claim
@@ -217,6 +218,8 @@ func (p *publication) claim(host string, refusal *Refusal) {
 		Refusal: refusal,
 
 		TLSOptions: p.mark.Options,
+
+		RefusedPorts: p.refusedPorts,
 	}
 }
 

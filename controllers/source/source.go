@@ -18,6 +18,7 @@ const (
 	KindIngressRoute    = "IngressRoute"
 	KindIngressRouteTCP = "IngressRouteTCP"
 	KindHTTPRoute       = "HTTPRoute"
+	KindGRPCRoute       = "GRPCRoute"
 	KindTLSRoute        = "TLSRoute"
 )
 
@@ -37,34 +38,82 @@ type Claim struct {
 	TLSOptions string
 	// Refusal is why the source's own content refuses the claim; nil if it is sound.
 	Refusal *Refusal
+	// RefusedPorts are the ports that the source requests and Options.Ports lacks; nil if
+	// there are none.
+	RefusedPorts *RefusedPorts
+}
+
+// RefusedPorts are ports of the edge on which a source is not served although it requests
+// them. Only one reason is kept, so that a short annotation takes little memory.
+type RefusedPorts struct {
+	// Names of the ports, sorted.
+	Names []string
+	// First is why the first of them is refused.
+	First Refusal
+}
+
+// equal reports whether two sources, which may be nil, are refused the same ports.
+func (r *RefusedPorts) equal(o *RefusedPorts) bool {
+	return r == o || r != nil && o != nil && r.First == o.First && slices.Equal(r.Names, o.Names)
 }
 
 // Equal reports whether two claims are the same in all that a decision rests on.
 func (c Claim) Equal(o Claim) bool {
 	sameRefusal := c.Refusal == o.Refusal || c.Refusal != nil && o.Refusal != nil && *c.Refusal == *o.Refusal
 	return c.Source == o.Source && c.Created.Equal(o.Created) && c.Host == o.Host && sameRefusal &&
-		c.TLSOptions == o.TLSOptions && c.Options.PlainOnly == o.Options.PlainOnly && c.Options.Equal(o.Options) && c.Options.WholeWildcard == o.Options.WholeWildcard && c.Options.ShareBelow == o.Options.ShareBelow
+		c.TLSOptions == o.TLSOptions && c.Options.PlainOnly == o.Options.PlainOnly && c.Options.Equal(o.Options) && c.Options.WholeWildcard == o.Options.WholeWildcard &&
+		c.Options.ShareBelow == o.Options.ShareBelow && c.Options.Gateway == o.Options.Gateway &&
+		slices.Equal(c.Options.Ports, o.Options.Ports) && c.RefusedPorts.equal(o.RefusedPorts)
 }
 
 // Options are the settings that a source requests for its hosts.
 type Options struct {
-	// PlainHTTP is what port 80 does for the host.
+	// PlainHTTP is what port 80 does for the host. It is empty if the source is not on
+	// the port https, so that there is nothing to redirect to, and does not say.
 	PlainHTTP v1alpha1.PlainHTTP
 	// AllowFrom are the clients that may connect: masked CIDRs and @ with the names of
 	// NetworkLists, sorted and without duplicates; empty allows everyone. Of several
 	// sources it may have entries of package allowfrom that combine them.
 	AllowFrom []string
 	// PlainOnly means that the source is on entry points of plain HTTP only, and that
-	// port 443 refuses its hosts.
+	// all TLS ports refuse its hosts.
 	PlainOnly bool
+	// Ports are the names of the edge's TLS ports on which the hosts are served, sorted;
+	// empty means https alone. See TLSPorts.
+	Ports []string
 	// WholeWildcard means that a wildcard also publishes the names under it that only
 	// objects without the annotation have.
 	WholeWildcard bool
 	// ShareBelow means that other clusters may publish names under a wildcard.
 	ShareBelow bool
+	// Gateway is the Gateway, as NAMESPACE/NAME, whose own address the host is led to;
+	// empty for the ingress of the member.
+	Gateway string
 }
 
-// Equal reports whether two sources request the same settings.
+// TLSPorts returns the names of the edge's TLS ports on which the hosts are served, sorted.
+func (o Options) TLSPorts() []string {
+	switch {
+	case o.PlainOnly:
+		return nil
+	case len(o.Ports) == 0:
+		return []string{v1alpha1.PortHTTPS}
+	}
+	return o.Ports
+}
+
+// WithTLSPorts returns the options with exactly these ports, which may be in any order.
+func (o Options) WithTLSPorts(ports []string) Options {
+	o.Ports = slices.Compact(slices.Sorted(slices.Values(ports)))
+	o.PlainOnly = len(o.Ports) == 0
+	if slices.Equal(o.Ports, []string{v1alpha1.PortHTTPS}) {
+		o.Ports = nil
+	}
+	return o
+}
+
+// Equal reports whether two sources request the same settings of those that all sources of
+// a host decide together.
 func (o Options) Equal(other Options) bool {
 	return o.PlainHTTP == other.PlainHTTP && slices.Equal(o.AllowFrom, other.AllowFrom)
 }
@@ -120,10 +169,19 @@ type Context struct {
 	// HTTPSEntryPoints and HTTPEntryPoints are the entry points of Traefik that TLS
 	// connections and plain HTTP from usher come to; empty if they are unknown.
 	HTTPSEntryPoints, HTTPEntryPoints []string
+	// Ports are the member's TLS ports other than https.
+	Ports []Port
 	// IngressRoute finds the parents of an IngressRoute.
 	IngressRoute func(namespace, name string) *traefik.IngressRoute
-	// Gateway finds the parents of an HTTPRoute or TLSRoute.
+	// Gateway finds the parents of the routes of the Gateway API.
 	Gateway func(namespace, name string) *gatewayv1.Gateway
+	// ListenerSet finds their parents too, of the kinds ListenerSet and XListenerSet.
+	ListenerSet func(kind, namespace, name string) *gatewayv1.ListenerSet
+	// Gateways tells which Gateways answer at the member's ingress.
+	Gateways func() *Gateways
+	// OwnGateways means that a host is led to the address of its own Gateway if this
+	// does not answer at the member's ingress.
+	OwnGateways bool
 	// NamespaceLabels finds the labels of a namespace, for Gateway listeners that select
 	// namespaces by labels.
 	NamespaceLabels func(namespace string) map[string]string
@@ -191,6 +249,21 @@ func (in Context) gateway(namespace, name string) *gatewayv1.Gateway {
 		return nil
 	}
 	return in.Gateway(namespace, name)
+}
+
+func (in Context) listenerSet(kind, namespace, name string) *gatewayv1.ListenerSet {
+	if in.ListenerSet == nil {
+		return nil
+	}
+	return in.ListenerSet(kind, namespace, name)
+}
+
+// gateways returns what is known of the cluster's Gateways.
+func (in Context) gateways() *Gateways {
+	if in.Gateways == nil {
+		return &Gateways{}
+	}
+	return in.Gateways()
 }
 
 func (in Context) namespaceLabels(namespace string) map[string]string {

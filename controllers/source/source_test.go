@@ -47,6 +47,8 @@ func translate(t *testing.T, kind, manifest string, in source.Context) source.Re
 		return source.FromIngressRouteTCP(decode[traefik.IngressRouteTCP](t, manifest), in)
 	case source.KindHTTPRoute:
 		return source.FromHTTPRoute(decode[gatewayv1.HTTPRoute](t, manifest), in)
+	case source.KindGRPCRoute:
+		return source.FromGRPCRoute(decode[gatewayv1.GRPCRoute](t, manifest), in)
 	case source.KindTLSRoute:
 		return source.FromTLSRoute(decode[gatewayv1.TLSRoute](t, manifest), in)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -14,6 +15,9 @@ import (
 const (
 	traefikGroup    = "traefik.io"
 	oldTraefikGroup = "traefik.containo.us" // Traefik 2 before 2.10; Traefik 2.10 and later 2.x serve both
+
+	gatewayGroup             = "gateway.networking.k8s.io"
+	experimentalGatewayGroup = "gateway.networking.x-k8s.io"
 )
 
 // InstallTraefikCRDs installs the CRDs of Traefik's release, group traefik.io.
@@ -52,6 +56,42 @@ func (c *Cluster) InstallGatewayCRDs(ctx context.Context) error {
 	return c.installCRDs(ctx, servers.GatewayCRDs, func(*unstructured.Unstructured) error { return nil })
 }
 
+// InstallGatewayCRDsWithTLSRoute installs the same CRDs, and serves TLSRoute in the given versions
+// only. The experimental channel of the Gateway API has v1alpha2 and v1alpha3.
+func (c *Cluster) InstallGatewayCRDsWithTLSRoute(ctx context.Context, served ...string) error {
+	return c.installCRDs(ctx, servers.GatewayCRDs, func(definition *unstructured.Unstructured) error {
+		if definition.GetName() != "tlsroutes."+gatewayGroup {
+			return nil
+		}
+		versions, _, err := unstructured.NestedSlice(definition.Object, "spec", "versions")
+		if err != nil {
+			return err
+		}
+		for _, version := range versions {
+			fields := version.(map[string]any)
+			fields["served"] = slices.Contains(served, fields["name"].(string))
+		}
+		return unstructured.SetNestedSlice(definition.Object, versions, "spec", "versions")
+	})
+}
+
+// InstallXListenerSetCRD installs the CRD XListenerSet, which the experimental channel of the Gateway
+// API had before ListenerSet, with the schema of ListenerSet.
+func (c *Cluster) InstallXListenerSetCRD(ctx context.Context) error {
+	return c.installSomeCRDs(ctx, servers.GatewayCRDs, func(definition *unstructured.Unstructured) (bool, error) {
+		if definition.GetName() != "listenersets."+gatewayGroup {
+			return false, nil
+		}
+		definition.SetName("xlistenersets." + experimentalGatewayGroup)
+		spec := definition.Object["spec"].(map[string]any)
+		spec["group"] = experimentalGatewayGroup
+		spec["names"] = map[string]any{"kind": "XListenerSet", "listKind": "XListenerSetList", "plural": "xlistenersets", "singular": "xlistenerset"}
+		version := spec["versions"].([]any)[0].(map[string]any)
+		version["name"] = "v1alpha1"
+		return true, nil
+	})
+}
+
 // InstallPrometheusCRDs installs the Prometheus Operator's CRDs ServiceMonitor and PrometheusRule.
 func (c *Cluster) InstallPrometheusCRDs(ctx context.Context) error {
 	return c.installCRDs(ctx, servers.PrometheusCRDs, func(*unstructured.Unstructured) error { return nil })
@@ -59,6 +99,11 @@ func (c *Cluster) InstallPrometheusCRDs(ctx context.Context) error {
 
 // installCRDs applies the objects of one of the test bed's files, after calling change for each.
 func (c *Cluster) installCRDs(ctx context.Context, file string, change func(*unstructured.Unstructured) error) error {
+	return c.installSomeCRDs(ctx, file, func(definition *unstructured.Unstructured) (bool, error) { return true, change(definition) })
+}
+
+// installSomeCRDs applies those objects for which change returns true.
+func (c *Cluster) installSomeCRDs(ctx context.Context, file string, change func(*unstructured.Unstructured) (bool, error)) error {
 	path, err := servers.Locate(file)
 	if err != nil {
 		return err
@@ -71,10 +116,15 @@ func (c *Cluster) installCRDs(ctx context.Context, file string, change func(*uns
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
+	var changed []*unstructured.Unstructured
 	for _, object := range objects {
-		if err := change(object); err != nil {
+		wanted, err := change(object)
+		if err != nil {
 			return fmt.Errorf("%s: changing %s: %w", path, object.GetName(), err)
 		}
+		if wanted {
+			changed = append(changed, object)
+		}
 	}
-	return c.applyAll(ctx, objects)
+	return c.applyAll(ctx, changed)
 }

@@ -19,6 +19,7 @@ type Traefik struct {
 	HTTPS netip.AddrPort // entry point websecure; TLS with Traefik's own self-signed certificate
 	HTTP  netip.AddrPort // entry point web
 	API   netip.AddrPort // entry point traefik: its API and dashboard, by plain HTTP
+	MQTTS netip.AddrPort // entry point mqtts, without default TLS
 
 	name   string
 	server *process.Process
@@ -43,8 +44,8 @@ func (c *Cluster) StartTraefik(ctx context.Context, args ...string) (*Traefik, e
 		return nil, err
 	}
 	var t *Traefik
-	err := withFreePorts(ctx, c.bed.address, 3, func(free []netip.AddrPort) (err error) {
-		t = &Traefik{HTTPS: free[0], HTTP: free[1], API: free[2], name: c.name + "-traefik"}
+	err := withFreePorts(ctx, c.bed.address, 4, func(free []netip.AddrPort) (err error) {
+		t = &Traefik{HTTPS: free[0], HTTP: free[1], API: free[2], MQTTS: free[3], name: c.name + "-traefik"}
 		return t.start(ctx, c, args)
 	})
 	if err != nil {
@@ -88,6 +89,7 @@ func (t *Traefik) flags() []string {
 		"--entryPoints.websecure.http.tls=true",
 		"--entryPoints.web.address=" + t.HTTP.String(),
 		"--entryPoints.traefik.address=" + t.API.String(),
+		"--entryPoints.mqtts.address=" + t.MQTTS.String(),
 		"--api.insecure=true",
 		"--ping=true",
 		"--accessLog=true",

@@ -19,8 +19,9 @@ const readyTimeout = time.Minute
 
 // Usher is a running usher process on free ports of loopback.
 type Usher struct {
-	HTTPS, HTTP, API netip.AddrPort // listen addresses; API is the admin listener
-	log              string         // path of the log file
+	HTTPS, HTTP, API netip.AddrPort              // listen addresses; API is the admin listener
+	TLS              map[string][]netip.AddrPort // those of --tls-listen: name → addresses
+	log              string                      // path of the log file
 	process          *process.Process
 }
 
@@ -66,7 +67,7 @@ func (u *Usher) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	u.HTTPS, u.HTTP, u.API = at.HTTPS, at.HTTP, at.Admin
+	u.HTTPS, u.HTTP, u.API, u.TLS = at.HTTPS, at.HTTP, at.Admin, at.TLS
 	_, err = u.Get(ctx, "/readyz")
 	return err
 }

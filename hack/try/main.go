@@ -39,7 +39,7 @@ func show(ctx context.Context, once bool) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	hades, illmatic, err := serveSites(filepath.Join(dir, "ca.pem"))
 	if err != nil {
 		return err

@@ -218,7 +218,7 @@ func pause(failures int) int64 {
 	if doublings := failures - 1; doublings < maxDoublings {
 		longest = firstPause << doublings
 	}
-	return int64(longest - rand.N(longest/jitter))
+	return int64(longest - rand.N(longest/jitter)) //nolint:gosec // it only spreads the tries
 }
 
 // maxDoublings is how often firstPause doubles until it exceeds maxPause.

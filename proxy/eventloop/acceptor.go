@@ -28,10 +28,16 @@ const (
 // kernel wakes only one of the loops that wait, so that a loop accepts what the
 // loops before it have no time for.
 type acceptor struct {
-	listeners    []int
+	listeners    []listeningSocket
 	enabled      bool  // set by the balancing: see balance.go
 	watching     bool  // the listeners are in the epoll set
 	backoffUntil int64 // loop time; 0 if there is no backoff
+}
+
+// listeningSocket is a socket of a Listener.
+type listeningSocket struct {
+	fd   int
+	port uint8 // index in Forwarder.ports
 }
 
 // start begins to accept.
@@ -68,9 +74,9 @@ func (a *acceptor) update(l *loop) {
 	if !want {
 		op = unix.EPOLL_CTL_DEL
 	}
-	for i, fd := range a.listeners {
+	for i, listener := range a.listeners {
 		event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLEXCLUSIVE, Fd: int32(firstListener - i)}
-		if errno := l.kernel.watch(l.epoll, op, fd, &event); errno != 0 && want {
+		if errno := l.kernel.watch(l.epoll, op, listener.fd, &event); errno != 0 && want {
 			l.Log.Error(errno, "Cannot watch a listener")
 		}
 	}
@@ -87,10 +93,11 @@ func (a *acceptor) accept(l *loop, listener int) {
 
 // acceptOne accepts one connection and reports whether there may be more.
 func (l *loop) acceptOne(listener int) bool {
-	fd, errno := l.kernel.accept(l.acceptor.listeners[listener], &l.peer)
+	from := l.acceptor.listeners[listener]
+	fd, errno := l.kernel.accept(from.fd, &l.peer)
 	switch errno {
 	case 0:
-		l.admit(int32(fd))
+		l.admit(int32(fd), from.port)
 		return true
 	case unix.EINTR, unix.ECONNABORTED: // the client has closed the connection: accept(2)
 		return true
@@ -101,17 +108,18 @@ func (l *loop) acceptOne(listener int) bool {
 	return false
 }
 
-// admit starts an accepted connection, or closes it if the limit is reached.
-func (l *loop) admit(fd int32) {
+// admit starts a connection that was accepted on a port, or closes it if the limit is
+// reached.
+func (l *loop) admit(fd int32, port uint8) {
 	l.counters.accepted.Add(1)
 	peer := l.peer.addrPort()
 	if !l.Limits.Open() {
-		l.counters.refused[tooManyConnections].Add(1)
-		l.logQueue.logLimited(peer)
+		l.counters.refuse(tooManyConnections, port)
+		l.logQueue.logLimited(peer, l.ports[port])
 		closeFD(fd)
 		return
 	}
-	l.alloc().start(fd, peer)
+	l.alloc().start(fd, peer, port)
 }
 
 // backOff stops accepting for acceptBackoff.

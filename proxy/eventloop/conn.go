@@ -50,12 +50,13 @@ type conn struct {
 	generation      uint32 // how often the slot was used: events for earlier uses are ignored
 	attempt         uint32 // incremented when a state is entered or a result arrives: see attempt
 	state           state
-	watched         bool // the client's socket is in the epoll set
-	watchesWritable bool // the client's socket is watched for EPOLLOUT too
-	keptAlive       bool // keepalive is set on both sockets
-	counted         bool // counted as one of the client's connections
-	queued          bool // in loop.ready
-	backendSide     side // side of the backend's events, once connected
+	port            uint8 // index in Forwarder.ports: the port that the client has connected to
+	watched         bool  // the client's socket is in the epoll set
+	watchesWritable bool  // the client's socket is watched for EPOLLOUT too
+	keptAlive       bool  // keepalive is set on both sockets
+	counted         bool  // counted as one of the client's connections
+	queued          bool  // in loop.ready
+	backendSide     side  // side of the backend's events, once connected
 
 	up, down flow   // client → backend, backend → client
 	accepted int64  // when the client was accepted
@@ -72,8 +73,9 @@ type conn struct {
 
 // start starts an accepted connection. In most cases the ClientHello has arrived
 // already, because of TCP_DEFER_ACCEPT.
-func (c *conn) start(fd int32, peer netip.AddrPort) {
+func (c *conn) start(fd int32, peer netip.AddrPort, port uint8) {
 	l := c.loop
+	c.port = port
 	c.up = flow{src: fd, dst: -1, readable: true}
 	c.down = flow{src: -1, dst: fd, writable: true}
 	c.client = peer
@@ -188,27 +190,28 @@ func (c *conn) readHello() {
 	}
 }
 
-// decide looks up the route and checks whether the client is allowed.
+// decide looks up the route, and checks whether the host is served on the port and the
+// client is allowed.
 func (c *conn) decide() {
 	l, o := c.loop, c.opening
 	l.helloSeconds.Observe(seconds(l.now - c.since))
 	route := l.Table.Load().Lookup(o.host)
+	var backends []routing.Backend
+	if route != nil {
+		backends, o.routeRefusal = route.On(l.ports[c.port])
+	}
 	switch {
 	case route == nil && l.IsSelfCheckHost != nil && l.IsSelfCheckHost(o.host):
 		c.end()
 	case route == nil:
 		c.refuse(unknownHost)
-	case route.Refusal != "":
-		o.routeRefusal = route.Refusal
-		c.refuse(refusedHost)
-	case route.PlainOnly:
-		o.routeRefusal = routing.ReasonPlainOnly
+	case o.routeRefusal != "":
 		c.refuse(refusedHost)
 	case !route.Allows(c.client.Addr()):
 		c.refuse(clientNotAllowed)
 	default:
 		c.route = route
-		o.targets.start(route)
+		o.targets.start(backends)
 		o.dialRefusal = noBackend
 		c.enter(connecting)
 		c.dialUnlessLooping()

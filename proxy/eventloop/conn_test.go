@@ -149,7 +149,14 @@ func holdLoop(s *shared) (held *loop, release func()) {
 	return <-holding, func() { close(proceed) }
 }
 
+// A client learns the same on each port.
 func TestRefusals(t *testing.T) {
+	for _, port := range []string{routing.PortHTTPS, "mqtts"} {
+		t.Run(port, func(t *testing.T) { testRefusals(t, port) })
+	}
+}
+
+func testRefusals(t *testing.T, port string) {
 	o := listen(t)
 	routes := routeA(o)
 	routes = append(routes, routing.Route{
@@ -160,7 +167,11 @@ func TestRefusals(t *testing.T) {
 		routing.Route{Host: "vault.wild.is", Refusal: "AnnotationInvalid"},
 		routing.Route{Host: "*.closed.is", Refusal: "AllowedDomains"},
 		routing.Route{Host: "plain.is", Backends: routes[0].Backends, PlainHTTP: routing.Forward, PlainOnly: true})
-	e := start(t, routes)
+	for i := range routes {
+		routes[i].Ports = []routing.Port{{Name: "mqtts", Backends: routes[i].Backends}}
+	}
+	routes = append(routes, routing.Route{Host: "other.wild.is", Backends: routes[0].Backends, NotHTTPS: true, Ports: []routing.Port{{Name: "ldaps", Backends: routes[0].Backends}}})
+	e := startOn(t, port, routes)
 	alert := func(description byte) []byte { return []byte{21, 3, 3, 0, 2, 2, description} }
 	broken := helloFor(t, hostA)
 	broken[5] = 2 // a ServerHello
@@ -172,6 +183,7 @@ func TestRefusals(t *testing.T) {
 		"malformed_hello":    {broken, alert(50)},
 		"hello_too_long":     {[]byte{22, 3, 1, 0, 4, 1, 0xff, 0, 0}, alert(50)},
 		"not_tls":            {[]byte("GET / HTTP/1.1\r\n\r\n"), nil},
+		"bad_server_name":    {twoNames(t), alert(112)},
 		"refused_host":       {helloFor(t, "vault.wild.is"), alert(112)},
 	} {
 		t.Run(reason, func(t *testing.T) {
@@ -188,15 +200,27 @@ func TestRefusals(t *testing.T) {
 	send(t, client, helloFor(t, "any.closed.is"))
 	expect(t, client, alert(112))
 	e.awaitMetric(2, "connections_refused_total", "refused_host")
-	client = dial(t, e.addr)
-	send(t, client, helloFor(t, "plain.is"))
-	expect(t, client, alert(112))
-	e.awaitMetric(3, "connections_refused_total", "refused_host")
+	for i, host := range []string{"plain.is", "other.wild.is"} {
+		client = dial(t, e.addr)
+		send(t, client, helloFor(t, host))
+		expect(t, client, alert(112))
+		e.awaitMetric(float64(3+i), "connections_refused_total", "refused_host")
+	}
 	e.awaitMetric(0, "connections_open")
 	_ = o.listener.SetDeadline(time.Now())
 	if _, err := o.listener.Accept(); err == nil {
 		t.Error("a refused client reached the backend")
 	}
+}
+
+// twoNames returns a ClientHello with hostA and another name.
+func twoNames(t *testing.T) []byte {
+	const other = "b.techn.is"
+	hello := helloFor(t, hostA+"xxx"+other)
+	at := bytes.Index(hello, []byte(hostA))
+	hello[at-1] = byte(len(hostA))
+	copy(hello[at+len(hostA):], []byte{0, 0, byte(len(other))}) // type host_name, and the length of the name
+	return hello
 }
 
 // A refused client sends further bytes. If the socket were closed with unread bytes,

@@ -223,6 +223,7 @@ func (c *conn) connected(d *dialAttempt, events uint32) {
 		c.refuse(noBackend)
 		return
 	}
+	l.counters.ports[c.port].forwarded.Add(1)
 	l.setPending(&c.up, first)
 	c.dropOpening()
 	c.enter(forwarding)

@@ -1,6 +1,7 @@
 package eventloop
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -122,7 +123,7 @@ func TestDeadAddressDelaysOneConnection(t *testing.T) {
 			t.Errorf("the second address was dialled after %v", took)
 		}
 		header := make([]byte, len(proxyproto.SIGV2)+4)
-		if _, err := io.ReadFull(backend, header); err != nil || string(header[:len(proxyproto.SIGV2)]) != string(proxyproto.SIGV2) {
+		if _, err := io.ReadFull(backend, header); err != nil || !bytes.Equal(header[:len(proxyproto.SIGV2)], proxyproto.SIGV2) {
 			t.Fatalf("read %q, %v; want a PROXY header", header, err)
 		}
 		rest := make([]byte, int(header[len(header)-2])<<8|int(header[len(header)-1]))

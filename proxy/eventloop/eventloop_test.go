@@ -37,6 +37,12 @@ type edge struct {
 // it runs.
 func start(t testing.TB, routes []routing.Route, options ...func(*Forwarder)) *edge {
 	t.Helper()
+	return startOn(t, routing.PortHTTPS, routes, options...)
+}
+
+// startOn is start for a listener of a TLS port.
+func startOn(t testing.TB, port string, routes []routing.Route, options ...func(*Forwarder)) *edge {
+	t.Helper()
 	testkit.CheckDescriptors(t)
 	var live routing.Live
 	live.Store(routing.NewTable(routes))
@@ -51,6 +57,7 @@ func start(t testing.TB, routes []routing.Route, options ...func(*Forwarder)) *e
 	if err != nil {
 		t.Fatal(err)
 	}
+	listener.Port = port
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- f.Serve(ctx, []*Listener{listener}) }()

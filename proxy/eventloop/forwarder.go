@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,6 +77,7 @@ type Forwarder struct {
 	dialSeconds  prometheus.Histogram // set by init
 	helloMemory  *helloMemory
 	hellos       *hellos
+	ports        []string                  // names of the listeners' TLS ports, each once; set by Serve
 	races        atomic.Int64              // connections that have more than one socket to dial
 	loops        atomic.Pointer[[]*shared] // one for each loop; set by Serve
 	balanceLock  sync.Mutex                // held while accepting changes
@@ -102,6 +105,9 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 	f.initOnce.Do(f.init)
 	f.helloMemory = newHelloMemory(f.HelloMemory)
 	f.hellos = newHellos()
+	if err := f.setPorts(listeners); err != nil {
+		return err
+	}
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
 	loops, err := f.makeLoops(work, listeners)
@@ -142,7 +148,23 @@ func (f *Forwarder) init() {
 // or empty. It may be called by any goroutine, and before Serve.
 func (f *Forwarder) LogRefused(client netip.AddrPort, host, reason, routeRefusal string) {
 	f.initOnce.Do(f.init)
-	f.logQueue.logRefused(client, host, reason, routeRefusal)
+	f.logQueue.logRefused(client, host, reason, routeRefusal, "")
+}
+
+// maxPorts is the maximum number of TLS ports with different names.
+const maxPorts = math.MaxUint8 + 1
+
+// setPorts sets the names of the listeners' ports.
+func (f *Forwarder) setPorts(listeners []*Listener) error {
+	for _, listener := range listeners {
+		if !slices.Contains(f.ports, listener.Port) {
+			f.ports = append(f.ports, listener.Port)
+		}
+	}
+	if len(f.ports) > maxPorts {
+		return fmt.Errorf("there are more than %d TLS ports", maxPorts)
+	}
+	return nil
 }
 
 // makeLoops creates the loops. The first accepts from the start.
@@ -159,8 +181,10 @@ func (f *Forwarder) makeLoops(ctx context.Context, listeners []*Listener) ([]*lo
 			return nil, fmt.Errorf("make an event loop: %w", err)
 		}
 		for _, listener := range listeners {
-			l.acceptor.listeners = append(l.acceptor.listeners, listener.fd)
+			port := uint8(slices.Index(f.ports, listener.Port))
+			l.acceptor.listeners = append(l.acceptor.listeners, listeningSocket{listener.fd, port})
 		}
+		l.counters.ports = make([]portCounters, len(f.ports))
 		loops = append(loops, l)
 	}
 	loops[0].acceptor.start(loops[0])

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/jovalle/usher/proxy/routing"
 	"github.com/jovalle/usher/proxy/takeover"
 )
 
@@ -30,6 +31,10 @@ const (
 
 // Listener is a TCP socket that the loops accept from.
 type Listener struct {
+	// Port is the name of the TLS port, by which routes know it: the port of
+	// routing.Route.On. Set it before Serve; Listen sets it to routing.PortHTTPS.
+	Port string
+
 	fd      int
 	addr    netip.AddrPort
 	release func() // releases the address after fd is closed
@@ -51,7 +56,7 @@ func Listen(ctx context.Context, address string, process *takeover.Process) (*Li
 	}
 	addr := listener.Addr().(*net.TCPAddr).AddrPort()
 	_ = listener.TCPListener.Close() // the duplicate stays open
-	return &Listener{fd: fd, addr: addr, release: listener.Release}, nil
+	return &Listener{Port: routing.PortHTTPS, fd: fd, addr: addr, release: listener.Release}, nil
 }
 
 // setListenOptions sets the options of a socket before it listens. Accepted sockets

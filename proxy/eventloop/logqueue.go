@@ -9,6 +9,8 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
+
+	"github.com/jovalle/usher/proxy/routing"
 )
 
 // Bounds on the log lines that clients can cause, in lines a second and in lines at
@@ -81,9 +83,9 @@ func (j *logQueue) add(line func()) {
 }
 
 // logRefused logs a refused client. host is empty or canonical, so that no other input
-// of a client gets into the log. routeRefusal is the Refusal of the host's route, or
-// empty.
-func (j *logQueue) logRefused(client netip.AddrPort, host, reason, routeRefusal string) {
+// of a client gets into the log. routeRefusal is why the host's route refuses it, or
+// empty. port is the name of the TLS port, or empty.
+func (j *logQueue) logRefused(client netip.AddrPort, host, reason, routeRefusal, port string) {
 	if !j.refused && !j.log.V(1).Enabled() {
 		return
 	}
@@ -102,21 +104,30 @@ func (j *logQueue) logRefused(client netip.AddrPort, host, reason, routeRefusal 
 	if routeRefusal != "" {
 		values = append(values, "because", routeRefusal)
 	}
+	values = withPort(values, port)
 	j.add(func() { log.Info("Connection refused", values...) })
 }
 
 // logLimited logs a client that was refused because too many connections are open.
-func (j *logQueue) logLimited(peer netip.AddrPort) {
+func (j *logQueue) logLimited(peer netip.AddrPort, port string) {
 	if j.refused {
-		j.logRefused(peer, "", tooManyConnections.String(), "")
+		j.logRefused(peer, "", tooManyConnections.String(), "", port)
 		return
 	}
 	if !j.failures.Allow() {
 		return
 	}
-	j.add(func() {
-		j.log.Info("Connection refused", "client", peer, "host", "", "reason", tooManyConnections.String())
-	})
+	values := withPort([]any{"client", peer, "host", "", "reason", tooManyConnections.String()}, port)
+	j.add(func() { j.log.Info("Connection refused", values...) })
+}
+
+// withPort appends the name of a TLS port to the values of a log line, if it is not the
+// default one.
+func withPort(values []any, port string) []any {
+	if port == "" || port == routing.PortHTTPS {
+		return values
+	}
+	return append(values, "port", port)
 }
 
 // logDialFailed logs a failed dial or lookup.
@@ -148,5 +159,6 @@ func (j *logQueue) logClosed(c *conn, why ending) {
 		"up", c.up.moved, "down", c.down.moved,
 		"seconds", time.Duration(c.loop.now - c.accepted).Seconds(), "reason", why.String(),
 	}
+	values = withPort(values, c.loop.ports[c.port])
 	j.add(func() { j.log.Info("Connection closed", values...) })
 }

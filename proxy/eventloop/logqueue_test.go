@@ -74,6 +74,22 @@ func TestLogNamesWhatFailed(t *testing.T) {
 	}
 }
 
+// Lines about the default port are as ever; those about another port end with its name.
+func TestLogNamesThePort(t *testing.T) {
+	o := listen(t)
+	var log testkit.Log
+	routes := routeA(o)
+	routes[0].Ports = []routing.Port{{Name: "mqtts", Backends: routes[0].Backends}}
+	routes = append(routes, routing.Route{Host: "web.is", Backends: routes[0].Backends})
+	e := startOn(t, "mqtts", routes, logTo(&log, 1), func(f *Forwarder) { f.AccessLog = true })
+	send(t, dial(t, e.addr), helloFor(t, "web.is"))
+	log.Await(t, `"Connection refused"`, `"host"="web.is" "reason"="refused_host" "because"="PortNotServed" "port"="mqtts"`)
+	client, backend := e.open(o)
+	backend.Close()
+	client.Close()
+	log.Await(t, "Connection closed", hostA, `"port"="mqtts"`)
+}
+
 // More clients are refused than may be logged.
 func TestRefusalsAreLoggedAtABoundedRate(t *testing.T) {
 	var log testkit.Log
@@ -98,7 +114,7 @@ func TestRefusalsInTheAccessLog(t *testing.T) {
 	client := dial(t, e.addr)
 	send(t, client, helloFor(t, hostA))
 	_, _ = io.ReadAll(client)
-	log.Await(t, "Connection refused", client.LocalAddr().String(), hostA, "unknown_host", "")
+	log.Await(t, "Connection refused", client.LocalAddr().String(), hostA, "unknown_host", "", "")
 	hostile := dial(t, e.addr)
 	send(t, hostile, helloFor(t, "a\n\"client\":\"192.0.2.1:1\""))
 	_, _ = io.ReadAll(hostile)
@@ -111,7 +127,7 @@ func TestRefusalsInTheAccessLog(t *testing.T) {
 func TestRefusalsLeaveRoomInTheQueue(t *testing.T) {
 	j := newLogQueue(funcr.New(func(string, string) {}, funcr.Options{}), true, true)
 	for range 10 * maxQueuedLines {
-		j.logRefused(netip.AddrPort{}, hostA, "unknown_host", "")
+		j.logRefused(netip.AddrPort{}, hostA, "unknown_host", "", "")
 	}
 	if n := len(j.lines); n > maxQueuedLines/2 {
 		t.Errorf("refusals use %d of %d places", n, maxQueuedLines)
@@ -128,7 +144,7 @@ func BenchmarkLogRefused(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			j := newLogQueue(funcr.New(func(string, string) {}, funcr.Options{}), false, refused)
 			for b.Loop() {
-				j.logRefused(netip.AddrPort{}, hostA, "unknown_host", "")
+				j.logRefused(netip.AddrPort{}, hostA, "unknown_host", "", "")
 			}
 		})
 	}

@@ -34,10 +34,20 @@ type counters struct {
 	open         atomic.Int64
 	refused      [refusals]atomic.Uint64
 	closed       [endings]atomic.Uint64
+	ports        []portCounters // by index in Forwarder.ports
 	dials        [dialResults]atomic.Uint64
 
 	mu       sync.Mutex          // held for writing clusters, and by others for reading it
 	clusters map[string]*traffic // by cluster
+}
+
+// portCounters count the connections to one TLS port.
+type portCounters struct{ forwarded, refused atomic.Uint64 }
+
+// refuse counts a connection to a port that was refused.
+func (c *counters) refuse(why refusal, port uint8) {
+	c.refused[why].Add(1)
+	c.ports[port].refused.Add(1)
 }
 
 // traffic counts what one loop has moved to and from one cluster.
@@ -83,6 +93,7 @@ var (
 	acceptErrorsDesc = describe("accept_errors_total", "TLS connections that could not be accepted: no descriptors or memory were free.")
 	openDesc         = describe("connections_open", "TLS connections that are open, by event loop.", "loop")
 	refusedDesc      = describe("connections_refused_total", "TLS connections that never reached a backend.", "reason")
+	portsDesc        = describe("port_connections_total", "TLS connections by the port of the edge: forwarded to a backend, or refused.", "port", "result")
 	closedDesc       = describe("connections_closed_total", "Forwarded TLS connections that ended.", "reason")
 	bytesDesc        = describe("bytes_total", "Bytes forwarded, by cluster; up is towards it.", "cluster", "direction")
 	dialsDesc        = describe("dials_total", "Dials of backends, by result.", "result")
@@ -96,7 +107,7 @@ var (
 // Describe implements prometheus.Collector.
 func (f *Forwarder) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		acceptedDesc, acceptErrorsDesc, openDesc, refusedDesc, closedDesc, bytesDesc,
+		acceptedDesc, acceptErrorsDesc, openDesc, refusedDesc, portsDesc, closedDesc, bytesDesc,
 		dialsDesc, dialFailuresDesc, loopsDesc, droppedDesc, helloBytesDesc, pendingBytesDesc,
 	} {
 		out <- desc
@@ -113,6 +124,15 @@ func (f *Forwarder) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	t := newTotals()
+	for i, port := range f.ports {
+		var forwarded, refused uint64
+		for _, l := range *loops {
+			forwarded += l.counters.ports[i].forwarded.Load()
+			refused += l.counters.ports[i].refused.Load()
+		}
+		counter(out, portsDesc, forwarded, port, "forwarded")
+		counter(out, portsDesc, refused, port, "refused")
+	}
 	for i, l := range *loops {
 		t.add(&l.counters)
 		gauge(out, openDesc, float64(l.counters.open.Load()), strconv.Itoa(i))

@@ -14,7 +14,7 @@ type opening struct {
 	awaitHeader  bool    // a PROXY header must come first
 	parser       clienthello.Parser
 	host         string
-	routeRefusal string // Refusal of the route, or routing.ReasonPlainOnly; empty unless the host is refused
+	routeRefusal string // why the route refuses the host on this port; empty unless it does
 	targets      targets
 	destination  netip.AddrPort // destination address in the PROXY header
 	lookup       target         // the name that is being looked up, if any

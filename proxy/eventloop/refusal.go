@@ -79,8 +79,8 @@ const maxDiscarded = 64 << 10
 // discard.
 func (c *conn) refuse(why refusal) {
 	l := c.loop
-	l.counters.refused[why].Add(1)
-	l.logQueue.logRefused(c.client, c.opening.host, why.String(), c.opening.routeRefusal)
+	l.counters.refuse(why, c.port)
+	l.logQueue.logRefused(c.client, c.opening.host, why.String(), c.opening.routeRefusal, l.ports[c.port])
 	c.dropOpening()
 	c.closeBackend()
 	alert := why.alert()

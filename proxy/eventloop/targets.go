@@ -40,9 +40,9 @@ type targets struct {
 	abandoned []target
 }
 
-// start begins with the first target of a route. The order of its backends is the order
-// in which they are dialled.
-func (t *targets) start(route *routing.Route) { t.backends = route.Backends }
+// start begins with the first target of a route on one of its ports. The order of the
+// backends is the order in which they are dialled.
+func (t *targets) start(backends []routing.Backend) { t.backends = backends }
 
 // next returns the next target. If it is a name, pass its addresses to setResolved.
 // postponed means that it is not in its place, because it is known to fail, or was

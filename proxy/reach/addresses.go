@@ -54,7 +54,7 @@ func (a Addresses) off() bool { return !a.auto && len(a.list) == 0 }
 func (a Addresses) Validate(bound []netip.AddrPort) error {
 	for _, addr := range a.list {
 		if !slices.ContainsFunc(bound, func(b netip.AddrPort) bool { return covers(b.Addr(), addr) }) {
-			return fmt.Errorf("nothing listens on %s: give addresses of --https-listen or --http-listen", addr)
+			return fmt.Errorf("nothing listens on %s: give addresses of --https-listen, --tls-listen or --http-listen", addr)
 		}
 	}
 	return nil

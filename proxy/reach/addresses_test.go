@@ -60,7 +60,7 @@ func TestAddressesForListener(t *testing.T) {
 		}
 	}
 	bound := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:443"), netip.MustParseAddrPort("0.0.0.0:80")}
-	if err := given("2001:db8::1").Validate(bound); err == nil || err.Error() != "nothing listens on 2001:db8::1: give addresses of --https-listen or --http-listen" {
+	if err := given("2001:db8::1").Validate(bound); err == nil || err.Error() != "nothing listens on 2001:db8::1: give addresses of --https-listen, --tls-listen or --http-listen" {
 		t.Errorf("an address without a listener: %v", err)
 	}
 	if err := given("192.0.2.1", "198.51.100.1").Validate(bound); err != nil {

@@ -29,8 +29,16 @@ type Route struct {
 	// PlainHTTP defines how plain HTTP requests for the host are answered.
 	PlainHTTP PlainHTTP
 
-	// PlainOnly refuses TLS connections to the host, with ReasonPlainOnly.
+	// PlainOnly refuses TLS connections to the host on all ports, with ReasonPlainOnly.
 	PlainOnly bool
+
+	// NotHTTPS refuses TLS connections to the host on the port PortHTTPS, with
+	// ReasonPortNotServed.
+	NotHTTPS bool
+
+	// Ports are the other TLS ports of the edge on which the host is served, sorted by
+	// name. On a port that is not among them the host is refused.
+	Ports []Port
 
 	// AllowFrom and AllowWithin are the clients that may connect: those of one of the
 	// networks, and those of one of the Within. If both are empty, all clients may. IPv4
@@ -39,12 +47,50 @@ type Route struct {
 	AllowWithin []Within
 }
 
+// PortHTTPS is the name of the TLS port on which a host is served by default.
+const PortHTTPS = "https"
+
+// Port is a TLS port of the edge other than PortHTTPS, as far as one host is served on it.
+type Port struct {
+	// Name of the port, a DNS label.
+	Name string
+
+	// Backends are as those of the Route. Their HTTPSPort and ProxyProtocol are for the
+	// connections of this port.
+	Backends []Backend
+}
+
+// hasPorts reports whether the host is served on other ports than PortHTTPS. The route
+// may be nil.
+func (r *Route) hasPorts() bool { return r != nil && len(r.Ports) > 0 }
+
+// On returns the backends for TLS connections to a port of the edge, or the reason why
+// they are refused. It does not allocate.
+func (r *Route) On(port string) (backends []Backend, refusal string) {
+	switch {
+	case r.Refusal != "":
+		return nil, r.Refusal
+	case r.PlainOnly:
+		return nil, ReasonPlainOnly
+	case port == PortHTTPS && !r.NotHTTPS:
+		return r.Backends, ""
+	}
+	for i := range r.Ports {
+		if r.Ports[i].Name == port {
+			return r.Ports[i].Backends, ""
+		}
+	}
+	return nil, ReasonPortNotServed
+}
+
 // Reasons why a name is refused although its route has no Refusal.
 const (
 	// ReasonExcepted is the refusal of a name in the Except of its wildcard.
 	ReasonExcepted = "Excepted"
 	// ReasonPlainOnly refuses a TLS connection to a host that is served on plain HTTP only.
 	ReasonPlainOnly = "PlainOnly"
+	// ReasonPortNotServed refuses a TLS connection on a port on which the host is not served.
+	ReasonPortNotServed = "PortNotServed"
 )
 
 // excepted is the route of all such names. It has no host.

@@ -2,6 +2,7 @@ package routing
 
 import (
 	"iter"
+	"maps"
 	"strings"
 	"sync/atomic"
 )
@@ -12,18 +13,24 @@ type Table struct {
 	exact    *shards // host → route
 	wildcard *shards // host after "*." → route
 	refused  int     // routes with a refusal
+
+	ports map[string]int // name of a port other than PortHTTPS → hosts that are served on it
 }
 
 // NewTable returns a table of routes. Of several routes with the same host, it uses
 // the first. The caller must not change the slices of the routes afterwards.
 func NewTable(routes []Route) *Table {
-	t := &Table{exact: new(shards), wildcard: new(shards)}
+	t := &Table{exact: new(shards), wildcard: new(shards), ports: map[string]int{}}
 	for i := range routes {
 		route := routes[i] // a copy, because the caller may change its slice
 		into, key := t.of(route.Host)
-		if into.add(key, &route) && route.Refusal != "" {
+		if !into.add(key, &route) {
+			continue
+		}
+		if route.Refusal != "" {
 			t.refused++
 		}
+		t.countPorts(&route, 1)
 	}
 	return t
 }
@@ -48,7 +55,8 @@ func (t *Table) change(host string, route *Route) *Table {
 	if t != nil {
 		next = *t
 	}
-	if before := t.Own(host); before != nil && before.Refusal != "" {
+	before := t.Own(host)
+	if before != nil && before.Refusal != "" {
 		next.refused--
 	}
 	if route != nil && route.Refusal != "" {
@@ -59,7 +67,24 @@ func (t *Table) change(host string, route *Route) *Table {
 	} else {
 		next.exact = next.exact.with(host, route)
 	}
+	if before.hasPorts() || route.hasPorts() {
+		next.ports = maps.Collect(maps.All(next.ports)) // unlike maps.Clone never nil
+		next.countPorts(before, -1)
+		next.countPorts(route, 1)
+	}
 	return &next
+}
+
+// countPorts adds n to the counts of a route's ports; the route may be nil.
+func (t *Table) countPorts(route *Route, n int) {
+	if route == nil {
+		return
+	}
+	for _, port := range route.Ports {
+		if t.ports[port.Name] += n; t.ports[port.Name] == 0 {
+			delete(t.ports, port.Name)
+		}
+	}
 }
 
 // Lookup returns the route for a host in canonical form, or nil if there is none. An
@@ -115,6 +140,15 @@ func (t *Table) Refused() int {
 		return 0
 	}
 	return t.refused
+}
+
+// Ports returns the number of hosts that are served on each TLS port other than
+// PortHTTPS: name → hosts. The caller must not change the map.
+func (t *Table) Ports() map[string]int {
+	if t == nil {
+		return nil
+	}
+	return t.ports
 }
 
 // All yields all routes, including refusals, in no particular order.

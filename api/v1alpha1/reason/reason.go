@@ -16,11 +16,14 @@ const (
 const (
 	AnnotationInvalid = "AnnotationInvalid"
 	EntryPoint        = "EntryPoint"
+	GatewayElsewhere  = "GatewayElsewhere"
 	HostInvalid       = "HostInvalid"
 	HostNotCovered    = "HostNotCovered"
 	IngressClass      = "IngressClass"
+	KindNotRead       = "KindNotRead"
 	NotIsolated       = "NotIsolated"
 	ParentNotAccepted = "ParentNotAccepted"
+	PortUnknown       = "PortUnknown"
 	RuleInvalid       = "RuleInvalid"
 	TLSMissing        = "TLSMissing"
 	TooManyHosts      = "TooManyHosts"
@@ -60,7 +63,8 @@ const (
 	Excepted        = "Excepted" // as routing.ReasonExcepted: the data plane does not know the API
 	ManifestRefused = "ManifestRefused"
 	NotDecided      = "NotDecided"
-	PlainOnly       = "PlainOnly" // as routing.ReasonPlainOnly
+	PlainOnly       = "PlainOnly"     // as routing.ReasonPlainOnly
+	PortNotServed   = "PortNotServed" // as routing.ReasonPortNotServed
 	SpecInvalid     = "SpecInvalid"
 )
 
@@ -132,22 +136,25 @@ func accepted() []Reason {
 		{AllowedDomains, "The host is outside the domains that its cluster may publish.", "Add the domain to the MemberCluster's spec.allowedDomains, or choose another host."},
 		{AnnotationInvalid, "An annotation usher.techn.is/… of the source is malformed or unknown.", "Correct the annotation; the message quotes it."},
 		{ClusterNotReady, "The source's cluster is not in sync, so its claims are unknown.", "See the MemberCluster's conditions. A host that the cluster already holds stays with it."},
-		{EntryPoint, "The source's routes are only on entry points of Traefik that usher sends no connections to.", "Add the entry point that the message names, or correct the MemberCluster's spec.ingress.entryPoints."},
+		{EntryPoint, "The source's routes are only on entry points of Traefik that usher sends no connections to, on the ports that the source requests.", "Add the entry point that the message names, or correct the MemberCluster's spec.ingress.entryPoints or spec.ingress.ports."},
+		{GatewayElsewhere, "The Gateway that accepted the route is not known to answer at the ingress of its cluster, and another Gateway or controller may be the one that does. Or an older source leads the host to another Gateway.", "If the Gateway answers there, add its GatewayClass to the MemberCluster's spec.ingressClasses. To lead the host to the Gateway's own address, set spec.ingress.gateways."},
 		{HeldByAnother, "Another cluster holds the host. It keeps the host while it claims it, and for the hand-over grace after that.", "Choose another host, or remove the holder's claims. The message says what usher waits for."},
 		{HeldByManual, "A manually written ExposedHost holds the host.", "Delete that ExposedHost to return the host to the annotated sources."},
 		{HostInvalid, "The source, or a manually written ExposedHost, names a host that cannot be published: an IP address, a port, or a malformed name.", "Correct the name. The message says what is wrong with it."},
 		{HostNotCovered, "The annotation usher.techn.is/hosts names a host that the source's own rules do not match.", "Correct the annotation, or the rule."},
 		{IngressClass, "The source, or the Gateway of a route, belongs to a class that its cluster may not publish, or that its Traefik does not serve.", "Change the source's class, or add the class to the MemberCluster's spec.ingressClasses, or correct spec.ingress.providers; the message says which."},
 		{IsolationShared, "Another host of the cluster has the same TLS options and another allow-from list: clients of one of the hosts would reach the other.", "Give one of them a TLSOption of its own, whose name starts with that of spec.isolation and a hyphen."},
+		{KindNotRead, "The object has an annotation of usher, and usher does not read annotations of its kind.", "Annotate the Ingress, the IngressRoute or the route of the Gateway API that names the host."},
 		{Manifest, "A file of --manifests, or its last good state, holds the host.", ""},
 		{Manual, "The ExposedHost was written manually.", ""},
 		{NotAllAnnotated, "The MemberCluster has spec.requireAll, and objects of the cluster without the annotation name the host or a wildcard over it.", "Annotate each object that the message names, or remove the host from it."},
-		{NotIsolated, "The MemberCluster has spec.isolation, and an object that names the host does not use its TLS options.", "Set the TLS options on the object that the message names, or run usher cluster isolate."},
+		{NotIsolated, "The MemberCluster has spec.isolation, and an object that names the host does not use its TLS options, or does not name the entry point of a port that it requests.", "Set the TLS options on the object that the message names, or run usher cluster isolate; or name the entry point."},
 		{OptionsUncertain, "Another source of the host in this cluster has a malformed annotation, which may exclude clients.", "Correct that source's annotation."},
 		{ParentNotAccepted, "No parent of the route (a Gateway or an IngressRoute) accepts it.", "See the route's status.parents, or create the parent that it names."},
+		{PortUnknown, "The source requests a TLS port that its cluster does not have. If it requests other ports too, the host is published on those.", "Add the port to the MemberCluster's spec.ingress.ports, or correct the annotation usher.techn.is/ports."},
 		{RuleInvalid, "A rule cannot be read, matches no host, matches different hosts in Traefik 2 and Traefik 3, or has a wildcard that the cluster's Traefik does not serve.", "Correct the rule. The message gives the position, says to set the syntax, or says what serves the wildcard."},
 		{SpecInvalid, "The edge's API server refuses the ExposedHost that the sources request, since its CustomResourceDefinition is older than usher.", "Install the CustomResourceDefinitions of usher's version: kubectl apply -f charts/usher/crds. usher tries again each minute."},
-		{TLSMissing, "An IngressRouteTCP without tls, or an HTTPRoute on plain HTTP listeners only, accepts no TLS connections.", "Set spec.tls, with passthrough: true if the service terminates TLS, or attach the route to an HTTPS listener."},
+		{TLSMissing, "An IngressRouteTCP without tls, or a route of the Gateway API on plain HTTP listeners only, accepts no TLS connections.", "Set spec.tls, with passthrough: true if the service terminates TLS, or attach the route to an HTTPS listener."},
 		{TooManyHosts, "The object, or all objects of its cluster together, claim more hosts than the limit. The hosts beyond the limit have no ExposedHost.", "Name fewer hosts, or raise usher's --max-source-hosts or --max-member-hosts."},
 		{TooManyNames, "The cluster's objects have more names under a wildcard than it can exclude.", "Publish the names instead of the wildcard, or all of them with usher.techn.is/wildcard: all."},
 		{UnderWildcard, "A wildcard of another cluster, or a manually written one, covers the host and does not share the names under it.", "Annotate every source of the wildcard with usher.techn.is/share-below: \"true\", or set spec.shareBelow: true if its ExposedHost is manually written; or write an ExposedHost for the host."},
@@ -163,6 +170,7 @@ func ready() []Reason {
 		{AllowFromDisjoint, "The NetworkLists and networks that spec.allowFrom joins by & have no client in common.", "Let the lists overlap, or use the same allow-from list in all sources of the host."},
 		{NoBackend, "The host's spec.backends is empty.", "Name a cluster or an address."},
 		{NoIngressAddress, "The first backend's MemberCluster has no usable ingress address.", "Give the member's Service a load-balancer address, or set spec.ingress.addresses. If an address is refused, the message says which and why."},
+		{PortUnknown, "The host has no port on which it can be served: no backend has one of spec.ports, or usher does not listen on any.", "Add the port to spec.ingress.ports of the MemberCluster, or to ports of the address, and start usher with --tls-listen; the message says which is missing."},
 		{Ready, "usher forwards connections to the addresses in status.backends.", ""},
 		{UnknownCluster, "The first backend is a MemberCluster that does not exist.", "Create the MemberCluster, or correct spec.backends."},
 		{UnknownNetworkList, "spec.allowFrom names a NetworkList that does not exist at the edge, or that usher cannot read. No client may connect.", "Create the NetworkList, or correct the name in the allow-from annotation or in spec.allowFrom. The message names it."},
@@ -176,6 +184,7 @@ func routes() []Reason {
 		{ManifestRefused, "Only a refused file of --manifests names the host.", "Run usher check, which lists the errors."},
 		{NotDecided, "usher has not decided about the ExposedHost yet.", "Check that a leader runs. See the alert UsherUndecided."},
 		{PlainOnly, "The host is served on plain HTTP only: its source is on no entry point of TLS, or spec.tls is Deny.", "Put the source on an entry point of TLS, such as websecure."},
+		{PortNotServed, "The client connected to a TLS port on which the host is not served.", "To serve the host there, name the port in the annotation usher.techn.is/ports, or in spec.ports of a manually written host. The message of the ExposedHost says why a requested port is refused."},
 		{SpecInvalid, "A field of the ExposedHost cannot be read.", "Correct the field; the log's line \"Left a host out of the routing table\" names it."},
 	}
 }
@@ -199,7 +208,7 @@ func memberClusters() []Reason {
 		{Ready, "The cluster's annotated sources are published.", ""},
 		{SecretNotFound, "The Secret of spec.kubeconfig is not in usher's namespace.", "Create the Secret, or run usher cluster add NAME."},
 		{Stale, "The cluster is unreachable. Its objects count as they were last read, and no host is withdrawn.", "See the Connected condition for the cause."},
-		{Synced, "usher has read the cluster's sources and watches them. The message lists the kinds, and those that the cluster does not serve.", "To publish objects of a kind that is not served, install its CRD in the cluster: usher notices within 5 seconds."},
+		{Synced, "usher has read the cluster's sources and watches them. The message lists the kinds, those that the cluster does not serve, and those that the account may not read.", "To publish objects of a kind that is not served, install its CRD in the cluster: usher notices within 5 seconds. To let usher read a kind that it may not read, add the cluster again."},
 		{Syncing, "The cluster's sources are being read.", "Wait a moment."},
 		{TooLarge, "The API server sends more than usher accepts from one member: 8 MiB in one response, list page or event, or 64 MiB of ingress objects in total (about 60,000). Hosts that were read before stay published.", "Find out who creates so many or so large objects, or who answers in place of the API server. usher tries again after 10 seconds, then less often, and at least every 5 minutes."},
 		{UnannotatedRoutes, "Objects without the annotation use the TLS options of spec.isolation, so clients of published hosts reach them. The message names them.", "Annotate each object, or remove the TLS options from it."},

@@ -27,6 +27,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{/* The half with the control plane, and the half with the data plane, in this mode. */}}
@@ -50,14 +53,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
 {{/*
-Running pods of others that use one of the proxy's ports on their node, one per line. With a Service
-only pods of K3s' ServiceLB count, since ServiceLB needs the ports for usher's Service. The result is
-empty if Helm has no cluster, as in helm template.
+Running pods of others that use one of the proxy's ports on their node: the field `pods`, each with the
+fields `said`, `node` and `serviceLB`. With a Service only pods of K3s' ServiceLB count, since ServiceLB
+needs the ports for usher's Service, unless that has another class. There are none if Helm has no
+cluster, as in helm template.
 */}}
-{{- define "usher.portTakers" -}}
-{{- $ours := list (int .Values.proxy.httpsPort) (int .Values.proxy.httpPort) -}}
+{{- define "usher.takers" -}}
+{{- $ours := list -}}
+{{- range include "usher.proxyPorts" . | fromYaml -}}
+{{- $ours = append $ours (int .) -}}
+{{- end -}}
 {{- $service := printf "%s/%s" .Release.Namespace (include "usher.name" (dict "root" . "half" (include "usher.forwards" .))) -}}
-{{- $lines := list -}}
+{{- $takers := list -}}
 {{- range $pod := (lookup "v1" "Pod" "" "").items -}}
   {{- $labels := default dict $pod.metadata.labels -}}
   {{- $balanced := get $labels "svccontroller.k3s.cattle.io/svcname" -}}
@@ -71,9 +78,19 @@ empty if Helm has no cluster, as in helm template.
       {{- if and (has (int .hostPort) $ours) (eq .protocol "TCP") }}{{ $taken = append $taken (int .hostPort) }}{{ end -}}
     {{- end -}}
   {{- end -}}
-  {{- if and $taken (not $own) (eq (default "" $pod.status.phase) "Running") (or $balanced (ne $.Values.network "LoadBalancer")) -}}
-    {{- $lines = append $lines (printf "  %s/%s on node %s: port %s" $pod.metadata.namespace $pod.metadata.name $pod.spec.nodeName (uniq $taken | join ", ")) -}}
+  {{- if and $taken (not $own) (eq (default "" $pod.status.phase) "Running") (or (ne $.Values.network "LoadBalancer") (and $balanced (not $.Values.service.loadBalancerClass))) -}}
+    {{- $said := printf "  %s/%s on node %s: port %s" $pod.metadata.namespace $pod.metadata.name $pod.spec.nodeName (uniq $taken | join ", ") -}}
+    {{- $takers = append $takers (dict "said" $said "node" $pod.spec.nodeName "serviceLB" (not (empty $balanced))) -}}
   {{- end -}}
+{{- end -}}
+{{- dict "pods" $takers | toYaml -}}
+{{- end -}}
+
+{{/* The pods of usher.takers, one per line. */}}
+{{- define "usher.portTakers" -}}
+{{- $lines := list -}}
+{{- range (include "usher.takers" . | fromYaml).pods -}}
+{{- $lines = append $lines .said -}}
 {{- end -}}
 {{- $lines | sortAlpha | join "\n" -}}
 {{- end -}}

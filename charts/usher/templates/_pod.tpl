@@ -5,9 +5,14 @@ The pod template of a half. Parameters: root, and half (both, controllers or pro
 {{- $values := .root.Values -}}
 {{- $forwards := ne .half "controllers" -}}
 {{- $hostNetwork := and $forwards (eq $values.network "HostNetwork") -}}
+{{- /* What places a pod: the values of the controllers' own Deployment, or those of the pods that forward. */ -}}
+{{- $placement := ternary $values (default dict $values.controller) $forwards -}}
 metadata:
   labels:
     {{- include "usher.selector" . | nindent 4 }}
+    {{- with merge dict (default dict $values.podLabels) (default dict $values.commonLabels) }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   {{- with $values.podAnnotations }}
   annotations:
     {{- toYaml . | nindent 4 }}
@@ -37,6 +42,10 @@ spec:
       imagePullPolicy: {{ $values.image.pullPolicy }}
       args:
         {{- include "usher.args" . | nindent 8 }}
+      {{- with $values.extraEnv }}
+      env:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
       {{- /*
       On the host's network no port is declared, since each one would be a host port: during an upgrade the scheduler could
       not place the new pod on the node of the old one. usher itself checks whether another process uses the port: --self-check.
@@ -71,7 +80,7 @@ spec:
           # kernel refuses to start the binary, even if it needs no low port.
           add: [NET_BIND_SERVICE]
       resources:
-        {{- toYaml $values.resources | nindent 8 }}
+        {{- toYaml (default $values.resources $placement.resources) | nindent 8 }}
       {{- if $forwards }}
       volumeMounts:
         - name: state
@@ -82,24 +91,32 @@ spec:
     # The snapshot of the routing table. It survives a restart of the container and of the node.
     - name: state
       emptyDir: {}
-  {{- with $values.nodeSelector }}
+  {{- end }}
+  {{- with $placement.nodeSelector }}
   nodeSelector:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with $values.tolerations }}
+  {{- with $placement.tolerations }}
   tolerations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with $values.affinity }}
+  {{- with $placement.affinity }}
   affinity:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+  {{- with $placement.topologySpreadConstraints }}
+  topologySpreadConstraints:
+    {{- range . }}
+    - {{ merge dict . (dict "labelSelector" (dict "matchLabels" (include "usher.selector" $ | fromYaml))) | toYaml | nindent 6 | trim }}
+    {{- end }}
   {{- end }}
 {{- end -}}
 
 {{/* The command line of a half. */}}
 {{- define "usher.args" -}}
 {{- $values := .root.Values -}}
+{{- $controller := default dict $values.controller -}}
+{{- $root := .root -}}
 - run
 {{- if eq .half "controllers" }}
 - --proxy=false
@@ -114,15 +131,29 @@ spec:
 - --handover-grace={{ $values.handoverGraceSeconds }}s
 {{- end }}
 - --admin-listen={{ include "usher.adminListen" . }}
+- --log-level={{ coalesce (eq .half "controllers" | ternary $controller.logLevel "") $values.logLevel "info" }}
+{{- /* The controllers need only the names: the status of a host says which of its ports nobody listens on. */}}
+{{- range $name, $tls := $values.tlsPorts }}
+- --tls-listen={{ $name }}={{ include "usher.listen" (dict "root" $root "port" $tls.port) }}
+{{- end }}
 {{- if ne .half "controllers" }}
 {{- $ports := list (toString $values.proxy.httpsPort) (toString $values.proxy.httpPort) (include "usher.adminListen" . | splitList ":" | last) }}
-{{- if ne (len (uniq $ports)) 3 }}
-{{- fail (printf "proxy.httpsPort, proxy.httpPort and adminListen need a port each, and are %s" (join ", " $ports)) }}
+{{- range $values.tlsPorts }}
+{{- $ports = append $ports (toString .port) }}
 {{- end }}
-- --https-listen=:{{ $values.proxy.httpsPort }}
-- --http-listen=:{{ $values.proxy.httpPort }}
+{{- if ne (len (uniq $ports)) (len $ports) }}
+{{- fail (printf "proxy.httpsPort, proxy.httpPort, adminListen and tlsPorts need a port each, and are %s" (join ", " $ports)) }}
+{{- end }}
+- --https-listen={{ include "usher.listen" (dict "root" .root "port" $values.proxy.httpsPort) }}
+- --http-listen={{ include "usher.listen" (dict "root" .root "port" $values.proxy.httpPort) }}
 - --drain-timeout={{ $values.proxy.drainSeconds }}s
 - --state-dir=/var/lib/usher
+{{- if $values.proxy.accessLog }}
+- --access-log
+{{- end }}
+{{- if $values.proxy.accessLogRefused }}
+- --access-log-refused
+{{- end }}
 {{- /* In its own network a pod always reaches itself, even if another process uses the node's port. */}}
 {{- if ne $values.network "HostNetwork" }}
 - --self-check=off
@@ -134,6 +165,30 @@ spec:
 - {{ quote . }}
 {{- end }}
 {{- end }}
+{{- if ne .half "proxy" }}
+{{- range $controller.extraArgs }}
+- {{ quote . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The addresses for a port of the proxy. A pod with its own network has the addresses of Kubernetes. Parameters: root and port. */}}
+{{- define "usher.listen" -}}
+{{- $port := .port -}}
+{{- $listen := list -}}
+{{- range ternary (default (list "") .root.Values.proxy.listenAddresses) (list "") (eq .root.Values.network "HostNetwork") -}}
+{{- $listen = append $listen (printf "%s:%v" (ternary (printf "[%s]" .) . (contains ":" .)) $port) -}}
+{{- end -}}
+{{- join "," $listen -}}
+{{- end -}}
+
+{{/* The proxy's ports: name → number. */}}
+{{- define "usher.proxyPorts" -}}
+https: {{ .Values.proxy.httpsPort }}
+http: {{ .Values.proxy.httpPort }}
+{{- range $name, $tls := .Values.tlsPorts }}
+{{ quote $name }}: {{ $tls.port }}
+{{- end }}
 {{- end -}}
 
 {{/* The declared ports of a pod with its own network. */}}
@@ -143,11 +198,14 @@ spec:
 - name: admin
   containerPort: {{ include "usher.adminListen" . | splitList ":" | last }}
 {{- if $forwards }}
-{{- range $name, $port := dict "https" $values.proxy.httpsPort "http" $values.proxy.httpPort }}
-- name: {{ $name }}
+{{- range $name, $port := include "usher.proxyPorts" .root | fromYaml }}
+- name: {{ quote $name }}
   containerPort: {{ $port }}
   {{- if eq $values.network "HostPort" }}
   hostPort: {{ $port }}
+  {{- range $values.proxy.listenAddresses }}
+  hostIP: {{ quote . }}
+  {{- end }}
   {{- end }}
 {{- end }}
 {{- end }}

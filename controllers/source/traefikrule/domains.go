@@ -54,3 +54,31 @@ func Domains(rule string) []string {
 	slices.Sort(found.positive)
 	return slices.Compact(found.positive)
 }
+
+// HostsAlone reports whether a TCP rule has only matchers of host names, so that nothing
+// else decides whether it matches a connection. A rule that cannot be read, or is too
+// large, has others.
+func HostsAlone(rule string) bool {
+	if _, err := checkSize(rule); err != nil {
+		return false
+	}
+	functions := map[string]any{}
+	for _, g := range []grammar{tcpV2, tcpV3} {
+		for name := range g {
+			for _, spelling := range spellings(name) {
+				functions[spelling] = func(...string) (bool, error) { return name == "HostSNI" || name == "HostSNIRegexp", nil }
+			}
+		}
+	}
+	both := func(a, b bool) bool { return a && b }
+	parser, err := predicate.NewParser(predicate.Def{
+		Operators: predicate.Operators{AND: both, OR: both, NOT: func(alone bool) bool { return alone }},
+		Functions: functions,
+	})
+	if err != nil {
+		panic(fmt.Sprintf("traefikrule: %v", err)) // the operators and functions above have a wrong type
+	}
+	parsed, err := parser.Parse(rule)
+	alone, _ := parsed.(bool)
+	return err == nil && alone
+}

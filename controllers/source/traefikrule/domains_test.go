@@ -24,3 +24,20 @@ func TestDomains(t *testing.T) {
 		}
 	}
 }
+
+func TestHostsAlone(t *testing.T) {
+	for rule, want := range map[string]bool{
+		"HostSNI(`a.x`)": true,
+		"HostSNI(`a.x`) || !HostSNIRegexp(`^b\\.x$`)":    true,
+		"HostSNI(`a.x`,`b.x`)":                           true,
+		"HostSNI(`a.x`) && ALPN(`acme-tls/1`)":           false,
+		"HostSNI(`a.x`) && !ClientIP(`10.0.0.0/8`)":      false,
+		"HostSNI(`a.x`) || hostsni(`b.x`) && alpn(`h2`)": false,
+		"HostSNI(`a.x`": false,
+		"":              false,
+	} {
+		if got := traefikrule.HostsAlone(rule); got != want {
+			t.Errorf("%s: %v, want %v", rule, got, want)
+		}
+	}
+}

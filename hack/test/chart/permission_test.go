@@ -47,6 +47,12 @@ func permissions(role rbacv1.ClusterRole) []permission {
 	return all
 }
 
+// forAnnotationsAlone reports whether usher uses the permission only to find annotations on
+// kinds that it does not read. It watches all others.
+func (p permission) forAnnotationsAlone() bool {
+	return p.role == "ClusterRole usher-member" && slices.Equal(p.verbs, []string{"list"})
+}
+
 // takenFrom returns a role's rules without the permission.
 func (p permission) takenFrom(role rbacv1.ClusterRole) []rbacv1.PolicyRule {
 	if p.role != nameOf(role) {

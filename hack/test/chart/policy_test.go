@@ -16,7 +16,7 @@ import (
 // Each pod is selected by one NetworkPolicy, which allows exactly the ports that the pod declares.
 // This test compares objects, since the node of hack/test/node does not enforce NetworkPolicies.
 func TestNetworkPoliciesAllowThePortsOfPods(t *testing.T) {
-	rendered, err := helmTemplate(t, "mode=split", "network=LoadBalancer", "networkPolicy.enabled=true")
+	rendered, err := helmTemplate(t, "mode=split", "network=LoadBalancer", "networkPolicy.enabled=true", "tlsPorts.mqtts.port=8883")
 	testkit.Must(t, err)
 	const component = "app.kubernetes.io/component"
 	declared, allowed := map[string][]int32{}, map[string][]int32{} // component → ports

@@ -92,6 +92,8 @@ func TestHostPortsAreDeclaredUnlessPodsOverlap(t *testing.T) {
 		{[]string{"network=HostPort"}, "usher", "[0 80 443]", false},
 		{[]string{"network=HostPort", "mode=split"}, "usher-proxy", "[0 80 443]", false},
 		{[]string{"network=LoadBalancer"}, "usher", "[0 0 0]", false},
+		{[]string{"tlsPorts.mqtts.port=8883"}, "usher", "[]", true},
+		{[]string{"network=HostPort", "tlsPorts.mqtts.port=8883"}, "usher", "[0 80 443 8883]", false},
 	} {
 		container := renderChart(t, test.values...).pods[test.workload].Containers[0]
 		ports := []int32{}
@@ -103,6 +105,60 @@ func TestHostPortsAreDeclaredUnlessPodsOverlap(t *testing.T) {
 		}
 		if off := strings.Contains(strings.Join(container.Args, " "), "--self-check=off"); off == test.selfCheck {
 			t.Errorf("%v: the arguments are %q", test.values, container.Args)
+		}
+	}
+}
+
+// Helm refuses an installation if ServiceLB has a port of usher's on every node that usher may use, so
+// that no client would reach it. It does not refuse one that may work.
+func TestInstallationIsRefusedWhereServiceLBHasThePorts(t *testing.T) {
+	edge := bed.Cluster("edge")
+	const release, taken = "taken", "taken-system"
+	testkit.Must(t, edge.Apply(t.Context(), "{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: default}}"))
+	for _, object := range []struct{ kind, name, manifest string }{
+		{"node", "edge", "{apiVersion: v1, kind: Node, metadata: {name: edge, labels: {zone: edge}}}"},
+		{"pod", "svclb", fmt.Sprintf(taker, "svclb", "svccontroller.k3s.cattle.io/svcname: traefik, svccontroller.k3s.cattle.io/svcnamespace: kube-system", 443, "TCP")},
+		{"node", "inside", "{apiVersion: v1, kind: Node, metadata: {name: inside, labels: {zone: inside}}}"},
+	} {
+		testkit.Must(t, edge.Apply(t.Context(), object.manifest))
+		remove := func() {
+			_, _ = edge.Kubectl(context.WithoutCancel(t.Context()), "delete", object.kind, object.name, "--namespace=default", "--ignore-not-found", "--force", "--grace-period=0")
+		}
+		t.Cleanup(remove)
+	}
+	_, err := edge.Kubectl(t.Context(), "patch", "pod", "svclb", "--namespace=default", "--subresource=status", "--type=merge", `--patch={"status":{"phase":"Running"}}`)
+	testkit.Must(t, err)
+	install := func(values string) error {
+		_, err := output(t, servers.Helm, "install", release, "../../../charts/usher", "--namespace", taken, "--dry-run=server",
+			"--kubeconfig", edge.KubeconfigFile(), "--set="+values)
+		return err
+	}
+	const elsewhere = "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight=1"
+	for values, refused := range map[string]bool{
+		"network=HostNetwork":                              false, // the other node is free
+		"nodeSelector.zone=inside":                         false,
+		"nodeSelector.zone=edge":                           true,
+		"network=HostPort,nodeSelector.zone=edge":          true,
+		"mode=split,nodeSelector.zone=edge":                true,
+		"nodeSelector.zone=edge,proxy.httpsPort=8443":      false, // usher has other ports
+		"nodeSelector.zone=edge," + elsewhere:              false, // the affinity may exclude the node
+		"nodeSelector.zone=nowhere":                        false, // the node may come later
+		"network=LoadBalancer,nodeSelector.zone=edge":      false, // ServiceLB may use the other node
+		"network=LoadBalancer,service.loadBalancerClass=x": false,
+	} {
+		if err := install(values); (err != nil) != refused || refused && !strings.Contains(err.Error(), "default/svclb on node edge: port 443") {
+			t.Errorf("%s: %v, want an error: %v", values, err, refused)
+		}
+	}
+	_, err = edge.Kubectl(t.Context(), "delete", "node", "inside")
+	testkit.Must(t, err)
+	for values, refused := range map[string]bool{
+		"network=HostNetwork":                              true,
+		"network=LoadBalancer":                             true,
+		"network=LoadBalancer,service.loadBalancerClass=x": false, // not ServiceLB's
+	} {
+		if err := install(values); (err != nil) != refused || refused && !strings.Contains(err.Error(), "every node that usher may use") {
+			t.Errorf("%s on the only node: %v, want an error: %v", values, err, refused)
 		}
 	}
 }

@@ -63,8 +63,7 @@ func flagsOf(t *testing.T, command string) []string {
 	if err != nil {
 		t.Fatalf("usher %s --help: %v", command, err)
 	}
-	_, flags, _ := strings.Cut(string(help), "Flags:\n")
-	flags = regexp.MustCompile(`(?m)^.*--help .*$`).ReplaceAllString(flags, "")
+	flags := regexp.MustCompile(`(?m)^.*--help .*$`).ReplaceAllString(string(help), "")
 	return named(map[string]string{command: flags}, `(?m)^ +(?:-\w, )?(--[a-z-]+)`)
 }
 

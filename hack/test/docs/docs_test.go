@@ -60,11 +60,11 @@ func within(t *testing.T, names, known []string, message string) {
 
 func TestFlagsExistAndAreDocumented(t *testing.T) {
 	run, all := flagsOf(t, "run"), []string{}
-	for _, command := range []string{"run", "cluster add", "cluster isolate", "cluster list", "cluster remove"} {
+	for _, command := range []string{"run", "cluster add", "cluster isolate", "cluster list", "cluster remove", "check"} {
 		all = append(all, flagsOf(t, command)...)
 	}
 	within(t, run, named(read(t, docs+"operations.md"), "`(--[a-z-]+)"), "a flag of usher run that docs/operations.md does not name")
-	others := []string{"--help", "--disable"} // of every command; of K3s
+	others := []string{"--help", "--version", "--disable", "--reuse-values"} // of every command; of usher; of K3s; of Helm
 	within(t, named(read(t, docs+"*.md"), "`(--[a-z-]+)[`= ]"), append(all, others...), "is no flag of usher")
 	within(t, named(read(t, docs+"*.md"), `(?:usher run|usher cluster \w+) .*?(--[a-z-]+)`), append(all, "--help"), "is no flag of usher")
 }
@@ -94,6 +94,28 @@ func TestAlertsExistAndAreDocumented(t *testing.T) {
 	documented := named(read(t, docs+"operations.md"), "`(Usher[A-Z]\\w+)`")
 	within(t, alerts, documented, "docs/operations.md does not name the alert")
 	within(t, documented, alerts, "is no alert")
+}
+
+// Each alert leads to the table of alerts in the docs.
+func TestAlertsHaveARunbook(t *testing.T) {
+	const runbook = "runbook_url: https://github.com/jovalle/usher/blob/main/docs/operations.md#alerts\n"
+	for path, text := range read(t, "../../../charts/usher/files/alerts.yaml") {
+		if alerts, runbooks := strings.Count(text, "- alert: "), strings.Count(text, runbook); alerts == 0 || runbooks != alerts {
+			t.Errorf("%s: %d of %d alerts have %s", path, runbooks, alerts, runbook)
+		}
+	}
+	if !slices.Contains(anchors(read(t, docs+"operations.md")), "alerts") {
+		t.Error("docs/operations.md has no heading #alerts")
+	}
+}
+
+// The dashboard defines the variables that its queries use, and uses those that it defines.
+func TestVariablesOfTheDashboard(t *testing.T) {
+	dashboard := read(t, "../../../charts/usher/files/dashboard.json")
+	defined := named(dashboard, `(?m)^        "name": "(\w+)"`)
+	used := named(dashboard, `\$\{?([a-z]\w*)`)
+	within(t, used, defined, "is no variable of the dashboard")
+	within(t, defined, used, "is a variable that the dashboard does not use")
 }
 
 func TestLinksHaveATarget(t *testing.T) {

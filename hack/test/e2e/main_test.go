@@ -37,7 +37,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	env, err = testenv.Start(context.Background(), testenv.Options{Usher: program, CRDs: "../../../config/crd/*.yaml", Args: []string{"--access-log", "--access-log-refused", "--drain-timeout=10s", "--state-dir=" + stateDir}})
+	env, err = testenv.Start(context.Background(), testenv.Options{Usher: program, CRDs: "../../../config/crd/*.yaml", Args: []string{"--access-log", "--access-log-refused", "--drain-timeout=10s", "--tls-listen=mqtts=127.0.0.1:0", "--state-dir=" + stateDir}})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

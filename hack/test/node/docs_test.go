@@ -20,17 +20,18 @@ import (
 	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
-// documented matches a command of the docs on an indented line.
-var documented = regexp.MustCompile(`(?m)^ {4,}((?:helm|kubectl|usher|curl|openssl) .*)$`)
+// documented matches a command of the docs on an indented line, or a block, such as that of a file with values.
+var documented = regexp.MustCompile("(?m)^ {4,}((?:helm|kubectl|usher|curl|openssl) .*)$|^```yaml\n(?s:.*?)^```$")
 
 // elsewhere are commands that would disturb the others: prefix → the test that runs them.
 var elsewhere = map[string]string{
-	"helm install usher charts/usher --namespace usher-system --create-namespace --set network=LoadBalancer": "TestModes",
-	"helm upgrade usher charts/usher --namespace usher-system --reuse-values --set 'proxy.proxyProtocolFrom": "TestAllOptions",
-	"kubectl create secret generic hades-kubeconfig":                                                         "TestAllOptions",
-	"kubectl apply -k config":           "TestKustomization",
-	"usher check":                       "cmd/usher",
-	"kubectl patch ingressroute ledger": "none: what it does to Traefik is not usher's",
+	"helm install usher charts/usher --namespace usher-system --create-namespace --values values.yaml": "TestModes, TestAllOptions",
+	"kubectl create secret generic hades-kubeconfig":                                                   "TestAllOptions",
+	"kubectl apply -k config":             "TestKustomization",
+	"kubectl apply -f traefik-ports.yaml": "none: the node is no K3s. TestTraefikOnOtherPortsOfTheNode has what it leads to",
+	"usher cluster add edge":              "none: the node has no Traefik of its own",
+	"usher check":                         "cmd/usher",
+	"kubectl patch ingressroute ledger":   "none: what it does to Traefik is not usher's",
 }
 
 // The commands of the docs work, in the order in which the docs have them.
@@ -63,7 +64,13 @@ spec: {type: LoadBalancer, ports: [{name: websecure, port: %d}, {name: web, port
 		text, err := os.ReadFile("../../../docs/" + file + ".md")
 		testkit.Must(t, err)
 		for _, match := range documented.FindAllStringSubmatch(string(text), -1) {
-			if !isElsewhere(match[1]) {
+			switch next, ofValues := shell.values.Read(match[0]); {
+			case ofValues:
+				shell.next = next
+			case match[1] == "": // another block
+			case isElsewhere(match[1]):
+				shell.next = shell.values
+			default:
 				shell.run(t, file, match[1])
 			}
 		}
@@ -82,8 +89,10 @@ func isElsewhere(command string) bool {
 // A shell runs commands like a person with the programs, a copy of the repository, and a kubeconfig
 // for both clusters.
 type shell struct {
-	dir string
-	env []string
+	dir    string
+	env    []string
+	values testkit.Values // its values.yaml
+	next   testkit.Values // its values.yaml from the next command on that is run
 }
 
 func newShell(t *testing.T) *shell {
@@ -129,6 +138,9 @@ func (s *shell) kubeconfig(t *testing.T) string {
 func (s *shell) run(t *testing.T, file, command string) {
 	t.Helper()
 	s.prepare(t, file, command)
+	s.values = s.next
+	values := strings.ReplaceAll(string(s.values), "192.168.1.2", node.Address.String())
+	testkit.Must(t, os.WriteFile(filepath.Join(s.dir, "values.yaml"), []byte(values), 0o600))
 	here := strings.NewReplacer(
 		"whoami.techn.is", host("hades"),
 		"192.168.1.2", node.Address.String(),

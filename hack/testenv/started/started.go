@@ -12,6 +12,7 @@ import (
 // Addresses are the listen addresses of a usher process; Admin is that of the admin listener.
 type Addresses struct {
 	HTTPS, HTTP, Admin netip.AddrPort
+	TLS                map[string][]netip.AddrPort // those of --tls-listen: name → addresses
 }
 
 // ErrNotYet is returned while usher does not listen yet.
@@ -31,15 +32,16 @@ func Read(path string) (Addresses, error) {
 		var line struct {
 			Message            string `json:"msg"`
 			HTTPS, HTTP, Admin []netip.AddrPort
+			TLS                map[string][]netip.AddrPort
 		}
 		if json.Unmarshal(lines.Bytes(), &line) != nil || line.Message != "Started" {
 			continue
 		}
 		if len(line.HTTPS) > 0 && len(line.HTTP) > 0 && len(line.Admin) > 0 {
-			found = Addresses{HTTPS: line.HTTPS[0], HTTP: line.HTTP[0], Admin: line.Admin[0]}
+			found = Addresses{HTTPS: line.HTTPS[0], HTTP: line.HTTP[0], Admin: line.Admin[0], TLS: line.TLS}
 		}
 	}
-	if found == (Addresses{}) {
+	if !found.HTTPS.IsValid() {
 		return found, ErrNotYet
 	}
 	return found, nil
