@@ -3,17 +3,19 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 )
 
 // init takes the place of main in a program that is built with the tag manual. It writes
-// the manual pages and the completions of all commands into the folder that the first
-// argument names. So the generator is not in usher itself:
+// the manual pages, the completions and the reference of all commands into the folder that
+// the first argument names. So the generator is not in usher itself:
 //
 //	go run -tags=manual ./cmd/usher DIR
 func init() {
@@ -28,7 +30,7 @@ func init() {
 	os.Exit(0)
 }
 
-// writeManual writes man/man1 and completions into a folder.
+// writeManual writes man/man1, completions and reference.md into a folder.
 func writeManual(root *cobra.Command, dir string) error {
 	pages, completions := filepath.Join(dir, "man", "man1"), filepath.Join(dir, "completions")
 	for _, folder := range []string{pages, completions} {
@@ -50,5 +52,35 @@ func writeManual(root *cobra.Command, dir string) error {
 			return err
 		}
 	}
-	return nil
+	return writeReference(root, filepath.Join(dir, "reference.md"))
+}
+
+// writeReference writes one page in Markdown about all commands.
+func writeReference(root *cobra.Command, path string) error {
+	var page bytes.Buffer
+	page.WriteString("<!-- Written by `make generate` from cmd/usher. -->\n# Command line\n")
+	anchor := func(file string) string {
+		return "#" + strings.ReplaceAll(strings.TrimSuffix(file, ".md"), "_", "-")
+	}
+	var write func(cmd *cobra.Command) error
+	write = func(cmd *cobra.Command) error {
+		cmd.DisableAutoGenTag = true
+		page.WriteString("\n")
+		if err := doc.GenMarkdownCustom(cmd, &page, anchor); err != nil {
+			return err
+		}
+		for _, child := range cmd.Commands() {
+			if !child.IsAvailableCommand() || cmd.Name() == "completion" { // those of completion are cobra's, one a shell
+				continue
+			}
+			if err := write(child); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := write(root); err != nil {
+		return err
+	}
+	return os.WriteFile(path, page.Bytes(), 0o644)
 }

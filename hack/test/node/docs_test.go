@@ -30,12 +30,21 @@ var elsewhere = map[string]string{
 	"kubectl apply -k config":             "TestKustomization",
 	"kubectl apply -f traefik-ports.yaml": "none: the node is no K3s. TestTraefikOnOtherPortsOfTheNode has what it leads to",
 	"usher cluster add edge":              "none: the node has no Traefik of its own",
+	"curl -sfL https://get.k3s.io":        "none: the node has its Kubernetes",
 	"usher check":                         "cmd/usher",
 	"kubectl patch ingressroute ledger":   "none: what it does to Traefik is not usher's",
 }
 
 // The commands of the docs work, in the order in which the docs have them.
 func TestDocumentedCommands(t *testing.T) {
+	runDocuments(t, "install", "troubleshooting", "security", "migration-haproxy", "operations")
+}
+
+func TestTutorial(t *testing.T) { runDocuments(t, "tutorial") }
+
+// runDocuments runs all commands of files of docs, on a node without usher.
+func runDocuments(t *testing.T, files ...string) {
+	t.Helper()
 	definitions, err := servers.Locate(servers.PrometheusCRDs)
 	if skipped == nil {
 		testkit.Must(t, err)
@@ -60,7 +69,7 @@ spec: {type: LoadBalancer, ports: [{name: websecure, port: %d}, {name: web, port
 	testkit.Must(t, hades.Publish(t.Context(), "ledger", "ledger.techn.is"))
 
 	shell := newShell(t)
-	for _, file := range []string{"install", "troubleshooting", "security", "migration-haproxy", "operations"} {
+	for _, file := range files {
 		text, err := os.ReadFile("../../../docs/" + file + ".md")
 		testkit.Must(t, err)
 		for _, match := range documented.FindAllStringSubmatch(string(text), -1) {
