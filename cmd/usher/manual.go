@@ -70,7 +70,7 @@ func writeReference(root *cobra.Command, path string) error {
 			return err
 		}
 		for _, child := range cmd.Commands() {
-			if !child.IsAvailableCommand() || cmd.Name() == "completion" { // those of completion are cobra's, one a shell
+			if !child.IsAvailableCommand() {
 				continue
 			}
 			if err := write(child); err != nil {
