@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -89,7 +90,7 @@ func TestWhyAServerDoesNotAnswer(t *testing.T) {
 				timeout = time.Second
 			}
 			said := ask(t, load(t, test.server, test.authority), timeout)
-			want := append(test.want, "the member (context home, server "+test.server+")")
+			want := slices.Concat(test.want, []string{"the member (context home, server " + test.server + ")"})
 			if said == nil || !testkit.ContainsAll(said.Error(), want) || strings.Contains(said.Error(), "\n") {
 				t.Errorf("%v; want one line with %q", said, want)
 			}
