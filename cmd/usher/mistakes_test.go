@@ -66,7 +66,7 @@ func testMistakes(t *testing.T, env []string, mistakes []mistake) {
 func TestMistypedCommandLines(t *testing.T) {
 	t.Parallel()
 	testMistakes(t, nil, []mistake{
-		{"versoin", exitUsage, []string{`usher: unknown command "versoin" of usher. Did you mean usher version?`}},
+		{"versiom", exitUsage, []string{`usher: unknown command "versiom" of usher. Did you mean usher version?`}},
 		{"clutser list", exitUsage, []string{"Did you mean usher cluster?"}},
 		{"list", exitUsage, []string{`unknown command "list" of usher. Did you mean usher cluster list?`}},
 		{"frobnicate", exitUsage, []string{`unknown command "frobnicate" of usher. It has: check, cluster, completion`}},

@@ -19,7 +19,7 @@ func TestDidYouMean(t *testing.T) {
 		{"context", "edge-context timeout", "edge-context"},
 		{"https", "http-listen https-listen", "https-listen"},
 		{"ExposedHosts", "MemberCluster ExposedHost", "ExposedHost"},
-		{"addres", "cluster address", "address"},
+		{"addrss", "cluster address", "address"},
 		{"purge", "add isolate list remove", ""},
 		{"x", "a b", ""},
 		{"", "a b", ""},
