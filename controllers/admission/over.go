@@ -51,8 +51,9 @@ func ManualOver(spec *v1alpha1.ExposedHostSpec) *Over {
 }
 
 // AsOver returns what a host is to the names under it, by its input and the decision on
-// it; nil if it is no wildcard. A wildcard that no cluster holds or gets limits nothing, and neither does one whose
-// holder may not publish it: otherwise a cluster could block names of any domain.
+// it; nil if it is no wildcard. A wildcard that no cluster holds or gets limits nothing,
+// and neither does one whose holder may not publish it: otherwise a cluster could block
+// names of any domain.
 func (in Input) AsOver(d Decision, policy Policy) *Over {
 	if d.Holder == "" || !strings.HasPrefix(in.Host, "*.") {
 		return nil

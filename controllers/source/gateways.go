@@ -23,13 +23,13 @@ const maxGateways = 256
 // option statusAddress gives, and the edge may reach the ingress by another address.
 // So a Gateway is also taken for the one at the ingress while nothing speaks against it.
 type Gateways struct {
-	ingress []string // addresses of the ingress, as placeOf writes them
-	traefik bool     // the ingress is known to be Traefik's
-	doors   []door   // the Gateways with a listener for TLS
+	ingress   []string   // addresses of the ingress, as placeOf writes them
+	traefik   bool       // the ingress is known to be Traefik's
+	endpoints []endpoint // the Gateways with a listener for TLS
 }
 
-// door is a Gateway.
-type door struct {
+// endpoint is where a Gateway answers.
+type endpoint struct {
 	name      string // NAMESPACE/NAME
 	class     string
 	addresses []string // as placeOf writes them
@@ -44,10 +44,10 @@ func NewGateways(all []*gatewayv1.Gateway, ingress []string, traefik bool) *Gate
 	}
 	for _, gateway := range all {
 		if ServesTLS(gateway) {
-			g.doors = append(g.doors, doorOf(gateway))
+			g.endpoints = append(g.endpoints, endpointOf(gateway))
 		}
 	}
-	slices.SortFunc(g.doors, func(a, b door) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(g.endpoints, func(a, b endpoint) int { return strings.Compare(a.name, b.name) })
 	return g
 }
 
@@ -68,8 +68,8 @@ func GatewayAddresses(gateway *gatewayv1.Gateway) []string {
 	return addresses
 }
 
-func doorOf(gateway *gatewayv1.Gateway) door {
-	d := door{name: nameOfGateway(gateway), class: string(gateway.Spec.GatewayClassName)}
+func endpointOf(gateway *gatewayv1.Gateway) endpoint {
+	d := endpoint{name: nameOfGateway(gateway), class: string(gateway.Spec.GatewayClassName)}
 	for _, address := range GatewayAddresses(gateway) {
 		d.addresses = append(d.addresses, placeOf(address))
 	}
@@ -87,18 +87,18 @@ func placeOf(address string) string {
 }
 
 // atIngress reports whether a Gateway has an address of the ingress.
-func (g *Gateways) atIngress(d door) bool { return common(d.addresses, g.ingress) }
+func (g *Gateways) atIngress(d endpoint) bool { return common(d.addresses, g.ingress) }
 
 // OwnAddress reports whether hosts can be led to a Gateway's own address: it has an IP
 // address, and does not answer at the ingress.
 func (g *Gateways) OwnAddress(gateway *gatewayv1.Gateway) bool {
-	d := doorOf(gateway)
+	d := endpointOf(gateway)
 	return !g.atIngress(d) && slices.ContainsFunc(d.addresses, func(address string) bool { return family(address) != 0 })
 }
 
 // elsewhere reports whether a Gateway is known to have other addresses than the ingress.
 // A name may stand for any address, and an IPv6 address says nothing about an IPv4 one.
-func (g *Gateways) elsewhere(d door) bool {
+func (g *Gateways) elsewhere(d endpoint) bool {
 	return !g.atIngress(d) && slices.ContainsFunc(d.addresses, func(address string) bool {
 		of := family(address)
 		return of != 0 && slices.ContainsFunc(g.ingress, func(own string) bool { return family(own) == of })
@@ -118,7 +118,7 @@ func family(place string) int {
 
 // against returns what speaks against that a Gateway which the controllers serve answers
 // at the ingress; "" if nothing does.
-func (g *Gateways) against(d door, controllers []string) string {
+func (g *Gateways) against(d endpoint, controllers []string) string {
 	if g.atIngress(d) {
 		return ""
 	}
@@ -126,16 +126,16 @@ func (g *Gateways) against(d door, controllers []string) string {
 	if g.traefik && !traefiks {
 		return message.Format("the ingress is Traefik's, and controller %s serves the Gateway", message.Quote(controllers[0]))
 	}
-	if len(g.doors) > maxGateways {
+	if len(g.endpoints) > maxGateways {
 		return fmt.Sprintf("the cluster has more than %d Gateways", maxGateways)
 	}
 	// One Traefik serves all Gateways of its class at the same addresses. Other
 	// controllers give each Gateway its own.
-	apart := func(o door) bool {
+	apart := func(o endpoint) bool {
 		return o.name != d.name && !common(o.addresses, d.addresses) && !(traefiks && o.class == d.class)
 	}
 	elsewhere := g.elsewhere(d)
-	for _, o := range g.doors {
+	for _, o := range g.endpoints {
 		if apart(o) && (elsewhere || !g.elsewhere(o)) {
 			return message.Format("Gateway %s of class %s may be the one that does", o.name, o.class)
 		}
@@ -155,7 +155,7 @@ type destination struct {
 
 // leadTo returns the destination of the hosts of a Gateway that the controllers serve.
 func (in Context) leadTo(gateway *gatewayv1.Gateway, controllers []string) destination {
-	all, d := in.gateways(), doorOf(gateway)
+	all, d := in.gateways(), endpointOf(gateway)
 	switch {
 	case all.atIngress(d):
 		return destination{}
