@@ -1,6 +1,7 @@
 package controllers_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -75,12 +76,13 @@ func TestNameUnderAnothersWildcard(t *testing.T) {
 	awaitHost(t, c, name, all(ready("illmatic"), heldBy("illmatic")))
 	awaitHost(t, c, wild, all(ready("hades"), lists(name+" illmatic:Admitted")))
 	apply(t, "hades", wildcard("second", "*.below.techn.is", exposed))
-	awaitHost(t, c, wild, func(eh *v1alpha1.ExposedHost) error {
+	notShared := func(eh *v1alpha1.ExposedHost) error {
 		if eh.Spec.ShareBelow {
-			return fmt.Errorf("it is shared")
+			return errors.New("it is shared")
 		}
 		return nil
-	})
+	}
+	awaitHost(t, c, wild, notShared)
 	apply(t, "illmatic", exact(other, exposed))
 	awaitHost(t, c, other, refused("UnderWildcard"))
 	awaitHost(t, c, wild, lists(other+" illmatic:UnderWildcard", name+" illmatic:Admitted"))
@@ -92,6 +94,7 @@ func TestNameUnderAnothersWildcard(t *testing.T) {
 
 	// What the wildcard's cluster claims itself, it gets.
 	apply(t, "hades", wildcard("wild", "*.below.techn.is", exposed))
+	awaitHost(t, c, wild, notShared)
 	awaitHost(t, c, name, all(ready("illmatic"), heldBy("illmatic")))
 	apply(t, "illmatic", exact("c.below.techn.is", exposed))
 	awaitHost(t, c, "c.below.techn.is", refused("UnderWildcard"))

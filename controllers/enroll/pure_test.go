@@ -1,6 +1,8 @@
 package enroll
 
 import (
+	"encoding/pem"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -69,18 +71,22 @@ func TestLoopbackServers(t *testing.T) {
 }
 
 func TestStoredKubeconfigHasOnlyServerCAAndToken(t *testing.T) {
-	token := &corev1.Secret{Data: map[string][]byte{"token": []byte("the-token"), "ca.crt": []byte("the cluster's CA")}}
-	authority := writeFile(t, "ca.crt", "a file's CA", 0o600)
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	certificate := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+	clusters, files, given := "the cluster's CA\n"+certificate, "a file's CA\n"+certificate, "a CA\n"+certificate // text before a certificate is ignored
+	token := &corev1.Secret{Data: map[string][]byte{"token": []byte("the-token"), "ca.crt": []byte(clusters)}}
+	authority := writeFile(t, "ca.crt", files, 0o600)
 	for _, test := range []struct {
 		name     string
 		tls      rest.TLSClientConfig
 		wantCA   string
 		wantName string
 	}{
-		{"the CA of the kubeconfig", rest.TLSClientConfig{CAData: []byte("a CA")}, "a CA", ""},
-		{"the CA of a file is put in", rest.TLSClientConfig{CAFile: authority}, "a file's CA", ""},
-		{"the name of the certificate is kept", rest.TLSClientConfig{CAData: []byte("a CA"), ServerName: "kubernetes"}, "a CA", "kubernetes"},
-		{"a certificate that nobody checked is checked at the edge", rest.TLSClientConfig{Insecure: true}, "the cluster's CA", ""},
+		{"the CA of the kubeconfig", rest.TLSClientConfig{CAData: []byte(given)}, given, ""},
+		{"the CA of a file is put in", rest.TLSClientConfig{CAFile: authority}, files, ""},
+		{"the name of the certificate is kept", rest.TLSClientConfig{CAData: []byte(given), ServerName: "kubernetes"}, given, "kubernetes"},
+		{"a certificate that nobody checked is checked at the edge", rest.TLSClientConfig{Insecure: true}, clusters, ""},
 		{"a public CA needs none", rest.TLSClientConfig{}, "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -24,8 +24,12 @@ const (
 	AnnotationRouterEntryPoints = "traefik.ingress.kubernetes.io/router.entrypoints"
 )
 
-// plainEntryPoint is the entry point of plain HTTP in Traefik's chart and in K3s.
-const plainEntryPoint = "web"
+// plainEntryPoint and tlsEntryPoint are the entry points of plain HTTP and of TLS in
+// Traefik's chart and in K3s.
+const (
+	plainEntryPoint = "web"
+	tlsEntryPoint   = "websecure"
+)
 
 // TLSMark says which TLS options Traefik uses for connections to an object's hosts.
 type TLSMark struct {
@@ -260,10 +264,11 @@ func TLSOfIngressRouteTCP(route *traefik.IngressRouteTCP, in Context) TLSMark {
 
 // takesAll reports whether an IngressRouteTCP takes each connection that usher leads to
 // its hosts: its rules are about host names alone, and the entry points that it names are
-// known to be the member's, or can be checked.
+// known to be the member's, or can be checked. If those of the member are unknown, websecure
+// is taken for the one of TLS.
 func (in Context) takesAll(route *traefik.IngressRouteTCP) bool {
 	served, _ := in.tlsEntryPoints()
-	if len(in.HTTPSEntryPoints) == 0 && len(route.Spec.EntryPoints) > 0 && !within(route.Spec.EntryPoints, served) {
+	if len(in.HTTPSEntryPoints) == 0 && len(route.Spec.EntryPoints) > 0 && !within(route.Spec.EntryPoints, append(served, tlsEntryPoint)) {
 		return false
 	}
 	return !slices.ContainsFunc(route.Spec.Routes, func(r traefik.RouteTCP) bool { return !traefikrule.HostsAlone(r.Match) })
