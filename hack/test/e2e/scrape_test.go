@@ -28,6 +28,8 @@ func TestSeriesOfAlertsAndDashboardAreScraped(t *testing.T) {
 	testkit.Must(t, env.Edge.Apply(t.Context(), `{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: nowhere.techn.is}, spec: {host: nowhere.techn.is}}`))
 	testkit.Must(t, env.Edge.Apply(t.Context(), `{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: dead.techn.is},
 		spec: {host: dead.techn.is, backends: [{address: 127.0.0.1, httpsPort: 1}]}}`))
+	testkit.Must(t, env.Edge.Apply(t.Context(), `{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: mail.techn.is},
+		spec: {host: mail.techn.is, ports: [https, smtps], backends: [{address: 127.0.0.1, httpsPort: 1, ports: [{name: smtps, port: 465}]}]}}`)) // nobody listens on smtps
 	testkit.Eventually(t, "a backend that is dead should be tried", func() error {
 		if _, err := getHTTPS(t.Context(), "dead.techn.is"); err == nil || !strings.Contains(err.Error(), "internal error") {
 			return fmt.Errorf("its client gets %w", err)
