@@ -27,12 +27,14 @@ var documented = regexp.MustCompile("(?m)^ {4,}((?:helm|kubectl|usher|curl|opens
 var elsewhere = map[string]string{
 	"helm install usher charts/usher --namespace usher-system --create-namespace --values values.yaml": "TestModes, TestAllOptions",
 	"kubectl create secret generic hades-kubeconfig":                                                   "TestAllOptions",
-	"kubectl apply -k config":             "TestKustomization",
-	"kubectl apply -f traefik-ports.yaml": "none: the node is no K3s. TestTraefikOnOtherPortsOfTheNode has what it leads to",
-	"usher cluster add edge":              "none: the node has no Traefik of its own",
-	"curl -sfL https://get.k3s.io":        "none: the node has its Kubernetes",
-	"usher check":                         "cmd/usher",
-	"kubectl patch ingressroute ledger":   "none: what it does to Traefik is not usher's",
+	"kubectl apply -k config":                    "TestKustomization",
+	"kubectl apply -f traefik-ports.yaml":        "none: the node is no K3s. TestTraefikOnOtherPortsOfTheNode has what it leads to",
+	"usher cluster add edge":                     "none: the node has no Traefik of its own",
+	"curl -sfL https://get.k3s.io":               "none: the node has its Kubernetes",
+	"usher check":                                "cmd/usher",
+	"kubectl annotate ingressroutetcp mosquitto": "TestMQTTOverTLS of hack/test/e2e",
+	"openssl s_client -connect 192.168.1.2:8883": "TestMQTTOverTLS of hack/test/e2e",
+	"kubectl patch ingressroute ledger":          "none: what it does to Traefik is not usher's",
 }
 
 // The commands of the docs work, in the order in which the docs have them.
@@ -197,7 +199,7 @@ func (s *shell) prepare(t *testing.T, file, command string) {
 		answered(t, hostPort(t), "hades")
 	case strings.HasPrefix(command, "usher cluster remove"):
 		s.run(t, file, "usher cluster add hades --context hades --edge-context edge") // the docs remove it again
-	case strings.Contains(command, "usher_dial_failures_total"):
+	case strings.Contains(command, "usher_addresses_failing"):
 		apply(t, `{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: dead.techn.is},
 			spec: {host: dead.techn.is, backends: [{address: 127.0.0.1, httpsPort: 1}]}}`)
 		testkit.Eventually(t, "a backend that is dead should be counted", func() error {
