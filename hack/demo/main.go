@@ -5,12 +5,9 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/jovalle/usher/hack/testbed/servers"
@@ -18,17 +15,7 @@ import (
 	"github.com/jovalle/usher/hack/walkthrough"
 )
 
-func main() {
-	once := flag.Bool("once", false, "end after the last step")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := show(ctx, *once)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1)
-	}
-}
+func main() { walkthrough.Main("demo", show) }
 
 func show(ctx context.Context, once bool) error {
 	began := time.Now()

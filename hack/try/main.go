@@ -6,12 +6,9 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/jovalle/usher/hack/testbed/process"
@@ -22,17 +19,7 @@ import (
 // readyTimeout bounds the start of usher.
 const readyTimeout = 30 * time.Second
 
-func main() {
-	once := flag.Bool("once", false, "end after the last step")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := show(ctx, *once)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "try:", err)
-		os.Exit(1)
-	}
-}
+func main() { walkthrough.Main("try", show) }
 
 func show(ctx context.Context, once bool) error {
 	dir, err := os.MkdirTemp("", "usher-try-")

@@ -5,10 +5,13 @@ package walkthrough
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -28,6 +31,21 @@ type Step struct {
 
 // A Variable is an environment variable that the commands use.
 type Variable struct{ Name, Value string }
+
+// Main is the main function of a walkthrough: it runs show until it returns or the
+// process is told to end, and exits with 1 if show fails. With the flag --once, show ends
+// after the last step.
+func Main(name string, show func(ctx context.Context, once bool) error) {
+	once := flag.Bool("once", false, "end after the last step")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := show(ctx, *once)
+	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		os.Exit(1)
+	}
+}
 
 // Run runs the steps in order, and returns the error of the first that fails.
 func Run(ctx context.Context, env []Variable, steps []Step) error {
