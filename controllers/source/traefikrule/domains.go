@@ -17,37 +17,16 @@ type domains struct{ positive, negative []string }
 // Traefik's pkg/muxer/http). It sorts them, each once, in lower case. A rule that
 // cannot be read, or is too large, has none.
 func Domains(rule string) []string {
-	if _, err := checkSize(rule); err != nil {
-		return nil
-	}
-	functions := map[string]any{}
-	for _, g := range []grammar{httpV2, httpV3} {
-		for name := range g {
-			for _, spelling := range spellings(name) {
-				functions[spelling] = func(values ...string) (domains, error) {
-					if name != "Host" {
-						return domains{}, nil
-					}
-					return domains{positive: values}, nil
-				}
-			}
-		}
-	}
 	join := func(a, b domains) domains {
 		return domains{slices.Concat(a.positive, b.positive), slices.Concat(a.negative, b.negative)}
 	}
-	parser, err := predicate.NewParser(predicate.Def{
-		Operators: predicate.Operators{AND: join, OR: join, NOT: func(d domains) domains { return domains{d.negative, d.positive} }},
-		Functions: functions,
+	negate := func(d domains) domains { return domains{d.negative, d.positive} }
+	found, _ := evaluate(rule, []grammar{httpV2, httpV3}, join, negate, func(name string, values []string) domains {
+		if name != "Host" {
+			return domains{}
+		}
+		return domains{positive: values}
 	})
-	if err != nil {
-		panic(fmt.Sprintf("traefikrule: %v", err)) // the operators and functions above have a wrong type
-	}
-	parsed, err := parser.Parse(rule)
-	if err != nil {
-		return nil
-	}
-	found, _ := parsed.(domains)
 	for i, host := range found.positive {
 		found.positive[i] = strings.ToLower(host)
 	}
@@ -59,26 +38,41 @@ func Domains(rule string) []string {
 // else decides whether it matches a connection. A rule that cannot be read, or is too
 // large, has others.
 func HostsAlone(rule string) bool {
+	both := func(a, b bool) bool { return a && b }
+	same := func(alone bool) bool { return alone }
+	alone, ok := evaluate(rule, []grammar{tcpV2, tcpV3}, both, same, func(name string, _ []string) bool {
+		return name == "HostSNI" || name == "HostSNIRegexp"
+	})
+	return ok && alone
+}
+
+// evaluate computes a value from a rule of any of the grammars: from each matcher by its
+// name and values, from both operators by join, and from a negation by negate. It reports
+// false for a rule that cannot be read, or is too large.
+func evaluate[T any](rule string, grammars []grammar, join func(a, b T) T, negate func(T) T, matcher func(name string, values []string) T) (T, bool) {
+	var none T
 	if _, err := checkSize(rule); err != nil {
-		return false
+		return none, false
 	}
 	functions := map[string]any{}
-	for _, g := range []grammar{tcpV2, tcpV3} {
+	for _, g := range grammars {
 		for name := range g {
 			for _, spelling := range spellings(name) {
-				functions[spelling] = func(...string) (bool, error) { return name == "HostSNI" || name == "HostSNIRegexp", nil }
+				functions[spelling] = func(values ...string) (T, error) { return matcher(name, values), nil }
 			}
 		}
 	}
-	both := func(a, b bool) bool { return a && b }
 	parser, err := predicate.NewParser(predicate.Def{
-		Operators: predicate.Operators{AND: both, OR: both, NOT: func(alone bool) bool { return alone }},
+		Operators: predicate.Operators{AND: join, OR: join, NOT: negate},
 		Functions: functions,
 	})
 	if err != nil {
 		panic(fmt.Sprintf("traefikrule: %v", err)) // the operators and functions above have a wrong type
 	}
 	parsed, err := parser.Parse(rule)
-	alone, _ := parsed.(bool)
-	return err == nil && alone
+	if err != nil {
+		return none, false
+	}
+	value, ok := parsed.(T)
+	return value, ok
 }
