@@ -32,7 +32,27 @@ const (
 	// under a wildcard of the object. Without it, and with "false", only the cluster
 	// that holds the wildcard may publish them.
 	AnnotationShareBelow = "usher.techn.is/share-below"
+
+	// AnnotationShare, with the value "true", shares the object's hosts with other
+	// clusters whose objects share them too: all of them are backends of the host.
+	AnnotationShare = "usher.techn.is/share"
+
+	// AnnotationStrategy is how connections are spread over the addresses of the host:
+	// a value of Strategy. That of the cluster that holds the host counts.
+	AnnotationStrategy = "usher.techn.is/strategy"
+
+	// AnnotationWeight is the weight of the object's cluster among the backends of the
+	// host: 0 to 100, where 0 means no new connections.
+	AnnotationWeight = "usher.techn.is/weight"
 )
+
+// AnnotationDrain on a MemberCluster, with the value "true", drains the cluster: hosts
+// that have another healthy backend get no new connections there.
+const AnnotationDrain = "usher.techn.is/drain"
+
+// AnnotationMoveTo on an ExposedHost names the cluster that gets the host, if its claim on
+// the host is sound. usher removes the annotation when it has moved the host or refused to.
+const AnnotationMoveTo = "usher.techn.is/move-to"
 
 // LabelManaged marks, with the value "true", the ExposedHosts that usher creates
 // and manages. An ExposedHost without it is manually written, and usher never

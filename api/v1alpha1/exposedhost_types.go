@@ -66,12 +66,23 @@ type ExposedHostSpec struct {
 	// +kubebuilder:validation:MaxLength=63
 	Holder string `json:"holder,omitempty"`
 
-	// Backends are where connections go: the first that answers. A host without
-	// backends is not served.
+	// Share means that every source of the holder shares the host: clusters whose own
+	// sources share it too are backends besides the holder. usher writes this field; in a
+	// manually written ExposedHost it has no effect.
+	// +optional
+	Share bool `json:"share,omitempty"`
+
+	// Backends are where connections go, as Strategy says. A host without backends is
+	// not served.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	Backends []HostBackend `json:"backends,omitempty"`
+
+	// Strategy chooses among the addresses of the backends; Failover if not set.
+	// Addresses that do not answer come last in every strategy.
+	// +optional
+	Strategy Strategy `json:"strategy,omitempty"`
 
 	// PlainHTTP is what port 80 does for the host. ACME challenges are always
 	// forwarded.
@@ -141,6 +152,7 @@ const MaxExcept = 1024
 // +kubebuilder:validation:XValidation:rule="!has(self.gateway) || has(self.cluster)",message="gateway goes with a cluster"
 // +kubebuilder:validation:XValidation:rule="!has(self.cluster) || (!has(self.httpsPort) && !has(self.httpPort))",message="ports go with an address; a cluster's ports are in its MemberCluster"
 // +kubebuilder:validation:XValidation:rule="!has(self.cluster) || !has(self.ports)",message="ports go with an address; those of a cluster are in its MemberCluster's spec.ingress.ports"
+// +kubebuilder:validation:XValidation:rule="!has(self.cluster) || !has(self.healthCheck)",message="healthCheck goes with an address; that of a cluster is in its MemberCluster's spec.ingress.healthCheck"
 // +kubebuilder:validation:XValidation:rule="!has(self.cluster) || (!has(self.proxyProtocol) && !has(self.httpProxyProtocol))",message="proxyProtocol goes with an address; that of a cluster is in its MemberCluster"
 type HostBackend struct {
 	// Cluster is the name of a MemberCluster.
@@ -184,6 +196,16 @@ type HostBackend struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=15
 	Ports []BackendPort `json:"ports,omitempty"`
+	// Weight is the share of new connections that the backend gets, relative to the
+	// weights of the others; 100 if not set. The addresses of a cluster share its weight
+	// equally. 0 means no new connections. Failover distinguishes only 0 from the rest.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	Weight *int32 `json:"weight,omitempty"`
+	// HealthCheck says how Address is checked. That of a cluster is in its MemberCluster.
+	// +optional
+	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
 }
 
 // BackendPort is where a backend takes the connections of one TLS port of the edge.
@@ -202,6 +224,63 @@ type BackendPort struct {
 	// +optional
 	ProxyProtocol ProxyProtocol `json:"proxyProtocol,omitempty"`
 }
+
+// Strategy chooses among the addresses of a host's backends.
+// +kubebuilder:validation:Enum=Failover;RoundRobin;LeastConnections;ClientHash
+type Strategy string
+
+// The values of Strategy.
+const (
+	// StrategyFailover uses the first address that answers, in the order of the backends.
+	StrategyFailover Strategy = "Failover"
+	// StrategyRoundRobin gives each address its share of the connections, by weight.
+	StrategyRoundRobin Strategy = "RoundRobin"
+	// StrategyLeastConnections uses the address with the fewest open connections for its
+	// weight. Only connections of hosts with this strategy count.
+	StrategyLeastConnections Strategy = "LeastConnections"
+	// StrategyClientHash gives each client the same address while it answers: rendezvous
+	// hashing of the client's address, of IPv6 its first 64 bits.
+	StrategyClientHash Strategy = "ClientHash"
+)
+
+// HealthCheck says how the addresses of a backend are checked. Every replica checks by
+// itself. An address that fails the check is dialled after all others.
+type HealthCheck struct {
+	// Type is None, TCP or TLS; None if not set. TCP opens a connection. TLS completes a
+	// handshake with the name of a host that the backend serves, accepts any certificate,
+	// and closes the connection properly.
+	// +optional
+	Type HealthCheckType `json:"type,omitempty"`
+	// Interval between two checks of an address; 10s if not set, at least 1s.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= duration('1s') && self <= duration('1h')",message="interval is between 1s and 1h"
+	Interval *metav1.Duration `json:"interval,omitempty"`
+	// Timeout of a check; 3s if not set.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= duration('100ms') && self <= duration('1m')",message="timeout is between 100ms and 1m"
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+	// Rise is how many checks in a row succeed until an address is healthy again; 2 if not set.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	Rise int32 `json:"rise,omitempty"`
+	// Fall is how many checks in a row fail until an address is unhealthy; 3 if not set.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	Fall int32 `json:"fall,omitempty"`
+}
+
+// HealthCheckType is a kind of health check.
+// +kubebuilder:validation:Enum=None;TCP;TLS
+type HealthCheckType string
+
+// The values of HealthCheckType.
+const (
+	HealthCheckNone HealthCheckType = "None"
+	HealthCheckTCP  HealthCheckType = "TCP"
+	HealthCheckTLS  HealthCheckType = "TLS"
+)
 
 // PlainHTTP is what port 80 does for a host.
 // +kubebuilder:validation:Enum=Redirect;Forward;Deny

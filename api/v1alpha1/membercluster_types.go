@@ -227,6 +227,10 @@ type IngressEndpoint struct {
 	// Traefik; if it cannot, a rule that V2 and V3 read differently is refused.
 	// +optional
 	RuleSyntax RuleSyntax `json:"ruleSyntax,omitempty"`
+	// HealthCheck says how the addresses are checked. Without it they are not checked:
+	// an address that cannot be dialled is put off by the connections themselves.
+	// +optional
+	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
 }
 
 // IngressPort is where a member's Traefik takes the connections of one TLS port of the edge.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync/atomic"
+	"time"
 )
 
 // Route defines how connections to one host are handled. It must not change after it
@@ -22,9 +24,17 @@ type Route struct {
 	// These names are refused unless they have a route of their own.
 	Except []string
 
-	// Backends are tried in order: the next one if no address of the current one can
-	// be dialled. Without backends, all connections are refused.
+	// Backends have the addresses to dial, in the order that Strategy defines: the next
+	// one if the current one cannot be dialled. Without backends, all connections are
+	// refused.
 	Backends []Backend
+
+	// Strategy chooses among the addresses of Backends, and of those of Ports.
+	Strategy Strategy
+
+	// Turns counts the connections of RoundRobin; nil for other strategies. It is the
+	// only part of a route that changes while the route is in a Table.
+	Turns *atomic.Uint64
 
 	// PlainHTTP defines how plain HTTP requests for the host are answered.
 	PlainHTTP PlainHTTP
@@ -145,7 +155,67 @@ type Backend struct {
 	// HTTPSPort and HTTPPort expect.
 	ProxyProtocol     ProxyProtocol
 	HTTPProxyProtocol ProxyProtocol
+
+	// Weight is the backend's share of the connections relative to the others, 1 to 100;
+	// its addresses share it equally. A backend of weight 0 is not in a route.
+	Weight uint8
+
+	// Draining backends are dialled after all others that answer.
+	Draining bool
+
+	// Health says how the addresses are checked.
+	Health HealthCheck
 }
+
+// Strategy is how the addresses of a route are ordered.
+type Strategy uint8
+
+const (
+	// Failover keeps the order of the backends and of their addresses.
+	Failover Strategy = iota
+	// RoundRobin takes turns, by weight.
+	RoundRobin
+	// LeastConnections begins with the fewest connections relative to the weight.
+	LeastConnections
+	// ClientHash orders by a hash of the client's address and the backend's.
+	ClientHash
+)
+
+// String returns the name of the strategy in the API.
+func (s Strategy) String() string {
+	switch s {
+	case Failover:
+		return "Failover"
+	case RoundRobin:
+		return "RoundRobin"
+	case LeastConnections:
+		return "LeastConnections"
+	case ClientHash:
+		return "ClientHash"
+	}
+	return fmt.Sprintf("Strategy(%d)", uint8(s))
+}
+
+// HealthCheck says how the addresses of a backend are checked. The zero value is no check.
+type HealthCheck struct {
+	Type     HealthCheckType
+	Interval time.Duration
+	Timeout  time.Duration
+	// Rise and Fall are how many results in a row make an address healthy or unhealthy.
+	Rise, Fall int
+}
+
+// HealthCheckType is a kind of health check.
+type HealthCheckType uint8
+
+const (
+	// NoCheck does not check.
+	NoCheck HealthCheckType = iota
+	// CheckTCP opens a connection.
+	CheckTCP
+	// CheckTLS completes a TLS handshake.
+	CheckTLS
+)
 
 // PlainHTTP defines how plain HTTP requests for a host are answered. In each mode,
 // ACME challenges (/.well-known/acme-challenge/) are forwarded to the backend.
