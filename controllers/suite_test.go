@@ -133,10 +133,8 @@ func apply(t *testing.T, cluster, manifests string) {
 // remove deletes what manifests name; what is gone already is no failure.
 func remove(t *testing.T, cluster, manifests string) {
 	t.Helper()
-	file := t.TempDir() + "/manifests.yaml"
-	testkit.Must(t, os.WriteFile(file, []byte(manifests), 0o600))
-	if out, err := bed.Cluster(cluster).Kubectl(context.Background(), "delete", "--ignore-not-found", "--wait=false", "-f", file); err != nil {
-		t.Errorf("kubectl delete: %v\n%s", err, out)
+	if err := bed.Cluster(cluster).Delete(context.Background(), manifests); err != nil {
+		t.Error(err)
 	}
 }
 

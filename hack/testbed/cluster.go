@@ -30,14 +30,15 @@ type Cluster struct {
 	config      *rest.Config
 	client      client.Client
 
-	mu     sync.Mutex
-	server *process.Process
+	mu        sync.Mutex
+	server    *process.Process
+	installed map[string][]definition // by the key of once
 }
 
 // StartCluster starts an API server, and returns when it serves. The name must be a DNS label that
 // no other cluster of the bed has.
 func (b *Bed) StartCluster(ctx context.Context, name string) (*Cluster, error) {
-	c := &Cluster{name: name, bed: b}
+	c := &Cluster{name: name, bed: b, installed: map[string][]definition{}}
 	var err error
 	if c.credentials, err = makeCredentials(c.dir(), b.address); err != nil {
 		return nil, fmt.Errorf("making credentials of cluster %s: %w", name, err)

@@ -22,13 +22,13 @@ const (
 
 // InstallTraefikCRDs installs the CRDs of Traefik's release, group traefik.io.
 func (c *Cluster) InstallTraefikCRDs(ctx context.Context) error {
-	return c.installCRDs(ctx, servers.TraefikCRDs, func(*unstructured.Unstructured) error { return nil })
+	return c.installCRDs(ctx, servers.TraefikCRDs, "as released", func(*unstructured.Unstructured) error { return nil })
 }
 
 // InstallOldTraefikCRDs installs the same CRDs in Traefik's old group, traefik.containo.us, which
 // Traefik 3 does not serve.
 func (c *Cluster) InstallOldTraefikCRDs(ctx context.Context) error {
-	return c.installCRDs(ctx, servers.TraefikCRDs, func(definition *unstructured.Unstructured) error {
+	return c.installCRDs(ctx, servers.TraefikCRDs, "old group", func(definition *unstructured.Unstructured) error {
 		plural := strings.TrimSuffix(definition.GetName(), "."+traefikGroup)
 		definition.SetName(plural + "." + oldTraefikGroup)
 		return unstructured.SetNestedField(definition.Object, oldTraefikGroup, "spec", "group")
@@ -38,7 +38,7 @@ func (c *Cluster) InstallOldTraefikCRDs(ctx context.Context) error {
 // InstallTraefik2CRDs installs the CRDs of group traefik.io without the field syntax of a route,
 // which Traefik 2 does not have.
 func (c *Cluster) InstallTraefik2CRDs(ctx context.Context) error {
-	return c.installCRDs(ctx, servers.TraefikCRDs, func(definition *unstructured.Unstructured) error {
+	return c.installCRDs(ctx, servers.TraefikCRDs, "without syntax", func(definition *unstructured.Unstructured) error {
 		versions, _, err := unstructured.NestedSlice(definition.Object, "spec", "versions")
 		if err != nil {
 			return err
@@ -53,13 +53,13 @@ func (c *Cluster) InstallTraefik2CRDs(ctx context.Context) error {
 
 // InstallGatewayCRDs installs the CRDs of the Gateway API's standard channel.
 func (c *Cluster) InstallGatewayCRDs(ctx context.Context) error {
-	return c.installCRDs(ctx, servers.GatewayCRDs, func(*unstructured.Unstructured) error { return nil })
+	return c.installCRDs(ctx, servers.GatewayCRDs, "as released", func(*unstructured.Unstructured) error { return nil })
 }
 
 // InstallGatewayCRDsWithTLSRoute installs the same CRDs, and serves TLSRoute in the given versions
 // only. The experimental channel of the Gateway API has v1alpha2 and v1alpha3.
 func (c *Cluster) InstallGatewayCRDsWithTLSRoute(ctx context.Context, served ...string) error {
-	return c.installCRDs(ctx, servers.GatewayCRDs, func(definition *unstructured.Unstructured) error {
+	return c.installCRDs(ctx, servers.GatewayCRDs, "TLSRoute "+strings.Join(served, ","), func(definition *unstructured.Unstructured) error {
 		if definition.GetName() != "tlsroutes."+gatewayGroup {
 			return nil
 		}
@@ -78,7 +78,7 @@ func (c *Cluster) InstallGatewayCRDsWithTLSRoute(ctx context.Context, served ...
 // InstallXListenerSetCRD installs the CRD XListenerSet, which the experimental channel of the Gateway
 // API had before ListenerSet, with the schema of ListenerSet.
 func (c *Cluster) InstallXListenerSetCRD(ctx context.Context) error {
-	return c.installSomeCRDs(ctx, servers.GatewayCRDs, func(definition *unstructured.Unstructured) (bool, error) {
+	return c.installSomeCRDs(ctx, servers.GatewayCRDs, "XListenerSet", func(definition *unstructured.Unstructured) (bool, error) {
 		if definition.GetName() != "listenersets."+gatewayGroup {
 			return false, nil
 		}
@@ -94,37 +94,40 @@ func (c *Cluster) InstallXListenerSetCRD(ctx context.Context) error {
 
 // InstallPrometheusCRDs installs the Prometheus Operator's CRDs ServiceMonitor and PrometheusRule.
 func (c *Cluster) InstallPrometheusCRDs(ctx context.Context) error {
-	return c.installCRDs(ctx, servers.PrometheusCRDs, func(*unstructured.Unstructured) error { return nil })
+	return c.installCRDs(ctx, servers.PrometheusCRDs, "as released", func(*unstructured.Unstructured) error { return nil })
 }
 
 // installCRDs applies the objects of one of the test bed's files, after calling change for each.
-func (c *Cluster) installCRDs(ctx context.Context, file string, change func(*unstructured.Unstructured) error) error {
-	return c.installSomeCRDs(ctx, file, func(definition *unstructured.Unstructured) (bool, error) { return true, change(definition) })
+// Variant names the change.
+func (c *Cluster) installCRDs(ctx context.Context, file, variant string, change func(*unstructured.Unstructured) error) error {
+	return c.installSomeCRDs(ctx, file, variant, func(definition *unstructured.Unstructured) (bool, error) { return true, change(definition) })
 }
 
 // installSomeCRDs applies those objects for which change returns true.
-func (c *Cluster) installSomeCRDs(ctx context.Context, file string, change func(*unstructured.Unstructured) (bool, error)) error {
-	path, err := servers.Locate(file)
-	if err != nil {
-		return err
-	}
-	manifests, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	objects, err := decode(manifests)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	var changed []*unstructured.Unstructured
-	for _, object := range objects {
-		wanted, err := change(object)
+func (c *Cluster) installSomeCRDs(ctx context.Context, file, variant string, change func(*unstructured.Unstructured) (bool, error)) error {
+	return c.once(ctx, file+" "+variant, func() ([]*unstructured.Unstructured, error) {
+		path, err := servers.Locate(file)
 		if err != nil {
-			return fmt.Errorf("%s: changing %s: %w", path, object.GetName(), err)
+			return nil, err
 		}
-		if wanted {
-			changed = append(changed, object)
+		manifests, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
 		}
-	}
-	return c.applyAll(ctx, changed)
+		objects, err := decode(manifests)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		var changed []*unstructured.Unstructured
+		for _, object := range objects {
+			wanted, err := change(object)
+			if err != nil {
+				return nil, fmt.Errorf("%s: changing %s: %w", path, object.GetName(), err)
+			}
+			if wanted {
+				changed = append(changed, object)
+			}
+		}
+		return changed, c.applyAll(ctx, changed)
+	})
 }

@@ -28,11 +28,29 @@ const (
 // Apply applies manifests by server-side apply, in order. They are any number of YAML or JSON
 // documents. Objects may follow the CRD of their kind, in the same or the next manifests.
 func (c *Cluster) Apply(ctx context.Context, manifests string) error {
+	return c.once(ctx, manifests, func() ([]*unstructured.Unstructured, error) {
+		objects, err := decode([]byte(manifests))
+		if err != nil {
+			return nil, err
+		}
+		return objects, c.applyAll(ctx, objects)
+	})
+}
+
+// Delete deletes the objects that manifests name, and waits for none of them. It ignores an object
+// that does not exist, or whose kind does not.
+func (c *Cluster) Delete(ctx context.Context, manifests string) error {
 	objects, err := decode([]byte(manifests))
 	if err != nil {
 		return err
 	}
-	return c.applyAll(ctx, objects)
+	for _, object := range objects {
+		err := c.client.Delete(ctx, object)
+		if client.IgnoreNotFound(err) != nil && !meta.IsNoMatchError(err) {
+			return fmt.Errorf("deleting %s %s of cluster %s: %w", object.GetKind(), object.GetName(), c.name, err)
+		}
+	}
+	return nil
 }
 
 // ApplyFiles applies manifest files. Each pattern is one of filepath.Glob, and must match a file.
