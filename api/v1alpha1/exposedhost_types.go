@@ -253,11 +253,11 @@ type HealthCheck struct {
 	Type HealthCheckType `json:"type,omitempty"`
 	// Interval between two checks of an address; 10s if not set, at least 1s.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self >= duration('1s') && self <= duration('1h')",message="interval is between 1s and 1h"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('1h')",message="interval is between 1s and 1h"
 	Interval *metav1.Duration `json:"interval,omitempty"`
 	// Timeout of a check; 3s if not set.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self >= duration('100ms') && self <= duration('1m')",message="timeout is between 100ms and 1m"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('100ms') && duration(self) <= duration('1m')",message="timeout is between 100ms and 1m"
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 	// Rise is how many checks in a row succeed until an address is healthy again; 2 if not set.
 	// +optional
