@@ -17,12 +17,12 @@ import (
 	"github.com/jovalle/usher/hack/testbed"
 )
 
-// bareCluster returns a member that serves no kinds of Traefik's.
+// bareCluster returns a member that serves no kinds of Traefik and of the Gateway API.
 func bareCluster(t *testing.T) *testbed.Cluster {
 	t.Helper()
 	cluster, err := startBare()
 	testkit.Must(t, err)
-	removeTraefikCRDs(t, cluster)
+	removeCRDs(t, cluster)
 	return cluster
 }
 
@@ -30,15 +30,13 @@ var startBare = sync.OnceValues(func() (*testbed.Cluster, error) {
 	return bed.StartCluster(context.Background(), "bare")
 })
 
-func removeTraefikCRDs(t *testing.T, cluster *testbed.Cluster) {
+func removeCRDs(t *testing.T, cluster *testbed.Cluster) {
 	t.Helper()
 	names, err := cluster.Kubectl(t.Context(), "get", "crds", "-o", "name")
 	testkit.Must(t, err)
-	for name := range strings.FieldsSeq(names) {
-		if strings.Contains(name, "traefik") {
-			_, err := cluster.Kubectl(t.Context(), "delete", name)
-			testkit.Must(t, err)
-		}
+	if names := strings.Fields(names); len(names) > 0 {
+		_, err := cluster.Kubectl(t.Context(), append([]string{"delete"}, names...)...)
+		testkit.Must(t, err)
 	}
 }
 
@@ -97,7 +95,7 @@ func TestDefinitionsComeAndGo(t *testing.T) {
 	remove(t, "bare", twin)
 	routed(t, table, "old.techn.is", "bare")
 
-	removeTraefikCRDs(t, bare)
+	removeCRDs(t, bare)
 	for _, host := range []string{"old.techn.is", "newtcp.techn.is"} {
 		routed(t, table, host, "")
 		awaitGone(t, c, host)
