@@ -1,6 +1,7 @@
 package controllers_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -309,6 +310,9 @@ func TestAnnotatedKindsThatAreNotReadAreNamed(t *testing.T) {
 		"{apiVersion: projectcontour.io/v1, kind: HTTPProxy, metadata: " + note("proxy") + ", spec: {virtualhost: {fqdn: a.unread.is}}}",
 	}, "\n---\n")
 	apply(t, "hades", objects)
+	t.Cleanup(func() { // a deleted Namespace stays: no namespace controller runs
+		testkit.Must(t, hades.Apply(context.Background(), "{apiVersion: v1, kind: Namespace, metadata: {name: unread}}"))
+	})
 	addMember(t, c, "hades", nil)
 	named := func(want ...string) {
 		t.Helper()
