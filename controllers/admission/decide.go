@@ -88,6 +88,7 @@ func admit(winner source.Claim, candidates []source.Claim, policy Policy) Decisi
 			d.Differences = append(d.Differences, difference(c, d.Options, sources))
 		}
 	}
+	d.Differences = append(d.Differences, dnsDifferences(sources, d.Options.DNS)...)
 	d.Message = admitted(winner, d, policy)
 	return d
 }

@@ -32,6 +32,7 @@ var known = []string{
 	v1alpha1.AnnotationExpose, v1alpha1.AnnotationHosts,
 	v1alpha1.AnnotationPlainHTTP, v1alpha1.AnnotationAllowFrom,
 	v1alpha1.AnnotationPorts, v1alpha1.AnnotationWildcard, v1alpha1.AnnotationShareBelow,
+	v1alpha1.AnnotationDNS, v1alpha1.AnnotationDNSTTL, v1alpha1.AnnotationDNSCloudflareProxied,
 }
 
 // malformed is an annotation that cannot be parsed.
@@ -72,13 +73,17 @@ func readAnnotations(annotations map[string]string) (request, *malformed) {
 	if err != nil {
 		return w, &malformed{v1alpha1.AnnotationShareBelow, err}
 	}
+	dns, wrong := readDNS(annotations)
+	if wrong != nil {
+		return w, wrong
+	}
 	// A mistyped allow-from must not be read as consent to everyone.
 	for _, name := range slices.Sorted(maps.Keys(annotations)) {
 		if err := checkKnown(name); err != nil {
 			return w, &malformed{name, err}
 		}
 	}
-	w.options = Options{PlainHTTP: plainHTTP, AllowFrom: allowFrom, WholeWildcard: whole, ShareBelow: below}.WithTLSPorts(ports)
+	w.options = Options{PlainHTTP: plainHTTP, AllowFrom: allowFrom, WholeWildcard: whole, ShareBelow: below, DNS: dns}.WithTLSPorts(ports)
 	return w, nil
 }
 

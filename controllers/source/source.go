@@ -62,7 +62,7 @@ func (c Claim) Equal(o Claim) bool {
 	sameRefusal := c.Refusal == o.Refusal || c.Refusal != nil && o.Refusal != nil && *c.Refusal == *o.Refusal
 	return c.Source == o.Source && c.Created.Equal(o.Created) && c.Host == o.Host && sameRefusal &&
 		c.TLSOptions == o.TLSOptions && c.Options.PlainOnly == o.Options.PlainOnly && c.Options.Equal(o.Options) && c.Options.WholeWildcard == o.Options.WholeWildcard &&
-		c.Options.ShareBelow == o.Options.ShareBelow && c.Options.Gateway == o.Options.Gateway &&
+		c.Options.ShareBelow == o.Options.ShareBelow && c.Options.DNS == o.Options.DNS && c.Options.Gateway == o.Options.Gateway &&
 		slices.Equal(c.Options.Ports, o.Options.Ports) && c.RefusedPorts.equal(o.RefusedPorts)
 }
 
@@ -89,6 +89,8 @@ type Options struct {
 	// Gateway is the Gateway, as NAMESPACE/NAME, whose own address the host is led to;
 	// empty for the ingress of the member.
 	Gateway string
+	// DNS is what the source says about the DNS records of its hosts.
+	DNS DNS
 }
 
 // TLSPorts returns the names of the edge's TLS ports on which the hosts are served, sorted.
