@@ -52,9 +52,6 @@ type Target struct {
 
 func (t Target) empty() bool { return len(t.v4) == 0 && len(t.v6) == 0 && t.name == "" }
 
-// Name returns the name that the target is; empty if it has addresses.
-func (t Target) Name() string { return t.name }
-
 // ParseTarget parses addresses or one name. Without values it returns the empty target.
 func ParseTarget(values []string) (Target, error) {
 	var t Target
