@@ -109,6 +109,11 @@ node-tools: testbed ## Install what tests on a real node need, from Debian, and 
 browser: ## Install Chromium from Debian, which tests in a browser need (needs root)
 	@command -v chromium >/dev/null || { apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends chromium; }
 
+.PHONY: name-server
+name-server: ## Install BIND from Debian and build external-dns, which tests of DNS records need (needs root)
+	@command -v named >/dev/null || { apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends bind9 bind9-utils; }
+	@$(TESTBED) build external-dns
+
 .PHONY: image
 image: ## Build the container image for amd64 and arm64 into dist/ (needs root, buildah and setcap)
 	@IMAGE='$(IMAGE)' VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' hack/image

@@ -54,6 +54,11 @@ func share(eh *v1alpha1.ExposedHost) {
 	for i := range eh.Status.Backends {
 		alike = append(alike, &eh.Status.Backends[i])
 	}
+	for _, record := range eh.Status.DNS {
+		for i := range record.Targets {
+			alike = append(alike, &record.Targets[i])
+		}
+	}
 	alike = append(alike, &eh.Status.Summary.Cluster, &eh.Status.Summary.Backend)
 	for _, s := range alike {
 		*s = unique.Make(*s).Value()

@@ -318,7 +318,7 @@ func (r *ExposedHostReconciler) report(ctx context.Context, before, eh *v1alpha1
 		return nil
 	}
 	written := after.Status
-	least := func() { after.Status = v1alpha1.ExposedHostStatus{Conditions: written.Conditions} }
+	least := func() { after.Status = v1alpha1.ExposedHostStatus{Conditions: written.Conditions, DNS: written.DNS} }
 	if err := writeStatus(ctx, r.Client, eh, after, least); err != nil {
 		return err
 	}

@@ -32,6 +32,7 @@ func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters ma
 		SourcesTotal: total(max(len(decision.Sources), decision.RecordedSources)),
 		Rivals:       kept(decision.Rivals, func(rival v1alpha1.Rival) string { return rival.Cluster }),
 		RivalsTotal:  total(len(decision.Rivals)),
+		DNS:          eh.Status.DNS, // DNSReconciler writes it, and its condition
 	}
 	endpoints, loops := endpointsOf(backendsOf(eh.Spec, clusters), own)
 	status.Backends = endpoints

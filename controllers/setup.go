@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/dnsrecord"
 	"github.com/jovalle/usher/controllers/informer"
 	"github.com/jovalle/usher/controllers/member"
 )
@@ -119,6 +120,8 @@ type controlPlane struct {
 	tlsPorts      []string                  // nil: not known
 	names         pinnedNames               // without a lookup function no name is resolved
 	handoverGrace time.Duration
+	dns           dnsrecord.Config
+	dnsLookup     LookupAddrs // nil: no resolver is asked
 }
 
 // SetupControlPlane registers what the leader runs: the members' connections
@@ -161,6 +164,9 @@ func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace strin
 	}
 	if err := plane.setupExposedHosts(mgr, members, hosts); err != nil {
 		return fmt.Errorf("set up ExposedHosts: %w", err)
+	}
+	if err := plane.setupDNS(mgr, namespace); err != nil {
+		return fmt.Errorf("set up DNS records: %w", err)
 	}
 	if err := mgr.Add(publishMetrics(mgr)); err != nil {
 		return fmt.Errorf("add the metrics: %w", err)

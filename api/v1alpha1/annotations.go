@@ -44,6 +44,18 @@ const (
 	// AnnotationWeight is the weight of the object's cluster among the backends of the
 	// host: 0 to 100, where 0 means no new connections.
 	AnnotationWeight = "usher.techn.is/weight"
+
+	// AnnotationDNS, with the value "false", makes usher want no DNS record for the
+	// object's hosts. Without it, and with "true", an accepted host has records.
+	AnnotationDNS = "usher.techn.is/dns"
+
+	// AnnotationDNSTTL is the TTL of the hosts' DNS records in seconds: 1 to MaxDNSTTL.
+	// Without it, that of the flag --dns-ttl counts.
+	AnnotationDNSTTL = "usher.techn.is/dns-ttl"
+
+	// AnnotationDNSCloudflareProxied says whether Cloudflare's proxy stands before the
+	// hosts: "true" or "false". Without it, the flag --dns-property counts.
+	AnnotationDNSCloudflareProxied = "usher.techn.is/dns-cloudflare-proxied"
 )
 
 // AnnotationDrain on a MemberCluster, with the value "true", drains the cluster: hosts
@@ -59,5 +71,10 @@ const AnnotationMoveTo = "usher.techn.is/move-to"
 // changes its spec.
 const LabelManaged = "usher.techn.is/managed"
 
-// FieldManager is the name under which usher writes ExposedHosts and reports Events.
+// LabelDNSView, with a DNSView in lower case as its value, marks the DNSEndpoints that usher
+// writes, together with LabelManaged. An external-dns selects those of its view by it.
+const LabelDNSView = "usher.techn.is/dns-view"
+
+// FieldManager is the name under which usher writes ExposedHosts and DNSEndpoints and
+// reports Events.
 const FieldManager = "usher"

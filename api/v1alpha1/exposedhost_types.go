@@ -15,6 +15,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name=Backend,type=string,priority=1,JSONPath=`.status.summary.backend`
 // +kubebuilder:printcolumn:name=Ports,type=string,priority=1,JSONPath=`.status.summary.ports`
+// +kubebuilder:printcolumn:name=DNS,type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="DNSReady")].status`
 // +kubebuilder:printcolumn:name=Rivals,type=string,priority=1,JSONPath=`.status.summary.rivals`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name == (self.spec.host.startsWith('*.') ? 'wildcard.' + self.spec.host.substring(2) : self.spec.host)",message="metadata.name must be spec.host, with a leading '*.' written 'wildcard.'"
 type ExposedHost struct {
@@ -134,6 +135,11 @@ type ExposedHostSpec struct {
 	// if all of them have the annotation usher.techn.is/share-below.
 	// +optional
 	ShareBelow bool `json:"shareBelow,omitempty"`
+
+	// DNS says which DNS records usher wants for the host. If it is not set, those of the
+	// flags --dns-target and --dns-internal-target.
+	// +optional
+	DNS *HostDNS `json:"dns,omitempty"`
 }
 
 // PortHTTPS is the name of the TLS port of the flag --https-listen.
@@ -319,7 +325,7 @@ const ConditionAccepted = "Accepted"
 
 // ExposedHostStatus is the decision about the host, and the sources behind it.
 type ExposedHostStatus struct {
-	// Conditions: Accepted, Ready.
+	// Conditions: Accepted, Ready, DNSReady.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -355,6 +361,11 @@ type ExposedHostStatus struct {
 	// +optional
 	// +listType=atomic
 	Backends []string `json:"backends,omitempty"`
+	// DNS are the DNS records that usher wants for the host. It is empty if usher runs
+	// without --dns-target and --dns-internal-target.
+	// +optional
+	// +listType=atomic
+	DNS []DNSRecord `json:"dns,omitempty"`
 	// Summary is a short form of the fields above, for kubectl's columns.
 	// +optional
 	Summary Summary `json:"summary,omitempty"`

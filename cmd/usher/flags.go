@@ -63,6 +63,8 @@ type runOptions struct {
 
 	limits        member.Limits
 	handoverGrace time.Duration
+	dns           dnsFlags
+	dnsResolver   string
 }
 
 // addTo defines the flags, in the order in which the help lists them.
@@ -78,6 +80,8 @@ func (o *runOptions) addTo(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&o.httpListen, "http-listen", []string{":80"}, "`ADDRESSES` for plain HTTP")
 	flags.StringSliceVar(&o.adminListen, "admin-listen", []string{"127.0.0.1:8080"}, "`ADDRESSES` for health, readiness and metrics, without authentication")
 	flags.DurationVar(&o.handoverGrace, "handover-grace", controllers.DefaultHandoverGrace, "how long the holder of a host must have stopped claiming it before another cluster gets it; 0: at once")
+	o.dns.addTo(flags)
+	flags.StringVar(&o.dnsResolver, "dns-resolver", "", "`ADDRESS` of a DNS resolver, such as 9.9.9.9:53, that is asked whether the world sees the public records (default: none)")
 	flags.StringVar(&o.service, "service", "", "`NAME` of the service: a new process with the same service name and user takes over the addresses of this one (default: from the API server and namespace, or from the manifests directory)")
 	flags.StringVar(&o.stateDir, "state-dir", "", "`DIR` for the snapshot of the routing table, which is served after a start without an API server; with --manifests, for the last good text of each file (default: none)")
 	flags.StringVar(&o.manifests, "manifests", "", "`DIR` of YAML and JSON files with ExposedHosts, MemberClusters and NetworkLists, which is watched instead of an API server; requires --controllers=false")

@@ -34,6 +34,16 @@ func flagError(name string, err error) error {
 	return badFlag(name, "%w", err)
 }
 
+// severalHint says how several values are written, if a value looks like a list of another form.
+func severalHint(values ...string) string {
+	for _, value := range values {
+		if strings.ContainsAny(value, " ;|") {
+			return "; separate several values by commas, without spaces"
+		}
+	}
+	return ""
+}
+
 // oneOf returns an error if the value is neither empty, which is the default, nor
 // one of the known values.
 func oneOf(flag, value string, known ...string) error {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/jovalle/usher/cmd/usher/admin"
 	"github.com/jovalle/usher/controllers"
+	"github.com/jovalle/usher/controllers/dnsquery"
 	"github.com/jovalle/usher/controllers/lifecycle"
 	"github.com/jovalle/usher/controllers/manifest"
 	"github.com/jovalle/usher/proxy"
@@ -111,6 +112,9 @@ func (s *settings) feed(table *routing.Live, self *selfaddr.Set, log logr.Logger
 		ControlPlane: []controllers.Option{controllers.Limits(s.limits), controllers.HandoverGrace(s.handoverGrace), controllers.TLSPorts(s.tlsPorts()), controllers.Lookup(net.DefaultResolver.LookupNetIP)},
 		Log:          log,
 	}
+	if !s.dns.Off() {
+		edge.ControlPlane = append(edge.ControlPlane, s.dnsRecords())
+	}
 	if s.proxy {
 		edge.Table = table
 		edge.ControlPlane = append(edge.ControlPlane, controllers.OwnAddress(self.Reaches))
@@ -122,6 +126,14 @@ func (s *settings) feed(table *routing.Live, self *selfaddr.Set, log logr.Logger
 		}
 	}
 	return lifecycle.NewEdgeFeed(edge), nil
+}
+
+// dnsRecords returns the option of the control plane about DNS records.
+func (s *settings) dnsRecords() controllers.Option {
+	if !s.resolver.IsValid() {
+		return controllers.DNS(s.dns, nil)
+	}
+	return controllers.DNS(s.dns, dnsquery.Resolver{Address: s.resolver}.Lookup)
 }
 
 // fileFeed returns the feed from manifests, and registers its metrics.

@@ -32,6 +32,7 @@ type flagGroup struct {
 // runGroups are the groups of the flags of usher run.
 var runGroups = []flagGroup{
 	{"Edge cluster", "kubeconfig namespace controllers proxy leader-elect handover-grace"},
+	{"DNS records", "dns-target dns-internal-target dns-ttl dns-property dns-resolver"},
 	{"Files", "manifests state-dir"},
 	{"Listeners", "https-listen tls-listen http-listen admin-listen proxy-protocol-from self-check service"},
 	{"Limits", "max-connections max-connections-per-client max-hello-memory max-source-hosts max-member-hosts"},

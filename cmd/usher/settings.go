@@ -5,6 +5,7 @@ package main
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/dnsrecord"
 	"github.com/jovalle/usher/controllers/enroll"
 	"github.com/jovalle/usher/controllers/kubeconfig"
 	"github.com/jovalle/usher/proxy"
@@ -41,6 +43,8 @@ type settings struct {
 	listen    []netip.AddrPort // all addresses that this process will listen on
 	tlsListen []proxy.TLSListen
 	server    *proxy.Server // its fields that flags set
+	dns       dnsrecord.Config
+	resolver  netip.AddrPort // of --dns-resolver; invalid without one
 }
 
 // settings parses the flags and checks them, also against each other. Its error names
@@ -50,7 +54,7 @@ func (o *runOptions) settings() (*settings, error) {
 	err := errors.Join(
 		o.checkHalves(), o.checkManifests(), o.checkService(), o.checkControllers(),
 		oneOf("log-level", o.logLevel, logLevels...), oneOf("log-format", o.logFormat, logFormats...),
-		s.readEdge(), s.readTLSListen(), s.readListen(), s.readServer())
+		s.readEdge(), s.readTLSListen(), s.readListen(), s.readServer(), s.readDNS())
 	if err != nil {
 		return nil, &usageError{err}
 	}
@@ -228,16 +232,6 @@ func (s *settings) readListen() error {
 	return errors.Join(errs...)
 }
 
-// severalHint says how several values are written, if a value looks like a list of another form.
-func severalHint(values ...string) string {
-	for _, value := range values {
-		if strings.ContainsAny(value, " ;|") {
-			return "; separate several values by commas, without spaces"
-		}
-	}
-	return ""
-}
-
 // checkOverlap returns an error if the address overlaps with an earlier one.
 func (l listenAddress) checkOverlap(earlier []listenAddress) error {
 	for _, other := range earlier {
@@ -278,6 +272,39 @@ func (s *settings) readServer() error {
 		SelfCheck:               selfCheck,
 	}
 	return errors.Join(errs...)
+}
+
+// readDNS parses the flags about DNS records. The control plane writes them.
+func (s *settings) readDNS() error {
+	var errs []error
+	var err error
+	s.dns, err = s.runOptions.dns.config()
+	errs = append(errs, err)
+	switch {
+	case s.dnsResolver == "":
+	case s.dns.Off():
+		errs = append(errs, badFlag("dns-resolver", "there are no records to look for: give --dns-target"))
+	default:
+		if s.resolver, err = parseResolver(s.dnsResolver); err != nil {
+			errs = append(errs, flagError("dns-resolver", err))
+		}
+	}
+	if !s.controllers && !s.dns.Off() {
+		errs = append(errs, badFlag("dns-target", "the control plane writes the records: leave --controllers on, or give the flags about DNS to the process that runs it"))
+	}
+	return errors.Join(errs...)
+}
+
+// parseResolver parses the address of a resolver; without a port, 53.
+func parseResolver(value string) (netip.AddrPort, error) {
+	if addr, err := netip.ParseAddr(value); err == nil {
+		return netip.AddrPortFrom(addr, 53), nil
+	}
+	resolver, err := netip.ParseAddrPort(value)
+	if err != nil || resolver.Port() == 0 {
+		return netip.AddrPort{}, fmt.Errorf("%q is not an IP address with a port, such as 9.9.9.9:53 or [2620:fe::fe]:53", value)
+	}
+	return resolver, nil
 }
 
 func (o *runOptions) checkTimeouts() error {

@@ -100,6 +100,7 @@ func admitServing(s serving, candidates []source.Claim) Decision {
 	}
 	d.Options, _ = combine(s.claims) // clientsLeft and share have refused those that have none in common
 	d.Options.Strategy, d.Options.Weight = s.strategy(), d.Backends[0].Weight
+	d.Options.DNS = combineDNS(claimsOf(d.Cluster, s.claims)) // a cluster that joins takes no record away
 	for _, c := range s.claims {
 		c.Options.PlainHTTP = cmp.Or(c.Options.PlainHTTP, d.Options.PlainHTTP)
 		spread := d.spreadDifferently(c)
@@ -107,6 +108,7 @@ func admitServing(s serving, candidates []source.Claim) Decision {
 			d.Differences = append(d.Differences, difference(c, d.Options, s.claims, spread))
 		}
 	}
+	d.Differences = append(d.Differences, dnsDifferences(s.claims, d.Options.DNS)...)
 	return d
 }
 

@@ -41,6 +41,7 @@ func combine(claims []source.Claim) (options source.Options, problem string) {
 		ports = append(ports, claim.Options.TLSPorts()...)
 	}
 	options = options.WithTLSPorts(ports)
+	options.DNS = combineDNS(claims)
 	narrowest := claims[0].Source // the last that narrowed AllowFrom
 	for _, claim := range claims[1:] {
 		options.WholeWildcard = options.WholeWildcard && claim.Options.WholeWildcard

@@ -28,6 +28,7 @@ func Spec(host string, d Decision) v1alpha1.ExposedHostSpec {
 		if d.Options.PlainHTTP != "" {
 			spec.PlainHTTP = d.Options.PlainHTTP
 		}
+		spec.DNS = d.Options.DNS.Spec()
 		spec.Ports = d.Options.Ports
 		if d.Options.PlainOnly {
 			spec.TLS = v1alpha1.TLSDeny
@@ -50,6 +51,7 @@ func Recorded(eh *v1alpha1.ExposedHost) *Holding {
 			PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom, Ports: eh.Spec.Ports,
 			PlainOnly: eh.Spec.TLS == v1alpha1.TLSDeny, ShareBelow: eh.Spec.ShareBelow,
 			Share: eh.Spec.Share, Strategy: eh.Spec.Strategy,
+			DNS: source.RecordedDNS(eh.Spec.DNS),
 		},
 	}
 	if h.Holder == "" && len(eh.Spec.Backends) > 0 {

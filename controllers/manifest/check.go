@@ -5,6 +5,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/routetable"
 )
 
@@ -40,4 +41,20 @@ func Check(ctx context.Context, dir string) (Report, error) {
 		}
 	}
 	return report, nil
+}
+
+// Hosts returns the ExposedHosts of a directory of manifests, in the order of its files. It
+// returns an error if the directory cannot be read, a file of it has a problem, or ctx has
+// ended.
+func Hosts(ctx context.Context, dir string) ([]v1alpha1.ExposedHost, error) {
+	d := directory{path: dir, log: logr.Discard()}
+	if _, err := d.scan(ctx); err != nil {
+		return nil, err
+	}
+	for _, f := range d.byName() {
+		if wrong := f.problems(); len(wrong) > 0 {
+			return nil, wrong
+		}
+	}
+	return d.objects().hosts, nil
 }

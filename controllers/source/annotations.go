@@ -33,6 +33,7 @@ var known = []string{
 	v1alpha1.AnnotationPlainHTTP, v1alpha1.AnnotationAllowFrom,
 	v1alpha1.AnnotationPorts, v1alpha1.AnnotationWildcard, v1alpha1.AnnotationShareBelow,
 	v1alpha1.AnnotationShare, v1alpha1.AnnotationStrategy, v1alpha1.AnnotationWeight,
+	v1alpha1.AnnotationDNS, v1alpha1.AnnotationDNSTTL, v1alpha1.AnnotationDNSCloudflareProxied,
 }
 
 // malformed is an annotation that cannot be parsed.
@@ -77,13 +78,17 @@ func readAnnotations(annotations map[string]string) (request, *malformed) {
 	if bad != nil {
 		return w, bad
 	}
+	dns, wrong := readDNS(annotations)
+	if wrong != nil {
+		return w, wrong
+	}
 	// A mistyped allow-from must not be read as consent to everyone.
 	for _, name := range slices.Sorted(maps.Keys(annotations)) {
 		if err := checkKnown(name); err != nil {
 			return w, &malformed{name, err}
 		}
 	}
-	options.PlainHTTP, options.AllowFrom, options.WholeWildcard, options.ShareBelow = plainHTTP, allowFrom, whole, below
+	options.PlainHTTP, options.AllowFrom, options.WholeWildcard, options.ShareBelow, options.DNS = plainHTTP, allowFrom, whole, below, dns
 	w.options = options.WithTLSPorts(ports)
 	return w, nil
 }

@@ -63,7 +63,7 @@ func (c Claim) Equal(o Claim) bool {
 	sameRefusal := c.Refusal == o.Refusal || c.Refusal != nil && o.Refusal != nil && *c.Refusal == *o.Refusal
 	return c.Source == o.Source && c.Created.Equal(o.Created) && c.Host == o.Host && sameRefusal &&
 		c.TLSOptions == o.TLSOptions && c.Options.PlainOnly == o.Options.PlainOnly && c.Options.Equal(o.Options) && c.Options.WholeWildcard == o.Options.WholeWildcard &&
-		c.Options.ShareBelow == o.Options.ShareBelow && c.Options.Gateway == o.Options.Gateway &&
+		c.Options.ShareBelow == o.Options.ShareBelow && c.Options.DNS == o.Options.DNS && c.Options.Gateway == o.Options.Gateway &&
 		c.Options.Share == o.Options.Share && c.Options.Strategy == o.Options.Strategy && ptr.Equal(c.Options.Weight, o.Options.Weight) &&
 		slices.Equal(c.Options.Ports, o.Options.Ports) && c.RefusedPorts.equal(o.RefusedPorts)
 }
@@ -98,6 +98,8 @@ type Options struct {
 	// Gateway is the Gateway, as NAMESPACE/NAME, whose own address the host is led to;
 	// empty for the ingress of the member.
 	Gateway string
+	// DNS is what the source says about the DNS records of its hosts.
+	DNS DNS
 }
 
 // TLSPorts returns the names of the edge's TLS ports on which the hosts are served, sorted.

@@ -131,3 +131,8 @@ func (c *Cluster) installSomeCRDs(ctx context.Context, file, variant string, cha
 		return changed, c.applyAll(ctx, changed)
 	})
 }
+
+// InstallExternalDNSCRDs installs external-dns's DNSEndpoint.
+func (c *Cluster) InstallExternalDNSCRDs(ctx context.Context) error {
+	return c.installCRDs(ctx, servers.ExternalDNSCRDs, "as released", func(*unstructured.Unstructured) error { return nil })
+}

@@ -96,6 +96,18 @@ const (
 	Unreachable         = "Unreachable"
 )
 
+// Whether the DNS records of an accepted host are as usher wants them, and why not.
+const (
+	DNSDrift                = "DNSDrift"
+	DNSEndpointsUnavailable = "DNSEndpointsUnavailable"
+	DNSNameTaken            = "DNSNameTaken"
+	DNSPending              = "DNSPending"
+	DNSPublished            = "DNSPublished"
+	DNSResolved             = "DNSResolved"
+	DNSTargetItself         = "DNSTargetItself"
+	DNSUnchecked            = "DNSUnchecked"
+)
+
 // The reasons of Events besides those above.
 const (
 	HandedOver    = "HandedOver"
@@ -129,6 +141,7 @@ func Tables() []Table {
 	return []Table{
 		{"Accepted", accepted()},
 		{"Ready", ready()},
+		{"DNSReady", dnsReady()},
 		{"Routes", routes()},
 		{"MemberClusters", memberClusters()},
 		{"Events", events()},
@@ -186,6 +199,20 @@ func ready() []Reason {
 		{Ready, "usher forwards connections to the addresses in status.backends.", ""},
 		{UnknownCluster, "The first backend is a MemberCluster that does not exist.", "Create the MemberCluster, or correct spec.backends."},
 		{UnknownNetworkList, "spec.allowFrom names a NetworkList that does not exist at the edge, or that usher cannot read. No client may connect.", "Create the NetworkList, or correct the name in the allow-from annotation or in spec.allowFrom. The message names it."},
+	}
+}
+
+// dnsReady are the reasons of an ExposedHost's DNSReady condition.
+func dnsReady() []Reason {
+	return []Reason{
+		{DNSDrift, "The resolver of --dns-resolver answers with other addresses than usher wants, or with none.", "Wait for the TTL of the old records, then read external-dns's log: another owner may have the record. The message says what the resolver answers."},
+		{DNSEndpointsUnavailable, "The edge cluster has no kind DNSEndpoint, or usher may not use it.", "Install external-dns with its CustomResourceDefinitions, or usher's roles; the message says which. usher continues without a restart."},
+		{DNSNameTaken, "Another DNSEndpoint, which usher has not written, has the name of usher's own. usher does not change it.", "Delete or rename that DNSEndpoint; the message names it. usher looks again each minute."},
+		{DNSPending, "usher has written the DNSEndpoints, and external-dns has not read them.", "Check that an external-dns with --source=crd runs for usher's namespace and for the view."},
+		{DNSPublished, "external-dns has read the DNSEndpoints. usher does not look whether the world sees the records, since it has no --dns-resolver, or the host has internal records only.", ""},
+		{DNSResolved, "The resolver of --dns-resolver answers as usher wants.", ""},
+		{DNSTargetItself, "The host is the name in --dns-target or --dns-internal-target, and would be a CNAME record of itself.", "Give the addresses instead of the name, or publish the host with usher.techn.is/dns: \"false\"."},
+		{DNSUnchecked, "The resolver of --dns-resolver has not answered about the host.", "Check that usher reaches it, over UDP and TCP; the message has the error."},
 	}
 }
 

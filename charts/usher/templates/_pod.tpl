@@ -129,6 +129,7 @@ spec:
 {{- end }}
 {{- if ne .half "proxy" }}
 - --handover-grace={{ $values.handoverGraceSeconds }}s
+{{- include "usher.dnsArgs" (default dict $values.dns) }}
 {{- end }}
 - --admin-listen={{ include "usher.adminListen" . }}
 - --log-level={{ coalesce (eq .half "controllers" | ternary $controller.logLevel "") $values.logLevel "info" }}
@@ -169,6 +170,25 @@ spec:
 {{- range $controller.extraArgs }}
 - {{ quote . }}
 {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The flags about DNS records. */}}
+{{- define "usher.dnsArgs" -}}
+{{- with .target }}
+- --dns-target={{ join "," . }}
+{{- end }}
+{{- with .internalTarget }}
+- --dns-internal-target={{ join "," . }}
+{{- end }}
+{{- with .ttl }}
+- --dns-ttl={{ int . }}
+{{- end }}
+{{- range $name, $value := .properties }}
+- {{ printf "--dns-property=%s=%s" $name $value | quote }}
+{{- end }}
+{{- with .resolver }}
+- --dns-resolver={{ . }}
 {{- end }}
 {{- end -}}
 

@@ -32,6 +32,11 @@ func TestValuesAreRendered(t *testing.T) {
 			{"Deployment/usher", "spec.template.spec.containers.0.env", ""},
 			{"Deployment/usher", spread, ""},
 		}},
+		{"DNS records", "mode=split,dns.target={203.0.113.7,2001:db8::7},dns.internalTarget={edge.home.arpa},dns.ttl=60,dns.resolver=9.9.9.9:53,dns.properties.a/b=c d", []expectation{
+			{"Deployment/usher-controller", args, `"--dns-target=203.0.113.7,2001:db8::7","--dns-internal-target=edge.home.arpa","--dns-ttl=60","--dns-property=a/b=c d","--dns-resolver=9.9.9.9:53"`},
+			{"DaemonSet/usher-proxy", args, `"--log-level=info"`},
+			{"Role/usher-controller", "rules", `"externaldns.k8s.io"`},
+		}},
 		{"a log level", "mode=split,logLevel=debug", []expectation{
 			{"Deployment/usher-controller", args, `"--log-level=debug"`},
 			{"DaemonSet/usher-proxy", args, `"--log-level=debug"`},

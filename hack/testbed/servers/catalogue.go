@@ -25,6 +25,8 @@ const (
 	kubernetes = "k8s.io/kubernetes"
 	traefik    = "github.com/traefik/traefik/v3"
 
+	externalDNS = "sigs.k8s.io/external-dns"
+
 	minute = time.Minute
 
 	operatorCRDs = "example/prometheus-operator-crd/monitoring.coreos.com_"
@@ -45,9 +47,11 @@ var catalogue = []target{
 		tags: "remove_all_sd", takes: 3 * minute / 2}, // without the clients of every cloud
 	{name: PrometheusCRDs, pins: "prometheus-operator", module: "github.com/prometheus-operator/prometheus-operator",
 		manifests: operatorCRDs + "servicemonitors.yaml " + operatorCRDs + "prometheusrules.yaml"},
-	nodeOnly(kube("kubelet", minute)),
-	nodeOnly(kube("kube-scheduler", minute/2)),
-	nodeOnly(kube("kube-proxy", minute/2)),
+	requested(target{name: ExternalDNS, pins: "external-dns", pkg: externalDNS, module: externalDNS, version: externalDNS + "/pkg/apis/externaldns.Version", takes: 5 * minute}),
+	{name: ExternalDNSCRDs, pins: "external-dns", module: externalDNS, manifests: "charts/external-dns/crds/dnsendpoints.externaldns.k8s.io.yaml"},
+	requested(kube("kubelet", minute)),
+	requested(kube("kube-scheduler", minute/2)),
+	requested(kube("kube-proxy", minute/2)),
 }
 
 // The files that Build builds if none is named.
@@ -61,8 +65,10 @@ const (
 	TraefikCRDs           = "traefik-crds.yaml" // Traefik's kinds, group traefik.io
 	GatewayCRDs           = "gateway-crds.yaml" // the Gateway API's standard channel
 	Helm                  = "helm"
-	Promtool              = "promtool"             // tests Prometheus' rules
-	PrometheusCRDs        = "prometheus-crds.yaml" // the Prometheus Operator's ServiceMonitor and PrometheusRule
+	Promtool              = "promtool"               // tests Prometheus' rules
+	ExternalDNS           = "external-dns"           // makes DNS records from DNSEndpoints
+	ExternalDNSCRDs       = "external-dns-crds.yaml" // DNSEndpoint
+	PrometheusCRDs        = "prometheus-crds.yaml"   // the Prometheus Operator's ServiceMonitor and PrometheusRule
 )
 
 func kube(name string, takes time.Duration) target {
@@ -70,7 +76,8 @@ func kube(name string, takes time.Duration) target {
 		version: "k8s.io/component-base/version.gitVersion", takes: takes}
 }
 
-func nodeOnly(t target) target {
+// requested marks a target that Build builds only if it is named.
+func requested(t target) target {
 	t.onRequest = true
 	return t
 }
