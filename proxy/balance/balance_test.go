@@ -20,7 +20,9 @@ func backends(weights ...uint8) []routing.Backend {
 }
 
 // ipv4 returns the address of a client.
-func ipv4(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}) }
+func ipv4(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+}
 
 const connections = 10_000
 

@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"maps"
+	"net/netip"
 	"time"
 )
 
@@ -94,8 +95,20 @@ func (m *Memory) Part(e Endpoint) float64 {
 	return max(elapsed.Seconds()/slowStart.Seconds(), firstPart)
 }
 
-// Returning reports whether an address may be in its slow start: if not, Part returns 1 for all.
-func (m *Memory) Returning() bool { return len(*m.returned.Load()) > 0 }
+// PartOf is Part for an address of a backend; a name has always 1. It does not allocate.
+func (m *Memory) PartOf(cluster, address string, port uint16) float64 {
+	if !m.returning() {
+		return 1
+	}
+	addr, err := netip.ParseAddr(address)
+	if err != nil {
+		return 1
+	}
+	return m.Part(Of(cluster, netip.AddrPortFrom(addr, port)))
+}
+
+// returning reports whether an address may be in its slow start.
+func (m *Memory) returning() bool { return len(*m.returned.Load()) > 0 }
 
 // forgetReturned forgets the addresses whose slow start is over.
 func (m *Memory) forgetReturned() {

@@ -86,10 +86,10 @@ func TestSlowStart(t *testing.T) {
 					}
 					time.Sleep(time.Second)
 				}
-				if !m.Returning() {
+				if !m.returning() {
 					t.Error("no address is returning")
 				}
-				if got := m.Part(e); got != 1 || m.Returning() {
+				if got := m.Part(e); got != 1 || m.returning() {
 					t.Errorf("after 30 s the part is %v", got)
 				}
 			})
@@ -101,7 +101,7 @@ func TestOneFailureIsNoSlowStart(t *testing.T) {
 	m, e := NewMemory(), at("hades", 1)
 	m.Failed(e, false)
 	m.Answered(e)
-	if m.Part(e) != 1 || m.Returning() {
+	if m.Part(e) != 1 || m.returning() {
 		t.Error("a lost SYN begins a slow start")
 	}
 }

@@ -268,3 +268,16 @@ func (p ProxyProtocol) String() string {
 	}
 	return fmt.Sprintf("ProxyProtocol(%d)", uint8(p))
 }
+
+// String returns the name of the type in the API.
+func (t HealthCheckType) String() string {
+	switch t {
+	case NoCheck:
+		return "None"
+	case CheckTCP:
+		return "TCP"
+	case CheckTLS:
+		return "TLS"
+	}
+	return fmt.Sprintf("HealthCheckType(%d)", uint8(t))
+}
