@@ -32,13 +32,12 @@ func sharing(t testing.TB, strategy routing.Strategy, weights ...uint8) (routing
 		o := listen(t)
 		b := o.backend()
 		b.Cluster, b.Weight = fmt.Sprintf("c%d", i), weight
-		// A rendezvous hash does not contain the port, so that each needs its own address.
 		route.Backends, origins = append(route.Backends, b), append(origins, o)
 	}
 	return route, origins
 }
 
-// client returns the address of a client on loopback.
+// clientAddr returns the address of a client on loopback.
 func clientAddr(i int) netip.Addr { return netip.AddrFrom4([4]byte{127, 10, byte(i >> 8), byte(i)}) }
 
 // askFrom opens a connection for hostA from an address of loopback, and returns it with the

@@ -217,6 +217,19 @@ const (
 	CheckTLS
 )
 
+// String returns the name of the type in the API.
+func (t HealthCheckType) String() string {
+	switch t {
+	case NoCheck:
+		return "None"
+	case CheckTCP:
+		return "TCP"
+	case CheckTLS:
+		return "TLS"
+	}
+	return fmt.Sprintf("HealthCheckType(%d)", uint8(t))
+}
+
 // PlainHTTP defines how plain HTTP requests for a host are answered. In each mode,
 // ACME challenges (/.well-known/acme-challenge/) are forwarded to the backend.
 type PlainHTTP uint8
@@ -267,17 +280,4 @@ func (p ProxyProtocol) String() string {
 		return "V2"
 	}
 	return fmt.Sprintf("ProxyProtocol(%d)", uint8(p))
-}
-
-// String returns the name of the type in the API.
-func (t HealthCheckType) String() string {
-	switch t {
-	case NoCheck:
-		return "None"
-	case CheckTCP:
-		return "TCP"
-	case CheckTLS:
-		return "TLS"
-	}
-	return fmt.Sprintf("HealthCheckType(%d)", uint8(t))
 }
