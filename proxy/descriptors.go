@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/jovalle/usher/proxy/eventloop"
+	"github.com/jovalle/usher/proxy/health"
 	"github.com/jovalle/usher/proxy/plainhttp"
 )
 
@@ -22,9 +23,9 @@ const (
 
 // reservedDescriptors returns how many descriptors are reserved for other purposes
 // than connections of clients: those of each event loop with its pipes, DNS
-// queries, second dials of a connection, and idle connections to HTTP backends.
+// queries, health checks, second dials of a connection, and idle connections to HTTP backends.
 func reservedDescriptors(loops int) int {
-	return baseDescriptors + eventloop.ResolverDescriptors + eventloop.RaceDescriptors + loops*eventloop.LoopDescriptors + plainhttp.IdleDescriptors
+	return baseDescriptors + eventloop.ResolverDescriptors + eventloop.RaceDescriptors + health.Descriptors + loops*eventloop.LoopDescriptors + plainhttp.IdleDescriptors
 }
 
 // affordableConnections returns how many connections the limit on descriptors

@@ -14,7 +14,7 @@ var (
 	refusedDesc = prometheus.NewDesc("usher_routes_refused", "Hosts in the routing table that are refused.", nil, nil)
 	portsDesc   = prometheus.NewDesc("usher_port_routes", "Hosts in the routing table that are served on a TLS port other than https; listening is false if this process does not listen on the port.", []string{"port", "listening"}, nil)
 	limitDesc   = prometheus.NewDesc("usher_connections_limit", "Connections, TLS and plain HTTP, that may be open at once.", nil, nil)
-	failingDesc = prometheus.NewDesc("usher_addresses_failing", "Addresses of backends that did not answer when they were last dialled.", []string{"cluster"}, nil)
+	failingDesc = prometheus.NewDesc("usher_addresses_failing", "Addresses of backends that did not answer when they were last dialled, or do not pass their health check.", []string{"cluster"}, nil)
 	usedDesc    = prometheus.NewDesc("usher_connections_used", "Connections, TLS and plain HTTP, that are open and count towards the limit.", nil, nil)
 )
 
@@ -32,6 +32,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 	c.forwarder.Describe(out)
 	c.metrics.Describe(out)
 	c.check.Describe(out)
+	c.health.Describe(out)
 }
 
 // Collect implements prometheus.Collector.
@@ -54,6 +55,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	c.forwarder.Collect(out)
 	c.metrics.Collect(out)
 	c.check.Collect(out)
+	c.health.Collect(out)
 }
 
 func gauge(out chan<- prometheus.Metric, desc *prometheus.Desc, n int, labels ...string) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/jovalle/usher/proxy/endpoint"
 	"github.com/jovalle/usher/proxy/eventloop"
+	"github.com/jovalle/usher/proxy/health"
 	"github.com/jovalle/usher/proxy/limit"
 	"github.com/jovalle/usher/proxy/plainhttp"
 	"github.com/jovalle/usher/proxy/reach"
@@ -86,11 +87,17 @@ type Server struct {
 	// busy.
 	Loops int
 
+	// HealthChanged is called with the name of a cluster whose Health has changed. It
+	// must not block. May be nil.
+	HealthChanged func(cluster string)
+
 	limits    limit.Connections
 	endpoints *endpoint.Memory
+	open      endpoint.Connections // to the addresses of routes that count them
 	forwarder eventloop.Forwarder
 	metrics   *plainhttp.Metrics
 	check     reach.Check
+	health    health.Checks
 	tls       []*eventloop.Listener // of HTTPSListen, and of TLSListen
 	http      []net.Listener
 }
@@ -227,6 +234,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	})
 	halves.Go(func() { s.check.Run(ctx) })
 	halves.Go(func() { s.reportPorts(ctx) })
+	halves.Go(func() { s.health.Run(ctx) })
 	halves.Wait()
 	return err
 }
@@ -235,6 +243,13 @@ func (s *Server) Serve(ctx context.Context) error {
 // although it listens, and what to do. The process serves in both cases. See
 // package reach.
 func (s *Server) Reached() error { return s.check.Err() }
+
+// Health returns how many addresses of a cluster are healthy, of those that this process
+// checks. Both are 0 if it checks none. Call it after Listen.
+func (s *Server) Health(cluster string) (healthy, total int) {
+	sum := s.health.Of(cluster)
+	return sum.Healthy, sum.Total
+}
 
 // setDefaults sets the options that are zero, and the parts of the Server that
 // use them.
@@ -249,6 +264,13 @@ func (s *Server) setDefaults() {
 	s.limits.Max, s.limits.PerClient = s.MaxConnections, s.MaxConnectionsPerClient
 	s.metrics = plainhttp.NewMetrics()
 	s.endpoints = endpoint.NewMemory()
+	s.health = health.Checks{
+		Table:        s.Table,
+		Endpoints:    s.endpoints,
+		IsOwnAddress: s.Self.Reaches,
+		Log:          s.Log,
+		Changed:      s.HealthChanged,
+	}
 	s.forwarder = eventloop.Forwarder{
 		Table:             s.Table,
 		Limits:            &s.limits,
@@ -259,6 +281,7 @@ func (s *Server) setDefaults() {
 		ProxyProtocolFrom: s.ProxyProtocolFrom,
 		Self:              s.Self,
 		Endpoints:         s.endpoints,
+		Connections:       &s.open,
 		HelloMemory:       s.HelloMemory,
 		Loops:             s.Loops,
 	}
@@ -281,6 +304,7 @@ func (s *Server) plainServer() *plainhttp.Server {
 			IsSelfCheckHost: s.check.Seen,
 			IsOwnAddress:    s.Self.Reaches,
 			Endpoints:       s.endpoints,
+			Connections:     &s.open,
 			Refused:         s.forwarder.LogRefused,
 		},
 		Limits:            &s.limits,

@@ -152,6 +152,10 @@ func (o *options) features() []peer.Peer {
 		peer.Usher("usher, access log", o.usher, peer.UsherOptions{Flags: []string{"--access-log"}}),
 		peer.Usher("usher, a limit a client", o.usher, peer.UsherOptions{Flags: []string{"--max-connections-per-client=1000"}}),
 		peer.Usher("usher, allowFrom of 3 networks", o.usher, peer.UsherOptions{AllowFrom: []string{"192.168.0.0/16", "2001:db8::/32", "127.0.0.0/8"}}),
+		peer.Usher("usher, RoundRobin over 1 cluster", o.usher, peer.UsherOptions{Strategy: "RoundRobin"}),
+		peer.Usher("usher, RoundRobin over 10 clusters", o.usher, peer.UsherOptions{Strategy: "RoundRobin", Backends: 10}),
+		peer.Usher("usher, LeastConnections over 10 clusters", o.usher, peer.UsherOptions{Strategy: "LeastConnections", Backends: 10}),
+		peer.Usher("usher, ClientHash over 10 clusters", o.usher, peer.UsherOptions{Strategy: "ClientHash", Backends: 10}),
 		peer.Usher("usher, PROXY v2 to the backend", o.usher, peer.UsherOptions{ProxyProtocol: "V2"}),
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jovalle/usher/hack/testbed/process"
@@ -21,8 +22,10 @@ type Traefik struct {
 	API   netip.AddrPort // entry point traefik: its API and dashboard, by plain HTTP
 	MQTTS netip.AddrPort // entry point mqtts, without default TLS
 
-	name   string
-	server *process.Process
+	name    string
+	cluster *Cluster
+	args    []string
+	server  *process.Process
 }
 
 // ingressClass makes Traefik serve an Ingress that names it.
@@ -45,8 +48,8 @@ func (c *Cluster) StartTraefik(ctx context.Context, args ...string) (*Traefik, e
 	}
 	var t *Traefik
 	err := withFreePorts(ctx, c.bed.address, 4, func(free []netip.AddrPort) (err error) {
-		t = &Traefik{HTTPS: free[0], HTTP: free[1], API: free[2], MQTTS: free[3], name: c.name + "-traefik"}
-		return t.start(ctx, c, args)
+		t = &Traefik{HTTPS: free[0], HTTP: free[1], API: free[2], MQTTS: free[3], name: c.name + "-traefik", cluster: c, args: args}
+		return t.Start(ctx)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("starting Traefik of cluster %s: %w", c.name, err)
@@ -57,14 +60,22 @@ func (c *Cluster) StartTraefik(ctx context.Context, args ...string) (*Traefik, e
 // Stop kills Traefik.
 func (t *Traefik) Stop() { t.server.Kill() }
 
-func (t *Traefik) start(ctx context.Context, c *Cluster, args []string) error {
+// Pause stops Traefik from running: it answers nothing, and the kernel still accepts
+// connections for it.
+func (t *Traefik) Pause() error { return t.server.Signal(syscall.SIGSTOP) }
+
+// Resume continues a paused Traefik.
+func (t *Traefik) Resume() error { return t.server.Signal(syscall.SIGCONT) }
+
+// Start starts a stopped Traefik again, on the same addresses, and returns when it listens.
+func (t *Traefik) Start(ctx context.Context) error {
 	path, err := servers.Locate(servers.Traefik)
 	if err != nil {
 		return err
 	}
 	start := time.Now()
-	kubeconfig := []string{"KUBECONFIG=" + c.KubeconfigFile()}
-	if t.server, err = c.bed.Run(t.name, kubeconfig, path, append(t.flags(), args...)...); err != nil {
+	kubeconfig := []string{"KUBECONFIG=" + t.cluster.KubeconfigFile()}
+	if t.server, err = t.cluster.bed.Run(t.name, kubeconfig, path, append(t.flags(), t.args...)...); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
@@ -77,7 +88,7 @@ func (t *Traefik) start(ctx context.Context, c *Cluster, args []string) error {
 		t.Stop()
 		return portTaken(err)
 	}
-	c.bed.report("%s ready after %s", t.name, since(start))
+	t.cluster.bed.report("%s ready after %s", t.name, since(start))
 	return nil
 }
 

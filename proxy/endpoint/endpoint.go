@@ -5,7 +5,11 @@
 // A failing address is dialled after the others for a while, which doubles with each
 // further failure. After it, one connection dials the address in its place again. An
 // address that has answered is not remembered, so that the memory is empty while all is
-// well.
+// well. An address that fails its health check is dialled after the others until it passes
+// the check again. One that returns after several failures gets a growing part of its
+// connections: see Memory.Part.
+//
+// Connections counts the connections to addresses, for the strategy that needs them.
 //
 // It must not import Kubernetes, nor anything else of usher.
 package endpoint
@@ -82,19 +86,23 @@ const (
 type Memory struct {
 	started time.Time
 	marks   atomic.Pointer[map[Endpoint]*mark] // replaced when it changes
-	mu      sync.Mutex                         // held while marks is replaced, and for mark.failures
+	mu      sync.Mutex                         // held while marks is replaced, for mark.failures, and while returned is replaced
+
+	returned atomic.Pointer[map[Endpoint]int64] // address → Memory time at which it has returned; replaced when it changes
 }
 
 // mark is what is remembered of one address.
 type mark struct {
 	failures int
 	due      atomic.Int64 // Memory time at which the pause is over
+	down     atomic.Bool  // it fails its health check
 }
 
 // NewMemory returns an empty memory.
 func NewMemory() *Memory {
 	m := &Memory{started: time.Now()}
 	m.marks.Store(&map[Endpoint]*mark{})
+	m.returned.Store(&map[Endpoint]int64{})
 	return m
 }
 
@@ -111,6 +119,9 @@ func (m *Memory) Standing(e Endpoint) Standing {
 	if known == nil {
 		return Good
 	}
+	if known.down.Load() {
+		return Failing
+	}
 	now, due := m.now(), known.due.Load()
 	// The caller that gets Due postpones it. If its result is lost, another caller
 	// gets Due after maxPause.
@@ -120,14 +131,25 @@ func (m *Memory) Standing(e Endpoint) Standing {
 	return Failing
 }
 
-// Answered records that e has accepted a connection.
+// Answered records that e has accepted a connection. If it fails its health check, that
+// remains.
 func (m *Memory) Answered(e Endpoint) {
 	if marks := *m.marks.Load(); len(marks) == 0 || marks[e] == nil {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.replace(func(marks map[Endpoint]*mark) { delete(marks, e) })
+	known := (*m.marks.Load())[e]
+	switch {
+	case known == nil:
+	case known.down.Load():
+		known.failures = 0
+	default:
+		if known.failures >= slowStartFailures {
+			m.returns(e)
+		}
+		m.replace(func(marks map[Endpoint]*mark) { delete(marks, e) })
+	}
 }
 
 // Failed records that e could not be dialled, or has not answered within AttemptDelay
@@ -159,8 +181,8 @@ func (m *Memory) Returned(e Endpoint) {
 	}
 }
 
-// Failing returns how many addresses of each cluster have failed and not answered since:
-// cluster → number.
+// Failing returns how many addresses of each cluster could not be dialled, or fail their
+// health check, and have not answered since: cluster → number.
 func (m *Memory) Failing() map[string]int {
 	now, failing := m.now(), make(map[string]int)
 	for e, known := range *m.marks.Load() {
@@ -179,7 +201,7 @@ func (m *Memory) add(e Endpoint, now int64) {
 	known, idle := 0, Endpoint{}
 	first := now
 	for other, mark := range *m.marks.Load() {
-		if other.Cluster != e.Cluster || other == e || mark.forgotten(now) {
+		if other.Cluster != e.Cluster || other == e || mark.down.Load() || mark.forgotten(now) {
 			continue
 		}
 		known++
@@ -208,8 +230,11 @@ func (m *Memory) replace(change func(marks map[Endpoint]*mark)) {
 	m.marks.Store(&marks)
 }
 
-// forgotten reports whether no connection has dialled the address for forgetAfter.
-func (k *mark) forgotten(now int64) bool { return now >= k.due.Load()+int64(forgetAfter) }
+// forgotten reports whether no connection has dialled the address for forgetAfter, and it
+// does not fail its health check.
+func (k *mark) forgotten(now int64) bool {
+	return !k.down.Load() && now >= k.due.Load()+int64(forgetAfter)
+}
 
 // pause returns how long an address is dialled after the others when it has failed so
 // often in a row, in nanoseconds.

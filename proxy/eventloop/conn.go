@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/jovalle/usher/proxy/endpoint"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
@@ -67,8 +68,9 @@ type conn struct {
 	hello   uint64 // hash of the ClientHello in Forwarder.hellos; 0 after the backend has answered
 	client  netip.AddrPort
 	route   *routing.Route
-	traffic *traffic // of the backend's cluster
-	opening *opening // nil once forwarding
+	traffic *traffic       // of the backend's cluster, once it is connected
+	load    *endpoint.Open // counts the connection, if the route's strategy needs that
+	opening *opening       // nil once forwarding
 }
 
 // start starts an accepted connection. In most cases the ClientHello has arrived
@@ -211,7 +213,7 @@ func (c *conn) decide() {
 		c.refuse(clientNotAllowed)
 	default:
 		c.route = route
-		o.targets.start(backends)
+		o.targets.start(l, route, backends, c.client.Addr())
 		o.dialRefusal = noBackend
 		c.enter(connecting)
 		c.dialUnlessLooping()
@@ -364,6 +366,12 @@ func (c *conn) end() {
 	l.release(&c.down)
 	if c.counted {
 		l.Limits.Leave(c.client.Addr())
+	}
+	if c.traffic != nil {
+		c.traffic.open.Add(-1)
+	}
+	if c.load != nil {
+		c.load.End()
 	}
 	c.state = done
 	l.free(c)

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/jovalle/usher/proxy/endpoint"
+	"github.com/jovalle/usher/proxy/routing"
 )
 
 // The targets of a route are dialled as RFC 8305 (Happy Eyeballs) describes: if a dial or
@@ -33,9 +34,10 @@ type dialAttempt struct {
 	side     side // of its events
 	fd       int32
 	open     bool
-	wasDue   bool  // the Standing of the address was endpoint.Due, and no result is recorded yet
-	recorded bool  // recorded as failing, because it did not answer within endpoint.AttemptDelay
-	began    int64 // loop time
+	counted  *endpoint.Open // in Forwarder.Connections, if the strategy counts them
+	wasDue   bool           // the Standing of the address was endpoint.Due, and no result is recorded yet
+	recorded bool           // recorded as failing, because it did not answer within endpoint.AttemptDelay
+	began    int64          // loop time
 }
 
 // dialResult is how a dial has ended.
@@ -59,7 +61,7 @@ func (r dialResult) String() string {
 // many as it may. If there is nothing left to wait for, the client is refused.
 func (c *conn) dial() {
 	o := c.opening
-	for o.lookup.name == "" && c.mayDial() {
+	for !o.lookup.isName() && c.mayDial() {
 		t, postponed, ok := o.targets.next()
 		if !ok {
 			break
@@ -69,7 +71,7 @@ func (c *conn) dial() {
 			break
 		}
 	}
-	if o.dialling() == 0 && o.lookup.name == "" {
+	if o.dialling() == 0 && !o.lookup.isName() {
 		c.refuse(o.dialRefusal)
 		return
 	}
@@ -97,8 +99,8 @@ func (c *conn) mayDial() bool {
 // wait for.
 func (c *conn) try(t target, postponed bool) (waits bool) {
 	l, o := c.loop, c.opening
-	if t.name != "" {
-		addrs, known := l.resolver.cached(l.ctx, t.name)
+	if t.isName() {
+		addrs, known := l.resolver.cached(l.ctx, t.address)
 		if known {
 			c.resolved(t, addrs)
 		} else {
@@ -132,7 +134,7 @@ func (c *conn) resolve(name target) {
 	c.watchClient()
 	c.opening.lookup = name
 	a := c.currentAttempt()
-	l.resolver.resolve(l.ctx, name.name, func(addrs []netip.Addr) {
+	l.resolver.resolve(l.ctx, name.address, func(addrs []netip.Addr) {
 		a.answer(func() {
 			c.opening.lookup = target{}
 			c.resolved(name, addrs)
@@ -161,6 +163,9 @@ func (c *conn) connect(t target, wasDue bool) bool {
 	l, o := c.loop, c.opening
 	d := o.newDial()
 	d.target, d.wasDue, d.began = t, wasDue, l.now
+	if c.route.Strategy == routing.LeastConnections {
+		d.counted = l.Connections.Begin(endpoint.Backend{Cluster: t.backend.Cluster, Address: t.address})
+	}
 	errno := c.openSocket(d)
 	switch {
 	case errno == 0:
@@ -215,6 +220,8 @@ func (c *conn) connected(d *dialAttempt, events uint32) {
 	l.counters.dials[dialConnected].Add(1)
 	l.Endpoints.Answered(d.endpoint())
 	c.traffic = l.counters.traffic(d.backend.Cluster)
+	c.traffic.open.Add(1)
+	c.load, d.counted = d.counted, nil
 	c.backendSide, c.up.dst, c.down.src = d.side, d.fd, d.fd
 	d.open = false // the flows own it now
 	c.recordEvent(backend, events)
@@ -237,6 +244,10 @@ func (c *conn) endDial(d *dialAttempt, result dialResult, err error) {
 	if d.open {
 		closeFD(d.fd)
 		d.open = false
+	}
+	if d.counted != nil {
+		d.counted.End()
+		d.counted = nil
 	}
 	l.counters.dials[result].Add(1)
 	switch result {
@@ -283,7 +294,7 @@ func (c *conn) setDialTimer() {
 	l, o := c.loop, c.opening
 	timeout := l.timeouts[connecting]
 	at := l.now + timeout
-	if o.lookup.name != "" {
+	if o.lookup.isName() {
 		at = o.latest + timeout
 	}
 	for i := range o.dials {
@@ -307,7 +318,7 @@ func (c *conn) dialTimer() {
 			ended = true
 		}
 	}
-	if o.lookup.name != "" && l.now >= o.latest+timeout {
+	if o.lookup.isName() && l.now >= o.latest+timeout {
 		c.countFailure(c.stopLookup(), unix.ETIMEDOUT)
 		ended = true
 	}
@@ -324,7 +335,7 @@ func (c *conn) dialTimer() {
 // tried yet, abandons the lookup, and the oldest dial if the connection has too many.
 func (c *conn) delayIsOver() bool {
 	l, o := c.loop, c.opening
-	if o.dialling() == 0 && o.lookup.name == "" || l.now < o.latest+int64(endpoint.AttemptDelay) || !o.targets.more() {
+	if o.dialling() == 0 && !o.lookup.isName() || l.now < o.latest+int64(endpoint.AttemptDelay) || !o.targets.more() {
 		return false
 	}
 	for i := range o.dials {
@@ -342,7 +353,7 @@ func (c *conn) delayIsOver() bool {
 	if !o.targets.untried() {
 		return true
 	}
-	if o.lookup.name != "" {
+	if o.lookup.isName() {
 		o.targets.abandoned = append(o.targets.abandoned, c.stopLookup())
 	}
 	if d := o.oldestDial(); d != nil && !c.mayDial() {

@@ -55,6 +55,10 @@ type Forwarder struct {
 	// new memory.
 	Endpoints *endpoint.Memory
 
+	// Connections counts the connections to the addresses of routes whose strategy is
+	// LeastConnections. By default it is a new count.
+	Connections *endpoint.Connections
+
 	// HelloMemory bounds the bytes that all connections together hold until the
 	// ClientHello is sent to the backend; 0 means DefaultHelloMemory. If they need
 	// more, the connections that have waited longest are refused.
@@ -101,6 +105,9 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 	}
 	if f.Endpoints == nil {
 		f.Endpoints = endpoint.NewMemory()
+	}
+	if f.Connections == nil {
+		f.Connections = new(endpoint.Connections)
 	}
 	f.initOnce.Do(f.init)
 	f.helloMemory = newHelloMemory(f.HelloMemory)

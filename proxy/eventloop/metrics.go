@@ -53,6 +53,7 @@ func (c *counters) refuse(why refusal, port uint8) {
 // traffic counts what one loop has moved to and from one cluster.
 type traffic struct {
 	cluster      string
+	open         atomic.Int64  // connections
 	up, down     atomic.Uint64 // bytes
 	dialFailures atomic.Uint64
 }
@@ -92,6 +93,7 @@ var (
 	acceptedDesc     = describe("connections_accepted_total", "TLS connections that were accepted.")
 	acceptErrorsDesc = describe("accept_errors_total", "TLS connections that could not be accepted: no descriptors or memory were free.")
 	openDesc         = describe("connections_open", "TLS connections that are open, by event loop.", "loop")
+	clusterOpenDesc  = describe("cluster_connections_open", "TLS connections that are open to a cluster's addresses.", "cluster")
 	refusedDesc      = describe("connections_refused_total", "TLS connections that never reached a backend.", "reason")
 	portsDesc        = describe("port_connections_total", "TLS connections by the port of the edge: forwarded to a backend, or refused.", "port", "result")
 	closedDesc       = describe("connections_closed_total", "Forwarded TLS connections that ended.", "reason")
@@ -107,7 +109,7 @@ var (
 // Describe implements prometheus.Collector.
 func (f *Forwarder) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		acceptedDesc, acceptErrorsDesc, openDesc, refusedDesc, portsDesc, closedDesc, bytesDesc,
+		acceptedDesc, acceptErrorsDesc, openDesc, clusterOpenDesc, refusedDesc, portsDesc, closedDesc, bytesDesc,
 		dialsDesc, dialFailuresDesc, loopsDesc, droppedDesc, helloBytesDesc, pendingBytesDesc,
 	} {
 		out <- desc
@@ -155,7 +157,10 @@ type totals struct {
 	clusters               map[string]clusterTotals // by cluster
 }
 
-type clusterTotals struct{ up, down, dialFailures uint64 }
+type clusterTotals struct {
+	open                   int64
+	up, down, dialFailures uint64
+}
 
 func newTotals() *totals { return &totals{clusters: make(map[string]clusterTotals)} }
 
@@ -175,6 +180,7 @@ func (t *totals) add(c *counters) {
 	defer c.mu.Unlock()
 	for name, traffic := range c.clusters {
 		sum := t.clusters[name]
+		sum.open += traffic.open.Load()
 		sum.up += traffic.up.Load()
 		sum.down += traffic.down.Load()
 		sum.dialFailures += traffic.dialFailures.Load()
@@ -195,6 +201,7 @@ func (t *totals) collect(out chan<- prometheus.Metric) {
 		counter(out, dialsDesc, n, dialResult(i).String())
 	}
 	for name, sum := range t.clusters {
+		gauge(out, clusterOpenDesc, float64(sum.open), name)
 		counter(out, bytesDesc, sum.up, name, "up")
 		counter(out, bytesDesc, sum.down, name, "down")
 		counter(out, dialFailuresDesc, sum.dialFailures, name)

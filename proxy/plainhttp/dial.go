@@ -3,6 +3,7 @@ package plainhttp
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 
 	proxyproto "github.com/pires/go-proxyproto"
 
+	"github.com/jovalle/usher/proxy/balance"
 	"github.com/jovalle/usher/proxy/endpoint"
 	"github.com/jovalle/usher/proxy/routing"
 )
@@ -25,6 +27,7 @@ type candidate struct {
 	address string // IP address or name
 	alone   bool   // the route has no other address
 	final   bool   // it was put off before
+	counted bool   // the strategy counts connections
 }
 
 // hostPort returns the address and port to dial.
@@ -32,8 +35,12 @@ func (c *candidate) hostPort() string {
 	return net.JoinHostPort(c.address, strconv.Itoa(int(c.backend.HTTPPort)))
 }
 
-// candidatesOf returns the addresses of a route in the order in which they are tried.
-func candidatesOf(route *routing.Route) []*candidate {
+// candidatesOf returns the addresses of a route in the order in which they are tried for
+// a client.
+func (d *dialer) candidatesOf(route *routing.Route, client netip.Addr) []*candidate {
+	if balance.Needed(route.Strategy, route.Backends) {
+		return d.ordered(route, client)
+	}
 	var all []*candidate
 	for i := range route.Backends {
 		backend := &route.Backends[i]
@@ -47,6 +54,34 @@ func candidatesOf(route *routing.Route) []*candidate {
 	return all
 }
 
+// ordered returns the addresses in the order of the route's strategy.
+func (d *dialer) ordered(route *routing.Route, client netip.Addr) []*candidate {
+	choice := balance.Choice{Strategy: route.Strategy, Client: client, Turn: rand.Uint64(), State: d.addressState} //nolint:gosec // it only spreads requests
+	if route.Turns != nil {
+		choice.Turn = route.Turns.Add(1)
+	}
+	var all []*candidate
+	for _, target := range balance.Order(nil, route.Backends, choice) {
+		backend := &route.Backends[target.Backend]
+		all = append(all, &candidate{backend: backend, address: backend.Addresses[target.Address], counted: route.Strategy == routing.LeastConnections})
+	}
+	return all
+}
+
+// addressState is the State of a balance.Choice.
+func (d *dialer) addressState(b *routing.Backend, address string) (open int, part float64) {
+	part = d.endpoints.PartOf(b.Cluster, address, b.HTTPPort)
+	return d.connections.Count(endpoint.Backend{Cluster: b.Cluster, Address: address}), part
+}
+
+// count counts a request to the candidate as a connection to it until ctx ends, which is
+// when the request has its response.
+func (d *dialer) count(ctx context.Context, c *candidate) {
+	if c.counted {
+		context.AfterFunc(ctx, d.connections.Begin(endpoint.Backend{Cluster: c.backend.Cluster, Address: c.address}).End)
+	}
+}
+
 // Reasons why an address of a backend is not dialled, or not now.
 var (
 	errOwnAddress = errors.New("the address is one of usher's own listeners")
@@ -57,12 +92,13 @@ var (
 // dialer dials the candidate in the context of a request.
 type dialer struct {
 	net.Dialer
-	endpoints *endpoint.Memory
-	timeout   time.Duration // of one candidate, with the lookup of its name
+	endpoints   *endpoint.Memory
+	connections *endpoint.Connections
+	timeout     time.Duration // of one candidate, with the lookup of its name
 }
 
-func newDialer(timeout time.Duration, isOwnAddress func(netip.AddrPort) bool, endpoints *endpoint.Memory) *dialer {
-	d := &dialer{endpoints: endpoints, timeout: timeout}
+func newDialer(timeout time.Duration, isOwnAddress func(netip.AddrPort) bool, endpoints *endpoint.Memory, connections *endpoint.Connections) *dialer {
+	d := &dialer{endpoints: endpoints, connections: connections, timeout: timeout}
 	d.ControlContext = func(ctx context.Context, _, address string, _ syscall.RawConn) error {
 		addr, err := netip.ParseAddrPort(address)
 		switch {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -178,5 +179,44 @@ func TestAddressesOfAName(t *testing.T) {
 		if response, _ := send(t, addr, getForwarded); response.StatusCode != http.StatusOK {
 			t.Errorf("answered %d", response.StatusCode)
 		}
+	}
+}
+
+// Requests to a host with several backends follow its strategy, as connections do.
+func TestRequestsFollowTheStrategy(t *testing.T) {
+	for _, strategy := range []routing.Strategy{routing.RoundRobin, routing.LeastConnections, routing.ClientHash} {
+		t.Run(strategy.String(), func(t *testing.T) {
+			route := routing.Route{Host: "a.is", PlainHTTP: routing.Forward, Strategy: strategy}
+			if strategy == routing.RoundRobin {
+				route.Turns = new(atomic.Uint64)
+			}
+			for i := range 4 {
+				backend := origin(t)
+				backend.Cluster, backend.Weight = fmt.Sprint("c", i), 1
+				route.Backends = append(route.Backends, backend)
+			}
+			var d dials
+			counted := new(endpoint.Connections)
+			addr := start(t, []routing.Route{route}, d.option, func(s *plainhttp.Server) { s.Handler.Connections = counted })
+			const n = 80
+			for range n {
+				response, body := send(t, addr, getForwarded)
+				if response.StatusCode != http.StatusOK {
+					t.Fatalf("answered %d, %s", response.StatusCode, body)
+				}
+			}
+			used := 0
+			d.mu.Lock()
+			for _, backend := range route.Backends {
+				if d.counts[backend.HTTPPort] > 0 {
+					used++
+				}
+			}
+			d.mu.Unlock()
+			if want := map[bool]int{true: 1, false: 4}[strategy == routing.ClientHash]; used != want {
+				t.Errorf("%d backends are used, want %d", used, want)
+			}
+			testkit.WaitFor(t, "no request to be counted", func() bool { return counted.Len() == 0 })
+		})
 	}
 }

@@ -76,6 +76,7 @@ func (h *Handler) forward(w http.ResponseWriter, q *request, route *routing.Rout
 // failover sends a request to the first address of its route that accepts a
 // connection.
 type failover struct {
+	dialer                   *dialer
 	plain, withProxyProtocol *http.Transport // withProxyProtocol: each connection begins with a PROXY header
 }
 
@@ -91,7 +92,7 @@ func newFailover(d *dialer) *failover {
 	withProxyProtocol := plain.Clone()
 	withProxyProtocol.DisableKeepAlives = true // the PROXY header of a connection names one client
 	withProxyProtocol.DialContext = d.dialWithProxyHeader
-	return &failover{plain: plain, withProxyProtocol: withProxyProtocol}
+	return &failover{dialer: d, plain: plain, withProxyProtocol: withProxyProtocol}
 }
 
 var errNoBackend = errors.New("the route has no backend")
@@ -99,18 +100,19 @@ var errNoBackend = errors.New("the route has no backend")
 // RoundTrip implements http.RoundTripper.
 func (f *failover) RoundTrip(r *http.Request) (*http.Response, error) {
 	err := errNoBackend
-	next := candidatesOf(r.Context().Value(routeKey).(*routing.Route))
+	next := f.dialer.candidatesOf(r.Context().Value(routeKey).(*routing.Route), requestOf(r).client.Addr())
 	for len(next) > 0 {
 		c := next[0]
 		next = next[1:]
 		var response *http.Response
 		response, err = f.try(r, c)
 		if err == nil || !isDialError(err) {
+			f.dialer.count(r.Context(), c)
 			return response, err
 		}
 		if errors.Is(err, errPutOff) {
 			// A copy, because the transport may still dial for the first try.
-			next = append(next, &candidate{backend: c.backend, address: c.address, final: true})
+			next = append(next, &candidate{backend: c.backend, address: c.address, counted: c.counted, final: true})
 		}
 	}
 	closeBody(r)

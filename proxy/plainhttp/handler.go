@@ -40,6 +40,10 @@ type Handler struct {
 	// a new memory.
 	Endpoints *endpoint.Memory
 
+	// Connections counts the requests to the addresses of routes whose strategy is
+	// LeastConnections. By default it is a new count.
+	Connections *endpoint.Connections
+
 	// Refused is called for each refused request. host is empty if it could not
 	// be parsed. routeRefusal is the Refusal of the host's route, or empty. May
 	// be nil.
@@ -70,7 +74,10 @@ func (h *Handler) init() {
 	if h.Endpoints == nil {
 		h.Endpoints = endpoint.NewMemory()
 	}
-	h.backends = newFailover(newDialer(h.Timeouts.Dial, h.IsOwnAddress, h.Endpoints))
+	if h.Connections == nil {
+		h.Connections = new(endpoint.Connections)
+	}
+	h.backends = newFailover(newDialer(h.Timeouts.Dial, h.IsOwnAddress, h.Endpoints, h.Connections))
 	h.forwarder = newForwarder(h)
 	h.loopLogLimiter = rate.NewLimiter(rate.Every(loopLogInterval), loopLogBurst)
 }

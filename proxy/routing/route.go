@@ -217,6 +217,19 @@ const (
 	CheckTLS
 )
 
+// String returns the name of the type in the API.
+func (t HealthCheckType) String() string {
+	switch t {
+	case NoCheck:
+		return "None"
+	case CheckTCP:
+		return "TCP"
+	case CheckTLS:
+		return "TLS"
+	}
+	return fmt.Sprintf("HealthCheckType(%d)", uint8(t))
+}
+
 // PlainHTTP defines how plain HTTP requests for a host are answered. In each mode,
 // ACME challenges (/.well-known/acme-challenge/) are forwarded to the backend.
 type PlainHTTP uint8

@@ -48,6 +48,8 @@ type UsherOptions struct {
 	Env           []string
 	ProxyProtocol string   // towards the backends; none when empty
 	AllowFrom     []string // of every host
+	Strategy      string   // of every host; Failover when empty
+	Backends      int      // clusters of every host; one when 0
 }
 
 // Usher is the real binary, without an API server: its hosts and the clusters

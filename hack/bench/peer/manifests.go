@@ -13,11 +13,11 @@ type object map[string]any
 // own, as one List, and returns it.
 func (o UsherOptions) writeManifests(s Site) (string, error) {
 	var items []object
-	for i, backend := range s.Backends {
-		items = append(items, o.memberCluster(clusterName(i), backend))
+	for i := range max(o.Backends, len(s.Backends)) {
+		items = append(items, o.memberCluster(clusterName(i), s.Backends[i%len(s.Backends)]))
 	}
 	for i, host := range s.Hosts {
-		items = append(items, o.exposedHost(host, clusterName(s.backendOf(i))))
+		items = append(items, o.exposedHost(host, o.backendsOf(s, i)))
 	}
 	data, err := json.Marshal(object{"apiVersion": "v1", "kind": "List", "items": items})
 	if err != nil {
@@ -40,8 +40,23 @@ func (o UsherOptions) memberCluster(name string, backend Address) object {
 	return manifest("MemberCluster", name, object{"ingress": ingress})
 }
 
-func (o UsherOptions) exposedHost(host, cluster string) object {
-	spec := object{"host": host, "backends": []object{{"cluster": cluster}}}
+// backendsOf returns the backends of host number i.
+func (o UsherOptions) backendsOf(s Site, i int) (backends []object) {
+	for n := range max(o.Backends, 1) {
+		cluster := n
+		if o.Backends == 0 {
+			cluster = s.backendOf(i)
+		}
+		backends = append(backends, object{"cluster": clusterName(cluster)})
+	}
+	return backends
+}
+
+func (o UsherOptions) exposedHost(host string, backends []object) object {
+	spec := object{"host": host, "backends": backends}
+	if o.Strategy != "" {
+		spec["strategy"] = o.Strategy
+	}
 	if len(o.AllowFrom) > 0 {
 		spec["allowFrom"] = o.AllowFrom
 	}

@@ -46,6 +46,14 @@ type SilentListener struct {
 func ListenSilent(t testing.TB) *SilentListener {
 	t.Helper()
 	s := &SilentListener{TCPListener: Listen(t).(*net.TCPListener)}
+	s.Silence(t)
+	return s
+}
+
+// Silence makes the listener silent again. Nothing may accept from it.
+func (s *SilentListener) Silence(t testing.TB) {
+	t.Helper()
+	s.queued = 0
 	s.setBacklog(t, 0)
 	for range 2 { // a queue of 0 holds one
 		const soon = 50 * time.Millisecond
@@ -56,7 +64,6 @@ func ListenSilent(t testing.TB) *SilentListener {
 			t.Cleanup(func() { _ = conn.Close() })
 		}
 	}
-	return s
 }
 
 // Wake accepts what fills the queue, so that later connections are accepted as usual.
