@@ -99,12 +99,16 @@ var errNoBackend = errors.New("the route has no backend")
 // RoundTrip implements http.RoundTripper.
 func (f *failover) RoundTrip(r *http.Request) (*http.Response, error) {
 	err := errNoBackend
-	next := candidatesOf(r.Context().Value(routeKey).(*routing.Route))
+	route := r.Context().Value(routeKey).(*routing.Route)
+	next := candidatesOf(route)
 	for len(next) > 0 {
 		c := next[0]
 		next = next[1:]
 		var response *http.Response
 		response, err = f.try(r, c)
+		if err == nil {
+			route.Reached.Requests.Add(1)
+		}
 		if err == nil || !isDialError(err) {
 			return response, err
 		}
