@@ -32,7 +32,7 @@ type flagGroup struct {
 // runGroups are the groups of the flags of usher run.
 var runGroups = []flagGroup{
 	{"Edge cluster", "kubeconfig namespace controllers proxy leader-elect handover-grace"},
-	{"Files", "manifests state-dir"},
+	{"Files", "manifests state-dir history-age history-size"},
 	{"Listeners", "https-listen tls-listen http-listen admin-listen proxy-protocol-from self-check service"},
 	{"Limits", "max-connections max-connections-per-client max-hello-memory max-source-hosts max-member-hosts"},
 	{"Timeouts", "hello-timeout dial-timeout idle-timeout half-closed-timeout drain-timeout"},

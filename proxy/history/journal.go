@@ -44,6 +44,7 @@ type Journal struct {
 	public    map[string]*host // host → what the journal says of it, if that is public
 	limits    map[string]*rate.Limiter
 	dropped   map[string]uint64 // cluster → changes without a line
+	first     *routing.Table    // the first table, set before Run
 	unwritten []byte            // lines that could not be written
 	failing   bool
 
@@ -137,6 +138,10 @@ func (j *Journal) replay(l *Line) {
 
 // changed records the changes between two tables. It is Live.Changed.
 func (j *Journal) changed(before, after *routing.Table) {
+	if before == nil {
+		j.first = after
+		return
+	}
 	now := time.Now()
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -173,8 +178,8 @@ func countsOf(r *routing.Route) counts {
 	return counts{r.Reached.Connections.Load(), r.Reached.Requests.Load()}
 }
 
-// Run writes the changes until ctx ends. The table must have been filled, and filled is
-// closed then: what has changed while usher did not run is recorded first.
+// Run writes the changes until ctx ends, after filled was closed, which means that the first
+// table was stored. What has changed while usher did not run is recorded first.
 func (j *Journal) Run(ctx context.Context, filled <-chan struct{}) {
 	select {
 	case <-ctx.Done():
@@ -183,8 +188,8 @@ func (j *Journal) Run(ctx context.Context, filled <-chan struct{}) {
 	}
 	first := len(j.public) == 0 && j.store.isNew
 	j.write([]Line{{Time: time.Now(), Event: Started}})
-	j.take()
-	j.resync(!first)
+	j.resync(j.first, !first)
+	j.step()
 	timer := time.NewTicker(countsEvery)
 	defer timer.Stop()
 	for {
@@ -247,7 +252,7 @@ func (j *Journal) step() {
 func (j *Journal) report() {
 	if lines := j.droppedLines(); len(lines) > 0 {
 		j.write(lines)
-		j.resync(true)
+		j.resync(j.table.Load(), true)
 	}
 }
 
@@ -267,9 +272,9 @@ func laterSource(c change, later []change) *routing.Route {
 	return c.route
 }
 
-// resync records the differences between the journal and the table.
-func (j *Journal) resync(away bool) {
-	table, now := j.table.Load(), time.Now()
+// resync records the differences between the journal and a table.
+func (j *Journal) resync(table *routing.Table, away bool) {
+	now := time.Now()
 	var lines []Line
 	add := func(name string, route *routing.Route) {
 		if line := j.apply(change{now, name, route}, away); line != nil {

@@ -180,6 +180,7 @@ func TestFloodOfOneCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	j.burst = 10
+	o.Table.Store(routing.NewTable(nil))
 	step := func(route routing.Route) {
 		o.Table.Store(o.Table.Load().With(route))
 		j.step()
@@ -212,6 +213,7 @@ func TestBoundedSize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	o.Table.Store(routing.NewTable(nil))
 	o.Table.Store(routing.NewTable([]routing.Route{routeTo("a.is", "hades", "192.0.2.1")}))
 	for i := range 2000 {
 		o.Table.Store(o.Table.Load().With(routeTo("b.is", "hades", fmt.Sprintf("192.0.2.%d", i%200))))
@@ -269,6 +271,7 @@ func writeForever(dir string) {
 	if err != nil {
 		panic(err)
 	}
+	o.Table.Store(routing.NewTable(nil))
 	for i := len(j.public); ; i++ {
 		o.Table.Store(o.Table.Load().With(routeTo(fmt.Sprintf("h%d.is", i), "hades", "192.0.2.1")))
 		j.step()
@@ -328,6 +331,7 @@ func TestAFullDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	o.Table.Store(routing.NewTable(nil))
 	filler := filepath.Join(dir, "filler")
 	if err := os.WriteFile(filler, make([]byte, 1<<20), 0o600); err == nil {
 		t.Fatal("the disk is not full")
