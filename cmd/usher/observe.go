@@ -38,22 +38,17 @@ func (o *observed) latest() []knocks.Knock {
 
 // observe opens the history, and lets the proxy record and the admin listener serve what
 // can be observed. It must be called before the table is filled.
-func (s *settings) observe(table *routing.Live, o *observed, served *admin.Server, log logr.Logger) error {
+func (s *settings) observe(table *routing.Live, o *observed, served *admin.Server, log logr.Logger) {
 	if !s.proxy {
-		return nil
+		return
 	}
 	s.server.Knocks, served.Knocks = &o.knocks, o.latest
 	if s.logFormat == formatJSON {
 		s.server.AccessOutput = os.Stderr
 	}
 	if s.history == 0 {
-		return nil
+		return
 	}
-	var err error
-	o.journal, err = history.Open(history.Options{Dir: s.stateDir, Age: s.historyAge, Size: s.history, Table: table, Log: log.WithName("history")})
-	if err != nil {
-		return badFlag("state-dir", "%w", err)
-	}
+	o.journal = history.New(history.Options{Dir: s.stateDir, Age: s.historyAge, Size: s.history, Table: table, Log: log.WithName("history")})
 	served.History = o.journal.Answer
-	return nil
 }

@@ -59,9 +59,7 @@ func (s *settings) run(ctx context.Context) error {
 	takeoverProcess := s.announce(ctx, log)
 	defer takeoverProcess.Close()
 	adminServer := &admin.Server{Listen: s.adminListen, Process: takeoverProcess, Ready: process.Ready, Metrics: metrics.Registry}
-	if err := s.observe(table, looks, adminServer, log); err != nil {
-		return err
-	}
+	s.observe(table, looks, adminServer, log)
 	if err := adminServer.Bind(); err != nil {
 		return err
 	}

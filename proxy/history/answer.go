@@ -83,14 +83,14 @@ func Read(dir string, q Query) (Answer, error) {
 
 // Answer answers a query from the journal of this process.
 func (j *Journal) Answer(q Query) (Answer, error) {
-	if j.store.dir != "" {
-		return Read(j.store.dir, q)
+	if dir := j.options.Dir; dir != "" {
+		return Read(dir, q)
 	}
 	a := newAnswering(q)
-	j.store.mu.Lock()
-	memory := slices.Clone(j.store.memory)
-	j.store.mu.Unlock()
-	for _, text := range memory {
+	j.memory.mu.Lock()
+	lines := slices.Clone(j.memory.lines)
+	j.memory.mu.Unlock()
+	for _, text := range lines {
 		readLine(text, a.add)
 	}
 	table := j.table.Load()

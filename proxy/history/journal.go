@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -22,6 +23,9 @@ const (
 	// retryAfter is the pause after a write that failed.
 	retryAfter = 10 * time.Second
 
+	// inUseRetry is the pause before the files are opened again that another process uses.
+	inUseRetry = time.Second
+
 	// countsEvery is how often the counts of connections are stored.
 	countsEvery = time.Minute
 
@@ -33,12 +37,16 @@ const (
 	clusterPerDay = 20_000
 )
 
-// Journal records what is public. Create it with Open.
+// Journal records what is public. Create it with New.
 type Journal struct {
 	log   logr.Logger
 	table *routing.Live
-	store *store
-	burst int // clusterBurst, except in tests
+
+	options Options
+	memory  memory
+
+	store *store // set by start
+	burst int    // clusterBurst, except in tests
 
 	// Only Run uses these.
 	public    map[string]*host // host → what the journal says of it, if that is public
@@ -87,35 +95,65 @@ type Options struct {
 	// are more than Size bytes, are removed, a file at a time.
 	Age  time.Duration
 	Size int64
-	// Table is what the journal follows. Open sets its field Changed.
+	// Table is what the journal follows. New sets its field Changed.
 	Table *routing.Live
 	// Log gets each change as well.
 	Log logr.Logger
 }
 
-// Open opens the journal, and reads what was public when it ended. Changes of the table
-// are recorded from now on, and written when Run runs.
-func Open(o Options) (*Journal, error) {
+// New returns a journal. Changes of the table are recorded from now on, and written when
+// Run runs.
+func New(o Options) *Journal {
 	j := &Journal{
-		log: o.Log, table: o.Table, public: map[string]*host{}, limits: map[string]*rate.Limiter{},
+		options: o, log: o.Log, table: o.Table, public: map[string]*host{}, limits: map[string]*rate.Limiter{},
 		burst: clusterBurst, dropped: map[string]uint64{}, wake: make(chan struct{}, 1), carried: map[string]counts{},
 	}
-	store, err := openStore(o)
+	o.Table.Changed = j.changed
+	return j
+}
+
+// start opens the files, and reads what was public when the journal ended. It returns
+// errInUse while another process writes the journal: one that drains.
+func (j *Journal) start() error {
+	store, err := openStore(j.options, &j.memory)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	j.store = store
-	past := store.readCounts()
 	if err := store.each(store.current(), j.replay); err != nil {
-		return nil, err
+		store.close()
+		return err
 	}
+	past := store.readCounts()
 	for name, h := range j.public {
 		if c, found := past.Hosts[name]; found {
 			h.past = c
 		}
 	}
-	o.Table.Changed = j.changed
-	return j, nil
+	j.store = store
+	return nil
+}
+
+// startWhenPossible calls start until it succeeds. It returns false if ctx ends before.
+func (j *Journal) startWhenPossible(ctx context.Context) bool {
+	for logged := false; ; {
+		err := j.start()
+		if err == nil {
+			return true
+		}
+		wait := inUseRetry
+		if !errors.Is(err, errInUse) {
+			wait = retryAfter
+			if !logged {
+				j.log.Error(err, "Cannot open the history; it is opened later")
+			}
+			logged = true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(wait):
+		}
+	}
 }
 
 // replay applies a line of the newest file to what is public.
@@ -186,7 +224,11 @@ func (j *Journal) Run(ctx context.Context, filled <-chan struct{}) {
 		return
 	case <-filled:
 	}
-	first := len(j.public) == 0 && j.store.isNew
+	if !j.startWhenPossible(ctx) {
+		return
+	}
+	defer j.store.close()
+	first := j.store.isNew
 	j.write([]Line{{Time: time.Now(), Event: Started}})
 	j.resync(j.first, !first)
 	j.step()
@@ -199,7 +241,6 @@ func (j *Journal) Run(ctx context.Context, filled <-chan struct{}) {
 			j.step()
 			j.write([]Line{{Time: time.Now(), Event: Stopped}})
 			j.storeCounts()
-			j.store.close()
 			return
 		case <-timer.C:
 			j.report()

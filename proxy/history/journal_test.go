@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -48,10 +49,7 @@ func options(dir string) Options {
 // run runs a journal for a table that has the routes at the start.
 func run(t *testing.T, o Options, routes ...routing.Route) *running {
 	t.Helper()
-	j, err := Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	j := New(o)
 	ctx, cancel := context.WithCancel(context.Background())
 	o.Table.Store(routing.NewTable(routes))
 	var group sync.WaitGroup
@@ -175,10 +173,8 @@ func TestRestart(t *testing.T) {
 // instead of recorded, those of others are recorded, and in the end the journal is right.
 func TestFloodOfOneCluster(t *testing.T) {
 	o := options(t.TempDir())
-	j, err := Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	j := New(o)
+	testkit.Must(t, j.start())
 	j.burst = 10
 	o.Table.Store(routing.NewTable(nil))
 	step := func(route routing.Route) {
@@ -209,13 +205,11 @@ func TestFloodOfOneCluster(t *testing.T) {
 func TestBoundedSize(t *testing.T) {
 	o := options(t.TempDir())
 	o.Size = 64 << 10
-	j, err := Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	j := New(o)
+	testkit.Must(t, j.start())
 	o.Table.Store(routing.NewTable(nil))
 	o.Table.Store(routing.NewTable([]routing.Route{routeTo("a.is", "hades", "192.0.2.1")}))
-	for i := range 2000 {
+	for i := range 600 {
 		o.Table.Store(o.Table.Load().With(routeTo("b.is", "hades", fmt.Sprintf("192.0.2.%d", i%200))))
 		j.step()
 	}
@@ -267,8 +261,8 @@ func TestTornAndDamagedLines(t *testing.T) {
 func writeForever(dir string) {
 	o := options(dir)
 	o.Size = 256 << 10
-	j, err := Open(o)
-	if err != nil {
+	j := New(o)
+	if err := j.start(); err != nil {
 		panic(err)
 	}
 	o.Table.Store(routing.NewTable(nil))
@@ -302,17 +296,27 @@ func killWriter(t *testing.T, dir string) int {
 	t.Helper()
 	writer := exec.CommandContext(t.Context(), os.Args[0])
 	writer.Env = append(os.Environ(), envWriter+"="+dir)
-	var out strings.Builder
-	writer.Stdout, writer.Stderr = &out, os.Stderr
+	writer.Stderr = os.Stderr
+	stdout, err := writer.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := writer.Start(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(50*time.Millisecond + rand.N(50*time.Millisecond)) // a random moment
+	if _, err := io.ReadFull(stdout, make([]byte, 1)); err != nil {
+		t.Fatalf("the writer: %v", err)
+	}
+	time.Sleep(rand.N(50 * time.Millisecond)) // a random moment of a write
 	if err := writer.Process.Kill(); err != nil {
 		t.Error(err)
 	}
+	rest, err := io.ReadAll(stdout)
+	if err != nil {
+		t.Error(err)
+	}
 	_ = writer.Wait() // the error is that it was killed
-	return out.Len()
+	return 1 + len(rest)
 }
 
 // While the disk is full, the table changes without a delay; the lines are written later.
@@ -327,10 +331,8 @@ func TestAFullDisk(t *testing.T) {
 	}
 	defer func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }()
 	o := options(dir)
-	j, err := Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	j := New(o)
+	testkit.Must(t, j.start())
 	o.Table.Store(routing.NewTable(nil))
 	filler := filepath.Join(dir, "filler")
 	if err := os.WriteFile(filler, make([]byte, 1<<20), 0o600); err == nil {
@@ -369,5 +371,23 @@ func inMountNamespace(t *testing.T) {
 		t.Errorf("%v\n%s", err, output)
 	case err != nil:
 		t.Skipf("a user namespace cannot be made here: %v", err)
+	}
+}
+
+// A process drains while the next one of the service starts: the journal has the changes
+// of both, one after the other.
+func TestTwoProcesses(t *testing.T) {
+	dir := t.TempDir()
+	a := routeTo("a.is", "hades", "192.0.2.1")
+	first := run(t, options(dir), a)
+	first.await(Query{}, "started exposed")
+	second := run(t, options(dir), a)
+	second.with(routeTo("b.is", "hades", "192.0.2.1"))
+	first.without("a.is")
+	first.await(Query{}, "started exposed withdrawn")
+	first.stop()
+	answer := second.await(Query{}, "started exposed withdrawn stopped started exposed exposed")
+	if last := answer.Changes[6]; last.Host != "b.is" || last.Away {
+		t.Errorf("%+v", last)
 	}
 }

@@ -13,12 +13,15 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
 	filePattern = "history-*.jsonl"
 	fileName    = "history-%08d.jsonl"
 	countsName  = "history-counts.json"
+	lockName    = "history.lock"
 	tempPrefix  = ".history-"
 
 	// files is how many files the journal is spread over: the oldest is removed as a whole.
@@ -46,24 +49,58 @@ type store struct {
 	isNew bool // there was no journal
 
 	number int // of the newest file
+	lock   *os.File
 	file   *os.File
 	length int64 // of the complete lines in file
 	fresh  int64 // of them, what the file began with
 
-	mu     sync.Mutex
-	memory [][]byte
+	memory *memory
+}
+
+// memory has the latest lines if there is no directory.
+type memory struct {
+	mu    sync.Mutex
+	lines [][]byte
+}
+
+// errInUse means that another process writes the journal.
+var errInUse = errors.New("another process writes the history")
+
+// lock opens and locks a file until it is closed: two processes of one service share the
+// directory while one drains.
+func lock(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // a file of the operator's own directory
+	if err != nil {
+		return nil, fmt.Errorf("lock the history: %w", err)
+	}
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = file.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, errInUse
+		}
+		return nil, fmt.Errorf("lock the history: %w", err)
+	}
+	return file, nil
 }
 
 // openStore opens the newest file, and removes what a kill has left behind: an incomplete
 // last line, and files under a temporary name.
-func openStore(o Options) (*store, error) {
-	s := &store{dir: o.Dir, age: o.Age, size: o.Size, isNew: true}
+func openStore(o Options, memory *memory) (_ *store, err error) {
+	s := &store{dir: o.Dir, age: o.Age, size: o.Size, isNew: true, memory: memory}
 	if s.dir == "" {
 		return s, nil
 	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil { //nolint:gosec // the operator names the directory
 		return nil, fmt.Errorf("create the directory of the history: %w", err)
 	}
+	if s.lock, err = lock(filepath.Join(s.dir, lockName)); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
 	left, _ := filepath.Glob(filepath.Join(s.dir, tempPrefix+"*"))
 	for _, name := range left {
 		_ = os.Remove(name)
@@ -74,15 +111,13 @@ func openStore(o Options) (*store, error) {
 	}
 	s.isNew = false
 	newest := names[len(names)-1]
-	if _, err := fmt.Sscanf(filepath.Base(newest), fileName, &s.number); err != nil {
+	if _, err = fmt.Sscanf(filepath.Base(newest), fileName, &s.number); err != nil {
 		return nil, fmt.Errorf("%s: %w", newest, err)
 	}
-	file, err := os.OpenFile(newest, os.O_RDWR, 0) //nolint:gosec // a file of the operator's own directory
-	if err != nil {
+	if s.file, err = os.OpenFile(newest, os.O_RDWR, 0); err != nil { //nolint:gosec // a file of the operator's own directory
 		return nil, fmt.Errorf("open the history: %w", err)
 	}
-	s.file = file
-	if s.length, err = completeLength(file); err == nil {
+	if s.length, err = completeLength(s.file); err == nil {
 		err = s.cut()
 	}
 	return s, err
@@ -125,18 +160,12 @@ func (s *store) cut() error {
 	return err
 }
 
-// append writes complete lines and syncs them. If the file is long enough, the lines begin
-// a new one, after those that held returns.
+// append writes complete lines and syncs them. If the file is long enough, the next one
+// begins, with the lines that held returns.
 func (s *store) append(lines []byte, held func() []Line) error {
 	if s.dir == "" {
-		s.remember(lines)
+		s.memory.add(lines)
 		return nil
-	}
-	if s.length-s.fresh+int64(len(lines)) > s.size/files {
-		if err := s.begin(held()); err != nil {
-			return err
-		}
-		s.expire(time.Now())
 	}
 	_, err := s.file.Write(lines)
 	if err == nil {
@@ -145,19 +174,23 @@ func (s *store) append(lines []byte, held func() []Line) error {
 	if err != nil {
 		return errors.Join(err, s.cut())
 	}
-	s.length += int64(len(lines))
+	if s.length += int64(len(lines)); s.length-s.fresh > s.size/files {
+		if s.begin(held()) == nil { // else after the next lines
+			s.expire(time.Now())
+		}
+	}
 	return nil
 }
 
-// remember keeps the latest lines in memory.
-func (s *store) remember(lines []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// add adds lines, and removes the oldest beyond maxInMemory.
+func (m *memory) add(lines []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for line := range bytes.Lines(lines) {
-		s.memory = append(s.memory, bytes.Clone(line))
+		m.lines = append(m.lines, bytes.Clone(line))
 	}
-	if extra := len(s.memory) - maxInMemory; extra > 0 {
-		s.memory = slices.Delete(s.memory, 0, extra)
+	if extra := len(m.lines) - maxInMemory; extra > 0 {
+		m.lines = slices.Delete(m.lines, 0, extra)
 	}
 }
 
@@ -176,7 +209,9 @@ func (s *store) begin(held []Line) error {
 	if err != nil {
 		return err
 	}
-	s.close()
+	if s.file != nil {
+		_ = s.file.Close()
+	}
 	s.number, s.file, s.length, s.fresh = s.number+1, file, int64(text.Len()), int64(text.Len())
 	return nil
 }
@@ -201,8 +236,10 @@ func (s *store) replace(path string, text []byte) (*os.File, error) {
 }
 
 func (s *store) close() {
-	if s.file != nil {
-		_ = s.file.Close()
+	for _, file := range []*os.File{s.file, s.lock} {
+		if file != nil {
+			_ = file.Close()
+		}
 	}
 }
 
