@@ -54,7 +54,7 @@ func fromAdmin(ctx context.Context, admin, path string, query url.Values, value 
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return fmt.Errorf("ask usher: %w; usher in a cluster is reached by kubectl -n usher-system port-forward daemonset/usher 8080", err)
+		return fmt.Errorf("ask usher: %w; usher in a cluster is reached by kubectl -n usher-system port-forward deployment/usher 8080", err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAdminAnswer))
@@ -83,7 +83,7 @@ NETWORKS are the networks of the latest clients. The last line is for all reques
 without a valid host name. SERVED BY names the member clusters that serve the name
 although no object with the annotation publishes it.`,
 		Example: `  usher knocks
-  kubectl -n usher-system port-forward daemonset/usher 8080 & usher knocks -o json`,
+  kubectl -n usher-system port-forward deployment/usher 8080 & usher knocks -o json`,
 		Args:              noArguments,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
