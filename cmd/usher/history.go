@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/jovalle/usher/cmd/usher/admin"
 	"github.com/jovalle/usher/proxy/history"
 )
 
@@ -131,9 +130,9 @@ func (o *historyOptions) read(cmd *cobra.Command, q history.Query) (history.Answ
 	}
 	values := url.Values{}
 	if q.Host != "" {
-		values.Set(admin.ParamHost, q.Host)
+		values.Set(history.ParamHost, q.Host)
 	}
-	for name, at := range map[string]time.Time{admin.ParamSince: q.Since, admin.ParamAt: q.At} {
+	for name, at := range map[string]time.Time{history.ParamSince: q.Since, history.ParamAt: q.At} {
 		if !at.IsZero() {
 			values.Set(name, at.Format(time.RFC3339))
 		}

@@ -15,6 +15,13 @@ const maxChanges = 10_000
 // ErrNone means that a directory has no journal.
 var ErrNone = errors.New("there is no history in this directory")
 
+// The parameters of a query in a URL: a host, and times in the form of RFC 3339.
+const (
+	ParamHost  = "host"
+	ParamSince = "since"
+	ParamAt    = "at"
+)
+
 // Query selects what an Answer has.
 type Query struct {
 	// Host is one host; empty for all.

@@ -9,13 +9,6 @@ import (
 	"github.com/jovalle/usher/proxy/history"
 )
 
-// The parameters of /history: a host, and times in the form of RFC 3339.
-const (
-	ParamHost  = "host"
-	ParamSince = "since"
-	ParamAt    = "at"
-)
-
 // serveHistory answers a query of the history, one at a time: others get 429.
 func (s *Server) serveHistory(w http.ResponseWriter, r *http.Request) {
 	if !s.reading.TryLock() {
@@ -24,8 +17,8 @@ func (s *Server) serveHistory(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.reading.Unlock()
 	values := r.URL.Query()
-	query := history.Query{Host: values.Get(ParamHost)}
-	for name, at := range map[string]*time.Time{ParamSince: &query.Since, ParamAt: &query.At} {
+	query := history.Query{Host: values.Get(history.ParamHost)}
+	for name, at := range map[string]*time.Time{history.ParamSince: &query.Since, history.ParamAt: &query.At} {
 		text := values.Get(name)
 		if text == "" {
 			continue
