@@ -39,7 +39,7 @@ func share(eh *v1alpha1.ExposedHost) {
 	if maps.Equal(eh.Labels, managed) {
 		eh.Labels = managed
 	}
-	alike := []*string{&eh.Spec.Holder}
+	alike := []*string{&eh.Spec.Holder, (*string)(&eh.Spec.Strategy)}
 	for i := range eh.Spec.Backends {
 		alike = append(alike, &eh.Spec.Backends[i].Cluster, &eh.Spec.Backends[i].Gateway)
 	}

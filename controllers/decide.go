@@ -19,14 +19,18 @@ import (
 func (r *ExposedHostReconciler) decide(ctx context.Context, host string, current *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster) (admission.Decision, *admission.Over, error) {
 	input, policy := r.input(host, current, clusters)
 	if input.Manual {
-		return r.warn(current, checked(current, admission.Decide(input, policy))), admission.ManualOver(&current.Spec), nil
+		decision := r.warn(current, checked(current, admission.Decide(input, policy)))
+		if to, asked := moveTo(current); asked {
+			_, decision.MoveRefused = input.Moved(to, policy)
+		}
+		return decision, admission.ManualOver(&current.Spec), nil
 	}
 	over, err := r.over(ctx, input, policy, clusters)
 	if err != nil {
 		return admission.Decision{}, nil, err
 	}
 	input.Over = over
-	decision, err := r.decideClaims(input, current, policy)
+	input, decision, err := r.decideMove(input, current, policy)
 	return decision, input.AsOver(decision, policy), err
 }
 
@@ -38,6 +42,12 @@ func (r *ExposedHostReconciler) decideClaims(input admission.Input, current *v1a
 		if err != nil || restricted.Accepted {
 			return restricted, err
 		}
+		if len(decision.Backends) > 1 && restricted.Cluster == decision.Cluster {
+			restricted, err = r.blame(decision, restricted, input, current, policy)
+			if err != nil {
+				return restricted, err
+			}
+		}
 		next, passed := input.PassOver(restricted)
 		if !passed {
 			return restricted, nil
@@ -47,21 +57,45 @@ func (r *ExposedHostReconciler) decideClaims(input admission.Input, current *v1a
 	return decision, nil
 }
 
-// restrict restricts an accepted host, so that it does not publish what its cluster
-// serves beside it.
+// blame returns which cluster does not get a host that is refused to the first of the
+// clusters that share it. If the first would get it alone, it is the last one, since the
+// options of all clusters together are not possible in the first.
+func (r *ExposedHostReconciler) blame(shared, refused admission.Decision, input admission.Input, current *v1alpha1.ExposedHost, policy admission.Policy) (admission.Decision, error) {
+	input.Alone = true
+	alone, err := r.restrict(admission.Decide(input, policy), input, current, policy)
+	if err != nil || !alone.Accepted || alone.Cluster != shared.Cluster {
+		return refused, err
+	}
+	refused.Message = message.Format("what the clusters that share the host request together is refused in cluster %s: %s", shared.Cluster, refused.Message)
+	refused.Cluster, refused.Reason = shared.Backends[len(shared.Backends)-1].Cluster, reason.ShareDiffers
+	return refused, nil
+}
+
+// restrict restricts an accepted host, so that it does not publish what the clusters that
+// serve it serve beside it. A refused decision has the cluster that refuses it.
 func (r *ExposedHostReconciler) restrict(decision admission.Decision, input admission.Input, current *v1alpha1.ExposedHost, policy admission.Policy) (admission.Decision, error) {
-	cluster := policy.Clusters[decision.Cluster]
-	if !cluster.InSync { // Beside is unknown: everything stays as it is
-		if current != nil {
-			decision.Except = current.Spec.Except
+	for i, backend := range decision.Backends {
+		cluster := policy.Clusters[backend.Cluster]
+		if !cluster.InSync { // Beside is unknown: everything stays as it is
+			if current != nil {
+				decision = decision.ExceptAlso(current.Spec.Except)
+			}
+			continue
 		}
-		return decision, nil
+		beside, known := r.beside(backend.Cluster, input.Host, input.Claims)
+		if !known {
+			return decision, fmt.Errorf("cluster %s was removed during the decision about %s", backend.Cluster, input.Host)
+		}
+		if i == 0 {
+			decision = admission.Restrict(decision, input.Host, cluster.RequireAll, beside)
+		} else {
+			decision = admission.RestrictSharer(decision, backend.Cluster, input.Host, cluster.RequireAll, beside)
+		}
+		if !decision.Accepted {
+			return decision, nil
+		}
 	}
-	beside, known := r.beside(decision.Cluster, input.Host, input.Claims)
-	if !known {
-		return decision, fmt.Errorf("cluster %s was removed during the decision about %s", decision.Cluster, input.Host)
-	}
-	return admission.Restrict(decision, input.Host, cluster.RequireAll, beside), nil
+	return decision, nil
 }
 
 // beside returns what a cluster serves beside a host; false if that is not known.

@@ -146,7 +146,12 @@ func (r *ExposedHostReconciler) reconcile(ctx context.Context, name string) (tim
 	again := soonest(r.unreached(current, clusters), r.noteUnclaimed(host, decision))
 	switch {
 	case isManual(current):
-		return again, r.report(ctx, current, current, decision, clusters)
+		after, err := r.endMove(ctx, current)
+		if err != nil {
+			return 0, err
+		}
+		r.recordMove(current, decision)
+		return again, r.report(ctx, current, after, decision, clusters)
 	case decision.Withdraw:
 		return again, r.withdraw(ctx, current)
 	}
@@ -159,6 +164,7 @@ func (r *ExposedHostReconciler) reconcile(ctx context.Context, name string) (tim
 	if err != nil {
 		return 0, err
 	}
+	r.recordMove(current, decision)
 	return again, r.report(ctx, current, applied, decision, clusters)
 }
 
@@ -228,7 +234,8 @@ func (r *ExposedHostReconciler) withdraw(ctx context.Context, current *v1alpha1.
 	return nil
 }
 
-// apply writes the object's spec if it differs, and returns the resulting object. It
+// apply writes the object's spec if it differs, and returns the resulting object. The same
+// write removes an annotation that asks for a move, which the decision has answered. It
 // changes only the version of the object that the decision was made from, and creates
 // one only if there was none. So it never overwrites an object that a person has
 // created or changed since.
@@ -237,11 +244,12 @@ func (r *ExposedHostReconciler) apply(ctx context.Context, host string, current 
 	if current == nil {
 		return r.create(ctx, v1alpha1.NameOfHost(host), spec)
 	}
-	if equality.Semantic.DeepEqual(current.Spec, spec) {
+	if _, moving := moveTo(current); !moving && equality.Semantic.DeepEqual(current.Spec, spec) {
 		return current, nil
 	}
 	after := current.DeepCopy()
 	after.Spec = spec
+	delete(after.Annotations, v1alpha1.AnnotationMoveTo)
 	if err := r.patch(ctx, current, after); err != nil {
 		return nil, err
 	}

@@ -28,9 +28,9 @@ import (
 func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters map[string]*v1alpha1.MemberCluster, clients *source.Refusal, own func(netip.AddrPort) bool, edgePorts []string) v1alpha1.ExposedHostStatus {
 	status := v1alpha1.ExposedHostStatus{
 		Conditions:   slices.Clone(eh.Status.Conditions),
-		Sources:      decision.Sources[:min(len(decision.Sources), keptSources)],
+		Sources:      kept(decision.Sources, func(ref v1alpha1.SourceRef) string { return ref.Cluster }),
 		SourcesTotal: total(max(len(decision.Sources), decision.RecordedSources)),
-		Rivals:       keptRivals(decision.Rivals),
+		Rivals:       kept(decision.Rivals, func(rival v1alpha1.Rival) string { return rival.Cluster }),
 		RivalsTotal:  total(len(decision.Rivals)),
 	}
 	endpoints, loops := endpointsOf(backendsOf(eh.Spec, clusters), own)
@@ -41,6 +41,7 @@ func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters ma
 	}
 	ready := withLoops(readyCondition(eh, accepted, status.Backends, clusters), accepted.Status, loops)
 	ready = withPorts(ready, eh.Spec, clusters, edgePorts)
+	ready = withSpread(ready, eh.Spec, clusters)
 	if decision.Accepted && clients != nil {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, clients.Reason, clients.Message
 	}
@@ -129,8 +130,11 @@ func withoutEndpoint(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.Mem
 	if missing := routetable.MissingPorts(eh.Spec, clusters); len(missing) > 0 && len(routetable.Backends(eh.Spec.Backends, clusters)) > 0 {
 		return reason.PortUnknown, missingPorts(missing)
 	}
-	if why == reason.NoBackend {
+	switch why {
+	case reason.NoBackend:
 		return why, "spec.backends is empty; name a cluster or an address"
+	case reason.NoWeight:
+		return why, message.Format("all backends have the weight 0, so that none gets connections: set another one with the annotation %s of a source, or in spec.backends of a manually written host", v1alpha1.AnnotationWeight)
 	}
 	name := eh.Spec.Backends[0].Cluster
 	if why == reason.UnknownCluster {
@@ -159,7 +163,7 @@ func withoutGateway(mc *v1alpha1.MemberCluster, gateway string) string {
 
 // summary returns the short form of a status for kubectl's columns.
 func summary(eh *v1alpha1.ExposedHost, decision admission.Decision, status v1alpha1.ExposedHostStatus) v1alpha1.Summary {
-	s := v1alpha1.Summary{Cluster: decision.Cluster, Backend: firstAndMore(status.Backends)}
+	s := v1alpha1.Summary{Cluster: firstOf(decision.Cluster, total(len(decision.Backends))), Backend: firstAndMore(status.Backends)}
 	if len(status.Sources) > 0 {
 		s.Source = firstOf(sourceName(status.Sources[0]), status.SourcesTotal)
 	}
@@ -175,28 +179,28 @@ func summary(eh *v1alpha1.ExposedHost, decision admission.Decision, status v1alp
 	return s
 }
 
-// keptSources is how many sources, and at least how many rivals, a status lists. The
+// keptSources is at least how many sources, and how many rivals, a status lists. The
 // limit keeps the status small enough to be written, however many objects there are.
 const keptSources = 10
 
-// keptRivals returns the first rivals, and at least the first one of each cluster: the
+// kept returns the first sources or rivals, and at least the first one of each cluster: the
 // index finds the ExposedHosts of a removed cluster by them.
-func keptRivals(rivals []v1alpha1.Rival) []v1alpha1.Rival {
-	if len(rivals) <= keptSources {
-		return rivals
+func kept[T any](all []T, cluster func(T) string) []T {
+	if len(all) <= keptSources {
+		return all
 	}
-	kept := slices.Clone(rivals[:keptSources])
+	first := slices.Clone(all[:keptSources])
 	listed := map[string]bool{} // cluster → true
-	for _, rival := range kept {
-		listed[rival.Cluster] = true
+	for _, one := range first {
+		listed[cluster(one)] = true
 	}
-	for _, rival := range rivals[keptSources:] {
-		if !listed[rival.Cluster] {
-			listed[rival.Cluster] = true
-			kept = append(kept, rival)
+	for _, one := range all[keptSources:] {
+		if name := cluster(one); !listed[name] {
+			listed[name] = true
+			first = append(first, one)
 		}
 	}
-	return kept
+	return first
 }
 
 // sourceName formats a source as Kind/namespace/name.
@@ -233,9 +237,7 @@ func (r *ExposedHostReconciler) recordEvents(ctx context.Context, before, after 
 		r.Events.Eventf(after, nil, kind, is.Reason, "Decide", "%s", is.Message)
 		log.FromContext(ctx).Info("Decided about host", "accepted", decision.Accepted, "reason", is.Reason, "cluster", decision.Cluster)
 	}
-	if held := holding(before); held != nil && held.Holder != "" && decision.Accepted && held.Holder != decision.Cluster {
-		r.Events.Eventf(after, nil, corev1.EventTypeNormal, reason.HandedOver, "Decide", "the host went from cluster %s to %s", held.Holder, decision.Cluster)
-	}
+	r.recordBackends(before, after, decision)
 	if len(decision.Differences) > 0 && (was == nil || was.Message != is.Message) {
 		r.Events.Eventf(after, nil, corev1.EventTypeWarning, reason.OptionsDiffer, "Decide", "%s", is.Message)
 	}
@@ -244,7 +246,7 @@ func (r *ExposedHostReconciler) recordEvents(ctx context.Context, before, after 
 	}
 	for _, rival := range after.Status.Rivals {
 		if before == nil || !slices.Contains(before.Status.Rivals, rival) {
-			r.Events.Eventf(after, nil, corev1.EventTypeWarning, rival.Reason, "Decide", "%s of cluster %s may not publish this host: %s", sourceName(rival.SourceRef), rival.Cluster, rival.Reason)
+			r.Events.Eventf(after, nil, corev1.EventTypeWarning, rival.Reason, "Decide", "%s of cluster %s may not publish this host: %s", sourceName(rival.SourceRef), rival.Cluster, saysWhy(rival, decision))
 		}
 	}
 	for _, name := range after.Status.Below {

@@ -12,21 +12,48 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/routetable"
 )
 
-// countHosts returns how many accepted hosts a member serves.
-func countHosts(ctx context.Context, reader client.Reader, member string) (int32, error) {
+// keptHosts is how many hosts a condition lists.
+const keptHosts = 10
+
+// servedHosts are the accepted hosts that a member serves.
+type servedHosts struct {
+	total int32
+	// only are the first of those that have no backend but drained ones; onlyTotal is their
+	// number. They are counted for drained members alone.
+	only      []string
+	onlyTotal int
+}
+
+// countHosts counts the accepted hosts that a member serves.
+func countHosts(ctx context.Context, reader client.Reader, member string) (servedHosts, error) {
 	var list v1alpha1.ExposedHostList
 	if err := reader.List(ctx, &list, client.MatchingFields{indexCluster: member}, client.UnsafeDisableDeepCopy); err != nil {
-		return 0, fmt.Errorf("list the ExposedHosts of cluster %s: %w", member, err)
+		return servedHosts{}, fmt.Errorf("list the ExposedHosts of cluster %s: %w", member, err)
 	}
+	clusters, err := listClusters(ctx, reader)
+	if err != nil {
+		return servedHosts{}, err
+	}
+	drains, _ := routetable.Drains(clusters[member])
+	var served servedHosts
 	hosts := 0
 	for i := range list.Items {
-		if slices.Contains(servedBy(&list.Items[i]), member) {
-			hosts++
+		eh := &list.Items[i]
+		if !slices.Contains(servedBy(eh), member) {
+			continue
+		}
+		if hosts++; drains && !routetable.HasUndrained(eh.Spec.Backends, clusters) {
+			served.onlyTotal++
+			served.only = append(served.only, eh.Spec.Host)
 		}
 	}
-	return total(hosts), nil
+	slices.Sort(served.only)
+	served.only = served.only[:min(len(served.only), keptHosts)]
+	served.total = total(hosts)
+	return served, nil
 }
 
 // servedBy returns the members that serve an ExposedHost, if it is accepted.
@@ -43,16 +70,17 @@ func servedBy(o client.Object) []string {
 	return members
 }
 
-// recount enqueues the members whose number of hosts changes with an ExposedHost. It
+// recount enqueues the members of an ExposedHost if those that serve it change. It
 // does so after countEvery, and the queue has a member once: many changes in that time
 // cause one count for each member, not one for each change.
 func recount() handler.EventHandler {
 	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 	changed := func(q queue, was, is []string) {
-		for _, member := range slices.Concat(was, is) {
-			if slices.Contains(was, member) != slices.Contains(is, member) {
-				q.AddAfter(requestFor(member), countEvery)
-			}
+		if slices.Equal(was, is) {
+			return
+		}
+		for _, member := range slices.Concat(was, is) { // to one that stays, others may come and go
+			q.AddAfter(requestFor(member), countEvery)
 		}
 	}
 	return handler.Funcs{

@@ -167,7 +167,7 @@ func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.Membe
 	}
 	state, _ := r.Members.State(mc.Name)
 	after := mc.DeepCopy()
-	after.Status.Hosts = hosts
+	after.Status.Hosts = hosts.total
 	ingress := ingressOf(mc, state, checker)
 	after.Status.Ingress = ingress.resolved
 	after.Status.Gateways = gatewaysOf(mc, state, checker)
@@ -193,6 +193,7 @@ func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.Membe
 	} else if state.Synced.True {
 		setConditions(&after.Status.Conditions, mc.Generation, isolated(state))
 	}
+	setDraining(after, hosts)
 	setCredentials(after, config.Expiry, problem, time.Now())
 	if equality.Semantic.DeepEqual(mc.Status, after.Status) {
 		return nil
@@ -200,7 +201,7 @@ func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.Membe
 	if err := writeStatus(ctx, r.Client, mc, after, func() { after.Status.Refusals = nil }); err != nil {
 		return err
 	}
-	for _, condition := range []string{v1alpha1.ConditionIsolated, v1alpha1.ConditionCredentialsValid} {
+	for _, condition := range []string{v1alpha1.ConditionIsolated, v1alpha1.ConditionCredentialsValid, v1alpha1.ConditionDraining} {
 		r.warn(mc, after, condition)
 	}
 	return nil

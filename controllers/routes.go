@@ -114,6 +114,7 @@ func (r *RouteReconciler) build(ctx context.Context) (*routing.Table, []error, e
 	if err != nil {
 		return nil, nil, err
 	}
+	all.Before = r.Table.Load()
 	table, problems := routetable.Build(all)
 	r.networks, _ = allowfrom.Read(all.Networks) // Build returns its errors
 	return table, problems, nil

@@ -266,7 +266,8 @@ func everyCluster(ctx context.Context, reader client.Reader) []reconcile.Request
 func servesOtherwise(e event.UpdateEvent) bool {
 	before, after := e.ObjectOld.(*v1alpha1.MemberCluster), e.ObjectNew.(*v1alpha1.MemberCluster)
 	return before.Generation != after.Generation || !equality.Semantic.DeepEqual(before.Status.Ingress, after.Status.Ingress) ||
-		!equality.Semantic.DeepEqual(before.Status.Gateways, after.Status.Gateways)
+		!equality.Semantic.DeepEqual(before.Status.Gateways, after.Status.Gateways) ||
+		before.Annotations[v1alpha1.AnnotationDrain] != after.Annotations[v1alpha1.AnnotationDrain]
 }
 
 // refusedOtherwise reports whether the refused addresses of a MemberCluster have changed.

@@ -92,11 +92,11 @@ func TestRuleSyntaxFollowsTheDefinitions(t *testing.T) {
 	routed(t, table, "any.syntax.techn.is", "")
 	detected(t, c, "bare", v1alpha1.RuleSyntaxV2, "without routes[].syntax")
 
-	removeTraefikCRDs(t, bare)
+	removeCRDs(t, bare)
 	detected(t, c, "bare", "", "")
 	testkit.Must(t, bare.InstallOldTraefikCRDs(t.Context()))
 	detected(t, c, "bare", v1alpha1.RuleSyntaxV2, "traefik.containo.us")
-	removeTraefikCRDs(t, bare)
+	removeCRDs(t, bare)
 	testkit.Must(t, bare.InstallTraefikCRDs(t.Context()))
 	detected(t, c, "bare", v1alpha1.RuleSyntaxV3, "with routes[].syntax")
 }

@@ -143,6 +143,12 @@ const PortHTTPS = "https"
 // address have one less, since https is not in their lists.
 const MaxPorts = 16
 
+// MaxBackends is the maximum number of ExposedHostSpec.Backends.
+const MaxBackends = 16
+
+// MaxWeight is the maximum HostBackend.Weight, and the weight of a backend that sets none.
+const MaxWeight = 100
+
 // MaxExcept is the maximum number of labels in ExposedHostSpec.Except.
 const MaxExcept = 1024
 

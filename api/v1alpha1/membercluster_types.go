@@ -315,6 +315,9 @@ const (
 	// ConditionCredentialsValid is set for a cluster with spec.kubeconfig. It is False
 	// once a certificate or the token of the kubeconfig ends within 30 days.
 	ConditionCredentialsValid = "CredentialsValid"
+	// ConditionDraining is set for a cluster with the annotation usher.techn.is/drain. It is
+	// False if the value of the annotation is malformed.
+	ConditionDraining = "Draining"
 )
 
 // ConditionReady is the summary condition of both kinds. A MemberCluster is Ready
@@ -325,7 +328,7 @@ const ConditionReady = "Ready"
 // MemberClusterStatus is the observed state of a MemberCluster.
 type MemberClusterStatus struct {
 	// Conditions: Connected, Synced, Ready; with spec.isolation also Isolated, with
-	// spec.kubeconfig also CredentialsValid.
+	// spec.kubeconfig also CredentialsValid; of a drained cluster also Draining.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -32,11 +32,11 @@ var dryRuns = []string{dryRunMember, dryRunEdge, dryRunAll}
 func clusterCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:              "cluster",
-		Short:            "Add, isolate, list and remove member clusters",
+		Short:            "Add, drain, isolate, list and remove member clusters",
 		PersistentPreRun: func(*cobra.Command, []string) { quiet() },
 	}
 	group(cmd)
-	cmd.AddCommand(clusterAddCommand(), clusterIsolateCommand(), clusterListCommand(), clusterRemoveCommand())
+	cmd.AddCommand(clusterAddCommand(), clusterDrainCommand(), clusterIsolateCommand(), clusterListCommand(), clusterRemoveCommand())
 	return cmd
 }
 

@@ -49,9 +49,22 @@ func contexts(source func() kubeconfig.Source) cobra.CompletionFunc {
 	}
 }
 
-// members completes the name of a member, as the first argument. If the edge cluster does
-// not answer soon it is silent.
+// members completes the name of a member, as the first argument.
 func (o *clusterOptions) members(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return o.soon(cmd, args, func(ctx context.Context, edge *enroll.Cluster) []cobra.Completion {
+		var names []cobra.Completion
+		if list, err := enroll.List(ctx, edge); err == nil {
+			for i := range list.Items {
+				names = append(names, list.Items[i].GetName())
+			}
+		}
+		return names
+	})
+}
+
+// soon completes the first argument by what the edge cluster answers. If it does not answer
+// soon it is silent.
+func (o *clusterOptions) soon(cmd *cobra.Command, args []string, ask func(context.Context, *enroll.Cluster) []cobra.Completion) ([]cobra.Completion, cobra.ShellCompDirective) {
 	quiet()
 	edge, err := enroll.Connect(o.edgeSource())
 	if len(args) > 0 || err != nil {
@@ -60,15 +73,7 @@ func (o *clusterOptions) members(cmd *cobra.Command, args []string, _ string) ([
 	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
 	defer cancel()
 	found := make(chan []cobra.Completion, 1)
-	go func() { // the discovery of resources heeds no context
-		var names []cobra.Completion
-		if list, err := enroll.List(ctx, edge); err == nil {
-			for i := range list.Items {
-				names = append(names, list.Items[i].GetName())
-			}
-		}
-		found <- names
-	}()
+	go func() { found <- ask(ctx, edge) }() // the discovery of resources heeds no context
 	select {
 	case names := <-found:
 		return names, cobra.ShellCompDirectiveNoFileComp

@@ -49,8 +49,13 @@ type running struct {
 // unless flags give others.
 func program(t *testing.T, dir string, flags ...string) *running {
 	t.Helper()
-	args := append([]string{"run", "--controllers=false", "--manifests", dir,
-		"--https-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"}, flags...)
+	return launch(t, append([]string{"--controllers=false", "--manifests", dir}, flags...)...)
+}
+
+// launch starts usher run on free ports, unless flags give others.
+func launch(t *testing.T, flags ...string) *running {
+	t.Helper()
+	args := append([]string{"run", "--https-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"}, flags...)
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

@@ -46,6 +46,11 @@ type Input struct {
 	// Unclaimed is the time since usher first observed that the holder, in sync, no
 	// longer claims the host; 0 if this is the first observation.
 	Unclaimed time.Duration
+	// Alone means that no cluster shares the host with the one that gets it.
+	Alone bool
+
+	// passed: cluster → why Restrict refused the host to it
+	passed map[string]source.Refusal
 }
 
 // Holding is a decision as an ExposedHost records it.
@@ -61,10 +66,28 @@ type Holding struct {
 	Cluster string
 	Sources []v1alpha1.SourceRef
 	Options source.Options
+	// Sharers are the backends of other clusters than Holder, in their order.
+	Sharers []Sharer
+	// Left means that the sharers serve the host without its holder, which did not claim it.
+	Left bool
 	// Rivals are claims of other clusters, at least one of each that made any.
 	Rivals []v1alpha1.Rival
 	// SourcesTotal is the number of sources; Sources lists the first of them.
 	SourcesTotal int
+}
+
+// Backend is a cluster that serves a host.
+type Backend struct {
+	Cluster string
+	// Gateway and Weight are as in source.Options.
+	Gateway string
+	Weight  *int32
+}
+
+// Sharer is a backend of a host besides its holder, with the sources that are recorded of it.
+type Sharer struct {
+	Backend
+	Sources []v1alpha1.SourceRef
 }
 
 // Decision is the outcome for one host.
@@ -83,11 +106,17 @@ type Decision struct {
 	// Cluster serves the host, if it is accepted; of a refused host it is the
 	// cluster of the claim that comes first.
 	Cluster string
+	// Backends serve the host, if it is accepted: Cluster, and then those that share it.
+	Backends []Backend
+	// Apart are the clusters that do not share the host although they, or its holder, want
+	// to share it; sorted by cluster.
+	Apart []Apart
 	// Options are what all sources of the host allow together.
 	Options source.Options
 	// Except are the first labels of the names that a wildcard does not cover, sorted.
 	Except []string
-	// Sources are the cluster's claims on the host, the oldest first.
+	// Sources are the claims of the clusters that serve the host, in the order of Backends,
+	// the oldest of each first. Of a refused host they are those of Cluster.
 	Sources []v1alpha1.SourceRef
 	// RecordedSources is the number of sources when the cluster was last in sync, if
 	// Sources come from the record; otherwise 0.
@@ -96,8 +125,17 @@ type Decision struct {
 	Rivals []v1alpha1.Rival
 	// RefusedPorts are the ports that the sources request and are not served on.
 	RefusedPorts []source.RefusedPorts
+	// MoveRefused is why a person could not give the host to a cluster; nil if nobody tried,
+	// or if it went there.
+	MoveRefused *source.Refusal
 	// Differences are sources that request other options than Options.
 	Differences []Difference
+}
+
+// Apart is why a cluster does not share a host.
+type Apart struct {
+	Cluster string
+	source.Refusal
 }
 
 // Difference is a source that requests other options than its host gets.

@@ -61,7 +61,7 @@ func Restrict(d Decision, host string, requireAll bool, beside Beside) Decision 
 	}
 	if len(beside.Unannotated) > 0 {
 		switch {
-		case d.Unclaimed: // what is annotated is gone, and these are not
+		case d.Unclaimed && d.Cluster == d.Holder: // what is annotated is gone, and these are not
 			return d.refusedUntilHandover()
 		case requireAll:
 			return d.refused(reason.NotAllAnnotated, "cluster %s has spec.requireAll, and these of its objects name the host without the annotation: %s; annotate each with %s, or remove the host from it",
@@ -94,13 +94,35 @@ func (d Decision) isolated(beside Beside) Decision {
 	return d
 }
 
+// RestrictSharer is Restrict for one of the clusters that share an accepted host. Of a
+// refused decision, Cluster is that cluster.
+func RestrictSharer(d Decision, cluster, host string, requireAll bool, beside Beside) Decision {
+	own := d
+	own.Cluster, own.Message = cluster, ""
+	if own = Restrict(own, host, requireAll, beside); !own.Accepted {
+		return own
+	}
+	if d.Except = own.Except; own.Message != "" {
+		d = d.with("; cluster %s: %s", cluster, strings.TrimLeft(own.Message, "; "))
+	}
+	return d
+}
+
+// ExceptAlso adds first labels to those that a wildcard does not cover.
+func (d Decision) ExceptAlso(labels []string) Decision {
+	if len(labels) > 0 {
+		d.Except = slices.Compact(slices.Sorted(slices.Values(slices.Concat(d.Except, labels))))
+	}
+	return d
+}
+
 func (d Decision) restrictWildcard(beside Beside) Decision {
-	switch n := len(beside.Names); {
+	all := d.ExceptAlso(beside.Names).Except
+	switch n := len(all); {
 	case d.Options.WholeWildcard && n > v1alpha1.MaxExcept && beside.Capped:
 		return d.refused(reason.TooManyNames, "objects of cluster %s claim more hosts than usher publishes, and usher does not know which of the %d names under the wildcard are among the rest; name fewer hosts in its objects", d.Cluster, n)
 	case d.Options.WholeWildcard:
-		d.Except = beside.Unclaimed
-		d = d.with("; its sources have %s: all, so it publishes every name under it that cluster %s serves", v1alpha1.AnnotationWildcard, d.Cluster)
+		d = d.ExceptAlso(beside.Unclaimed).with("; its sources have %s: all, so it publishes every name under it that cluster %s serves", v1alpha1.AnnotationWildcard, d.Cluster)
 		if len(beside.Private) > 0 {
 			d = d.with(", including these without an annotated object: %s", firstFew(beside.Private))
 		}
@@ -111,7 +133,7 @@ func (d Decision) restrictWildcard(beside Beside) Decision {
 		return d.refused(reason.TooManyNames, "the objects of cluster %s have %d names under it, and a wildcard can exclude at most %d; publish the names themselves, or all of them with %s: all",
 			d.Cluster, n, v1alpha1.MaxExcept, v1alpha1.AnnotationWildcard)
 	default:
-		d.Except = beside.Names
+		d.Except = all
 		if len(beside.Private) > 0 {
 			d = d.with("; these names under it are refused, because cluster %s serves them without an annotated object: %s", d.Cluster, firstFew(beside.Private))
 		}

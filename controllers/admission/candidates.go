@@ -16,7 +16,7 @@ func checkedClaims(in Input, policy Policy) []source.Claim {
 	held := recorded(in, policy)
 	claims := slices.DeleteFunc(slices.Clone(in.Claims), func(c source.Claim) bool {
 		_, exists := policy.Clusters[c.Source.Cluster]
-		return !exists || len(held) > 0 && c.Source.Cluster == in.Current.Cluster
+		return !exists || len(claimsOf(c.Source.Cluster, held)) > 0
 	})
 	slices.SortFunc(claims, preference)
 	context := checkContext{policy: policy, options: optionsOf(claims)}
@@ -25,7 +25,8 @@ func checkedClaims(in Input, policy Policy) []source.Claim {
 	}
 	all := slices.Concat(held, claims, unknownRivals(in, policy))
 	if !in.Manual {
-		in.Over.limit(all, holderOf(in, policy))
+		in.passOver(all)
+		in.Over.limit(all, append(in.Current.sharers(), holderOf(in, policy)))
 	}
 	return all
 }
@@ -40,7 +41,7 @@ func unknownRivals(in Input, policy Policy) []source.Claim {
 	var claims []source.Claim
 	for _, rival := range in.Current.Rivals {
 		cluster, exists := policy.Clusters[rival.Cluster]
-		if !exists || cluster.InSync || rival.Cluster == in.Current.Cluster {
+		if !exists || cluster.InSync || rival.Cluster == in.Current.Cluster || slices.Contains(in.Current.sharers(), rival.Cluster) {
 			continue
 		}
 		claim := source.Claim{Source: rival.SourceRef, Host: in.Host}
@@ -95,26 +96,47 @@ func optionsOf(claims []source.Claim) map[string]clusterOptions {
 	return options
 }
 
-// recorded returns the claims that the ExposedHost records of an existing cluster
-// that is not in sync: without evidence, which is confirmed absence, they stay. The
-// current MemberCluster still applies to them.
+// recorded returns the claims that the ExposedHost records of existing clusters that are
+// not in sync: without evidence, which is confirmed absence, they stay. The current
+// MemberClusters still apply to them.
 func recorded(in Input, policy Policy) []source.Claim {
 	if in.Current == nil {
 		return nil
 	}
-	cluster, exists := policy.Clusters[in.Current.Cluster]
+	context := checkContext{policy: policy}
+	var held []source.Claim
+	if !in.Current.Left {
+		held = recordedOf(in, Backend{in.Current.Cluster, in.Current.Options.Gateway, in.Current.Options.Weight}, in.Current.Sources, policy)
+	}
+	for i := range held {
+		held[i].Refusal = recordedRefusal(held[i], in, context)
+	}
+	for _, sharer := range in.Current.Sharers {
+		claims := recordedOf(in, sharer.Backend, sharer.Sources, policy)
+		for i := range claims {
+			claims[i].Options.Share = true
+			claims[i].Refusal = domainAllowed(claims[i], context)
+		}
+		held = append(held, claims...)
+	}
+	return held
+}
+
+// recordedOf returns the recorded claims of one cluster; none if it is in sync.
+func recordedOf(in Input, of Backend, refs []v1alpha1.SourceRef, policy Policy) []source.Claim {
+	cluster, exists := policy.Clusters[of.Cluster]
 	if !exists || cluster.InSync {
 		return nil
 	}
-	refs := in.Current.Sources
 	if len(refs) == 0 { // the status was never written
-		refs = []v1alpha1.SourceRef{{Cluster: in.Current.Cluster}}
+		refs = []v1alpha1.SourceRef{{Cluster: of.Cluster}}
 	}
+	options := in.Current.Options
+	options.Gateway, options.Weight = of.Gateway, of.Weight
+	options.WholeWildcard = true // spec.except records what it was
 	var held []source.Claim
 	for _, ref := range refs {
-		claim := source.Claim{Source: ref, Host: in.Host, Options: in.Current.Options}
-		claim.Refusal = recordedRefusal(claim, in, checkContext{policy: policy})
-		held = append(held, claim)
+		held = append(held, source.Claim{Source: ref, Host: in.Host, Options: options})
 	}
 	return held
 }

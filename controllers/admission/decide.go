@@ -3,6 +3,7 @@ package admission
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jovalle/usher/api/v1alpha1"
@@ -21,9 +22,14 @@ import (
 // claim, the host is withdrawn. Withdrawal needs evidence, which is confirmed
 // absence: a cluster that is not in sync keeps its recorded claims.
 //
+// If all sound claims of the holder share the host, other clusters whose own sound claims
+// all share it serve it too: see share. When the holder no longer claims it, they serve it
+// alone, and the first of them gets it.
+//
 // A name under a wildcard goes only to the cluster that has the wildcard, unless the
 // wildcard is shared, or another cluster held or claimed the name before: see Over.
 func Decide(in Input, policy Policy) Decision {
+	in = in.succeeded(policy)
 	candidates := checkedClaims(in, policy)
 	if in.Manual {
 		return manual(candidates)
@@ -41,7 +47,7 @@ func Decide(in Input, policy Policy) Decision {
 	case len(eligible) == 0:
 		holder, eligible = "", candidates
 	}
-	d := decideAmong(eligible, candidates, policy)
+	d := decideAmong(eligible, candidates, in, policy)
 	d.Holder = cmp.Or(holder, d.Holder)
 	if current := in.Current; current != nil && d.Cluster == current.Cluster && !policy.Clusters[d.Cluster].InSync {
 		d.RecordedSources = current.SourcesTotal
@@ -50,9 +56,9 @@ func Decide(in Input, policy Policy) Decision {
 }
 
 // decideAmong gives the host to the first sound one of the claims that may have it.
-func decideAmong(eligible, candidates []source.Claim, policy Policy) Decision {
+func decideAmong(eligible, candidates []source.Claim, in Input, policy Policy) Decision {
 	if winner := firstSound(eligible); winner != nil {
-		return admit(*winner, candidates, policy)
+		return admit(*winner, candidates, in, policy)
 	}
 	return refuse(eligible[0], candidates)
 }
@@ -66,29 +72,41 @@ func manual(candidates []source.Claim) Decision {
 	return d
 }
 
-// admit gives the host to the winner's cluster.
-func admit(winner source.Claim, candidates []source.Claim, policy Policy) Decision {
-	d := Decision{Accepted: true, Reason: reason.Admitted, Cluster: winner.Source.Cluster, Holder: winner.Source.Cluster}
-	var sources []source.Claim
-	for _, c := range candidates {
-		if c.Refusal != nil || c.Source.Cluster != d.Cluster {
-			d.Rivals = append(d.Rivals, rival(c, reason.HeldByAnother))
-			continue
-		}
-		sources = append(sources, c)
+// admit gives the host to the winner's cluster, and to those that share it.
+func admit(winner source.Claim, candidates []source.Claim, in Input, policy Policy) Decision {
+	first := winner.Source.Cluster
+	s := serving{clusters: []string{first}, claims: soundOf(first, candidates)}
+	if !in.Alone {
+		s = share(first, in.Current.sharers(), candidates)
+	}
+	d := admitServing(s, candidates)
+	d.Message = admitted(winner, d, policy)
+	return d
+}
+
+// admitServing gives the host to clusters that serve it.
+func admitServing(s serving, candidates []source.Claim) Decision {
+	d := Decision{Accepted: true, Reason: reason.Admitted, Cluster: s.clusters[0], Holder: s.clusters[0], Backends: s.backends(), Apart: s.apartSorted()}
+	for _, c := range s.claims {
 		d.Sources = append(d.Sources, c.Source)
 		if c.RefusedPorts != nil {
 			d.RefusedPorts = append(d.RefusedPorts, *c.RefusedPorts)
 		}
 	}
-	d.Options, _ = combine(sources) // clientsLeft has refused those that have none in common
-	for _, c := range sources {
-		c.Options.PlainHTTP = cmp.Or(c.Options.PlainHTTP, d.Options.PlainHTTP)
-		if !c.Options.Equal(d.Options) {
-			d.Differences = append(d.Differences, difference(c, d.Options, sources))
+	for _, c := range candidates {
+		if c.Refusal != nil || !slices.Contains(s.clusters, c.Source.Cluster) {
+			d.Rivals = append(d.Rivals, rival(c, cmp.Or(s.apart[c.Source.Cluster].Reason, reason.HeldByAnother)))
 		}
 	}
-	d.Message = admitted(winner, d, policy)
+	d.Options, _ = combine(s.claims) // clientsLeft and share have refused those that have none in common
+	d.Options.Strategy, d.Options.Weight = s.strategy(), d.Backends[0].Weight
+	for _, c := range s.claims {
+		c.Options.PlainHTTP = cmp.Or(c.Options.PlainHTTP, d.Options.PlainHTTP)
+		spread := d.spreadDifferently(c)
+		if !c.Options.Equal(d.Options) || spread != "" {
+			d.Differences = append(d.Differences, difference(c, d.Options, s.claims, spread))
+		}
+	}
 	return d
 }
 
@@ -103,7 +121,7 @@ func admitted(winner source.Claim, d Decision, policy Policy) string {
 	if n := len(d.Differences); n > 1 {
 		more = fmt.Sprintf(", and %d more sources differ", n-1)
 	}
-	return message.Format("held by %s%s%s%s%s", describe(winner.Source), away, differs, more, refusedPorts(d))
+	return message.Format("held by %s%s%s%s%s%s", describe(winner.Source), away, d.sharedWith(), differs, more, refusedPorts(d))
 }
 
 // refusedPorts says which ports are refused, and why the first one is; "" if none is.

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/jovalle/usher/api/v1alpha1"
@@ -11,7 +12,7 @@ import (
 
 // holderOf returns the cluster that holds the host; empty where none does.
 func holderOf(in Input, policy Policy) string {
-	if in.Current == nil {
+	if in = in.succeeded(policy); in.Current == nil {
 		return ""
 	}
 	if _, exists := policy.Clusters[in.Current.Holder]; !exists {
@@ -26,26 +27,33 @@ func (in Input) HeldAlone(policy Policy) bool {
 	return holder != "" && len(claimsOf(holder, in.Claims)) == len(in.Claims)
 }
 
-// graceExpired reports whether the holder has not claimed the host for the whole
+// graceExpired reports whether the holder, in sync, has not claimed the host for the whole
 // grace. A stale holder may claim it again meanwhile, so its grace does not expire.
 func graceExpired(in Input, policy Policy) bool {
-	return in.Unclaimed >= policy.HandoverGrace && !policy.Clusters[in.Current.Holder].Stale
+	holder := policy.Clusters[in.Current.Holder]
+	return in.Unclaimed >= policy.HandoverGrace && holder.InSync && !holder.Stale
 }
 
 // PassOver returns the input with all sound claims of a cluster refused, for the
-// reason for which Restrict refused the host after one of these claims had won. It
-// reports false, and changes nothing, if the cluster holds the host.
+// reason for which Restrict refused the host after one of these claims had won or joined.
+// It reports false, and changes nothing, if the cluster holds the host.
 func (in Input) PassOver(refused Decision) (Input, bool) {
 	if in.Current != nil && in.Current.Holder == refused.Cluster {
 		return in, false
 	}
-	in.Claims = slices.Clone(in.Claims)
-	for i, c := range in.Claims {
-		if c.Source.Cluster == refused.Cluster && c.Refusal == nil {
-			in.Claims[i].Refusal = &source.Refusal{Reason: refused.Reason, Message: message.Bound(refused.Message)}
+	passed := map[string]source.Refusal{refused.Cluster: {Reason: refused.Reason, Message: message.Bound(refused.Message)}}
+	maps.Copy(passed, in.passed)
+	in.passed = passed
+	return in, true
+}
+
+// passOver refuses the sound claims of the clusters that were passed over.
+func (in Input) passOver(claims []source.Claim) {
+	for i, c := range claims {
+		if refusal, passed := in.passed[c.Source.Cluster]; passed && c.Refusal == nil {
+			claims[i].Refusal = &refusal
 		}
 	}
-	return in, true
 }
 
 // claimsOf returns a cluster's claims.
@@ -65,6 +73,9 @@ func firstSound(claims []source.Claim) *source.Claim {
 // unclaimed decides while the holder no longer claims the host and no other cluster
 // may get it yet. If no cluster claims the host, it is withdrawn immediately.
 func unclaimed(in Input, candidates []source.Claim, policy Policy) Decision {
+	if d, shared := leftToSharers(in, candidates, policy); shared {
+		return d
+	}
 	var d Decision
 	switch next := firstSound(candidates); {
 	case len(candidates) == 0 && in.Unclaimed >= policy.HandoverGrace:
@@ -86,7 +97,8 @@ func keepForHolder(in Input, next source.Claim, candidates []source.Claim, polic
 	current, holder := in.Current, in.Current.Holder
 	d := Decision{
 		Accepted: true, Reason: reason.Admitted, Cluster: holder,
-		Options: current.Options, Sources: current.Sources, RecordedSources: current.SourcesTotal,
+		Backends: []Backend{{Cluster: holder, Gateway: current.Options.Gateway, Weight: current.Options.Weight}},
+		Options:  current.Options, Sources: current.Sources, RecordedSources: current.SourcesTotal,
 		Message: message.Format("held by cluster %s, which no longer claims it; %s gets it unless cluster %s claims it again within the hand-over grace", holder, describe(next.Source), holder),
 	}
 	for _, c := range candidates {

@@ -22,8 +22,8 @@ func stricter(a, b v1alpha1.PlainHTTP) v1alpha1.PlainHTTP {
 }
 
 // combine returns the options of a host with several sources: the clients that
-// all of them allow, the strictest plain-HTTP mode, and WholeWildcard and ShareBelow only
-// if all of them request it. The proxy does not see the path of a TLS request, so no source may
+// all of them allow, the strictest plain-HTTP mode, and WholeWildcard, ShareBelow and Share
+// only if all of them request it. The proxy does not see the path of a TLS request, so no source may
 // allow what another source of the host denies. problem says why no client is left.
 //
 // The TLS ports are different: the host is served on each port that one of the sources
@@ -45,6 +45,7 @@ func combine(claims []source.Claim) (options source.Options, problem string) {
 	for _, claim := range claims[1:] {
 		options.WholeWildcard = options.WholeWildcard && claim.Options.WholeWildcard
 		options.ShareBelow = options.ShareBelow && claim.Options.ShareBelow
+		options.Share = options.Share && claim.Options.Share
 		options.PlainHTTP = stricter(options.PlainHTTP, claim.Options.PlainHTTP)
 		if len(claim.Options.AllowFrom) == 0 {
 			continue
@@ -67,8 +68,11 @@ func combine(claims []source.Claim) (options source.Options, problem string) {
 }
 
 // difference says what a source asks for, and what counts instead, since other
-// sources of the host ask for less.
-func difference(claim source.Claim, counts source.Options, sources []source.Claim) Difference {
+// sources of the host ask for less. spread is what spreadDifferently says.
+func difference(claim source.Claim, counts source.Options, sources []source.Claim, spread string) Difference {
+	if claim.Options.Equal(counts) {
+		return Difference{Source: claim.Source, Message: message.Format("%s requests %s", describe(claim.Source), spread)}
+	}
 	var asked, given []string
 	var narrower v1alpha1.SourceRef
 	for _, other := range sources {
@@ -86,11 +90,12 @@ func difference(claim source.Claim, counts source.Options, sources []source.Clai
 		asked = append(asked, allowFrom(claim.Options))
 		given = append(given, allowFrom(counts))
 	}
-	return Difference{
-		Source: claim.Source,
-		Message: message.Format("%s requests %s, but %s applies, because %s is stricter; a host allows what all its sources allow",
-			describe(claim.Source), strings.Join(asked, " and "), strings.Join(given, " and "), describe(narrower)),
+	said := message.Format("%s requests %s, but %s applies, because %s is stricter; a host allows what all its sources allow",
+		describe(claim.Source), strings.Join(asked, " and "), strings.Join(given, " and "), describe(narrower))
+	if spread != "" {
+		said = message.Format("%s; and it requests %s", said, spread)
 	}
+	return Difference{Source: claim.Source, Message: said}
 }
 
 func plainHTTP(o source.Options) string {

@@ -58,6 +58,7 @@ func (in Input) AsOver(d Decision, policy Policy) *Over {
 	if d.Holder == "" || !strings.HasPrefix(in.Host, "*.") {
 		return nil
 	}
+	in = in.succeeded(policy)
 	holder := holderOf(in, policy)
 	if domainAllowed(source.Claim{Source: v1alpha1.SourceRef{Cluster: d.Holder}, Host: in.Host}, checkContext{policy: policy}) != nil {
 		return nil
@@ -100,10 +101,10 @@ func (o *Over) has(cluster string) bool { return slices.Contains(o.Clusters, clu
 // takesFrom reports whether the wildcard takes the host from the cluster that holds it.
 func (o *Over) takesFrom(holder string) bool { return o != nil && o.Manual && !o.has(holder) }
 
-// limits reports whether a cluster gets the host at most by the age of its claims. Holder
-// is the cluster that holds the host.
-func (o *Over) limits(cluster, holder string) bool {
-	return o != nil && !o.has(cluster) && (o.Manual || cluster != holder)
+// limits reports whether a cluster gets the host at most by the age of its claims. Holders
+// are the cluster that holds the host and those that share it.
+func (o *Over) limits(cluster string, holders ...string) bool {
+	return o != nil && !o.has(cluster) && (o.Manual || !slices.Contains(holders, cluster))
 }
 
 // keepsFrom reports whether a cluster does not get the host, whatever the age of its
@@ -114,11 +115,11 @@ func (o *Over) keepsFrom(cluster, holder string) bool {
 
 // limit refuses the sound claims of clusters that may not get the host. The claims are in
 // order of preference.
-func (o *Over) limit(claims []source.Claim, holder string) {
+func (o *Over) limit(claims []source.Claim, holders []string) {
 	older := map[string]bool{} // cluster → whether its oldest sound claim is older than First
 	for i, claim := range claims {
 		cluster := claim.Source.Cluster
-		if claim.Refusal != nil || !o.limits(cluster, holder) {
+		if claim.Refusal != nil || !o.limits(cluster, holders...) {
 			continue
 		}
 		if _, decided := older[cluster]; !decided {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -470,16 +471,21 @@ func TestTheOrderOfDecisionsDoesNotMatter(t *testing.T) {
 func TestNobodyGetsANameUnderAnothersWildcard(t *testing.T) {
 	anyInput(t, func(t *testing.T, _ *rand.Rand, in admission.Input, policy admission.Policy) {
 		d := admission.Decide(in, policy)
-		if !d.Accepted || in.Manual || in.Over == nil || d.Cluster == in.Over.Cluster() {
+		if !d.Accepted || in.Manual || in.Over == nil {
 			return
 		}
-		holds := in.Current != nil && in.Current.Holder == d.Cluster
-		older := false
-		for _, c := range in.Claims {
-			older = older || c.Source.Cluster == d.Cluster && in.Over.First != nil && in.Over.OlderThan(c)
-		}
-		if in.Over.Manual || !holds && !older {
-			t.Errorf("%s under %+v", summary(d), in.Over)
+		for _, b := range d.Backends {
+			if slices.Contains(in.Over.Clusters, b.Cluster) {
+				continue
+			}
+			had := in.Current != nil && (in.Current.Holder == b.Cluster ||
+				slices.ContainsFunc(in.Current.Sharers, func(s admission.Sharer) bool { return s.Cluster == b.Cluster }))
+			older := slices.ContainsFunc(in.Claims, func(c source.Claim) bool {
+				return c.Source.Cluster == b.Cluster && in.Over.First != nil && in.Over.OlderThan(c)
+			})
+			if in.Over.Manual || !had && !older {
+				t.Errorf("%s has %s under %+v", b.Cluster, summary(d), in.Over)
+			}
 		}
 	})
 }

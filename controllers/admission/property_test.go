@@ -46,6 +46,9 @@ func random(r *rand.Rand) (admission.Input, admission.Policy) {
 		case 5:
 			from("192.168.0.0/16", "@vpn")(&c)
 		}
+		if r.IntN(2) == 0 {
+			shared(&c)
+		}
 		in.Claims = append(in.Claims, c)
 	}
 	switch r.IntN(4) {
@@ -55,6 +58,12 @@ func random(r *rand.Rand) (admission.Input, admission.Policy) {
 		in.Current = heldRefused(clusters[r.IntN(4)], "current")
 	case 2:
 		in.Current = refusedHolding(clusters[r.IntN(4)], "current")
+	}
+	if in.Current != nil && in.Current.Accepted && r.IntN(2) == 0 {
+		sharers := slices.DeleteFunc(slices.Clone(clusters), func(name string) bool { return name == in.Current.Holder || r.IntN(2) == 0 })
+		if in.Current = heldShared(in.Current.Holder, "current", sharers...); len(sharers) > 0 && r.IntN(3) == 0 {
+			left(in.Current)
+		}
 	}
 	switch r.IntN(8) {
 	case 0:
@@ -104,17 +113,59 @@ func TestOnlySoundClaimsAreAdmitted(t *testing.T) {
 		if !d.Accepted || in.Manual {
 			return
 		}
-		if len(policy.Clusters[d.Cluster].AllowedDomains) > 0 {
-			t.Errorf("admitted outside the allowed domains: %s", summary(d))
+		serving := map[string]bool{} // cluster → true
+		for _, b := range d.Backends {
+			serving[b.Cluster] = true
+			if len(policy.Clusters[b.Cluster].AllowedDomains) > 0 {
+				t.Errorf("admitted outside the allowed domains: %s", summary(d))
+			}
 		}
 		for _, ref := range d.Sources {
-			recorded := in.Current != nil && in.Current.Accepted && slices.Contains(in.Current.Sources, ref)
 			sound := slices.ContainsFunc(in.Claims, func(c source.Claim) bool { return c.Source == ref && c.Refusal == nil })
-			if ref.Cluster != d.Cluster || !recorded && !sound {
+			if !serving[ref.Cluster] || !isRecorded(in.Current, ref) && !sound {
 				t.Errorf("%+v is a source without a sound claim: %s", ref, summary(d))
 			}
 		}
 	})
+}
+
+// isRecorded reports whether a source of an accepted host is recorded.
+func isRecorded(h *admission.Holding, ref v1alpha1.SourceRef) bool {
+	if h == nil {
+		return false
+	}
+	return h.Accepted && slices.Contains(h.Sources, ref) ||
+		slices.ContainsFunc(h.Sharers, func(s admission.Sharer) bool { return slices.Contains(s.Sources, ref) })
+}
+
+// TestAllSharersConsent: where several clusters serve a host, or others than its holder,
+// every sound claim of each that is in sync shares it, and each that is not in sync is
+// recorded to.
+func TestAllSharersConsent(t *testing.T) {
+	var many int
+	anyInput(t, func(t *testing.T, _ *rand.Rand, in admission.Input, policy admission.Policy) {
+		d := admission.Decide(in, policy)
+		if !d.Accepted || in.Manual || len(d.Backends) == 1 && d.Backends[0].Cluster == d.Holder {
+			return
+		}
+		many++
+		for _, b := range d.Backends {
+			if !policy.Clusters[b.Cluster].InSync {
+				if in.Current == nil || in.Current.Holder != b.Cluster && !slices.ContainsFunc(in.Current.Sharers, func(s admission.Sharer) bool { return s.Cluster == b.Cluster }) {
+					t.Errorf("%s is not in sync and joins: %s", b.Cluster, summary(d))
+				}
+				continue
+			}
+			for _, c := range in.Claims {
+				if c.Source.Cluster == b.Cluster && c.Refusal == nil && !c.Options.Share {
+					t.Errorf("%s shares without the consent of %s: %s", b.Cluster, c.Source.Name, summary(d))
+				}
+			}
+		}
+	})
+	if many < 300 {
+		t.Errorf("only %d inputs are shared", many)
+	}
 }
 
 // TestNoSourceWidensAnothers asks about clients in each range and outside all:
@@ -138,11 +189,13 @@ func TestNoSourceWidensAnothers(t *testing.T) {
 	}
 	anyInput(t, func(t *testing.T, _ *rand.Rand, in admission.Input, policy admission.Policy) {
 		d := admission.Decide(in, policy)
-		if !d.Accepted || in.Manual || !policy.Clusters[d.Cluster].InSync {
+		if !d.Accepted || in.Manual {
 			return
 		}
 		for _, c := range in.Claims {
-			if c.Source.Cluster != d.Cluster {
+			if !slices.ContainsFunc(d.Backends, func(b admission.Backend) bool {
+				return b.Cluster == c.Source.Cluster && policy.Clusters[b.Cluster].InSync
+			}) {
 				continue
 			}
 			if c.Refusal != nil && c.Refusal.Reason == reason.AnnotationInvalid {

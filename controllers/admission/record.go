@@ -18,7 +18,10 @@ import (
 func Spec(host string, d Decision) v1alpha1.ExposedHostSpec {
 	spec := v1alpha1.ExposedHostSpec{Host: host, Holder: d.Holder, PlainHTTP: v1alpha1.PlainHTTPRedirect}
 	if d.Accepted {
-		spec.Backends = []v1alpha1.HostBackend{{Cluster: d.Cluster, Gateway: d.Options.Gateway}}
+		for _, b := range d.Backends {
+			spec.Backends = append(spec.Backends, v1alpha1.HostBackend{Cluster: b.Cluster, Gateway: b.Gateway, Weight: b.Weight})
+		}
+		spec.Share, spec.Strategy = d.Options.Share, d.Options.Strategy
 		spec.AllowFrom = d.Options.AllowFrom
 		spec.Except = d.Except
 		spec.ShareBelow = d.Options.ShareBelow && strings.HasPrefix(host, "*.")
@@ -46,25 +49,35 @@ func Recorded(eh *v1alpha1.ExposedHost) *Holding {
 		Options: source.Options{
 			PlainHTTP: eh.Spec.PlainHTTP, AllowFrom: eh.Spec.AllowFrom, Ports: eh.Spec.Ports,
 			PlainOnly: eh.Spec.TLS == v1alpha1.TLSDeny, ShareBelow: eh.Spec.ShareBelow,
+			Share: eh.Spec.Share, Strategy: eh.Spec.Strategy,
 		},
 	}
-	var backend string
-	if len(eh.Spec.Backends) > 0 {
-		backend, h.Options.Gateway = eh.Spec.Backends[0].Cluster, eh.Spec.Backends[0].Gateway
-	}
-	if h.Holder == "" {
-		h.Holder = backend // an usher from before the field wrote it
+	if h.Holder == "" && len(eh.Spec.Backends) > 0 {
+		h.Holder = eh.Spec.Backends[0].Cluster // an usher from before the field wrote it
 	}
 	if h.Cluster = h.Holder; h.Cluster == "" && len(eh.Status.Sources) > 0 {
 		h.Cluster = eh.Status.Sources[0].Cluster
 	}
 	// The status may come from the previous decision, or describe rivals of a holder
 	// that no longer claims the host.
-	others := func(ref v1alpha1.SourceRef) bool { return ref.Cluster != h.Cluster }
-	h.Sources = slices.DeleteFunc(slices.Clone(eh.Status.Sources), others)
+	of := func(cluster string) []v1alpha1.SourceRef {
+		others := func(ref v1alpha1.SourceRef) bool { return ref.Cluster != cluster }
+		return slices.DeleteFunc(slices.Clone(eh.Status.Sources), others)
+	}
+	h.Sources = of(h.Cluster)
+	var serves bool
+	for _, b := range eh.Spec.Backends {
+		backend := Backend{b.Cluster, b.Gateway, b.Weight}
+		if b.Cluster != h.Cluster {
+			h.Sharers = append(h.Sharers, Sharer{backend, of(b.Cluster)})
+			continue
+		}
+		serves, h.Options.Gateway, h.Options.Weight = true, b.Gateway, b.Weight
+	}
+	h.Left = len(h.Sharers) > 0 && !serves
 	h.Rivals = slices.Clone(eh.Status.Rivals)
 	for _, ref := range eh.Status.Sources {
-		if others(ref) {
+		if ref.Cluster != h.Cluster && !slices.Contains(h.sharers(), ref.Cluster) {
 			h.Rivals = append(h.Rivals, v1alpha1.Rival{SourceRef: ref})
 		}
 	}
@@ -76,7 +89,7 @@ func Recorded(eh *v1alpha1.ExposedHost) *Holding {
 		return h
 	}
 	is := accepted.Status == metav1.ConditionTrue
-	if is && backend == h.Cluster || !is && len(h.Sources) == len(eh.Status.Sources) {
+	if is && serves || !is && len(h.Sources) == len(eh.Status.Sources) {
 		h.Accepted, h.Reason, h.Message = is, accepted.Reason, accepted.Message
 	}
 	return h

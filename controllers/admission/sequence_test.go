@@ -28,7 +28,8 @@ type world struct {
 		holder string
 		since  time.Duration
 	}
-	story []string
+	moveTo string // the cluster that a person gives the host to; "" for none
+	story  []string
 }
 
 // cluster is a member. What it claims while it is away is seen when it is back.
@@ -70,6 +71,9 @@ func (w *world) happen() string {
 		by := time.Duration(w.r.IntN(int(2 * grace)))
 		w.now += by
 		return fmt.Sprint(by, " pass")
+	case 5:
+		w.moveTo = w.names()[w.r.IntN(len(w.clusters))]
+		return "a person gives the host to " + w.moveTo
 	case 4:
 		name := w.names()[w.r.IntN(len(w.clusters))]
 		switch w.r.IntN(5) {
@@ -96,7 +100,10 @@ func (w *world) happen() string {
 func (c *cluster) change(r *rand.Rand, name string) string {
 	if len(c.claims) > 0 && r.IntN(2) == 0 {
 		i := r.IntN(len(c.claims))
-		switch r.IntN(4) {
+		switch r.IntN(6) {
+		case 4, 5:
+			c.claims[i].Options.Share = r.IntN(3) > 0
+			return "shares, or does not"
 		case 0:
 			c.claims = slices.Delete(c.claims, i, i+1)
 			return "claims less"
@@ -128,7 +135,9 @@ func (c *cluster) change(r *rand.Rand, name string) string {
 		c.private, c.RequireAll = r.IntN(3) == 0, r.IntN(3) == 0
 		return "has an object that is not annotated, or has not"
 	default:
-		c.claims = append(c.claims, claim(name, string(rune('a'+r.IntN(26))), 1+r.IntN(28)))
+		next := claim(name, string(rune('a'+r.IntN(26))), 1+r.IntN(28))
+		next.Options.Share = r.IntN(3) > 0
+		c.claims = append(c.claims, next)
 		return "claims the host"
 	}
 }
@@ -151,7 +160,16 @@ func (w *world) decide() admission.Decision {
 	if in.Current != nil && in.Current.Holder == w.unclaimed.holder {
 		in.Unclaimed = w.now - w.unclaimed.since
 	}
-	d := w.bound(in, policy)
+	var d admission.Decision
+	if to := w.moveTo; to != "" {
+		w.moveTo = ""
+		moved, refused := in.Moved(to, policy)
+		if d = w.bound(moved, policy); refused != nil || !d.Accepted || d.Cluster != to {
+			d = w.bound(in, policy)
+		}
+	} else {
+		d = w.bound(in, policy)
+	}
 	switch {
 	case !d.Unclaimed:
 		w.unclaimed.holder = ""
@@ -167,12 +185,21 @@ func (w *world) decide() admission.Decision {
 // bound bounds decisions by what is beside the host, until one stands.
 func (w *world) bound(in admission.Input, policy admission.Policy) admission.Decision {
 	d := admission.Decide(in, policy)
-	for d.Accepted && policy.Clusters[d.Cluster].InSync {
-		var beside admission.Beside
-		if w.clusters[d.Cluster].private {
-			beside.Unannotated = []v1alpha1.SourceRef{ref(d.Cluster, "private")}
+	for d.Accepted {
+		for i, b := range d.Backends {
+			if !policy.Clusters[b.Cluster].InSync || !d.Accepted {
+				continue
+			}
+			var beside admission.Beside
+			if w.clusters[b.Cluster].private {
+				beside.Unannotated = []v1alpha1.SourceRef{ref(b.Cluster, "private")}
+			}
+			if i == 0 {
+				d = admission.Restrict(d, host, policy.Clusters[b.Cluster].RequireAll, beside)
+			} else {
+				d = admission.RestrictSharer(d, b.Cluster, host, policy.Clusters[b.Cluster].RequireAll, beside)
+			}
 		}
-		d = admission.Restrict(d, host, policy.Clusters[d.Cluster].RequireAll, beside)
 		next, passed := in.PassOver(d)
 		if d.Accepted || !passed {
 			break
@@ -208,16 +235,21 @@ func (w *world) look() {
 // does, who gives the wildcard over the host to that other cluster. A cluster that does
 // not hold the host, or not by a person's word, gets none under another's wildcard.
 func TestNothingInAnotherClusterMovesAHost(t *testing.T) {
-	var handed, kept, refusedHeld, under int // so that the sequences come to what is asked
+	var handed, kept, refusedHeld, under, shared, leftTo int // so that the sequences come to what is asked
 	for seed := range uint64(2_000) {
 		w := newWorld(seed)
 		for range 60 {
 			w.story = append(w.story, w.happen())
 			w.look()
-			holder := w.holder()
+			holder, person := w.holder(), w.moveTo != ""
+			var before []v1alpha1.HostBackend
+			if w.object != nil {
+				before = w.object.Spec.Backends
+			}
 			d := w.decide()
 			w.story[len(w.story)-1] += ": " + summary(d)
-			if o := w.over; o != nil && d.Holder != "" && d.Holder != o.Cluster() && (d.Holder != holder || o.Manual && d.Accepted) {
+			shares := slices.ContainsFunc(before, func(b v1alpha1.HostBackend) bool { return b.Cluster == d.Holder })
+			if o := w.over; o != nil && (o.Manual || !person && !shares) && d.Holder != "" && d.Holder != o.Cluster() && (d.Holder != holder || o.Manual && d.Accepted) {
 				t.Fatalf("seed %d: %s got the host under %+v:\n%s", seed, d.Holder, o, strings.Join(w.story, "\n"))
 			}
 			if d.Reason == reason.UnderWildcard {
@@ -226,11 +258,23 @@ func TestNothingInAnotherClusterMovesAHost(t *testing.T) {
 			if o := w.over; o != nil && o.Manual && d.Holder == o.Cluster() {
 				continue // the person has moved it
 			}
+			w.checkConsent(t, seed, before, d)
+			if len(d.Backends) > 1 && d.Accepted {
+				shared++
+			}
+			if person {
+				continue // who has moved it, or tried to
+			}
 			holds := w.clusters[holder]
 			if holds == nil {
 				continue
 			}
 			claims := !holds.InSync || len(holds.seen) > 0
+			sharer := slices.ContainsFunc(before, func(b v1alpha1.HostBackend) bool { return b.Cluster == d.Cluster })
+			if d.Accepted && d.Holder == holder && d.Cluster != holder && sharer && (!holds.InSync || len(holds.seen) == 0) {
+				leftTo++
+				continue // to those that share it
+			}
 			moved := d.Holder != holder || d.Accepted && d.Cluster != holder
 			switch {
 			case claims && moved:
@@ -249,9 +293,26 @@ func TestNothingInAnotherClusterMovesAHost(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("kept %d times, refused to its holder %d times, handed over %d times, refused under a wildcard %d times", kept, refusedHeld, handed, under)
-	if kept < 1000 || refusedHeld < 1000 || handed < 150 || under < 1000 {
+	t.Logf("kept %d times, refused to its holder %d times, handed over %d times, refused under a wildcard %d times, shared %d times, left to sharers %d times", kept, refusedHeld, handed, under, shared, leftTo)
+	if shared < 1000 || leftTo < 100 || kept < 1000 || refusedHeld < 1000 || handed < 150 || under < 1000 {
 		t.Error("the sequences are too tame")
+	}
+}
+
+// checkConsent checks that each cluster which serves the host besides another, or besides its
+// holder, shares it by all of its sound claims, or is not known not to and did before.
+func (w *world) checkConsent(t *testing.T, seed uint64, before []v1alpha1.HostBackend, d admission.Decision) {
+	t.Helper()
+	if !d.Accepted || len(d.Backends) == 1 && d.Cluster == d.Holder {
+		return
+	}
+	for _, b := range d.Backends {
+		c := w.clusters[b.Cluster]
+		known := slices.ContainsFunc(before, func(was v1alpha1.HostBackend) bool { return was.Cluster == b.Cluster })
+		refuses := func(c source.Claim) bool { return c.Refusal == nil && !c.Options.Share }
+		if !c.InSync && !known || c.InSync && slices.ContainsFunc(c.seen, refuses) {
+			t.Fatalf("seed %d: %s serves the host without consent:\n%s", seed, b.Cluster, strings.Join(w.story, "\n"))
+		}
 	}
 }
 

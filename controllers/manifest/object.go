@@ -167,5 +167,18 @@ func validate(ctx context.Context, kind string, content map[string]any) field.Er
 	if err != nil {
 		return field.ErrorList{field.InternalError(nil, err)}
 	}
-	return rules.apply(ctx, content)
+	return append(rules.apply(ctx, content), checkDrain(kind, content)...)
+}
+
+// checkDrain returns the mistake of an annotation that drains a cluster, which the schema
+// does not know.
+func checkDrain(kind string, content map[string]any) field.ErrorList {
+	metadata, _ := content["metadata"].(map[string]any)
+	annotations, _ := metadata["annotations"].(map[string]any)
+	value, given := annotations[v1alpha1.AnnotationDrain]
+	if kind != kindMemberCluster || !given || value == "true" || value == "false" {
+		return nil
+	}
+	path := field.NewPath("metadata", "annotations").Key(v1alpha1.AnnotationDrain)
+	return field.ErrorList{field.Invalid(path, value, "is neither \"true\" nor \"false\"")}
 }

@@ -128,7 +128,7 @@ func trimHost(host *v1alpha1.ExposedHost) *v1alpha1.ExposedHost {
 		ObjectMeta: metav1.ObjectMeta{Name: host.Name, Labels: host.Labels},
 		Spec:       host.Spec,
 	}
-	trimmed.Spec.Holder = "" // only the control plane needs it, and an older usher without this field would refuse the snapshot
+	trimmed.Spec.Holder, trimmed.Spec.Share = "", false // only the control plane needs them, and an older usher without the fields would refuse the snapshot
 	trimmed.Status.Conditions = []metav1.Condition{acceptedOf(host)}
 	return trimmed
 }
@@ -146,14 +146,19 @@ func acceptedOf(host *v1alpha1.ExposedHost) metav1.Condition {
 	}
 }
 
-// trimCluster returns the fields of a cluster that the routing table needs, and its labels.
+// trimCluster returns the fields of a cluster that the routing table needs, and its labels;
+// of its annotations, whether it is drained.
 func trimCluster(cluster *v1alpha1.MemberCluster) *v1alpha1.MemberCluster {
-	return &v1alpha1.MemberCluster{
+	trimmed := &v1alpha1.MemberCluster{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: kindMemberCluster},
 		ObjectMeta: metav1.ObjectMeta{Name: cluster.Name, Labels: cluster.Labels},
 		Spec:       cluster.Spec,
 		Status:     v1alpha1.MemberClusterStatus{Ingress: cluster.Status.Ingress, Gateways: cluster.Status.Gateways},
 	}
+	if drain, given := cluster.Annotations[v1alpha1.AnnotationDrain]; given {
+		trimmed.Annotations = map[string]string{v1alpha1.AnnotationDrain: drain}
+	}
+	return trimmed
 }
 
 // trimNetworks returns the fields of a NetworkList that the routing table needs, and its

@@ -104,6 +104,8 @@ func TestASnapshotHasTheSameRoutes(t *testing.T) {
 	before.hosts = append(before.hosts, refused, undecided)
 	before.networks = []v1alpha1.NetworkList{{ObjectMeta: metav1.ObjectMeta{Name: "family", UID: "2"}, Spec: v1alpha1.NetworkListSpec{Networks: []string{"192.0.2.0/24"}}}}
 	before.hosts[1].Spec.AllowFrom = []string{"@family", "198.51.100.0/24"}
+	before.clusters[0].Annotations = map[string]string{v1alpha1.AnnotationDrain: "true", "example.org/other": "x"}
+	before.hosts[2].Spec.Backends[0].Weight, before.hosts[2].Spec.Strategy, before.hosts[2].Spec.Share = new(int32(7)), v1alpha1.StrategyClientHash, true
 	save(t, dir, before)
 
 	loaded, ok := newSnapshot(t, dir).Load()
@@ -116,6 +118,9 @@ func TestASnapshotHasTheSameRoutes(t *testing.T) {
 	if route := routes(t, loaded)["a1.techn.is"]; !strings.Contains(route, "192.0.2.0/24") {
 		t.Errorf("the networks of a list are missing in %s", route)
 	}
+	if route := routes(t, loaded)["a2.techn.is"]; !strings.Contains(route, "Strategy:ClientHash") || !strings.Contains(route, "Weight:7 Draining:true") {
+		t.Errorf("the strategy, the weight or the drain is missing in %s", route)
+	}
 	path := filepath.Join(dir, snapshotName)
 	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
 		t.Errorf("the file is %v, %v", info.Mode(), err)
@@ -124,8 +129,8 @@ func TestASnapshotHasTheSameRoutes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if bytes.Contains(data, []byte("holder")) {
-		t.Error("the snapshot has holders, which an older usher cannot read")
+	if bytes.Contains(data, []byte("holder")) || bytes.Contains(data, []byte(`"share"`)) {
+		t.Error("the snapshot has holders, or what they share, which an older usher cannot read")
 	}
 	asManifest, err := readText(t, snapshotName, string(data))
 	if err != nil {

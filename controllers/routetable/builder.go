@@ -19,6 +19,10 @@ type Objects struct {
 	Hosts    []v1alpha1.ExposedHost
 	Clusters []v1alpha1.MemberCluster
 	Networks []v1alpha1.NetworkList
+
+	// Before is the table that the new one replaces; nil for none. Its routes hand on the
+	// counters of their turns.
+	Before *routing.Table
 }
 
 // Build returns the table of all hosts. A host that is accepted and has a backend with
@@ -30,14 +34,17 @@ func Build(all Objects) (*routing.Table, []error) {
 	named := byName(all.Clusters)
 	lists, problems := allowfrom.Read(all.Networks)
 	routes := make([]routing.Route, 0, len(all.Hosts))
-	shared := map[[2]string][]routing.Backend{} // cluster and its Gateway → the backends of hosts with only these
+	shared := map[sharedBackend][]routing.Backend{} // the backends of hosts with only this one
 	for i := range all.Hosts {
 		route, err := read(&all.Hosts[i], named, lists)
 		if err != nil {
 			problems = append(problems, err)
 		}
+		if all.Before != nil {
+			keepTurns(&route, all.Before.Own(route.Host))
+		}
 		if backends := all.Hosts[i].Spec.Backends; len(route.Backends) == 1 && len(backends) == 1 && backends[0].Cluster != "" {
-			key := [2]string{backends[0].Cluster, backends[0].Gateway}
+			key := sharedBackend{backends[0].Cluster, backends[0].Gateway, weight(backends[0])}
 			if shared[key] == nil {
 				shared[key] = route.Backends
 			}
@@ -48,16 +55,23 @@ func Build(all Objects) (*routing.Table, []error) {
 	return routing.NewTable(routes), problems
 }
 
+// sharedBackend is a cluster, one of its Gateways if not empty, and a weight.
+type sharedBackend struct {
+	cluster, gateway string
+	weight           uint8
+}
+
 // Update returns the table that Build would return after the object of one host has
 // changed. If its route has not changed, that is the same table. The clusters and the
 // lists must be those that the table was built with.
 func Update(table *routing.Table, eh *v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster, lists allowfrom.Lists) (*routing.Table, error) {
 	route, err := read(eh, byName(clusters), lists)
-	if before := table.Own(route.Host); before != nil {
+	before := table.Own(route.Host)
+	if before != nil {
 		route.Reached = before.Reached // only a table sets it
-		if reflect.DeepEqual(*before, route) {
-			return table, err
-		}
+	}
+	if keepTurns(&route, before); before != nil && reflect.DeepEqual(*before, route) {
+		return table, err
 	}
 	return table.With(route), err
 }
@@ -122,7 +136,9 @@ func Unserved(backends []v1alpha1.HostBackend, clusters map[string]*v1alpha1.Mem
 	switch {
 	case len(backends) == 0:
 		return reason.NoBackend
-	case clusters[backends[0].Cluster] == nil:
+	case len(weighted(backends)) == 0:
+		return reason.NoWeight
+	case clusters[backends[0].Cluster] == nil: // of several, the first
 		return reason.UnknownCluster
 	}
 	return reason.NoIngressAddress

@@ -39,6 +39,10 @@ func routeOf(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberClust
 	route.PlainOnly = eh.Spec.TLS == v1alpha1.TLSDeny
 	route.NotHTTPS = len(eh.Spec.Ports) > 0 && !slices.Contains(eh.Spec.Ports, v1alpha1.PortHTTPS)
 	route.Ports = ports(eh.Spec, clusters)
+	if route.Strategy, err = strategy(eh.Spec.Strategy); err != nil {
+		return routing.Route{}, field.Invalid(specPath.Child("strategy"), eh.Spec.Strategy, err.Error())
+	}
+	route.Turns = turns(&route)
 	if route.PlainHTTP, err = plainHTTP(eh.Spec.PlainHTTP); err != nil {
 		return routing.Route{}, field.Invalid(specPath.Child("plainHTTP"), eh.Spec.PlainHTTP, err.Error())
 	}
@@ -106,7 +110,7 @@ func ports(spec v1alpha1.ExposedHostSpec, clusters map[string]*v1alpha1.MemberCl
 // the backends that do not have the port.
 func PortBackends(name string, backends []v1alpha1.HostBackend, clusters map[string]*v1alpha1.MemberCluster) []routing.Backend {
 	var having []routing.Backend
-	for _, b := range backends {
+	for _, b := range weighted(backends) {
 		at := portOf(name, b, clusters)
 		if at == nil {
 			continue
@@ -116,7 +120,7 @@ func PortBackends(name string, backends []v1alpha1.HostBackend, clusters map[str
 			having = append(having, backend)
 		}
 	}
-	return having
+	return drainingLast(having)
 }
 
 // MissingPorts returns the ports of a host that none of its backends has, sorted. The host
@@ -124,7 +128,7 @@ func PortBackends(name string, backends []v1alpha1.HostBackend, clusters map[str
 func MissingPorts(spec v1alpha1.ExposedHostSpec, clusters map[string]*v1alpha1.MemberCluster) []string {
 	return slices.DeleteFunc(slices.Sorted(slices.Values(spec.Ports)), func(name string) bool {
 		return name == v1alpha1.PortHTTPS ||
-			slices.ContainsFunc(spec.Backends, func(b v1alpha1.HostBackend) bool { return portOf(name, b, clusters) != nil })
+			slices.ContainsFunc(weighted(spec.Backends), func(b v1alpha1.HostBackend) bool { return portOf(name, b, clusters) != nil })
 	})
 }
 
@@ -147,11 +151,11 @@ func portOf(name string, b v1alpha1.HostBackend, clusters map[string]*v1alpha1.M
 	return nil
 }
 
-// Backends resolves a host's backends in their order, without those that have no
-// address. Clusters: name → cluster.
+// Backends resolves a host's backends in their order, those of drained clusters last, and
+// without those that have no address or the weight 0. Clusters: name → cluster.
 func Backends(backends []v1alpha1.HostBackend, clusters map[string]*v1alpha1.MemberCluster) []routing.Backend {
 	var resolved []routing.Backend
-	for _, b := range backends {
+	for _, b := range weighted(backends) {
 		if b.Cluster == "" {
 			resolved = append(resolved, routing.Backend{
 				Addresses: []string{b.Address},
@@ -160,14 +164,19 @@ func Backends(backends []v1alpha1.HostBackend, clusters map[string]*v1alpha1.Mem
 
 				ProxyProtocol:     proxyProtocol(b.ProxyProtocol),
 				HTTPProxyProtocol: proxyProtocol(b.HTTPProxyProtocol),
+
+				Weight: weight(b),
+				Health: healthCheck(b.HealthCheck),
 			})
 			continue
 		}
 		if backend := clusterBackend(clusters[b.Cluster], b.Gateway); len(backend.Addresses) > 0 {
+			backend.Weight = weight(b)
+			backend.Draining, _ = Drains(clusters[b.Cluster])
 			resolved = append(resolved, backend)
 		}
 	}
-	return resolved
+	return drainingLast(resolved)
 }
 
 // clusterBackend returns the endpoint of a cluster, or of one of its Gateways if that is
@@ -202,6 +211,9 @@ func Backend(cluster string, spec v1alpha1.IngressEndpoint, ingress v1alpha1.Res
 
 		ProxyProtocol:     proxyProtocol(ingress.ProxyProtocol),
 		HTTPProxyProtocol: proxyProtocol(ingress.HTTPProxyProtocol),
+
+		Weight: v1alpha1.MaxWeight,
+		Health: healthCheck(spec.HealthCheck),
 	}
 }
 

@@ -32,6 +32,7 @@ var known = []string{
 	v1alpha1.AnnotationExpose, v1alpha1.AnnotationHosts,
 	v1alpha1.AnnotationPlainHTTP, v1alpha1.AnnotationAllowFrom,
 	v1alpha1.AnnotationPorts, v1alpha1.AnnotationWildcard, v1alpha1.AnnotationShareBelow,
+	v1alpha1.AnnotationShare, v1alpha1.AnnotationStrategy, v1alpha1.AnnotationWeight,
 }
 
 // malformed is an annotation that cannot be parsed.
@@ -68,9 +69,13 @@ func readAnnotations(annotations map[string]string) (request, *malformed) {
 	if err != nil {
 		return w, &malformed{v1alpha1.AnnotationWildcard, err}
 	}
-	below, err := readShareBelow(annotations)
+	below, err := readBool(annotations, v1alpha1.AnnotationShareBelow)
 	if err != nil {
 		return w, &malformed{v1alpha1.AnnotationShareBelow, err}
+	}
+	options, bad := readShare(annotations)
+	if bad != nil {
+		return w, bad
 	}
 	// A mistyped allow-from must not be read as consent to everyone.
 	for _, name := range slices.Sorted(maps.Keys(annotations)) {
@@ -78,7 +83,8 @@ func readAnnotations(annotations map[string]string) (request, *malformed) {
 			return w, &malformed{name, err}
 		}
 	}
-	w.options = Options{PlainHTTP: plainHTTP, AllowFrom: allowFrom, WholeWildcard: whole, ShareBelow: below}.WithTLSPorts(ports)
+	options.PlainHTTP, options.AllowFrom, options.WholeWildcard, options.ShareBelow = plainHTTP, allowFrom, whole, below
+	w.options = options.WithTLSPorts(ports)
 	return w, nil
 }
 
@@ -180,8 +186,9 @@ func readWildcard(annotations map[string]string) (whole bool, err error) {
 	}
 }
 
-func readShareBelow(annotations map[string]string) (share bool, err error) {
-	switch value, given := annotations[v1alpha1.AnnotationShareBelow]; {
+// readBool returns the value of an annotation that is true or false; false if it is missing.
+func readBool(annotations map[string]string, name string) (is bool, err error) {
+	switch value, given := annotations[name]; {
 	case !given, value == "false":
 		return false, nil
 	case value == "true":

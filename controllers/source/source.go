@@ -5,6 +5,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/jovalle/usher/api/v1alpha1"
@@ -63,6 +64,7 @@ func (c Claim) Equal(o Claim) bool {
 	return c.Source == o.Source && c.Created.Equal(o.Created) && c.Host == o.Host && sameRefusal &&
 		c.TLSOptions == o.TLSOptions && c.Options.PlainOnly == o.Options.PlainOnly && c.Options.Equal(o.Options) && c.Options.WholeWildcard == o.Options.WholeWildcard &&
 		c.Options.ShareBelow == o.Options.ShareBelow && c.Options.Gateway == o.Options.Gateway &&
+		c.Options.Share == o.Options.Share && c.Options.Strategy == o.Options.Strategy && ptr.Equal(c.Options.Weight, o.Options.Weight) &&
 		slices.Equal(c.Options.Ports, o.Options.Ports) && c.RefusedPorts.equal(o.RefusedPorts)
 }
 
@@ -86,6 +88,13 @@ type Options struct {
 	WholeWildcard bool
 	// ShareBelow means that other clusters may publish names under a wildcard.
 	ShareBelow bool
+	// Share means that other clusters whose sources share the host too may serve it besides.
+	Share bool
+	// Strategy chooses among the addresses of the host; empty if the source does not say.
+	Strategy v1alpha1.Strategy
+	// Weight of the source's cluster among the backends of the host, 0 to
+	// v1alpha1.MaxWeight; nil if the source does not say.
+	Weight *int32
 	// Gateway is the Gateway, as NAMESPACE/NAME, whose own address the host is led to;
 	// empty for the ingress of the member.
 	Gateway string

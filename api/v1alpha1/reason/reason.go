@@ -37,7 +37,10 @@ const (
 	ClusterNotReady   = "ClusterNotReady"
 	HeldByAnother     = "HeldByAnother"
 	HeldByManual      = "HeldByManual"
+	NotShared         = "NotShared"
 	OptionsUncertain  = "OptionsUncertain"
+	ShareDiffers      = "ShareDiffers"
+	TooManyBackends   = "TooManyBackends"
 	UnderWildcard     = "UnderWildcard"
 )
 
@@ -53,6 +56,7 @@ const (
 	AddressRefused     = "AddressRefused"
 	NoBackend          = "NoBackend"
 	NoIngressAddress   = "NoIngressAddress"
+	NoWeight           = "NoWeight"
 	Ready              = "Ready"
 	UnknownCluster     = "UnknownCluster"
 	UnknownNetworkList = "UnknownNetworkList"
@@ -76,6 +80,7 @@ const (
 	CredentialsExpired  = "CredentialsExpired"
 	CredentialsExpiring = "CredentialsExpiring"
 	CredentialsValid    = "CredentialsValid"
+	Draining            = "Draining"
 	Error               = "Error"
 	Forbidden           = "Forbidden"
 	Isolated            = "Isolated"
@@ -94,6 +99,9 @@ const (
 // The reasons of Events besides those above.
 const (
 	HandedOver    = "HandedOver"
+	Joined        = "Joined"
+	Left          = "Left"
+	MoveRefused   = "MoveRefused"
 	OptionsDiffer = "OptionsDiffer"
 	TakenOver     = "TakenOver"
 )
@@ -138,7 +146,7 @@ func accepted() []Reason {
 		{ClusterNotReady, "The source's cluster is not in sync, so its claims are unknown.", "See the MemberCluster's conditions. A host that the cluster already holds stays with it."},
 		{EntryPoint, "The source's routes are only on entry points of Traefik that usher sends no connections to, on the ports that the source requests.", "Add the entry point that the message names, or correct the MemberCluster's spec.ingress.entryPoints or spec.ingress.ports."},
 		{GatewayElsewhere, "The Gateway that accepted the route is not known to answer at the ingress of its cluster, and another Gateway or controller may be the one that does. Or an older source leads the host to another Gateway.", "If the Gateway answers there, add its GatewayClass to the MemberCluster's spec.ingressClasses. To lead the host to the Gateway's own address, set spec.ingress.gateways."},
-		{HeldByAnother, "Another cluster holds the host. It keeps the host while it claims it, and for the hand-over grace after that.", "Choose another host, or remove the holder's claims. The message says what usher waits for."},
+		{HeldByAnother, "Another cluster holds the host. It keeps the host while it claims it, and for the hand-over grace after that.", "Choose another host, remove the holder's claims, give the host to this cluster with usher move, or share it: annotate every source of the host, in both clusters, with usher.techn.is/share: \"true\". The message says what usher waits for."},
 		{HeldByManual, "A manually written ExposedHost holds the host.", "Delete that ExposedHost to return the host to the annotated sources."},
 		{HostInvalid, "The source, or a manually written ExposedHost, names a host that cannot be published: an IP address, a port, or a malformed name.", "Correct the name. The message says what is wrong with it."},
 		{HostNotCovered, "The annotation usher.techn.is/hosts names a host that the source's own rules do not match.", "Correct the annotation, or the rule."},
@@ -149,12 +157,15 @@ func accepted() []Reason {
 		{Manual, "The ExposedHost was written manually.", ""},
 		{NotAllAnnotated, "The MemberCluster has spec.requireAll, and objects of the cluster without the annotation name the host or a wildcard over it.", "Annotate each object that the message names, or remove the host from it."},
 		{NotIsolated, "The MemberCluster has spec.isolation, and an object that names the host does not use its TLS options, or does not name the entry point of a port that it requests.", "Set the TLS options on the object that the message names, or run usher cluster isolate; or name the entry point."},
+		{NotShared, "The holder of the host shares it, and this cluster does not.", "Annotate every source of the host in this cluster with usher.techn.is/share: \"true\", or choose another host."},
 		{OptionsUncertain, "Another source of the host in this cluster has a malformed annotation, which may exclude clients.", "Correct that source's annotation."},
 		{ParentNotAccepted, "No parent of the route (a Gateway or an IngressRoute) accepts it.", "See the route's status.parents, or create the parent that it names."},
 		{PortUnknown, "The source requests a TLS port that its cluster does not have. If it requests other ports too, the host is published on those.", "Add the port to the MemberCluster's spec.ingress.ports, or correct the annotation usher.techn.is/ports."},
 		{RuleInvalid, "A rule cannot be read, matches no host, matches different hosts in Traefik 2 and Traefik 3, or has a wildcard that the cluster's Traefik does not serve.", "Correct the rule. The message gives the position, says to set the syntax, or says what serves the wildcard."},
+		{ShareDiffers, "The cluster and the holder share the host, and their sources request different TLS ports, or what they request together may not be published in the cluster of the holder.", "Request the same ports and the same allow-from list in all sources of the host; the message says what differs."},
 		{SpecInvalid, "The edge's API server refuses the ExposedHost that the sources request, since its CustomResourceDefinition is older than usher.", "Install the CustomResourceDefinitions of usher's version: kubectl apply -f charts/usher/crds. usher tries again each minute."},
 		{TLSMissing, "An IngressRouteTCP without tls, or a route of the Gateway API on plain HTTP listeners only, accepts no TLS connections.", "Set spec.tls, with passthrough: true if the service terminates TLS, or attach the route to an HTTPS listener."},
+		{TooManyBackends, "As many clusters share the host as an ExposedHost can have backends.", "Remove the claim of another cluster."},
 		{TooManyHosts, "The object, or all objects of its cluster together, claim more hosts than the limit. The hosts beyond the limit have no ExposedHost.", "Name fewer hosts, or raise usher's --max-source-hosts or --max-member-hosts."},
 		{TooManyNames, "The cluster's objects have more names under a wildcard than it can exclude.", "Publish the names instead of the wildcard, or all of them with usher.techn.is/wildcard: all."},
 		{UnderWildcard, "A wildcard of another cluster, or a manually written one, covers the host and does not share the names under it.", "Annotate every source of the wildcard with usher.techn.is/share-below: \"true\", or set spec.shareBelow: true if its ExposedHost is manually written; or write an ExposedHost for the host."},
@@ -170,6 +181,7 @@ func ready() []Reason {
 		{AllowFromDisjoint, "The NetworkLists and networks that spec.allowFrom joins by & have no client in common.", "Let the lists overlap, or use the same allow-from list in all sources of the host."},
 		{NoBackend, "The host's spec.backends is empty.", "Name a cluster or an address."},
 		{NoIngressAddress, "The first backend's MemberCluster has no usable ingress address.", "Give the member's Service a load-balancer address, or set spec.ingress.addresses. If an address is refused, the message says which and why."},
+		{NoWeight, "All backends of the host have the weight 0, so that none gets connections.", "Set another weight in the annotation usher.techn.is/weight, or in spec.backends of a manually written host."},
 		{PortUnknown, "The host has no port on which it can be served: no backend has one of spec.ports, or usher does not listen on any.", "Add the port to spec.ingress.ports of the MemberCluster, or to ports of the address, and start usher with --tls-listen; the message says which is missing."},
 		{Ready, "usher forwards connections to the addresses in status.backends.", ""},
 		{UnknownCluster, "The first backend is a MemberCluster that does not exist.", "Create the MemberCluster, or correct spec.backends."},
@@ -193,12 +205,14 @@ func routes() []Reason {
 func memberClusters() []Reason {
 	return []Reason{
 		{AddressRefused, "The addresses of the ingress are refused.", "Correct the address, or spec.ingress.allowedNetworks; the message says which address is refused and why."},
+		{AnnotationInvalid, "The annotation usher.techn.is/drain is neither true nor false: the cluster is not drained.", "Correct the annotation."},
 		{CertificateInvalid, "The API server's certificate does not match the kubeconfig.", "Put the CA of the API server into the kubeconfig, or add the cluster again."},
 		{Connected, "The API server answers.", ""},
 		{Connecting, "The cluster has not been reached yet.", "Wait a moment."},
 		{CredentialsExpired, "A certificate or the token of the kubeconfig has ended; the message says which and when.", "Run usher cluster add NAME again, or put a kubeconfig with new credentials into the Secret."},
 		{CredentialsExpiring, "A certificate or the token of the kubeconfig ends within 30 days; the message says which and when. The cluster works until then.", "Run usher cluster add NAME again, or put a kubeconfig with new credentials into the Secret."},
 		{CredentialsValid, "The kubeconfig's certificates and token end in 30 days or later, or never.", ""},
+		{Draining, "The cluster is drained: its MemberCluster has the annotation usher.techn.is/drain. Its hosts get no new connections there while another backend answers; the message lists those that have no other.", "Remove the annotation, or run usher cluster drain NAME --undo, when the cluster may serve again."},
 		{Error, "The API server answered with an error.", "See the message, which has the answer."},
 		{Forbidden, "The kubeconfig's user lacks a permission; the message names it.", "Add the cluster again to renew the role."},
 		{Isolated, "No object without the annotation uses the TLS options of spec.isolation.", ""},
@@ -222,6 +236,9 @@ func memberClusters() []Reason {
 func events() []Reason {
 	return []Reason{
 		{HandedOver, "The host went from one cluster to another.", ""},
+		{Joined, "Another cluster shares the host from now on.", ""},
+		{Left, "A cluster no longer shares the host; the others serve it.", ""},
+		{MoveRefused, "The host was not given to the cluster that usher move, or the annotation usher.techn.is/move-to, names; the message says why.", "Correct what the message names, and run usher move again."},
 		{OptionsDiffer, "Sources of the host request different options; the host allows what all of them allow.", "Use the same annotations in the sources that the message names."},
 		{TakenOver, "Another client wrote the ExposedHost's spec: usher no longer changes it.", "Delete the ExposedHost to return the host to its annotated sources."},
 	}

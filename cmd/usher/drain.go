@@ -1,0 +1,66 @@
+package main
+
+import (
+	"net/url"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jovalle/usher/controllers/enroll"
+)
+
+func clusterDrainCommand() *cobra.Command {
+	o := clusterOptions{}
+	drain := enroll.DrainOptions{}
+	cmd := &cobra.Command{
+		Use:   "drain NAME",
+		Short: "Send no new connections to a member whose hosts have another backend",
+		Long: `Send no new connections to a member, as far as its hosts have another backend
+that answers: for an upgrade of the cluster, or before it is removed. Open
+connections continue. Hosts that have no other backend keep this one; the command
+lists them. It also prints how many connections are open, which it asks of usher's
+pods, or of --admin where usher does not run as a pod.
+
+It sets the annotation usher.techn.is/drain of the MemberCluster, as this does:
+
+  kubectl annotate membercluster hades usher.techn.is/drain=true`,
+		Example: `  usher cluster drain hades --wait
+  usher cluster drain hades --undo
+  usher cluster drain hades --admin http://127.0.0.1:8080`,
+		Args:              oneName,
+		ValidArgsFunction: o.members,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Name = args[0]
+			return o.drain(cmd, drain)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.BoolVar(&drain.Undo, "undo", false, "end the drain: the member's hosts get new connections again")
+	flags.BoolVar(&drain.Wait, "wait", false, "wait until no connection to the member is open; the exit code is 1 if --timeout passes before")
+	flags.StringArrayVar(&drain.Admin, "admin", nil, "`URL` of an admin listener of usher, such as http://127.0.0.1:8080; can be repeated (default: those of usher's pods, through the API server)")
+	o.namespaceFlag(cmd)
+	o.edgeFlags(cmd)
+	flags.DurationVar(&o.Timeout, "timeout", defaultClusterTimeout, "time limit of the whole command")
+	o.complete(cmd)
+	return cmd
+}
+
+func (o *clusterOptions) drain(cmd *cobra.Command, drain enroll.DrainOptions) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	if drain.Undo && (drain.Wait || len(drain.Admin) > 0) {
+		return badFlag("undo", "does not go with --wait or --admin: it asks for no connections")
+	}
+	for _, admin := range drain.Admin {
+		if u, err := url.Parse(admin); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return badFlag("admin", "%q is no URL, such as http://127.0.0.1:8080", admin)
+		}
+	}
+	edge, err := o.connectEdge()
+	if err != nil {
+		return err
+	}
+	drain.Name, drain.Namespace, drain.Timeout, drain.Out = o.Name, o.Namespace, o.Timeout, cmd.OutOrStdout()
+	return enroll.Drain(cmd.Context(), edge, drain)
+}
