@@ -62,14 +62,24 @@ func SetupDataPlane(mgr manager.Manager, reconciler *RouteReconciler) error {
 	return nil
 }
 
-// routesOtherwise passes the changes of ExposedHosts that affect the routing table.
+// routesOtherwise passes the changes of ExposedHosts that affect the routing table, or the
+// object that it names as the source of a host.
 // Refused hosts are in the table too.
 var routesOtherwise = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, after := acceptedOf(e.ObjectOld), acceptedOf(e.ObjectNew)
 		return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
-			before.Status != after.Status || before.Reason != after.Reason
+			before.Status != after.Status || before.Reason != after.Reason ||
+			before.ObservedGeneration != after.ObservedGeneration || firstSource(e.ObjectOld) != firstSource(e.ObjectNew)
 	},
+}
+
+// firstSource returns the first source of an ExposedHost; the zero value if it has none.
+func firstSource(o client.Object) v1alpha1.SourceRef {
+	if sources := o.(*v1alpha1.ExposedHost).Status.Sources; len(sources) > 0 {
+		return sources[0]
+	}
+	return v1alpha1.SourceRef{}
 }
 
 // +kubebuilder:rbac:groups=usher.techn.is,resources=exposedhosts;memberclusters;networklists,verbs=get;list;watch,roleName=usher-proxy

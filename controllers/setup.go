@@ -113,6 +113,13 @@ func HandoverGrace(grace time.Duration) Option {
 	return func(c *controlPlane) { c.handoverGrace = grace }
 }
 
+// Serving makes known which members serve a host. Served is called at each setup with a
+// function that returns the members whose objects name a host and do not publish it; that
+// function may be called by any goroutine, and knows no member unless this process leads.
+func Serving(served func(func(host string) []string)) Option {
+	return func(c *controlPlane) { c.serving = served }
+}
+
 // controlPlane has the values of the options.
 type controlPlane struct {
 	limits        member.Limits
@@ -121,7 +128,8 @@ type controlPlane struct {
 	names         pinnedNames               // without a lookup function no name is resolved
 	handoverGrace time.Duration
 	dns           dnsrecord.Config
-	dnsLookup     LookupAddrs // nil: no resolver is asked
+	dnsLookup     LookupAddrs                      // nil: no resolver is asked
+	serving       func(func(host string) []string) // nil: nobody asks
 }
 
 // SetupControlPlane registers what the leader runs: the members' connections
@@ -148,6 +156,9 @@ func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace strin
 	members.MemberChanged = func(name string) {
 		hosts.add(name, namesOfHosts(members.Hosts(name)))
 		hosts.add(name, namesOfCluster(ctx, mgr.GetCache(), name))
+	}
+	if plane.serving != nil {
+		plane.serving(members.Serving)
 	}
 	if err := mgr.Add(members); err != nil {
 		return fmt.Errorf("add the members: %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"runtime"
@@ -16,6 +17,7 @@ import (
 	"github.com/jovalle/usher/proxy/endpoint"
 	"github.com/jovalle/usher/proxy/eventloop"
 	"github.com/jovalle/usher/proxy/health"
+	"github.com/jovalle/usher/proxy/knocks"
 	"github.com/jovalle/usher/proxy/limit"
 	"github.com/jovalle/usher/proxy/plainhttp"
 	"github.com/jovalle/usher/proxy/reach"
@@ -57,6 +59,12 @@ type Server struct {
 	// AccessLogRefused logs each refused client, on either port, at a bounded
 	// rate.
 	AccessLogRefused bool
+
+	// AccessOutput gets the lines of AccessLog as JSON; if it is nil, Log gets them.
+	AccessOutput io.Writer
+
+	// Knocks records what refused clients have asked for. May be nil.
+	Knocks *knocks.Book
 
 	// Timeouts of each connection; by default limit.DefaultTimeouts.
 	Timeouts limit.Timeouts
@@ -277,6 +285,8 @@ func (s *Server) setDefaults() {
 		Log:               s.Log,
 		AccessLog:         s.AccessLog,
 		AccessLogRefused:  s.AccessLogRefused,
+		AccessOutput:      s.AccessOutput,
+		Knocks:            s.Knocks,
 		Timeouts:          s.Timeouts,
 		ProxyProtocolFrom: s.ProxyProtocolFrom,
 		Self:              s.Self,
@@ -294,6 +304,17 @@ func setDefault[T comparable](option *T, value T) {
 	}
 }
 
+// httpRefused returns a function that logs and records refused requests.
+func (s *Server) httpRefused() func(client netip.AddrPort, host, reason, routeRefusal string) {
+	recorder := s.Knocks.Recorder()
+	return func(client netip.AddrPort, host, reason, routeRefusal string) {
+		s.forwarder.LogRefused(client, host, reason, routeRefusal)
+		if plainhttp.IsKnock(reason) {
+			recorder.Add(client.Addr(), host, reason)
+		}
+	}
+}
+
 func (s *Server) plainServer() *plainhttp.Server {
 	return &plainhttp.Server{
 		Handler: &plainhttp.Handler{
@@ -305,7 +326,7 @@ func (s *Server) plainServer() *plainhttp.Server {
 			IsOwnAddress:    s.Self.Reaches,
 			Endpoints:       s.endpoints,
 			Connections:     &s.open,
-			Refused:         s.forwarder.LogRefused,
+			Refused:         s.httpRefused(),
 		},
 		Limits:            &s.limits,
 		ProxyProtocolFrom: s.ProxyProtocolFrom,

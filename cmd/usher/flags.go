@@ -44,6 +44,8 @@ type runOptions struct {
 	service     string
 	stateDir    string
 	manifests   string
+	historyAge  time.Duration
+	historySize string
 	logLevel    string
 	logFormat   string
 
@@ -78,13 +80,15 @@ func (o *runOptions) addTo(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&o.httpsListen, "https-listen", []string{":443"}, "`ADDRESSES` for TLS connections")
 	flags.StringArrayVar(&o.tlsListen, "tls-listen", nil, "`NAME=ADDRESSES` of a further port for TLS connections, such as mqtts=:8883, on which the hosts are served that request it by its name; may be given for several ports. With --proxy=false only the names are used: the status of a host then says which of its ports nobody listens on")
 	flags.StringSliceVar(&o.httpListen, "http-listen", []string{":80"}, "`ADDRESSES` for plain HTTP")
-	flags.StringSliceVar(&o.adminListen, "admin-listen", []string{"127.0.0.1:8080"}, "`ADDRESSES` for health, readiness and metrics, without authentication")
+	flags.StringSliceVar(&o.adminListen, "admin-listen", []string{"127.0.0.1:8080"}, "`ADDRESSES` for health, readiness, metrics, refused names and history, without authentication")
 	flags.DurationVar(&o.handoverGrace, "handover-grace", controllers.DefaultHandoverGrace, "how long the holder of a host must have stopped claiming it before another cluster gets it; 0: at once")
 	o.dns.addTo(flags)
 	flags.StringVar(&o.dnsResolver, "dns-resolver", "", "`ADDRESS` of a DNS resolver, such as 9.9.9.9:53, that is asked whether the world sees the public records (default: none)")
 	flags.StringVar(&o.service, "service", "", "`NAME` of the service: a new process with the same service name and user takes over the addresses of this one (default: from the API server and namespace, or from the manifests directory)")
 	flags.StringVar(&o.stateDir, "state-dir", "", "`DIR` for the snapshot of the routing table, which is served after a start without an API server; with --manifests, for the last good text of each file (default: none)")
 	flags.StringVar(&o.manifests, "manifests", "", "`DIR` of YAML and JSON files with ExposedHosts, MemberClusters and NetworkLists, which is watched instead of an API server; requires --controllers=false")
+	flags.DurationVar(&o.historyAge, "history-age", 90*24*time.Hour, "how long the history of what was public is kept")
+	flags.StringVar(&o.historySize, "history-size", "64Mi", "`BYTES` of the history of what was public, in the directory of --state-dir, or without that flag in memory with fewer lines; at least 1Mi; 0: no history")
 	flags.StringSliceVar(&o.proxyProtocolFrom, "proxy-protocol-from", nil, "`CIDRS` of clients that must send a PROXY header")
 	flags.StringSliceVar(&o.selfCheck, "self-check", []string{"auto"}, "`ADDRESSES` of this machine that usher connects to, to check that connections reach it; auto: those that it listens on; off: none")
 	flags.IntVar(&o.maxConnections, "max-connections", 0, "maximum number of open connections; 0: what the descriptor limit allows")

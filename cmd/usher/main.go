@@ -49,7 +49,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(parseError)
-	root.AddCommand(runCommand(), checkCommand(), clusterCommand(), dnsCommand(), moveCommand(), probeCommand(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), clusterCommand(), dnsCommand(), historyCommand(), knocksCommand(), moveCommand(), probeCommand(), versionCommand())
 	group(root)
 	checkAll(root)
 	return root

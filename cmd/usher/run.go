@@ -45,13 +45,14 @@ func (o *runOptions) run(ctx context.Context) error {
 // run runs the control plane, the data plane or both until ctx ends, and then drains.
 func (s *settings) run(ctx context.Context) error {
 	log := newLogger(s.logLevel, s.logFormat)
+	looks := &observed{}
 	defer handleSignals(log)()
 	warnIfAllTrusted(s.server.ProxyProtocolFrom, log)
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
 	table, self := &routing.Live{}, selfaddr.New(s.listen...)
-	feed, err := s.feed(table, self, log)
+	feed, err := s.feed(table, self, looks, log)
 	if err != nil {
 		return err
 	}
@@ -59,6 +60,7 @@ func (s *settings) run(ctx context.Context) error {
 	takeoverProcess := s.announce(ctx, log)
 	defer takeoverProcess.Close()
 	adminServer := &admin.Server{Listen: s.adminListen, Process: takeoverProcess, Ready: process.Ready, Metrics: metrics.Registry}
+	s.observe(table, looks, adminServer, log)
 	if err := adminServer.Bind(); err != nil {
 		return err
 	}
@@ -78,6 +80,9 @@ func (s *settings) run(ctx context.Context) error {
 	var background sync.WaitGroup
 	background.Go(func() { adminServer.Serve(drainContext) })
 	background.Go(func() { self.Run(drainContext, log) })
+	if looks.journal != nil {
+		background.Go(func() { looks.journal.Run(drainContext, feed.Filled()) })
+	}
 	err = process.Run(ctx)
 	stop()
 	background.Wait()
@@ -100,7 +105,7 @@ func (m measuredProxy) Listen() error {
 }
 
 // feed returns the feed that fills the table, from manifests or from the edge cluster.
-func (s *settings) feed(table *routing.Live, self *selfaddr.Set, log logr.Logger) (lifecycle.Feed, error) {
+func (s *settings) feed(table *routing.Live, self *selfaddr.Set, looks *observed, log logr.Logger) (lifecycle.Feed, error) {
 	if s.manifests != "" {
 		return s.fileFeed(table, log)
 	}
@@ -117,7 +122,7 @@ func (s *settings) feed(table *routing.Live, self *selfaddr.Set, log logr.Logger
 	}
 	if s.proxy {
 		edge.Table = table
-		edge.ControlPlane = append(edge.ControlPlane, controllers.OwnAddress(self.Reaches))
+		edge.ControlPlane = append(edge.ControlPlane, controllers.OwnAddress(self.Reaches), controllers.Serving(looks.setServing))
 	}
 	if s.stateDir != "" {
 		var err error
@@ -162,7 +167,7 @@ func warnIfAllTrusted(networks trusted.Networks, log logr.Logger) {
 func newLogger(level, format string) logr.Logger {
 	var lowest zapcore.Level
 	_ = lowest.Set(level) // it is one of logLevels
-	options := []zap.Opts{zap.Level(lowest), zap.StacktraceLevel(zapcore.PanicLevel)}
+	options := []zap.Opts{zap.WriteTo(os.Stderr), zap.Level(lowest), zap.StacktraceLevel(zapcore.PanicLevel)}
 	if format == formatText {
 		options = append(options, zap.ConsoleEncoder(func(c *zapcore.EncoderConfig) { c.EncodeTime = zapcore.RFC3339TimeEncoder }))
 	}

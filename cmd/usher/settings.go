@@ -31,6 +31,9 @@ const (
 	// minHelloMemory is enough for fifteen ClientHellos of maximum length, in bytes.
 	minHelloMemory = 1 << 20
 
+	// minHistory is the minimum size of the history, in bytes.
+	minHistory = 1 << 20
+
 	// podNamespaceFile holds the namespace of the pod.
 	podNamespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 )
@@ -45,6 +48,7 @@ type settings struct {
 	server    *proxy.Server // its fields that flags set
 	dns       dnsrecord.Config
 	resolver  netip.AddrPort // of --dns-resolver; invalid without one
+	history   int64          // maximum size in bytes; 0: none
 }
 
 // settings parses the flags and checks them, also against each other. Its error names
@@ -54,7 +58,7 @@ func (o *runOptions) settings() (*settings, error) {
 	err := errors.Join(
 		o.checkHalves(), o.checkManifests(), o.checkService(), o.checkControllers(),
 		oneOf("log-level", o.logLevel, logLevels...), oneOf("log-format", o.logFormat, logFormats...),
-		s.readEdge(), s.readTLSListen(), s.readListen(), s.readServer(), s.readDNS())
+		s.readEdge(), s.readHistory(), s.readTLSListen(), s.readListen(), s.readServer(), s.readDNS())
 	if err != nil {
 		return nil, &usageError{err}
 	}
@@ -151,6 +155,19 @@ func edgeConfig(file string) (*rest.Config, error) {
 	config.QPS = -1 // no client-side limit: the API server's priority and fairness bounds the requests
 	config.UserAgent = "usher/" + version
 	return config, nil
+}
+
+// readHistory parses the bounds of the history.
+func (s *settings) readHistory() error {
+	var errs []error
+	size, err := resource.ParseQuantity(s.historySize)
+	if s.history = size.Value(); err != nil || s.history != 0 && s.history < minHistory {
+		errs = append(errs, badFlag("history-size", "%q is not a number of bytes of at least 1Mi, such as 64Mi, or 0 for no history", s.historySize))
+	}
+	if s.historyAge <= 0 {
+		errs = append(errs, badFlag("history-age", "%v is not a positive duration, such as 2160h", s.historyAge))
+	}
+	return errors.Join(errs...)
 }
 
 // readTLSListen parses --tls-listen, except for its addresses.

@@ -176,6 +176,23 @@ func (s *Set) Hosts(name string) []string {
 	return session.hosts()
 }
 
+// Serving returns the members that serve a host although they do not publish it: their
+// objects name it, and none of those with the annotation does. It takes a host in canonical
+// form and ignores wildcards.
+func (s *Set) Serving(host string) []string {
+	var serving []string
+	for _, name := range s.Names() {
+		m := s.member(name)
+		if m == nil {
+			continue
+		}
+		if session := m.session(); session != nil && len(session.names.naming(host)) > 0 && len(session.claims(host)) == 0 {
+			serving = append(serving, name)
+		}
+	}
+	return serving
+}
+
 // Under returns the hosts that a wildcard covers and any member claims, sorted and
 // without duplicates.
 func (s *Set) Under(wildcard string) []string {

@@ -67,6 +67,9 @@ type sharedBackend struct {
 func Update(table *routing.Table, eh *v1alpha1.ExposedHost, clusters []v1alpha1.MemberCluster, lists allowfrom.Lists) (*routing.Table, error) {
 	route, err := read(eh, byName(clusters), lists)
 	before := table.Own(route.Host)
+	if before != nil {
+		route.Reached = before.Reached // only a table sets it
+	}
 	if keepTurns(&route, before); before != nil && reflect.DeepEqual(*before, route) {
 		return table, err
 	}
@@ -102,7 +105,22 @@ func read(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.MemberCluster,
 	if len(route.Backends) == 0 {
 		return refusal(eh, Unserved(eh.Spec.Backends, clusters)), nil
 	}
+	route.Source = sourceOf(eh, accepted)
 	return route, nil
+}
+
+// sourceOf returns the object that publishes an accepted host: the first source of its
+// status or, if a person wrote the ExposedHost, that. It returns nil if the status is older
+// than the spec, so that its sources may be those of another cluster.
+func sourceOf(eh *v1alpha1.ExposedHost, accepted *metav1.Condition) *routing.Source {
+	switch {
+	case len(eh.Status.Sources) == 0 && eh.Labels[v1alpha1.LabelManaged] != "true":
+		return &routing.Source{Kind: "ExposedHost", Name: eh.Name}
+	case len(eh.Status.Sources) == 0 || accepted.ObservedGeneration != eh.Generation:
+		return nil
+	}
+	s := eh.Status.Sources[0]
+	return &routing.Source{Cluster: s.Cluster, Kind: s.Kind, Namespace: s.Namespace, Name: s.Name}
 }
 
 // refusalReason returns the reason of an Accepted condition that is not True, or is missing.

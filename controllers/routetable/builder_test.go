@@ -69,7 +69,12 @@ func anyHost(random *rand.Rand, name string) v1alpha1.ExposedHost {
 func routesOf(table *routing.Table) map[string]string {
 	routes := map[string]string{}
 	for r := range table.All() {
-		routes[r.Host] = fmt.Sprintf("%+v", *r)
+		route, source := *r, ""
+		if r.Source != nil {
+			source = r.Source.String()
+		}
+		route.Source, route.Reached = nil, nil // pointers
+		routes[r.Host] = fmt.Sprintf("%+v %s", route, source)
 	}
 	return routes
 }

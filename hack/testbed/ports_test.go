@@ -69,8 +69,8 @@ func TestServersReportThatTheirPortIsTaken(t *testing.T) {
 			return second.Start(t.Context())
 		},
 		"Traefik": func() error {
-			second := &Traefik{HTTPS: taken, HTTP: free[0], API: free[1], name: "second-traefik"}
-			return second.start(t.Context(), hades, nil)
+			second := &Traefik{HTTPS: taken, HTTP: free[0], API: free[1], name: "second-traefik", cluster: hades}
+			return second.Start(t.Context())
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -63,6 +63,8 @@ type Parser struct {
 	next    int // offset of the next record header in the stream
 	message int // handshake bytes in the records before next
 	size    int // of the whole handshake message; 0 if not known yet
+
+	outer bool // see OuterECH
 }
 
 // Parse returns the host name in the ClientHello, in lower case. stream must hold
@@ -87,8 +89,17 @@ func (p *Parser) Parse(stream []byte) (host string, err error) {
 	if p.message > p.size {
 		return "", Malformed // a client sends nothing more before the ServerHello
 	}
-	return serverName(p.join(stream))
+	host, p.outer, err = serverName(p.join(stream))
+	return host, err
 }
+
+// OuterECH reports whether the ClientHello has an encrypted_client_hello extension of
+// type outer (RFC 9849, section 5): the host that Parse returned may then be the public
+// name of the client's ECH configuration instead of the host that the client wants.
+// Browsers without such a configuration send a meaningless extension of this form
+// (GREASE, section 6.2), so that it alone says nothing. It is valid after Parse has
+// returned a host.
+func (p *Parser) OuterECH() bool { return p.outer }
 
 // Size returns the size of the ClientHello in bytes of the stream, including the
 // headers of its records. It is valid after Parse has returned a host.

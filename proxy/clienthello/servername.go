@@ -2,32 +2,36 @@ package clienthello
 
 import "golang.org/x/crypto/cryptobyte"
 
-// Codes and lengths of RFC 8446, section 4.1.2, RFC 6066, section 3, and
-// RFC 1035, section 2.3.4.
+// Codes and lengths of RFC 8446, section 4.1.2, RFC 6066, section 3,
+// RFC 1035, section 2.3.4, and RFC 9849, section 5.
 const (
 	randomLen           = 32
 	maxSessionID        = 32
 	extensionServerName = 0
+	extensionECH        = 0xfe0d
+	echOuter            = 0
 	nameTypeHost        = 0
 	maxHost             = 253
 	maxLabel            = 63
 )
 
-// serverName returns the host name in a complete ClientHello message.
-func serverName(message []byte) (string, error) {
+// serverName returns the host name in a complete ClientHello message, and whether the
+// message is the outer one of an Encrypted ClientHello, or looks like it.
+func serverName(message []byte) (host string, outer bool, err error) {
 	extensions, err := extensions(message)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	names, err := serverNames(extensions)
+	names, outer, err := serverNames(extensions)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	name, err := hostName(names)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	return canonical(name)
+	host, err = canonical(name)
+	return host, outer, err
 }
 
 // extensions returns the extensions of the message. In TLS 1.2 and older, a message
@@ -49,25 +53,28 @@ func extensions(message []byte) (cryptobyte.String, error) {
 	return extensions, nil
 }
 
-// serverNames returns the ServerNameList of the server_name extension. It checks
-// every extension and refuses malformed ones and a second server_name, because the
-// backend might parse them differently.
-func serverNames(extensions cryptobyte.String) (cryptobyte.String, error) {
-	var names cryptobyte.String
+// serverNames returns the ServerNameList of the server_name extension, and whether there
+// is an encrypted_client_hello extension of type outer. It checks every extension and
+// refuses malformed ones and a second server_name, because the backend might parse them
+// differently. It does not look into the encrypted_client_hello: that is the backend's.
+func serverNames(extensions cryptobyte.String) (names cryptobyte.String, outer bool, err error) {
 	for !extensions.Empty() {
 		var kind uint16
 		var body cryptobyte.String
 		if !extensions.ReadUint16(&kind) || !extensions.ReadUint16LengthPrefixed(&body) {
-			return nil, Malformed
+			return nil, false, Malformed
+		}
+		if kind == extensionECH && len(body) > 0 && body[0] == echOuter {
+			outer = true
 		}
 		if kind != extensionServerName {
 			continue
 		}
 		if names != nil || !body.ReadUint16LengthPrefixed(&names) || names.Empty() || !body.Empty() {
-			return nil, Malformed
+			return nil, false, Malformed
 		}
 	}
-	return names, nil
+	return names, outer, nil
 }
 
 // hostName returns the only name of type host_name. It ignores names of other types,

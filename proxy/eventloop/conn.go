@@ -206,7 +206,7 @@ func (c *conn) decide() {
 	case route == nil && l.IsSelfCheckHost != nil && l.IsSelfCheckHost(o.host):
 		c.end()
 	case route == nil:
-		c.refuse(unknownHost)
+		c.refuse(o.unknownRefusal())
 	case o.routeRefusal != "":
 		c.refuse(refusedHost)
 	case !route.Allows(c.client.Addr()):
@@ -352,7 +352,7 @@ func (c *conn) abort(why ending) {
 // close ends an established connection.
 func (c *conn) close(why ending) {
 	c.loop.counters.closed[why].Add(1)
-	c.loop.logQueue.logClosed(c, why)
+	c.loop.accessLog.add(c, why)
 	c.end()
 }
 

@@ -231,6 +231,7 @@ func (c *conn) connected(d *dialAttempt, events uint32) {
 		return
 	}
 	l.counters.ports[c.port].forwarded.Add(1)
+	c.route.Reached.Connections.Add(1)
 	l.setPending(&c.up, first)
 	c.dropOpening()
 	c.enter(forwarding)

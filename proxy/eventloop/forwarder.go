@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/netip"
 	"runtime"
@@ -16,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/jovalle/usher/proxy/endpoint"
+	"github.com/jovalle/usher/proxy/knocks"
 	"github.com/jovalle/usher/proxy/limit"
 	"github.com/jovalle/usher/proxy/routing"
 	"github.com/jovalle/usher/proxy/selfaddr"
@@ -69,6 +71,13 @@ type Forwarder struct {
 	// closed and not counted as refused. May be nil.
 	IsSelfCheckHost func(host string) bool
 
+	// AccessOutput, if not nil, gets the lines of the access log as JSON, a batch in one
+	// Write, in the form in which Log writes them. If it is nil, Log gets them.
+	AccessOutput io.Writer
+
+	// Knocks records what refused clients have asked for. May be nil.
+	Knocks *knocks.Book
+
 	// Loops is how many threads may serve connections; 0 means GOMAXPROCS.
 	Loops int
 
@@ -77,6 +86,7 @@ type Forwarder struct {
 	started      time.Time
 	initOnce     sync.Once
 	logQueue     *logQueue            // set by init
+	accessLog    *accessLog           // set by init; nil without AccessLog
 	helloSeconds prometheus.Histogram // set by init
 	dialSeconds  prometheus.Histogram // set by init
 	helloMemory  *helloMemory
@@ -129,6 +139,7 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 
 	var writer, running sync.WaitGroup
 	writer.Go(func() { f.logQueue.run(work) })
+	writer.Go(func() { f.accessLog.run(work) })
 	writer.Go(func() { f.helloMemory.releaseToSystem(work) })
 	for _, l := range loops {
 		running.Go(l.run)
@@ -145,7 +156,10 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 
 // init sets the fields that may be used before Serve.
 func (f *Forwarder) init() {
-	f.logQueue = newLogQueue(f.Log, f.AccessLog, f.AccessLogRefused)
+	f.logQueue = newLogQueue(f.Log, f.AccessLogRefused)
+	if f.AccessLog {
+		f.accessLog = newAccessLog(f.Log, f.AccessOutput)
+	}
 	f.helloSeconds = histogram("hello_seconds", "Time from accepting a connection to its whole ClientHello.")
 	f.dialSeconds = histogram("dial_seconds", "Time that dialling a backend took, where it succeeded.")
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/netip"
 	"sync/atomic"
-	"time"
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sys/unix"
@@ -26,27 +25,25 @@ const (
 // logQueue writes log lines for the loops, which must not wait for a slow log. If the
 // queue is full, lines are dropped and counted.
 type logQueue struct {
-	log       logr.Logger
-	accessLog bool
-	refused   bool // AccessLogRefused
-	refusals  *rate.Limiter
-	failures  *rate.Limiter
-	lines     chan func()
-	dropped   atomic.Uint64
+	log      logr.Logger
+	refused  bool // AccessLogRefused
+	refusals *rate.Limiter
+	failures *rate.Limiter
+	lines    chan func()
+	dropped  atomic.Uint64
 }
 
-func newLogQueue(log logr.Logger, accessLog, refused bool) *logQueue {
+func newLogQueue(log logr.Logger, refused bool) *logQueue {
 	refusals := rate.NewLimiter(refusalRate, refusalBurst)
 	if refused {
 		refusals = rate.NewLimiter(loggedRefusalRate, loggedRefusalBurst)
 	}
 	return &logQueue{
-		log:       log,
-		accessLog: accessLog,
-		refused:   refused,
-		refusals:  refusals,
-		failures:  rate.NewLimiter(failureRate, failureBurst),
-		lines:     make(chan func(), maxQueuedLines),
+		log:      log,
+		refused:  refused,
+		refusals: refusals,
+		failures: rate.NewLimiter(failureRate, failureBurst),
+		lines:    make(chan func(), maxQueuedLines),
 	}
 }
 
@@ -147,18 +144,4 @@ func (j *logQueue) logAcceptFailed(err unix.Errno) {
 		return
 	}
 	j.add(func() { j.log.Error(err, "Cannot accept connections") })
-}
-
-// logClosed adds a line to the access log.
-func (j *logQueue) logClosed(c *conn, why ending) {
-	if !j.accessLog {
-		return
-	}
-	values := []any{
-		"client", c.client, "host", c.route.Host, "cluster", c.traffic.cluster,
-		"up", c.up.moved, "down", c.down.moved,
-		"seconds", time.Duration(c.loop.now - c.accepted).Seconds(), "reason", why.String(),
-	}
-	values = withPort(values, c.loop.ports[c.port])
-	j.add(func() { j.log.Info("Connection closed", values...) })
 }

@@ -125,7 +125,7 @@ func TestRefusalsInTheAccessLog(t *testing.T) {
 
 // The log blocks, and there are more refusals than the queue may hold.
 func TestRefusalsLeaveRoomInTheQueue(t *testing.T) {
-	j := newLogQueue(funcr.New(func(string, string) {}, funcr.Options{}), true, true)
+	j := newLogQueue(funcr.New(func(string, string) {}, funcr.Options{}), true)
 	for range 10 * maxQueuedLines {
 		j.logRefused(netip.AddrPort{}, hostA, "unknown_host", "", "")
 	}
@@ -142,7 +142,7 @@ func TestRefusalsLeaveRoomInTheQueue(t *testing.T) {
 func BenchmarkLogRefused(b *testing.B) {
 	for name, refused := range map[string]bool{"off": false, "on": true} {
 		b.Run(name, func(b *testing.B) {
-			j := newLogQueue(funcr.New(func(string, string) {}, funcr.Options{}), false, refused)
+			j := newLogQueue(funcr.New(func(string, string) {}, funcr.Options{}), refused)
 			for b.Loop() {
 				j.logRefused(netip.AddrPort{}, hostA, "unknown_host", "", "")
 			}
@@ -153,7 +153,7 @@ func BenchmarkLogRefused(b *testing.B) {
 // The log blocks: connections must not be delayed.
 func TestSlowLogDelaysNoConnection(t *testing.T) {
 	release := make(chan struct{})
-	j := newLogQueue(funcr.New(func(string, string) { <-release }, funcr.Options{}), true, false)
+	j := newLogQueue(funcr.New(func(string, string) { <-release }, funcr.Options{}), false)
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { j.run(ctx) })

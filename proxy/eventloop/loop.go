@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/jovalle/usher/proxy/knocks"
 )
 
 // watchIn are the events for which the sockets of a connection are watched. They are
@@ -69,6 +71,7 @@ type loop struct {
 
 	acceptor acceptor
 	meter    meter
+	knocks   *knocks.Recorder
 
 	shared
 }
@@ -80,6 +83,7 @@ func newLoop(ctx context.Context, f *Forwarder) (*loop, error) {
 		kernel:    f.kernel,
 		scratch:   make([]byte, readBytes),
 		timeouts:  f.stateTimeouts(),
+		knocks:    f.Knocks.Recorder(),
 	}
 	l.pipes.kernel, l.unrouted.oldestTime = &l.kernel, &l.shared.oldestUnrouted
 	var err error

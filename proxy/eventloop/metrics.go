@@ -145,7 +145,7 @@ func (f *Forwarder) Collect(out chan<- prometheus.Metric) {
 	f.dialSeconds.Collect(out)
 	gauge(out, loopsDesc, float64(f.accepting.Load()))
 	gauge(out, helloBytesDesc, float64(f.helloMemory.held.Load()))
-	counter(out, droppedDesc, f.logQueue.dropped.Load())
+	counter(out, droppedDesc, f.logQueue.dropped.Load()+f.accessLog.droppedLines())
 }
 
 // totals are the sums over all loops.

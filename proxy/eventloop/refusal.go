@@ -30,6 +30,7 @@ const (
 	routeLoops
 	leftBeforeBackend
 	outOfHelloMemory
+	echOuter
 	refusals // the number of refusals
 )
 
@@ -39,8 +40,33 @@ func (r refusal) String() string {
 		"too_many_connections", "too_many_of_client", "bad_proxy_header",
 		"not_tls", "malformed_hello", "hello_too_long", "hello_timeout", "left_before_hello",
 		"no_server_name", "bad_server_name", "unknown_host", "refused_host", "client_not_allowed",
-		"no_backend", "no_resources", "loop", "left_before_backend", "hello_memory",
+		"no_backend", "no_resources", "loop", "left_before_backend", "hello_memory", "ech_outer",
 	}[r]
+}
+
+// isKnock reports whether the client was refused because of what it has asked for: not
+// because it sent nothing, a limit was reached or a backend does not answer.
+func (r refusal) isKnock() bool {
+	switch r {
+	case notTLS, malformedHello, helloTooLong, noServerName, badServerName, unknownHost, refusedHost, clientNotAllowed, echOuter:
+		return true
+	}
+	return false
+}
+
+// echPublicName is the public name of all ECH configurations that Cloudflare publishes in
+// the DNS records of its customers' hosts. Clients that have got such a record send it
+// instead of the host that they want.
+const echPublicName = "cloudflare-ech.com"
+
+// unknownRefusal returns the refusal of a host that is not in the table. It is echOuter
+// only for the known public name: most browsers send the extension in every ClientHello, so
+// that it says nothing about another name.
+func (o *opening) unknownRefusal() refusal {
+	if o.host == echPublicName && o.parser.OuterECH() {
+		return echOuter
+	}
+	return unknownHost
 }
 
 // Alert descriptions of RFC 8446, section 6.
@@ -57,7 +83,7 @@ func (r refusal) alert() byte {
 	switch r {
 	case malformedHello, helloTooLong:
 		return decodeError
-	case noServerName, badServerName, unknownHost, refusedHost, clientNotAllowed:
+	case noServerName, badServerName, unknownHost, refusedHost, clientNotAllowed, echOuter:
 		return unrecognizedName
 	case noBackend, noResources, routeLoops:
 		return internalError
@@ -80,6 +106,9 @@ const maxDiscarded = 64 << 10
 func (c *conn) refuse(why refusal) {
 	l := c.loop
 	l.counters.refuse(why, c.port)
+	if why.isKnock() {
+		l.knocks.Add(c.client.Addr(), c.opening.host, why.String())
+	}
 	l.logQueue.logRefused(c.client, c.opening.host, why.String(), c.opening.routeRefusal, l.ports[c.port])
 	c.dropOpening()
 	c.closeBackend()

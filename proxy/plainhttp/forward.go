@@ -100,12 +100,16 @@ var errNoBackend = errors.New("the route has no backend")
 // RoundTrip implements http.RoundTripper.
 func (f *failover) RoundTrip(r *http.Request) (*http.Response, error) {
 	err := errNoBackend
-	next := f.dialer.candidatesOf(r.Context().Value(routeKey).(*routing.Route), requestOf(r).client.Addr())
+	route := r.Context().Value(routeKey).(*routing.Route)
+	next := f.dialer.candidatesOf(route, requestOf(r).client.Addr())
 	for len(next) > 0 {
 		c := next[0]
 		next = next[1:]
 		var response *http.Response
 		response, err = f.try(r, c)
+		if err == nil {
+			route.Reached.Requests.Add(1)
+		}
 		if err == nil || !isDialError(err) {
 			f.dialer.count(r.Context(), c)
 			return response, err

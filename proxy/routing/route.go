@@ -55,6 +55,53 @@ type Route struct {
 	// networks are written as IPv4, never as ::ffff:0:0/96.
 	AllowFrom   []netip.Prefix
 	AllowWithin []Within
+
+	// Source is the object by whose word the host is published; nil if it is not known.
+	// It has no effect on connections.
+	Source *Source
+
+	// Reached counts what reached a backend since the route was made. A table sets it: a
+	// route that With replaces passes it on. Only its counters change.
+	Reached *Reached
+}
+
+// Source is an object of Kubernetes that publishes a host.
+type Source struct {
+	// Cluster is the member cluster of the object; empty for an ExposedHost that a person
+	// wrote.
+	Cluster string `json:"cluster,omitempty"`
+	// Kind, Namespace and Name of the object. Namespace may be empty.
+	Kind      string `json:"kind"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+}
+
+// String returns the source in the form Kind namespace/name of cluster.
+func (s *Source) String() string {
+	text := s.Kind + " "
+	if s.Namespace != "" {
+		text += s.Namespace + "/"
+	}
+	if text += s.Name; s.Cluster != "" {
+		text += " of " + s.Cluster
+	}
+	return text
+}
+
+// Reached counts what reached the backends of a host.
+type Reached struct {
+	Connections atomic.Uint64 // TLS connections
+	Requests    atomic.Uint64 // plain HTTP requests that were forwarded
+}
+
+// count sets the counters of a route that is not in a table yet: those of the route
+// before it, which may be nil, if neither is a refusal; otherwise new ones.
+func (r *Route) count(before *Route) {
+	if before != nil && before.Refusal == "" && r.Refusal == "" {
+		r.Reached = before.Reached
+	} else {
+		r.Reached = new(Reached)
+	}
 }
 
 // PortHTTPS is the name of the TLS port on which a host is served by default.

@@ -3,6 +3,7 @@ package routing
 import (
 	"hash/maphash"
 	"maps"
+	"reflect"
 )
 
 // shardCount is the number of maps over which the routes of a table are spread. With
@@ -82,6 +83,34 @@ func (s *shards) all(yield func(*Route) bool) bool {
 	for _, shard := range s {
 		for _, route := range shard {
 			if !yield(route) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// changes calls yield for the keys that have another route than in before, until it
+// returns false. It reports whether yield never did. Maps that both share are skipped.
+func (s *shards) changes(before *shards, yield func(was, is *Route) bool) bool {
+	if s == nil {
+		s = new(shards)
+	}
+	if before == nil {
+		before = new(shards)
+	}
+	for i, is := range s {
+		was := before[i]
+		if reflect.ValueOf(is).Pointer() == reflect.ValueOf(was).Pointer() {
+			continue
+		}
+		for key, route := range is {
+			if was[key] != route && !yield(was[key], route) {
+				return false
+			}
+		}
+		for key, route := range was {
+			if is[key] == nil && !yield(route, nil) {
 				return false
 			}
 		}

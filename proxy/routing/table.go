@@ -23,6 +23,7 @@ func NewTable(routes []Route) *Table {
 	t := &Table{exact: new(shards), wildcard: new(shards), ports: map[string]int{}}
 	for i := range routes {
 		route := routes[i] // a copy, because the caller may change its slice
+		route.count(nil)
 		into, key := t.of(route.Host)
 		if !into.add(key, &route) {
 			continue
@@ -58,6 +59,9 @@ func (t *Table) change(host string, route *Route) *Table {
 	before := t.Own(host)
 	if before != nil && before.Refusal != "" {
 		next.refused--
+	}
+	if route != nil {
+		route.count(before)
 	}
 	if route != nil && route.Refusal != "" {
 		next.refused++
@@ -160,9 +164,30 @@ func (t *Table) All() iter.Seq[*Route] {
 	}
 }
 
+// Changes yields the routes of all hosts that have another Route value in t than in before:
+// the one in before and the one in t, either of which may be nil. Routes that were made
+// again are among them, even if they are equal.
+func (t *Table) Changes(before *Table) iter.Seq2[*Route, *Route] {
+	return func(yield func(was, is *Route) bool) {
+		if t == nil {
+			t = &empty
+		}
+		if before == nil {
+			before = &empty
+		}
+		if t.exact.changes(before.exact, yield) {
+			t.wildcard.changes(before.wildcard, yield)
+		}
+	}
+}
+
 // Live holds the current table. Its zero value holds an empty table. It may be used by
 // any number of goroutines and must not be copied.
 type Live struct {
+	// Changed, if not nil, is called after each Store, by its goroutine. It is set
+	// before the first Store, and must not wait.
+	Changed func(before, after *Table)
+
 	table atomic.Pointer[Table]
 }
 
@@ -175,6 +200,11 @@ func (l *Live) Load() *Table {
 }
 
 // Store sets the current table; nil means an empty table.
-func (l *Live) Store(t *Table) { l.table.Store(t) }
+func (l *Live) Store(t *Table) {
+	before := l.table.Swap(t)
+	if l.Changed != nil {
+		l.Changed(before, t)
+	}
+}
 
 var empty Table

@@ -88,9 +88,23 @@ spec:
       {{- end }}
   {{- if $forwards }}
   volumes:
-    # The snapshot of the routing table. It survives a restart of the container and of the node.
+    # The snapshot of the routing table, and the history of what was public.
     - name: state
+      {{- with $values.proxy.state }}
+      {{- if and .hostPath .claim }}
+      {{- fail "proxy.state.hostPath and proxy.state.claim are both set: remove one" }}
+      {{- end }}
+      {{- if .hostPath }}
+      hostPath:
+        path: {{ .hostPath | quote }}
+        type: Directory
+      {{- else if .claim }}
+      persistentVolumeClaim:
+        claimName: {{ .claim }}
+      {{- else }}
       emptyDir: {}
+      {{- end }}
+      {{- end }}
   {{- end }}
   {{- with $placement.nodeSelector }}
   nodeSelector:

@@ -1,5 +1,5 @@
-// Package admin serves health, readiness and metrics of both the control plane and the
-// data plane. It has no authentication: its addresses belong in the operator's network,
+// Package admin serves health, readiness, metrics, refused names and the history of both the
+// control plane and the data plane. It has no authentication: its addresses belong in the operator's network,
 // never on the internet.
 package admin
 
@@ -18,10 +18,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/jovalle/usher/proxy/accept"
+	"github.com/jovalle/usher/proxy/history"
+	"github.com/jovalle/usher/proxy/knocks"
 	"github.com/jovalle/usher/proxy/takeover"
 )
 
-// Server serves /healthz, /readyz and /metrics.
+// Server serves /healthz, /readyz, /metrics, /knocks and /history.
 type Server struct {
 	// Listen are the addresses to serve on, such as "127.0.0.1:8080".
 	Listen []string
@@ -32,7 +34,12 @@ type Server struct {
 	Ready func() error
 	// Metrics are served at /metrics.
 	Metrics prometheus.Gatherer
+	// Knocks are served at /knocks; nil: they are not.
+	Knocks func() []knocks.Knock
+	// History is served at /history; nil: it is not.
+	History func(history.Query) (history.Answer, error)
 
+	reading   sync.Mutex // held while the history is read, which may take a second
 	draining  atomic.Bool
 	drained   chan struct{} // closed when Serve must close the listeners
 	listeners []net.Listener
@@ -95,6 +102,12 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, nil) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, s.ready()) })
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}))
+	if s.Knocks != nil {
+		mux.HandleFunc("GET /knocks", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Knocks()) })
+	}
+	if s.History != nil {
+		mux.HandleFunc("GET /history", s.serveHistory)
+	}
 	return mux
 }
 

@@ -80,6 +80,13 @@ func TestValuesAreRendered(t *testing.T) {
 			{"Deployment/usher", "spec.template.spec.containers.0.ports.1", `"hostIP":"192.168.1.2","hostPort":80`},
 			{"Deployment/usher", "spec.template.spec.containers.0.ports.2", `"hostIP":"192.168.1.2","hostPort":443`},
 		}},
+		{"a folder of the node for the state", "mode=split,proxy.state.hostPath=/var/lib/usher", []expectation{
+			{"DaemonSet/usher-proxy", "spec.template.spec.volumes", `[{"hostPath":{"path":"/var/lib/usher","type":"Directory"},"name":"state"}]`},
+			{"Deployment/usher-controller", "spec.template.spec.volumes", ""},
+		}},
+		{"a claim for the state", "proxy.state.claim=usher", []expectation{
+			{"Deployment/usher", "spec.template.spec.volumes", `[{"name":"state","persistentVolumeClaim":{"claimName":"usher"}}]`},
+		}},
 		{"both access logs", "mode=split,proxy.accessLog=true,proxy.accessLogRefused=true", []expectation{
 			{"DaemonSet/usher-proxy", args, `"--access-log","--access-log-refused"`},
 			{"Deployment/usher-controller", args, `"--log-level=info"]`},

@@ -32,6 +32,8 @@ func TestInvalidValuesAreRefused(t *testing.T) {
 		"a resolver without a port":   {"dns.resolver=9.9.9.9", []string{"/dns/resolver"}},
 		"a property that is no text":  {"dns.properties.a=true", []string{"/dns/properties/a"}},
 		"a grace that is negative":    {"handoverGraceSeconds=-1", []string{"/handoverGraceSeconds"}},
+		"a relative folder":           {"proxy.state.hostPath=state", []string{"/proxy/state/hostPath"}},
+		"two places of the state":     {"proxy.state.hostPath=/x,proxy.state.claim=x", []string{"proxy.state.hostPath and proxy.state.claim are both set"}},
 		"no time to drain":            {"proxy.drainSeconds=0", []string{"/proxy/drainSeconds"}},
 		"IPv4 written as IPv6":        {"proxy.proxyProtocolFrom={::ffff:10.0.0.0/104}", []string{"/proxy/proxyProtocolFrom/0"}},
 		"a cluster's mistyped field":  {"clusters.hades.ingress.address=192.168.1.10", []string{"/clusters/hades/ingress", "address"}},
