@@ -44,6 +44,7 @@ type MemberClusterReconciler struct {
 	// this process; nil if no address does.
 	OwnAddress func(netip.AddrPort) bool
 	Events     events.EventRecorder
+	Health     Health // nil: no address is checked
 
 	edge  *edgeNetworks
 	names *pinnedNames
@@ -62,7 +63,7 @@ func (c *controlPlane) setupMemberClusters(mgr manager.Manager, members *member.
 		}), builder.WithPredicates(predicate.Funcs{UpdateFunc: servesOtherwise})).
 		WatchesRawSource(changed.source(func() map[string][]string { return nil })).
 		WithOptions(options()).
-		Complete(&MemberClusterReconciler{Client: mgr.GetClient(), Edge: mgr.GetConfig(), Namespace: namespace, Members: members,
+		Complete(&MemberClusterReconciler{Client: mgr.GetClient(), Health: c.health, Edge: mgr.GetConfig(), Namespace: namespace, Members: members,
 			OwnAddress: c.ownAddress, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)}, edge: &edgeNetworks{reader: mgr.GetAPIReader()}, names: &c.names})
 }
 
@@ -194,6 +195,7 @@ func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.Membe
 		setConditions(&after.Status.Conditions, mc.Generation, isolated(state))
 	}
 	setDraining(after, hosts)
+	setHealthy(after, r.Health)
 	setCredentials(after, config.Expiry, problem, time.Now())
 	if equality.Semantic.DeepEqual(mc.Status, after.Status) {
 		return nil

@@ -130,6 +130,7 @@ type controlPlane struct {
 	dns           dnsrecord.Config
 	dnsLookup     LookupAddrs                      // nil: no resolver is asked
 	serving       func(func(host string) []string) // nil: nobody asks
+	health        Health                           // nil: no address is checked
 }
 
 // SetupControlPlane registers what the leader runs: the members' connections
@@ -159,6 +160,9 @@ func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace strin
 	}
 	if plane.serving != nil {
 		plane.serving(members.Serving)
+	}
+	if plane.health != nil {
+		plane.health.HealthChanged(func(cluster string) { clusters.add("", []string{cluster}) })
 	}
 	if err := mgr.Add(members); err != nil {
 		return fmt.Errorf("add the members: %w", err)

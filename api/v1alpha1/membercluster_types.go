@@ -318,6 +318,10 @@ const (
 	// ConditionDraining is set for a cluster with the annotation usher.techn.is/drain. It is
 	// False if the value of the annotation is malformed.
 	ConditionDraining = "Draining"
+	// ConditionHealthy is set for a cluster with spec.ingress.healthCheck whose addresses
+	// are checked by the process with the control plane. It is False while one of them
+	// does not pass. It follows the checks of that process alone; the others' are metrics.
+	ConditionHealthy = "Healthy"
 )
 
 // ConditionReady is the summary condition of both kinds. A MemberCluster is Ready
@@ -328,7 +332,8 @@ const ConditionReady = "Ready"
 // MemberClusterStatus is the observed state of a MemberCluster.
 type MemberClusterStatus struct {
 	// Conditions: Connected, Synced, Ready; with spec.isolation also Isolated, with
-	// spec.kubeconfig also CredentialsValid; of a drained cluster also Draining.
+	// spec.kubeconfig also CredentialsValid; of a drained cluster also Draining, with
+	// spec.ingress.healthCheck also Healthy.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

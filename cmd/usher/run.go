@@ -52,6 +52,7 @@ func (s *settings) run(ctx context.Context) error {
 		debug.SetGCPercent(gcPercent)
 	}
 	table, self := &routing.Live{}, selfaddr.New(s.listen...)
+	s.server.HealthChanged = s.health.report
 	feed, err := s.feed(table, self, looks, log)
 	if err != nil {
 		return err
@@ -67,7 +68,7 @@ func (s *settings) run(ctx context.Context) error {
 	self.Add(adminServer.Addrs()...)
 	if s.proxy {
 		s.server.Table, s.server.Self, s.server.Process, s.server.Log = table, self, takeoverProcess, log.WithName("proxy")
-		process.Proxy = measuredProxy{s.server}
+		process.Proxy = observedProxy{s.server, &s.health}
 	}
 	process.Started = func() {
 		log.Info("Started", "version", version, "https", s.server.HTTPSAddrs(), "http", s.server.HTTPAddrs(), "tls", s.server.TLSPorts(), "admin", adminServer.Addrs())
@@ -90,17 +91,21 @@ func (s *settings) run(ctx context.Context) error {
 	return err
 }
 
-// measuredProxy registers the metrics of the proxy once it listens.
-type measuredProxy struct{ *proxy.Server }
+// observedProxy shows the metrics and the health checks of the proxy once it listens.
+type observedProxy struct {
+	*proxy.Server
+	health *healthChecks
+}
 
 // Listen implements lifecycle.Proxy.
-func (m measuredProxy) Listen() error {
-	if err := m.Server.Listen(); err != nil {
+func (o observedProxy) Listen() error {
+	if err := o.Server.Listen(); err != nil {
 		return err
 	}
-	if err := metrics.Registry.Register(m.Collector()); err != nil {
+	if err := metrics.Registry.Register(o.Collector()); err != nil {
 		return fmt.Errorf("register the proxy's metrics: %w", err)
 	}
+	o.health.proxy.Store(o.Server)
 	return nil
 }
 
@@ -122,7 +127,7 @@ func (s *settings) feed(table *routing.Live, self *selfaddr.Set, looks *observed
 	}
 	if s.proxy {
 		edge.Table = table
-		edge.ControlPlane = append(edge.ControlPlane, controllers.OwnAddress(self.Reaches), controllers.Serving(looks.setServing))
+		edge.ControlPlane = append(edge.ControlPlane, controllers.OwnAddress(self.Reaches), controllers.Healthy(&s.health), controllers.Serving(looks.setServing))
 	}
 	if s.stateDir != "" {
 		var err error

@@ -46,6 +46,7 @@ type settings struct {
 	listen    []netip.AddrPort // all addresses that this process will listen on
 	tlsListen []proxy.TLSListen
 	server    *proxy.Server // its fields that flags set
+	health    healthChecks  // of server
 	dns       dnsrecord.Config
 	resolver  netip.AddrPort // of --dns-resolver; invalid without one
 	history   int64          // maximum size in bytes; 0: none

@@ -83,6 +83,8 @@ const (
 	Draining            = "Draining"
 	Error               = "Error"
 	Forbidden           = "Forbidden"
+	HealthCheckFailed   = "HealthCheckFailed"
+	Healthy             = "Healthy"
 	Isolated            = "Isolated"
 	KubeconfigInsecure  = "KubeconfigInsecure"
 	KubeconfigInvalid   = "KubeconfigInvalid"
@@ -242,6 +244,8 @@ func memberClusters() []Reason {
 		{Draining, "The cluster is drained: its MemberCluster has the annotation usher.techn.is/drain. Its hosts get no new connections there while another backend answers; the message lists those that have no other.", "Remove the annotation, or run usher cluster drain NAME --undo, when the cluster may serve again."},
 		{Error, "The API server answered with an error.", "See the message, which has the answer."},
 		{Forbidden, "The kubeconfig's user lacks a permission; the message names it.", "Add the cluster again to renew the role."},
+		{HealthCheckFailed, "Addresses of the cluster do not pass the health check of spec.ingress.healthCheck.", "usher's log names them with the error. If they answer clients, correct the check: its type, its timeout, or proxyProtocol."},
+		{Healthy, "All addresses of the cluster that are checked pass.", ""},
 		{Isolated, "No object without the annotation uses the TLS options of spec.isolation.", ""},
 		{KubeconfigInsecure, "The kubeconfig has insecure-skip-tls-verify, proxy-url, as, or a server that is not an https:// URL.", "Change the kubeconfig as the message says, or allow it with spec.kubeconfig.insecure: true. The Connected condition then names the field."},
 		{KubeconfigInvalid, "The kubeconfig cannot be used; the message says why. It may name no file and no exec plugin.", "Correct it, or add the cluster again."},
