@@ -40,13 +40,13 @@ func edgeWithDNS(t *testing.T) client.Client {
 	t.Helper()
 	c := edge(t)
 	testkit.Must(t, bed.Cluster("edge").InstallExternalDNSCRDs(t.Context()))
-	clear := func() {
+	removeAll := func() {
 		if _, err := bed.Cluster("edge").Kubectl(context.Background(), "delete", "dnsendpoints", "--all", "-n", namespace); err != nil {
 			t.Error(err)
 		}
 	}
-	clear()
-	t.Cleanup(clear)
+	removeAll()
+	t.Cleanup(removeAll)
 	return c
 }
 

@@ -169,12 +169,15 @@ func TestAHostSurvivesItsHolder(t *testing.T) {
 	stop()
 }
 
-// move asks usher to give a host to a cluster, and waits for the answer.
-func move(t *testing.T, c client.Client, host, to string) {
+// movedHost is the host of TestMove.
+const movedHost = "move.techn.is"
+
+// move asks usher to give movedHost to a cluster, and waits for the answer.
+func move(t *testing.T, c client.Client, to string) {
 	t.Helper()
 	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationMoveTo, to)
-	testkit.Must(t, c.Patch(t.Context(), &v1alpha1.ExposedHost{ObjectMeta: metav1.ObjectMeta{Name: host}}, client.RawPatch("application/merge-patch+json", patch)))
-	awaitHost(t, c, host, func(eh *v1alpha1.ExposedHost) error {
+	testkit.Must(t, c.Patch(t.Context(), &v1alpha1.ExposedHost{ObjectMeta: metav1.ObjectMeta{Name: movedHost}}, client.RawPatch("application/merge-patch+json", patch)))
+	awaitHost(t, c, movedHost, func(eh *v1alpha1.ExposedHost) error {
 		if to, asked := eh.Annotations[v1alpha1.AnnotationMoveTo]; asked {
 			return fmt.Errorf("it is not moved to %s yet", to)
 		}
@@ -187,18 +190,18 @@ func TestMove(t *testing.T) {
 	c := edge(t)
 	table := &routing.Live{}
 	startWithGrace(t, table, never)
-	const host, name = "move.techn.is", "move-techn-is"
+	const host, name = movedHost, "move-techn-is"
 	contested(t, c, host)
 	unwatch, unfollow := watchRoute(t, table, host, served), watchAccepted(t, c, host)
-	move(t, c, host, "illmatic")
+	move(t, c, "illmatic")
 	awaitHost(t, c, host, all(servedBy("illmatic"), heldBy("illmatic"), rivals("hades:HeldByAnother")))
 	routed(t, table, host, "illmatic")
 	awaitNote(t, c, host, reason.HandedOver, "from cluster hades to illmatic")
-	move(t, c, host, "nowhere")
+	move(t, c, "nowhere")
 	awaitNote(t, c, host, reason.MoveRefused, `there is no MemberCluster "nowhere"`)
 	apply(t, "hades", ingressRoute(name, "Host(`"+host+"`)", exposed, `usher.techn.is/allow-from: nonsense`))
 	awaitHost(t, c, host, rivals("hades:AnnotationInvalid"))
-	move(t, c, host, "hades")
+	move(t, c, "hades")
 	awaitNote(t, c, host, reason.MoveRefused, "nonsense")
 	awaitHost(t, c, host, all(servedBy("illmatic"), heldBy("illmatic")))
 
@@ -206,7 +209,7 @@ func TestMove(t *testing.T) {
 	apply(t, "hades", object)
 	apply(t, "illmatic", object)
 	awaitHost(t, c, host, servedBy("illmatic", "hades"))
-	move(t, c, host, "hades")
+	move(t, c, "hades")
 	awaitHost(t, c, host, all(servedBy("hades", "illmatic"), heldBy("hades")))
 	unwatch()
 	unfollow()

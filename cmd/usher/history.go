@@ -44,7 +44,7 @@ was not public.`,
   usher history --state-dir /var/lib/usher -o json`,
 		Args:              func(cmd *cobra.Command, args []string) error { return atMost(cmd, args, 1) },
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
+		RunE:              o.run,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
@@ -70,7 +70,7 @@ func (o *historyOptions) run(cmd *cobra.Command, args []string) error {
 	if o.format != "" {
 		err = printValue(cmd.OutOrStdout(), answer, o.format)
 	} else {
-		err = printHistory(cmd.OutOrStdout(), &answer, query, now)
+		err = printHistory(cmd.OutOrStdout(), &answer, now)
 	}
 	if err == nil && query.Host != "" && len(answer.Periods) == 0 {
 		return fmt.Errorf("%s was not public%s, as far as is known since %s", query.Host, atTime(query), shortTime(answer.From))
@@ -142,7 +142,7 @@ func (o *historyOptions) read(cmd *cobra.Command, q history.Query) (history.Answ
 	return answer, err
 }
 
-func printHistory(out io.Writer, a *history.Answer, q history.Query, now time.Time) error {
+func printHistory(out io.Writer, a *history.Answer, now time.Time) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(a.Periods) > 0 {
 		fmt.Fprintln(table, "HOST\tPUBLIC FROM\tTO\tLASTED\tBY\tBACKENDS\tALLOW FROM\tCONNECTIONS")

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/source"
 )
@@ -67,5 +66,5 @@ func dnsAsked(said, counts source.DNS) (asked, given []string) {
 }
 
 func dnsTTL(seconds int32) string {
-	return fmt.Sprintf("%s %d", strings.TrimPrefix(v1alpha1.AnnotationDNSTTL, v1alpha1.GroupVersion.Group+"/"), seconds)
+	return fmt.Sprintf("dns-ttl %d", seconds)
 }

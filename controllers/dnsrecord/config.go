@@ -59,7 +59,8 @@ func ParseTarget(values []string) (Target, error) {
 		return t, fmt.Errorf("there are %d targets, and at most %d may be given", len(values), maxTargets)
 	}
 	for _, value := range values {
-		if err := t.add(value); err != nil {
+		var err error
+		if t, err = t.with(value); err != nil {
 			return Target{}, err
 		}
 	}
@@ -73,7 +74,8 @@ func ParseTarget(values []string) (Target, error) {
 	return t, nil
 }
 
-func (t *Target) add(value string) error {
+// with returns the target with one more address, or with a name.
+func (t Target) with(value string) (Target, error) {
 	addr, err := netip.ParseAddr(value)
 	if err != nil {
 		name, err := routing.ParseHost(value)
@@ -81,20 +83,20 @@ func (t *Target) add(value string) error {
 			err = errors.New("a wildcard is no target")
 		}
 		if err != nil {
-			return fmt.Errorf("%q is neither an address, such as 203.0.113.7 or 2001:db8::7, nor a name, such as home.example.net: %w", value, err)
+			return t, fmt.Errorf("%q is neither an address, such as 203.0.113.7 or 2001:db8::7, nor a name, such as home.example.net: %w", value, err)
 		}
 		t.name = name
-		return nil
+		return t, nil
 	}
 	switch {
 	case addr.Zone() != "" || addr.Is4In6() || addr.IsUnspecified() || addr.IsMulticast():
-		return fmt.Errorf("%q is no address that a client can connect to: write a unicast address without a zone", value)
+		return t, fmt.Errorf("%q is no address that a client can connect to: write a unicast address without a zone", value)
 	case addr.Is4():
 		t.v4 = append(t.v4, addr.String())
 	default:
 		t.v6 = append(t.v6, addr.String())
 	}
-	return nil
+	return t, nil
 }
 
 // Property is a provider-specific property of external-dns.

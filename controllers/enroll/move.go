@@ -65,7 +65,7 @@ func Move(ctx context.Context, edge *Cluster, o MoveOptions) error {
 	if err := edge.askToMove(ctx, eh, o.To); err != nil {
 		return err
 	}
-	after, err := edge.awaitMoved(ctx, eh, o.To)
+	after, err := edge.awaitMoved(ctx, eh)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (c *Cluster) askToMove(ctx context.Context, eh *v1alpha1.ExposedHost, to st
 
 // awaitMoved waits until usher has removed the annotation, and the status describes the
 // resulting spec.
-func (c *Cluster) awaitMoved(ctx context.Context, eh *v1alpha1.ExposedHost, to string) (*v1alpha1.ExposedHost, error) {
+func (c *Cluster) awaitMoved(ctx context.Context, eh *v1alpha1.ExposedHost) (*v1alpha1.ExposedHost, error) {
 	after := &v1alpha1.ExposedHost{}
 	err := wait.PollUntilContextCancel(ctx, moveEvery, true, func(ctx context.Context) (bool, error) {
 		if err := c.client.Get(ctx, client.ObjectKeyFromObject(eh), after); err != nil {

@@ -76,7 +76,7 @@ func weight(b v1alpha1.HostBackend) uint8 {
 	if b.Weight == nil {
 		return v1alpha1.MaxWeight
 	}
-	return uint8(min(max(*b.Weight, 0), v1alpha1.MaxWeight)) //nolint:gosec // G115: it is in range
+	return uint8(min(max(*b.Weight, 0), v1alpha1.MaxWeight))
 }
 
 // weighted returns the backends that get connections.

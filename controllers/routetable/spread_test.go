@@ -6,7 +6,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/routetable"
@@ -123,7 +122,7 @@ func TestHealthChecks(t *testing.T) {
 	with[1].Spec.Ingress.HealthCheck = &v1alpha1.HealthCheck{Type: v1alpha1.HealthCheckTLS, Interval: &metav1.Duration{Duration: time.Minute}, Fall: 5}
 	table, _ := routetable.Build(routetable.Objects{Clusters: with, Hosts: []v1alpha1.ExposedHost{host("a.is", metav1.ConditionTrue, on(
 		v1alpha1.HostBackend{Cluster: "illmatic"}, v1alpha1.HostBackend{Cluster: "hades"},
-		v1alpha1.HostBackend{Address: "nas.lan", HealthCheck: &v1alpha1.HealthCheck{Type: v1alpha1.HealthCheckTCP, Timeout: ptr.To(metav1.Duration{Duration: time.Nanosecond})}},
+		v1alpha1.HostBackend{Address: "nas.lan", HealthCheck: &v1alpha1.HealthCheck{Type: v1alpha1.HealthCheckTCP, Timeout: new(metav1.Duration{Duration: time.Nanosecond})}},
 	))}})
 	for i, want := range []routing.HealthCheck{
 		{Type: routing.CheckTLS, Interval: time.Minute, Timeout: 3 * time.Second, Rise: 2, Fall: 5}, {},

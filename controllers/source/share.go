@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"k8s.io/utils/ptr"
-
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/message"
 )
@@ -61,5 +59,5 @@ func readWeight(annotations map[string]string) (*int32, error) {
 	if err != nil || weight > v1alpha1.MaxWeight {
 		return nil, fmt.Errorf("%s is not a whole number from 0 to %d", message.Quote(value), v1alpha1.MaxWeight)
 	}
-	return ptr.To(int32(weight)), nil
+	return new(int32(weight)), nil
 }

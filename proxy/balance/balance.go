@@ -125,7 +125,7 @@ func (c *Choice) score(all []scored, backends []routing.Backend, i int) []scored
 		if len(all) == Max {
 			break
 		}
-		s := scored{share: share, draining: b.Draining, target: Target{uint8(i), uint8(j)}}
+		s := scored{share: share, draining: b.Draining, target: Target{uint8(i), uint8(j)}} //nolint:gosec // G115: Max addresses are less than 256 backends, and 256 addresses
 		switch c.Strategy {
 		case routing.RoundRobin:
 			_, part := c.state(b, address)

@@ -17,7 +17,7 @@ type target struct {
 }
 
 // isName reports whether the target is to be resolved.
-func (t *target) isName() bool { return t.backend != nil && !t.addr.IsValid() }
+func (t target) isName() bool { return t.backend != nil && !t.addr.IsValid() }
 
 // String returns the name, or the address.
 func (t target) String() string {

@@ -278,15 +278,25 @@ func (w *watch) resolve(ctx context.Context, p *plan) ([]netip.Addr, error) {
 // check checks one address. It waits for its turn first, which does not count towards the
 // timeout.
 func (w *watch) check(ctx context.Context, p *plan, at netip.AddrPort) error {
-	for _, slots := range []chan struct{}{w.slots, w.checks.atOnce} {
-		select {
-		case slots <- struct{}{}:
-			defer func() { <-slots }()
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if err := enter(ctx, w.slots); err != nil {
+		return err
 	}
+	defer func() { <-w.slots }()
+	if err := enter(ctx, w.checks.atOnce); err != nil {
+		return err
+	}
+	defer func() { <-w.checks.atOnce }()
 	return p.probe(ctx, at)
+}
+
+// enter waits for one of the slots.
+func enter(ctx context.Context, slots chan<- struct{}) error {
+	select {
+	case slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // record records the result of a check.

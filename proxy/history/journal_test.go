@@ -62,7 +62,7 @@ func run(t *testing.T, o Options, routes ...routing.Route) *running {
 }
 
 func (r *running) with(route routing.Route) { r.table.Store(r.table.Load().With(route)) }
-func (r *running) without(host string)      { r.table.Store(r.table.Load().Without(host)) }
+func (r *running) withoutA()                { r.table.Store(r.table.Load().Without("a.is")) }
 
 // await waits until the answer to the query has these events, and returns it.
 func (r *running) await(q Query, events string) Answer {
@@ -135,7 +135,7 @@ func TestBriefExposureIsRecorded(t *testing.T) {
 	unknown.Source = nil
 	r.with(unknown)
 	r.with(route)
-	r.without("a.is")
+	r.withoutA()
 	a := r.await(Query{Host: "a.is"}, "started exposed withdrawn")
 	if a.Changes[1].By == nil || a.Changes[1].By.Cluster != "hades" {
 		t.Errorf("%+v", a.Changes[1])
@@ -147,14 +147,14 @@ func TestRestart(t *testing.T) {
 	dir := t.TempDir()
 	a, b := routeTo("a.is", "hades", "192.0.2.1"), routeTo("b.is", "hades", "192.0.2.1")
 	first := run(t, options(dir), a, b)
-	first.await(Query{}, "started exposed exposed")
+	first.await(Query{}, "started exposed exposed") //nolint:dupword // of two hosts
 	first.table.Load().Own("a.is").Reached.Connections.Add(5)
 	first.table.Store(routing.NewTable([]routing.Route{a, b})) // all routes are made again
 	first.table.Load().Own("a.is").Reached.Connections.Add(2)
 	first.stop()
 
 	second := run(t, options(dir), a, routeTo("c.is", "hades", "192.0.2.1"))
-	answer := second.await(Query{}, "started exposed exposed stopped started withdrawn exposed")
+	answer := second.await(Query{}, "started exposed exposed stopped started withdrawn exposed") //nolint:dupword // of two hosts
 	if b := answer.Changes[5]; b.Host != "b.is" || !b.Away {
 		t.Errorf("%+v", b)
 	}
@@ -162,7 +162,7 @@ func TestRestart(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	second.table.Load().Own("a.is").Reached.Connections.Add(1)
-	second.without("a.is")
+	second.withoutA()
 	answer = second.await(Query{Host: "a.is"}, "started exposed stopped started withdrawn")
 	if last := answer.Changes[4]; last.Connections != 8 || last.Since == nil || last.Away {
 		t.Errorf("%+v", last)
@@ -253,7 +253,7 @@ func TestTornAndDamagedLines(t *testing.T) {
 	}
 	second := run(t, options(dir), routeTo("a.is", "hades", "192.0.2.1"))
 	second.await(Query{}, "started exposed stopped started")
-	second.without("a.is")
+	second.withoutA()
 	second.await(Query{}, "started exposed stopped started withdrawn")
 }
 
@@ -383,10 +383,10 @@ func TestTwoProcesses(t *testing.T) {
 	first.await(Query{}, "started exposed")
 	second := run(t, options(dir), a)
 	second.with(routeTo("b.is", "hades", "192.0.2.1"))
-	first.without("a.is")
+	first.withoutA()
 	first.await(Query{}, "started exposed withdrawn")
 	first.stop()
-	answer := second.await(Query{}, "started exposed withdrawn stopped started exposed exposed")
+	answer := second.await(Query{}, "started exposed withdrawn stopped started exposed exposed") //nolint:dupword // of two hosts
 	if last := answer.Changes[6]; last.Host != "b.is" || last.Away {
 		t.Errorf("%+v", last)
 	}

@@ -71,7 +71,7 @@ func openStore(o Options, memory *memory) (_ *store, err error) {
 	if s.dir == "" {
 		return s, nil
 	}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil { //nolint:gosec // the operator names the directory
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create the directory of the history: %w", err)
 	}
 	if s.lock, err = lock(filepath.Join(s.dir, lockName)); err != nil {
@@ -95,7 +95,7 @@ func openStore(o Options, memory *memory) (_ *store, err error) {
 	if _, err = fmt.Sscanf(filepath.Base(newest), fileName, &s.number); err != nil {
 		return nil, fmt.Errorf("%s: %w", newest, err)
 	}
-	if s.file, err = os.OpenFile(newest, os.O_RDWR, 0); err != nil { //nolint:gosec // a file of the operator's own directory
+	if s.file, err = os.OpenFile(newest, os.O_RDWR, 0); err != nil {
 		return nil, fmt.Errorf("open the history: %w", err)
 	}
 	if s.length, err = completeLength(s.file); err == nil {
@@ -208,10 +208,10 @@ func (s *store) replace(path string, text []byte) (*os.File, error) {
 		err = temp.Sync()
 	}
 	if err == nil {
-		err = os.Rename(temp.Name(), path)
+		err = os.Rename(temp.Name(), path) //nolint:gosec // G703: both are in the directory that the operator names
 	}
 	if err != nil {
-		return nil, errors.Join(err, temp.Close(), os.Remove(temp.Name()))
+		return nil, errors.Join(err, temp.Close(), os.Remove(temp.Name())) //nolint:gosec // G703: as above
 	}
 	return temp, nil
 }

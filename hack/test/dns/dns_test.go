@@ -70,10 +70,9 @@ func documented(t *testing.T, view string) []string {
 	return deployment.Spec.Template.Spec.Containers[0].Args
 }
 
-// startExternalDNS runs external-dns in a home with the documented flags of a view until
-// stop. What differs in the test is replaced: the provider, the server, the key, and that it
+// startExternalDNS runs external-dns in a home with the documented flags of a view. What differs in the test is replaced: the provider, the server, the key, and that it
 // is no pod.
-func startExternalDNS(t *testing.T, home, view, owner string, server *nameServer) (stop func()) {
+func startExternalDNS(t *testing.T, home, view, owner string, server *nameServer) {
 	t.Helper()
 	path, err := servers.Locate(servers.ExternalDNS)
 	testkit.Must(t, err)
@@ -94,7 +93,6 @@ func startExternalDNS(t *testing.T, home, view, owner string, server *nameServer
 	process, err := bed.Run(owner, nil, path, args...)
 	testkit.Must(t, err)
 	t.Cleanup(process.Kill)
-	return process.Kill
 }
 
 const ingress = `

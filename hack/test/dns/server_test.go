@@ -32,7 +32,7 @@ key usher { algorithm hmac-sha256; secret %[3]q; };
 zone "techn.is" { type primary; file "zone"; allow-update { key usher; }; allow-transfer { key usher; }; };
 `
 
-const emptyZone = "$TTL 60\n@ IN SOA ns admin 1 60 60 60 60\n@ IN NS ns\nns IN A 127.0.0.1\n"
+const emptyZone = "$TTL 60\n@ IN SOA ns admin 1 60 60 60 60\n@ IN NS ns\nns IN A 127.0.0.1\n" //nolint:dupword // its times
 
 // startNamed starts a name server until the test ends.
 func startNamed(t *testing.T, name string) *nameServer {

@@ -52,15 +52,15 @@ func startPair(t *testing.T, name, host string) (north, south *testenv.Member) {
 	return member(name + "-north"), member(name + "-south")
 }
 
-// share publishes a host with backends, which are YAML.
-func share(t *testing.T, host, strategy string, backends ...string) {
+// takeTurns publishes a host with backends, which are YAML, and the strategy RoundRobin.
+func takeTurns(t *testing.T, host string, backends ...string) {
 	t.Helper()
 	testkit.Must(t, env.Edge.Apply(t.Context(), fmt.Sprintf(`
 apiVersion: usher.techn.is/v1alpha1
 kind: ExposedHost
 metadata: {name: %[1]s}
-spec: {host: %[1]s, strategy: %[2]s, backends: [%[3]s]}
-`, host, strategy, strings.Join(backends, ", "))))
+spec: {host: %[1]s, strategy: RoundRobin, backends: [%[2]s]}
+`, host, strings.Join(backends, ", "))))
 	t.Cleanup(func() {
 		_, _ = env.Edge.Kubectl(context.Background(), "delete", "exposedhost", host)
 	})
@@ -170,7 +170,7 @@ func answers(visits []visit) map[string]int {
 func TestATraefikIsKilledUnderLoad(t *testing.T) {
 	const host = "killed.spread.techn.is"
 	north, south := startPair(t, "killed", host)
-	share(t, host, "RoundRobin", clusterBackend(north, 50), clusterBackend(south, 50))
+	takeTurns(t, host, clusterBackend(north, 50), clusterBackend(south, 50))
 	stop := flood(t, host)
 	time.Sleep(2 * time.Second)
 	north.Traefik.Stop()
@@ -213,7 +213,7 @@ func TestPacketsVanishUnderLoad(t *testing.T) {
 	link.Wake(t)
 	relayed := relay(link.TCPListener, north.Traefik.HTTPS.String())
 	port := link.Addr().(*net.TCPAddr).Port
-	share(t, host, "RoundRobin", fmt.Sprintf("{address: 127.0.0.1, httpsPort: %d}", port),
+	takeTurns(t, host, fmt.Sprintf("{address: 127.0.0.1, httpsPort: %d}", port),
 		fmt.Sprintf("{address: %s, httpsPort: %d}", south.Traefik.HTTPS.Addr(), south.Traefik.HTTPS.Port()))
 	stop := flood(t, host)
 	time.Sleep(2 * time.Second)
@@ -275,7 +275,7 @@ func TestAHealthCheckFindsATraefikThatHangs(t *testing.T) {
 		kubectl(t, env.Edge, "patch", "membercluster", m.Name(), "--type=merge", "-p",
 			`{"spec":{"ingress":{"healthCheck":{"type":"TLS","interval":"1s","timeout":"500ms","rise":2,"fall":2}}}}`)
 	}
-	share(t, host, "RoundRobin", clusterBackend(north, 50), clusterBackend(south, 50))
+	takeTurns(t, host, clusterBackend(north, 50), clusterBackend(south, 50))
 	healthy := func(want ...string) {
 		t.Helper()
 		testkit.Eventually(t, fmt.Sprintf("the metrics should be %q", want), func() error {
@@ -332,7 +332,7 @@ func TestSharesOfTwoTraefiks(t *testing.T) {
 	const host, n = "shares.spread.techn.is", 1000
 	north, south := startPair(t, "shares", host)
 	for _, weights := range [][2]int{{70, 30}, {0, 100}} {
-		share(t, host, "RoundRobin", clusterBackend(north, weights[0]), clusterBackend(south, weights[1]))
+		takeTurns(t, host, clusterBackend(north, weights[0]), clusterBackend(south, weights[1]))
 		testkit.Eventually(t, "the weights should be used", func() error {
 			for range 20 {
 				answer, err := getHTTPS(t.Context(), host)
