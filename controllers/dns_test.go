@@ -159,7 +159,14 @@ func TestDNSEndpoints(t *testing.T) {
 		return nil
 	})
 	remove(t, "hades", ingressRoute("named", "Host(`named.dns.is`)"))
-	awaitHost(t, c, "named.dns.is", ready("illmatic"))
+	awaitHost(t, c, "named.dns.is", func(eh *v1alpha1.ExposedHost) error {
+		for _, condition := range eh.Status.Conditions {
+			if condition.ObservedGeneration != eh.Generation {
+				return fmt.Errorf("condition %s is of generation %d, not %d", condition.Type, condition.ObservedGeneration, eh.Generation)
+			}
+		}
+		return ready("illmatic")(eh)
+	})
 
 	stop()
 	w := countWrites(t)

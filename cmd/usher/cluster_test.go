@@ -34,7 +34,7 @@ func TestInvalidClusterCommandLines(t *testing.T) {
 		{"cluster list -o go-template={{", "--output: "},
 		{"cluster remove", "NAME is missing"},
 		{"cluster remove hades --dry-run", "unknown flag --dry-run of usher cluster remove"},
-		{"cluster purge", `unknown command "purge" of usher cluster. It has: add, isolate, list, remove`},
+		{"cluster purge", `unknown command "purge" of usher cluster. It has: add, drain, isolate, list, remove`},
 	})
 }
 

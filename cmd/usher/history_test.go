@@ -73,7 +73,7 @@ func TestHistoryOfTheProgram(t *testing.T) {
 	if never.code != exitFailure || !strings.Contains(never.err, "c.techn.is was not public, as far as is known since") {
 		t.Errorf("%+v", never)
 	}
-	if now := say(t, nil, "history", "A.techn.is", "--at", time.Now().Format(time.RFC3339), "--state-dir", state); now.code != exitFailure || !strings.Contains(now.err, "a.techn.is was not public at") {
+	if now := say(t, nil, "history", "A.techn.is", "--at", time.Now().Format(time.RFC3339Nano), "--state-dir", state); now.code != exitFailure || !strings.Contains(now.err, "a.techn.is was not public at") {
 		t.Errorf("%+v", now)
 	}
 }

@@ -220,9 +220,10 @@ func list(t *testing.T, cluster string, args ...string) []string {
 func apply(t *testing.T, cluster, manifests string) {
 	t.Helper()
 	testkit.Must(t, bed.Cluster(cluster).Apply(t.Context(), manifests))
+	file := writeFile(t, "manifests.yaml", manifests, 0o600)
 	t.Cleanup(func() {
-		if err := bed.Cluster(cluster).Delete(context.Background(), manifests); err != nil {
-			t.Error(err)
+		if out, err := bed.Cluster(cluster).Kubectl(context.Background(), "delete", "--ignore-not-found", "-f", file); err != nil {
+			t.Errorf("kubectl delete: %v\n%s", err, out)
 		}
 	})
 }
