@@ -131,7 +131,7 @@ func TestStartWithoutServersNamesTheCommand(t *testing.T) {
 	t.Setenv("USHER_TESTBED_CACHE", t.TempDir())
 	t.Setenv("TMPDIR", t.TempDir())
 	_, err := Start(t.Context(), Options{})
-	if !errors.Is(err, servers.ErrNotBuilt) || !strings.Contains(err.Error(), "make testbed") {
+	if !errors.Is(err, servers.ErrNotBuilt) || !strings.Contains(err.Error(), "go run ./hack/testbed/cmd/testbed build etcd") {
 		t.Errorf("Start: %v", err)
 	}
 	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {

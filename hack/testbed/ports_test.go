@@ -57,7 +57,7 @@ func TestServersReportThatTheirPortIsTaken(t *testing.T) {
 	}
 	defer listener.Close()
 	taken := listener.Addr().(*net.TCPAddr).AddrPort()
-	free, err := freePorts(t.Context(), loopback, 2)
+	free, err := freePorts(t.Context(), loopback, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestServersReportThatTheirPortIsTaken(t *testing.T) {
 			return second.Start(t.Context())
 		},
 		"Traefik": func() error {
-			second := &Traefik{HTTPS: taken, HTTP: free[0], API: free[1], name: "second-traefik", cluster: hades}
+			second := &Traefik{HTTPS: taken, HTTP: free[0], API: free[1], MQTTS: free[2], name: "second-traefik", cluster: hades}
 			return second.Start(t.Context())
 		},
 	} {
