@@ -65,7 +65,7 @@ type Checks struct {
 
 	lookup  func(ctx context.Context, network, host string) ([]netip.Addr, error) // net.DefaultResolver's, except in tests
 	limiter *rate.Limiter
-	atOnce  chan struct{} // holds one value for each check in progress
+	atOnce  chan struct{} // holds one value for each check in progress; made by Run, except in tests
 	running sync.WaitGroup
 	results [results]atomic.Uint64
 	watches map[subject]*watch       // what is checked; Run's own
@@ -97,7 +97,9 @@ func (r result) String() string {
 // Run checks until ctx ends.
 func (c *Checks) Run(ctx context.Context) {
 	c.limiter = newLimiter()
-	c.atOnce = make(chan struct{}, maxAtOnce)
+	if c.atOnce == nil {
+		c.atOnce = make(chan struct{}, maxAtOnce)
+	}
 	c.watches, c.slots = make(map[subject]*watch), make(map[string]chan struct{})
 	if c.lookup == nil {
 		c.lookup = net.DefaultResolver.LookupNetIP

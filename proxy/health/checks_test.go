@@ -374,6 +374,7 @@ func TestSlowClusterDelaysNoOther(t *testing.T) {
 	}
 	listener := testkit.Listen(t)
 	c := run(t, []routing.Backend{hostile, backendAt(listener, often(routing.CheckTCP))}, func(c *Checks) {
+		c.atOnce = make(chan struct{}, maxAtOnce)
 		c.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
 		}
