@@ -93,7 +93,7 @@ func (a *accessLog) put(r accessRecord) {
 	switch n {
 	case 0:
 		notify(a.wake)
-	case len(a.ring) / 2:
+	case maxAccessRecords / 2:
 		notify(a.full)
 	}
 }
