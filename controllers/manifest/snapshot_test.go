@@ -87,7 +87,9 @@ func routes(t *testing.T, o routetable.Objects) map[string]string {
 	}
 	routes := map[string]string{}
 	for r := range table.All() {
-		routes[r.Host] = fmt.Sprintf("%+v", *r)
+		route := *r
+		route.Source, route.Reached = nil, nil // pointers; the history's own
+		routes[r.Host] = fmt.Sprintf("%+v", route)
 	}
 	return routes
 }
