@@ -44,8 +44,7 @@ type dnsEndpoints struct {
 	// everyHost returns the names of all ExposedHosts.
 	everyHost func(ctx context.Context) []string
 
-	once  sync.Once
-	known chan struct{} // closed when they have been read, or cannot be read
+	first firstRead
 
 	mu          sync.Mutex
 	cache       cache.Cache // nil until they have been read
@@ -60,23 +59,9 @@ var _ source.SyncingSource = (*dnsEndpoints)(nil)
 func newDNSEndpoints(mgr manager.Manager, namespace string) *dnsEndpoints {
 	return &dnsEndpoints{
 		api: mgr.GetAPIReader(), hosts: mgr.GetCache(), config: mgr.GetConfig(), http: mgr.GetHTTPClient(), mapper: mgr.GetRESTMapper(),
-		namespace: namespace, log: mgr.GetLogger().WithName("dns"), known: make(chan struct{}), lost: make(chan struct{}, 1),
-		everyHost: func(ctx context.Context) []string { return everyHostName(ctx, mgr.GetCache()) },
+		namespace: namespace, log: mgr.GetLogger().WithName("dns"), first: newFirstRead(), lost: make(chan struct{}, 1),
+		everyHost: func(ctx context.Context) []string { return namesListed(ctx, mgr.GetCache()) },
 	}
-}
-
-// everyHostName returns the names of all ExposedHosts.
-func everyHostName(ctx context.Context, reader client.Reader) []string {
-	var list v1alpha1.ExposedHostList
-	if err := reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		logUnread(ctx, err)
-		return nil
-	}
-	names := make([]string, len(list.Items))
-	for i := range list.Items {
-		names[i] = list.Items[i].Name
-	}
-	return names
 }
 
 // unread returns why DNSEndpoints cannot be read; empty if they can.
@@ -124,15 +109,7 @@ func (d *dnsEndpoints) Start(ctx context.Context, queue hostQueue) error {
 // WaitForSync implements source.SyncingSource: it waits until the DNSEndpoints have been
 // read, or cannot be read.
 func (d *dnsEndpoints) WaitForSync(ctx context.Context) error {
-	select {
-	case <-d.known:
-		return nil
-	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return nil
-		}
-		return errors.New("timed out waiting for DNSEndpoints")
-	}
+	return d.first.wait(ctx, "DNSEndpoints")
 }
 
 // String returns the name of the source for logs.
@@ -216,7 +193,7 @@ func (d *dnsEndpoints) note(ctx context.Context, queue hostQueue, err error, why
 	before := d.unavailable
 	d.unavailable = why
 	d.mu.Unlock()
-	d.once.Do(func() { close(d.known) })
+	d.first.done()
 	if before != why {
 		d.log.Error(err, "Cannot use DNSEndpoints: no DNS record is made", "because", why)
 		enqueueHosts(queue, d.everyHost(ctx))
@@ -245,7 +222,7 @@ func (d *dnsEndpoints) watch(ctx context.Context, queue hostQueue) error {
 	d.mu.Lock()
 	d.cache, d.unavailable = own, ""
 	d.mu.Unlock()
-	d.once.Do(func() { close(d.known) })
+	d.first.done()
 	enqueueHosts(queue, d.everyHost(ctx))
 	enqueueHosts(queue, d.everyOwner(ctx, own))
 	return nil

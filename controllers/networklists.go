@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -54,8 +53,7 @@ type networkLists struct {
 	log     logr.Logger
 	changed listChanged
 
-	once  sync.Once
-	known chan struct{} // closed when the lists have been read, or cannot be read
+	first firstRead
 
 	mu         sync.Mutex
 	watched    bool   // the cache has the lists
@@ -66,7 +64,7 @@ var _ source.SyncingSource = (*networkLists)(nil)
 
 func newNetworkLists(mgr manager.Manager, controller string, changed listChanged) *networkLists {
 	return &networkLists{
-		api: mgr.GetAPIReader(), cache: mgr.GetCache(), changed: changed, known: make(chan struct{}),
+		api: mgr.GetAPIReader(), cache: mgr.GetCache(), changed: changed, first: newFirstRead(),
 		log: mgr.GetLogger().WithName("edge").WithValues("controller", controller),
 	}
 }
@@ -96,15 +94,7 @@ func (l *networkLists) Start(ctx context.Context, queue hostQueue) error {
 // WaitForSync implements source.SyncingSource: it waits until the lists have been read, or
 // cannot be read.
 func (l *networkLists) WaitForSync(ctx context.Context) error {
-	select {
-	case <-l.known:
-		return nil
-	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return nil
-		}
-		return errors.New("timed out waiting for NetworkLists")
-	}
+	return l.first.wait(ctx, "NetworkLists")
 }
 
 // String returns the name of the source for logs.
@@ -160,7 +150,7 @@ func (l *networkLists) note(err error, unreadable string) {
 	if before != unreadable {
 		l.log.Error(err, "Cannot read NetworkLists: hosts that name one are refused", "because", unreadable)
 	}
-	l.once.Do(func() { close(l.known) })
+	l.first.done()
 }
 
 // watch adds the lists to the cache, and returns when it has them. Their changes are
@@ -188,7 +178,7 @@ func (l *networkLists) watch(ctx context.Context, queue hostQueue) error {
 	l.mu.Lock()
 	l.watched, l.unreadable = true, ""
 	l.mu.Unlock()
-	l.once.Do(func() { close(l.known) })
+	l.first.done()
 	l.changed(ctx, queue, "", listExists) // requests that came before were handled without the lists
 	return nil
 }

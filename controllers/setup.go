@@ -233,8 +233,13 @@ func logUnread(ctx context.Context, err error) {
 
 // namesOfCluster returns the ExposedHosts that name a cluster.
 func namesOfCluster(ctx context.Context, reader client.Reader, cluster string) []string {
+	return namesListed(ctx, reader, client.MatchingFields{indexCluster: cluster})
+}
+
+// namesListed returns the names of the ExposedHosts that a list has.
+func namesListed(ctx context.Context, reader client.Reader, options ...client.ListOption) []string {
 	var list v1alpha1.ExposedHostList
-	if err := reader.List(ctx, &list, client.MatchingFields{indexCluster: cluster}, client.UnsafeDisableDeepCopy); err != nil {
+	if err := reader.List(ctx, &list, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
 		logUnread(ctx, err)
 		return nil
 	}

@@ -2,7 +2,6 @@ package manifest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -99,7 +98,7 @@ func killWriter(t *testing.T, dir string) {
 
 func TestAFullDiskKeepsTheOldSnapshot(t *testing.T) {
 	if os.Getenv(envFullDisk) == "" {
-		inMountNamespace(t)
+		testkit.InMountNamespace(t, envFullDisk)
 		return
 	}
 	dir := t.TempDir()
@@ -132,24 +131,5 @@ func TestAFullDiskKeepsTheOldSnapshot(t *testing.T) {
 	testkit.WaitFor(t, "the new snapshot", func() bool { return hostsIn(dir) == 10 })
 	if err := stop(); err != nil {
 		t.Error(err)
-	}
-}
-
-// inMountNamespace runs the test in a process with a mount namespace of its own.
-func inMountNamespace(t *testing.T) {
-	t.Helper()
-	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	again.Env = append(os.Environ(), envFullDisk+"=1")
-	again.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-	}
-	output, err := again.CombinedOutput()
-	switch failed := new(exec.ExitError); {
-	case errors.As(err, &failed):
-		t.Errorf("%v\n%s", err, output)
-	case err != nil:
-		t.Skipf("a user namespace cannot be made here: %v", err)
 	}
 }

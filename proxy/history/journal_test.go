@@ -2,7 +2,6 @@ package history
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -322,7 +321,7 @@ func killWriter(t *testing.T, dir string) int {
 // While the disk is full, the table changes without a delay; the lines are written later.
 func TestAFullDisk(t *testing.T) {
 	if os.Getenv(envFullDisk) == "" {
-		inMountNamespace(t)
+		testkit.InMountNamespace(t, envFullDisk)
 		return
 	}
 	dir := t.TempDir()
@@ -353,25 +352,6 @@ func TestAFullDisk(t *testing.T) {
 		t.Errorf("%d hosts are public by %d lines, %v", len(a.Periods), len(a.Changes), err)
 	}
 	j.store.close()
-}
-
-// inMountNamespace runs the test in a process with a mount namespace of its own.
-func inMountNamespace(t *testing.T) {
-	t.Helper()
-	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	again.Env = append(os.Environ(), envFullDisk+"=1")
-	again.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-	}
-	output, err := again.CombinedOutput()
-	switch failed := new(exec.ExitError); {
-	case errors.As(err, &failed):
-		t.Errorf("%v\n%s", err, output)
-	case err != nil:
-		t.Skipf("a user namespace cannot be made here: %v", err)
-	}
 }
 
 // A process drains while the next one of the service starts: the journal has the changes
