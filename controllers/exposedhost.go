@@ -230,6 +230,7 @@ func (r *ExposedHostReconciler) withdraw(ctx context.Context, current *v1alpha1.
 	if err := r.Client.Delete(ctx, current, unchanged); err != nil {
 		return client.IgnoreNotFound(fmt.Errorf("withdraw ExposedHost %s: %w", current.Name, err))
 	}
+	r.Events.Eventf(current, nil, corev1.EventTypeNormal, reason.Withdrawn, "Decide", "no source claims host %s any more%s", current.Spec.Host, lastRequestedBy(current))
 	log.FromContext(ctx).Info("Withdrew host: no source claims it")
 	return nil
 }

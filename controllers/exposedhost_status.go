@@ -30,6 +30,7 @@ func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters ma
 		Conditions:   slices.Clone(eh.Status.Conditions),
 		Sources:      kept(decision.Sources, func(ref v1alpha1.SourceRef) string { return ref.Cluster }),
 		SourcesTotal: total(max(len(decision.Sources), decision.RecordedSources)),
+		RequestedBy:  requestedBy(eh.Status.RequestedBy, decision),
 		Rivals:       kept(decision.Rivals, func(rival v1alpha1.Rival) string { return rival.Cluster }),
 		RivalsTotal:  total(len(decision.Rivals)),
 		DNS:          eh.Status.DNS, // DNSReconciler writes it, and its condition
@@ -50,6 +51,19 @@ func statusOf(eh *v1alpha1.ExposedHost, decision admission.Decision, clusters ma
 	status.Summary = summary(eh, decision, status)
 	status.Summary.Ports = strings.Join(servedPorts(eh.Spec, clusters, edgePorts), ",")
 	return status
+}
+
+// requestedBy returns by whose annotation an accepted host is exposed. The version is the
+// first one that was accepted: later ones change nothing.
+func requestedBy(recorded *v1alpha1.RequestedBy, decision admission.Decision) *v1alpha1.RequestedBy {
+	now := decision.Requested
+	switch {
+	case !decision.Accepted || now.SourceRef == v1alpha1.SourceRef{}:
+		return nil
+	case recorded != nil && recorded.SourceRef == now.SourceRef && (now.ResourceVersion == "" || recorded.Manager == now.Manager):
+		return recorded
+	}
+	return &now
 }
 
 // backendsOf returns the backends of a host on each of its ports, first those of https.
@@ -235,7 +249,7 @@ func (r *ExposedHostReconciler) recordEvents(ctx context.Context, before, after 
 		if !decision.Accepted {
 			kind = corev1.EventTypeWarning
 		}
-		r.Events.Eventf(after, nil, kind, is.Reason, "Decide", "%s", is.Message)
+		r.Events.Eventf(after, nil, kind, is.Reason, "Decide", "%s%s", is.Message, annotatedBy(after.Status.RequestedBy))
 		log.FromContext(ctx).Info("Decided about host", "accepted", decision.Accepted, "reason", is.Reason, "cluster", decision.Cluster)
 	}
 	r.recordBackends(before, after, decision)
@@ -255,6 +269,23 @@ func (r *ExposedHostReconciler) recordEvents(ctx context.Context, before, after 
 			r.Events.Eventf(after, nil, corev1.EventTypeWarning, name.Reason, "Decide", "%s of cluster %s may not publish %s, a name under this wildcard: %s", sourceName(name.SourceRef), name.Cluster, name.Host, name.Reason)
 		}
 	}
+}
+
+// annotatedBy says who annotated an object; "" if that is not known.
+func annotatedBy(by *v1alpha1.RequestedBy) string {
+	if by == nil || by.Manager == "" {
+		return ""
+	}
+	return message.Format("; annotated by %q, version %s", by.Manager, by.ResourceVersion)
+}
+
+// lastRequestedBy says by whose annotation a withdrawn host was exposed.
+func lastRequestedBy(eh *v1alpha1.ExposedHost) string {
+	by := eh.Status.RequestedBy
+	if by == nil {
+		return ""
+	}
+	return message.Format("; it was exposed by %s of cluster %s%s", sourceName(by.SourceRef), by.Cluster, annotatedBy(by))
 }
 
 // findCondition returns a condition of an ExposedHost, or nil.

@@ -339,6 +339,10 @@ type ExposedHostStatus struct {
 	// SourcesTotal is the number of sources; Sources lists the first 10.
 	// +optional
 	SourcesTotal int32 `json:"sourcesTotal,omitempty"`
+	// RequestedBy says by whose annotation the host is exposed: of the first source, when
+	// usher first accepted it.
+	// +optional
+	RequestedBy *RequestedBy `json:"requestedBy,omitempty"`
 	// Rivals are conflicting sources: objects that also requested this host and were
 	// refused.
 	// +optional
@@ -400,6 +404,19 @@ type SourceRef struct {
 	Namespace string `json:"namespace"`
 	// Name of the object.
 	Name string `json:"name"`
+}
+
+// RequestedBy says which version of an object requested a host, and who annotated it.
+type RequestedBy struct {
+	SourceRef `json:",inline"`
+	// ResourceVersion of the object.
+	// +optional
+	ResourceVersion string `json:"resourceVersion,omitempty"`
+	// Manager is the field manager of the annotation, as metadata.managedFields of the
+	// object has it, such as kubectl-annotate or helm.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	Manager string `json:"manager,omitempty"`
 }
 
 // Rival is a conflicting source: an object that also requested the host and was

@@ -1,15 +1,13 @@
 package main
 
 import (
-	"net/url"
-
 	"github.com/spf13/cobra"
 
 	"github.com/jovalle/usher/controllers/enroll"
 )
 
 func clusterDrainCommand() *cobra.Command {
-	o := clusterOptions{}
+	o := askFlags{}
 	drain := enroll.DrainOptions{}
 	cmd := &cobra.Command{
 		Use:   "drain NAME",
@@ -37,7 +35,7 @@ It sets the annotation usher.techn.is/drain of the MemberCluster, as this does:
 	flags.SortFlags = false
 	flags.BoolVar(&drain.Undo, "undo", false, "end the drain: the member's hosts get new connections again")
 	flags.BoolVar(&drain.Wait, "wait", false, "wait until no connection to the member is open; the exit code is 1 if --timeout passes before")
-	flags.StringArrayVar(&drain.Admin, "admin", nil, "`URL` of an admin listener of usher, such as http://127.0.0.1:8080; can be repeated (default: those of usher's pods, through the API server)")
+	o.adminFlag(cmd)
 	o.namespaceFlag(cmd)
 	o.edgeFlags(cmd)
 	flags.DurationVar(&o.Timeout, "timeout", defaultClusterTimeout, "time limit of the whole command")
@@ -45,22 +43,20 @@ It sets the annotation usher.techn.is/drain of the MemberCluster, as this does:
 	return cmd
 }
 
-func (o *clusterOptions) drain(cmd *cobra.Command, drain enroll.DrainOptions) error {
+func (o *askFlags) drain(cmd *cobra.Command, drain enroll.DrainOptions) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
-	if drain.Undo && (drain.Wait || len(drain.Admin) > 0) {
+	if drain.Undo && (drain.Wait || len(o.admin) > 0) {
 		return badFlag("undo", "does not go with --wait or --admin: it asks for no connections")
 	}
-	for _, admin := range drain.Admin {
-		if u, err := url.Parse(admin); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return badFlag("admin", "%q is no URL, such as http://127.0.0.1:8080", admin)
-		}
+	if err := o.checkAdmin(); err != nil {
+		return err
 	}
 	edge, err := o.connectEdge()
 	if err != nil {
 		return err
 	}
-	drain.Name, drain.Namespace, drain.Timeout, drain.Out = o.Name, o.Namespace, o.Timeout, cmd.OutOrStdout()
+	drain.Name, drain.Listeners, drain.Timeout, drain.Out = o.Name, o.listeners, o.Timeout, cmd.OutOrStdout()
 	return enroll.Drain(cmd.Context(), edge, drain)
 }

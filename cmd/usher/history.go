@@ -18,7 +18,8 @@ import (
 
 // historyOptions are the flags of usher history.
 type historyOptions struct {
-	admin, stateDir   string
+	askFlags
+	stateDir          string
 	since, at, format string
 }
 
@@ -35,25 +36,27 @@ A name under a wildcard has no entry of its own: ask for the wildcard. CONNECTIO
 counted from the time at which the host became public, also if it was moved or changed
 since.
 
-The command reads the journal of usher by its admin listener or, with --state-dir, from
-its directory, also while usher does not run. The exit code is 1 if a HOST is given and
-was not public.`,
+The command asks all pods of usher through the API server of the edge cluster, or the
+listeners of --admin, and adds up their connections. With --state-dir it reads the files
+of one usher, also while that does not run. The exit code is 1 if a HOST is given and was
+not public.`,
 		Example: `  usher history vault.techn.is
   usher history --since 30d
   usher history vault.techn.is --at 2026-11-24T10:00
   usher history --state-dir /var/lib/usher -o json`,
 		Args:              func(cmd *cobra.Command, args []string) error { return atMost(cmd, args, 1) },
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: o.hosts,
+		PersistentPreRun:  func(*cobra.Command, []string) { quiet() },
 		RunE:              o.run,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&o.since, "since", "", "leave out what ended more than this `TIME` ago, such as 30d or 12h, or before it, such as 2026-11-24")
 	flags.StringVar(&o.at, "at", "", "show what was public at this `TIME`, such as 2026-11-24T10:00, in local time unless it has a zone")
-	adminFlag(cmd, &o.admin)
-	flags.StringVar(&o.stateDir, "state-dir", "", "state `DIR` of usher, instead of the admin listener")
 	outputFlag(cmd, &o.format, "a table", valueFormats...)
-	complete(cmd, nil)
+	flags.StringVar(&o.stateDir, "state-dir", "", "state `DIR` of usher, to read instead of asking it")
+	o.addTo(cmd)
+	o.complete(cmd)
 	return cmd
 }
 
@@ -80,7 +83,7 @@ func (o *historyOptions) run(cmd *cobra.Command, args []string) error {
 
 // query returns the query of the flags and the argument.
 func (o *historyOptions) query(args []string, now time.Time) (history.Query, error) {
-	errs := []error{oneOf("output", o.format, valueFormats...), checkAdmin(o.admin)}
+	errs := []error{oneOf("output", o.format, valueFormats...), o.check()}
 	var q history.Query
 	var err error
 	if len(args) > 0 {
@@ -89,6 +92,9 @@ func (o *historyOptions) query(args []string, now time.Time) (history.Query, err
 	}
 	if o.stateDir != "" {
 		errs = append(errs, flagError("state-dir", checkDirectory(o.stateDir)))
+		if len(o.admin) > 0 {
+			errs = append(errs, badFlag("state-dir", "the history is either read there or asked for: remove --admin"))
+		}
 	}
 	q.Since, err = parseTime(o.since, now)
 	errs = append(errs, flagError("since", err))
@@ -119,7 +125,7 @@ func parseTime(text string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%q is no time: write 30d or 12h for how long ago, or a date such as 2026-11-24 or 2026-11-24T10:00", text)
 }
 
-// read asks the admin listener, or reads the state directory.
+// read asks usher, or reads the state directory.
 func (o *historyOptions) read(cmd *cobra.Command, q history.Query) (history.Answer, error) {
 	if o.stateDir != "" {
 		answer, err := history.Read(o.stateDir, q)
@@ -137,9 +143,11 @@ func (o *historyOptions) read(cmd *cobra.Command, q history.Query) (history.Answ
 			values.Set(name, at.Format(time.RFC3339))
 		}
 	}
-	var answer history.Answer
-	err := fromAdmin(cmd.Context(), o.admin, "/history", values, &answer)
-	return answer, err
+	answers, err := ask[history.Answer](cmd.Context(), &o.askFlags, cmd.ErrOrStderr(), "/history", values)
+	if err != nil {
+		return history.Answer{}, err
+	}
+	return history.Merge(answers), nil
 }
 
 func printHistory(out io.Writer, a *history.Answer, now time.Time) error {
@@ -155,6 +163,9 @@ func printHistory(out io.Writer, a *history.Answer, now time.Time) error {
 		}
 		if p.By != nil {
 			by = p.By.String()
+			if p.By.Manager != "" {
+				by += ", annotated by " + p.By.Manager
+			}
 		}
 		if p.About {
 			mark = "about "

@@ -106,6 +106,20 @@ func TestKnocksOfTheProgram(t *testing.T) {
 	if table := say(t, nil, "knocks", "--admin", url); !testkit.ContainsAll(table.out, []string{"HOST", "SERVED BY", "vault.techn.is", "plain.techn.is", "127.0.0.0/24"}) {
 		t.Errorf("%+v", table)
 	}
+	other := program(t, dir, "--history-size=0").started(t)
+	greet(t, other.HTTPS[0].String(), "vault.techn.is")
+	testkit.Eventually(t, "the knocks of two processes should be added up", func() error {
+		answered := say(t, nil, "knocks", "-o", "json", "--admin", url, "--admin", "http://"+other.Admin[0].String())
+		err := json.Unmarshal([]byte(answered.out), &all)
+		if at := slices.IndexFunc(all, func(k knocks.Knock) bool { return k.Host == "vault.techn.is" && k.Count == 3 }); at < 0 {
+			return fmt.Errorf("%+v, %w", answered, err)
+		}
+		return nil
+	})
+	if half := say(t, nil, "knocks", "--admin", url, "--admin", "http://127.0.0.1:1"); half.code != 0 ||
+		!testkit.ContainsAll(half.out+half.err, []string{"vault.techn.is", "Warning: the answer is incomplete", "127.0.0.1:1"}) {
+		t.Errorf("one of two answers: %+v", half)
+	}
 	if off := say(t, nil, "history", "--admin", url); off.code != exitFailure || !strings.Contains(off.err, "/history") {
 		t.Errorf("without a history: %+v", off)
 	}
@@ -119,6 +133,10 @@ func TestMistakesOfHistory(t *testing.T) {
 		{[]string{"history", "--since", "yesterday"}, `--since: "yesterday" is no time: write 30d`},
 		{[]string{"history", "--at", "noon"}, `--at: "noon" is no time`},
 		{[]string{"history", "--admin", "localhost:8080"}, `--admin: "localhost:8080" is no URL`},
+		{[]string{"history", "--admin", "http://127.0.0.1:8080", "--state-dir", "/"}, `--state-dir: the history is either read there or asked for: remove --admin`},
+		{[]string{"knocks", "--admin", "http://127.0.0.1:8080", "--edge-context", "edge"}, `--admin: usher is asked either there or in the edge cluster`},
+		{[]string{"knocks", "--timeout", "0s"}, `--timeout: must be longer than 0`},
+		{[]string{"knocks", "--edge-kubeconfig", "/nowhere"}, `--edge-kubeconfig: there is no file /nowhere`},
 		{[]string{"history", "--state-dir", "/nowhere"}, "--state-dir: there is no directory /nowhere"},
 		{[]string{"history", "a b"}, "a b"},
 		{[]string{"history", "a.is", "b.is"}, "b.is"},

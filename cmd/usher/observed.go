@@ -3,11 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -15,7 +13,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
 
+	"github.com/jovalle/usher/controllers/adminclient"
+	"github.com/jovalle/usher/controllers/kubeconfig"
 	"github.com/jovalle/usher/proxy/knocks"
 	"github.com/jovalle/usher/proxy/routing"
 )
@@ -24,56 +25,134 @@ const (
 	// maxKnocks is how many names usher knocks lists.
 	maxKnocks = 200
 
-	// defaultAdmin is the URL of the admin listener at its default address.
-	defaultAdmin = "http://127.0.0.1:8080"
+	// localAdmin is the URL of the admin listener at its default address.
+	localAdmin = "http://127.0.0.1:8080"
 
-	adminTimeout   = 30 * time.Second
+	askTimeout     = 30 * time.Second
 	maxAdminAnswer = 64 << 20 // in bytes
 )
 
-func adminFlag(cmd *cobra.Command, value *string) {
-	cmd.Flags().StringVar(value, "admin", defaultAdmin, "`URL` of the admin listener of usher")
+// askFlags are the flags of a command that asks running processes of usher.
+type askFlags struct {
+	clusterOptions // of the edge cluster, and the namespace of the pods
+	admin          []string
 }
 
-// checkAdmin returns an error if a value is no URL of an admin listener.
-func checkAdmin(value string) error {
-	parsed, err := url.Parse(value)
-	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
-		return badFlag("admin", "%q is no URL: write it as http://127.0.0.1:8080", value)
-	}
-	return nil
+func (a *askFlags) addTo(cmd *cobra.Command) {
+	a.adminFlag(cmd)
+	a.namespaceFlag(cmd)
+	a.edgeFlags(cmd)
+	cmd.Flags().DurationVar(&a.Timeout, "timeout", askTimeout, "time limit of the whole command")
 }
 
-// fromAdmin asks the admin listener of usher for a value.
-func fromAdmin(ctx context.Context, admin, path string, query url.Values, value any) error {
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(admin, "/")+path+"?"+query.Encode(), http.NoBody)
-	if err != nil {
-		return flagError("admin", err)
+func (a *askFlags) adminFlag(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&a.admin, "admin", nil, "`URL` of an admin listener of usher, such as "+localAdmin+"; can be repeated (default: those of usher's pods, through the API server; without a kubeconfig "+localAdmin+")")
+}
+
+func (a *askFlags) complete(cmd *cobra.Command) {
+	complete(cmd, map[string]cobra.CompletionFunc{"edge-context": contexts(a.edgeSource)})
+}
+
+// check returns an error that names every mistake.
+func (a *askFlags) check() error {
+	errs := []error{a.checkAdmin()}
+	if len(a.admin) > 0 && (a.edgeKubeconfig != "" || a.edgeContext != "") {
+		errs = append(errs, badFlag("admin", "usher is asked either there or in the edge cluster: remove --edge-kubeconfig and --edge-context"))
 	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return fmt.Errorf("ask usher: %w; usher in a cluster is reached by kubectl -n usher-system port-forward deployment/usher 8080", err)
+	if a.Timeout <= 0 {
+		errs = append(errs, badFlag("timeout", "must be longer than 0"))
 	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxAdminAnswer))
+	return errors.Join(errs...)
+}
+
+// checkAdmin returns an error if a value of --admin is no URL.
+func (a *askFlags) checkAdmin() error {
+	var errs []error
+	for _, admin := range a.admin {
+		errs = append(errs, flagError("admin", adminclient.CheckURL(admin)))
+	}
+	return errors.Join(errs...)
+}
+
+// listeners returns the admin listeners to ask: at least one, or an error.
+func (a *askFlags) listeners(ctx context.Context) ([]adminclient.Listener, error) {
+	if len(a.admin) > 0 {
+		return listenersAt(a.admin...), nil
+	}
+	edge, err := a.edgeSource().Load()
 	switch {
-	case err != nil:
-		return fmt.Errorf("ask usher: %w", err)
-	case response.StatusCode == http.StatusNotFound:
-		return fmt.Errorf("%s has no %s: it is another program, an older usher, or one that runs without the proxy or with --history-size=0", admin, path)
-	case response.StatusCode != http.StatusOK:
-		return errors.New(strings.TrimSpace(string(body)))
+	case err == nil && edge.Context != kubeconfig.InCluster:
+		return listenersIn(ctx, edge.REST, a.Namespace)
+	case err == nil, errors.Is(err, kubeconfig.ErrNotFound) && a.edgeKubeconfig == "" && a.edgeContext == "":
+		return listenersAt(localAdmin), nil
 	}
-	if err := json.Unmarshal(body, value); err != nil {
-		return fmt.Errorf("%s%s: %w", admin, path, err)
+	return nil, &usageError{err}
+}
+
+func listenersAt(urls ...string) []adminclient.Listener {
+	all := make([]adminclient.Listener, len(urls))
+	for i, admin := range urls {
+		all[i] = adminclient.At(admin)
 	}
-	return nil
+	return all
+}
+
+func listenersIn(ctx context.Context, edge *rest.Config, namespace string) ([]adminclient.Listener, error) {
+	all, err := adminclient.InPods(ctx, edge, namespace)
+	if err != nil {
+		return nil, fmt.Errorf("%w; name the admin listeners of usher with --admin if it does not run in this cluster (%s)", err, edge.Host)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("no pod of usher runs in namespace %s of the cluster %s: name it with --namespace, another cluster with --edge-context, or the admin listeners of usher with --admin", namespace, edge.Host)
+	}
+	return all, nil
+}
+
+// ask returns the answers of all processes that serve a path. It returns an error only if
+// there is no answer; otherwise it writes a warning for each process that failed.
+func ask[T any](ctx context.Context, a *askFlags, warnings io.Writer, path string, query url.Values) ([]T, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
+	defer cancel()
+	listeners, err := a.listeners(ctx)
+	if err != nil {
+		return nil, err
+	}
+	type result struct {
+		value T
+		err   error
+	}
+	results := make([]chan result, len(listeners))
+	for i, listener := range listeners {
+		results[i] = make(chan result, 1)
+		go func() {
+			var r result
+			r.err = listener.JSON(ctx, path, query, maxAdminAnswer, &r.value)
+			results[i] <- r
+		}()
+	}
+	var answers []T
+	var failures []error
+	for _, done := range results {
+		if r := <-done; r.err == nil {
+			answers = append(answers, r.value)
+		} else {
+			failures = append(failures, r.err)
+		}
+	}
+	if len(answers) == 0 {
+		return nil, fmt.Errorf("ask usher: %w", errors.Join(failures...))
+	}
+	for _, failure := range failures {
+		if !errors.Is(failure, adminclient.ErrNotServed) { // a process with the other half
+			fmt.Fprintf(warnings, "Warning: the answer is incomplete: %v\n", failure)
+		}
+	}
+	return answers, nil
 }
 
 func knocksCommand() *cobra.Command {
-	var format, admin string
+	var format string
+	a := askFlags{}
 	cmd := &cobra.Command{
 		Use:   "knocks",
 		Short: "List the names that clients asked for and were refused",
@@ -81,28 +160,34 @@ func knocksCommand() *cobra.Command {
 usher started: at most 200, those that were asked for most often and the latest ones.
 NETWORKS are the networks of the latest clients. The last line is for all requests
 without a valid host name. SERVED BY names the member clusters that serve the name
-although no object with the annotation publishes it.`,
+although no object with the annotation publishes it.
+
+The command asks all pods of usher through the API server of the edge cluster, or the
+listeners of --admin.`,
 		Example: `  usher knocks
-  kubectl -n usher-system port-forward deployment/usher 8080 & usher knocks -o json`,
+  usher knocks -o json --admin http://127.0.0.1:8080`,
 		Args:              noArguments,
 		ValidArgsFunction: cobra.NoFileCompletions,
+		PersistentPreRun:  func(*cobra.Command, []string) { quiet() },
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := errors.Join(oneOf("output", format, valueFormats...), checkAdmin(admin)); err != nil {
+			if err := errors.Join(oneOf("output", format, valueFormats...), a.check()); err != nil {
 				return err
 			}
-			var all []knocks.Knock
-			if err := fromAdmin(cmd.Context(), admin, "/knocks", nil, &all); err != nil {
+			answers, err := ask[[]knocks.Knock](cmd.Context(), &a, cmd.ErrOrStderr(), "/knocks", nil)
+			if err != nil {
 				return err
 			}
+			all := knocks.Merge(maxKnocks, answers...)
 			if format != "" {
 				return printValue(cmd.OutOrStdout(), all, format)
 			}
 			return printKnocks(cmd.OutOrStdout(), all)
 		},
 	}
-	adminFlag(cmd, &admin)
+	cmd.Flags().SortFlags = false
 	outputFlag(cmd, &format, "a table", valueFormats...)
-	complete(cmd, nil)
+	a.addTo(cmd)
+	a.complete(cmd)
 	return cmd
 }
 

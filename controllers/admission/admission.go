@@ -118,6 +118,9 @@ type Decision struct {
 	// Sources are the claims of the clusters that serve the host, in the order of Backends,
 	// the oldest of each first. Of a refused host they are those of Cluster.
 	Sources []v1alpha1.SourceRef
+	// Requested is the first of Sources with the version and the manager that were read; its
+	// version and manager are empty if Sources come from the record.
+	Requested v1alpha1.RequestedBy
 	// RecordedSources is the number of sources when the cluster was last in sync, if
 	// Sources come from the record; otherwise 0.
 	RecordedSources int

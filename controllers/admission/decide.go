@@ -87,6 +87,8 @@ func admit(winner source.Claim, candidates []source.Claim, in Input, policy Poli
 // admitServing gives the host to clusters that serve it.
 func admitServing(s serving, candidates []source.Claim) Decision {
 	d := Decision{Accepted: true, Reason: reason.Admitted, Cluster: s.clusters[0], Holder: s.clusters[0], Backends: s.backends(), Apart: s.apartSorted()}
+	first := s.claims[0]
+	d.Requested = v1alpha1.RequestedBy{SourceRef: first.Source, ResourceVersion: first.ResourceVersion, Manager: first.Manager}
 	for _, c := range s.claims {
 		d.Sources = append(d.Sources, c.Source)
 		if c.RefusedPorts != nil {

@@ -2,7 +2,6 @@ package enroll
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/adminclient"
 	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/routetable"
 )
@@ -21,14 +21,12 @@ import (
 type DrainOptions struct {
 	// Name of the MemberCluster.
 	Name string
-	// Namespace of usher's pods in the edge cluster.
-	Namespace string
 	// Undo ends the drain.
 	Undo bool
 	// Wait until no connection to the cluster is left, or Timeout has passed.
 	Wait bool
-	// Admin are the URLs of admin listeners to ask for connections, instead of usher's pods.
-	Admin []string
+	// Listeners returns the admin listeners that are asked for connections.
+	Listeners func(ctx context.Context) ([]adminclient.Listener, error)
 	// Timeout bounds the whole call.
 	Timeout time.Duration
 	// Out receives what is found.
@@ -62,7 +60,7 @@ func Drain(ctx context.Context, edge *Cluster, o DrainOptions) error {
 	if err := edge.reportHostsLeft(ctx, mc, o.Out); err != nil {
 		return err
 	}
-	return edge.reportConnections(ctx, o)
+	return reportConnections(ctx, o)
 }
 
 // memberNamed reads a MemberCluster; the error names those that there are.
@@ -156,10 +154,10 @@ func (c *Cluster) reportHostsLeft(ctx context.Context, mc *v1alpha1.MemberCluste
 
 // reportConnections reports how many connections to the member are open, once or until
 // none is left.
-func (c *Cluster) reportConnections(ctx context.Context, o DrainOptions) error {
+func reportConnections(ctx context.Context, o DrainOptions) error {
 	last := -1
 	for {
-		open, err := c.openConnections(ctx, o)
+		open, err := openConnections(ctx, o)
 		switch {
 		case err != nil && o.Wait:
 			return fmt.Errorf("cannot wait until cluster %s is empty: %w", o.Name, err)
@@ -179,32 +177,4 @@ func (c *Cluster) reportConnections(ctx context.Context, o DrainOptions) error {
 		case <-time.After(drainEvery):
 		}
 	}
-}
-
-// openConnections returns the number of TLS connections to a member, of all proxies.
-func (c *Cluster) openConnections(ctx context.Context, o DrainOptions) (int, error) {
-	proxies := adminListeners(o.Admin)
-	if len(o.Admin) == 0 {
-		var err error
-		if proxies, err = c.proxyPods(ctx, o.Namespace); err != nil {
-			return 0, err
-		}
-	}
-	total, asked := 0, 0
-	var failures []error
-	for _, proxy := range proxies {
-		open, found, err := openIn(ctx, proxy, o.Name)
-		if err != nil {
-			failures = append(failures, fmt.Errorf("%s: %w", proxy.name, err))
-		} else if found {
-			asked, total = asked+1, total+open
-		}
-	}
-	switch {
-	case len(failures) > 0:
-		return 0, errors.Join(failures...)
-	case asked == 0:
-		return 0, fmt.Errorf("no pod of usher in namespace %s forwards connections: name it with --namespace, or the admin listeners of usher with --admin", o.Namespace)
-	}
-	return total, nil
 }

@@ -38,8 +38,8 @@ type Config struct {
 	REST    *rest.Config
 }
 
-// inCluster is the name of the context that is used in a pod without a kubeconfig.
-const inCluster = "in-cluster"
+// InCluster is the name of the context that is used in a pod without a kubeconfig.
+const InCluster = "in-cluster"
 
 // Load reads the kubeconfig. It sends no request, and runs no exec plugin. Without any
 // kubeconfig it returns the configuration of the pod that it runs in, if it does.
@@ -47,8 +47,8 @@ func (s Source) Load() (*Config, error) {
 	merged, err := s.read()
 	if err != nil {
 		pod, notInCluster := rest.InClusterConfig()
-		if errors.Is(err, errNotFound) && s.File == "" && s.Context == "" && notInCluster == nil {
-			return &Config{Source: s, Context: inCluster, REST: pod}, nil
+		if errors.Is(err, ErrNotFound) && s.File == "" && s.Context == "" && notInCluster == nil {
+			return &Config{Source: s, Context: InCluster, REST: pod}, nil
 		}
 		return nil, err
 	}
@@ -75,8 +75,8 @@ func (s Source) Contexts() ([]string, error) {
 	return names(merged.Contexts), nil
 }
 
-// errNotFound marks a kubeconfig of which there is no file.
-var errNotFound = errors.New("there is no file")
+// ErrNotFound marks a kubeconfig of which there is no file.
+var ErrNotFound = errors.New("there is no file")
 
 // read reads the files, and merges them as kubectl does.
 func (s Source) read() (*clientcmdapi.Config, error) {
@@ -116,13 +116,13 @@ func (s Source) files() string { return strings.Join(s.rules().GetLoadingPrecede
 func (s Source) notFound() error {
 	switch files := s.rules().GetLoadingPrecedence(); {
 	case s.File != "":
-		return fmt.Errorf("--%s: %w %s", s.FileFlag, errNotFound, s.File)
+		return fmt.Errorf("--%s: %w %s", s.FileFlag, ErrNotFound, s.File)
 	case slices.Equal(files, []string{clientcmd.RecommendedHomeFile}):
 		return fmt.Errorf("no kubeconfig for %s: %w %s, and $KUBECONFIG is not set; name a file with --%s",
-			s.Cluster, errNotFound, files[0], s.FileFlag)
+			s.Cluster, ErrNotFound, files[0], s.FileFlag)
 	default:
 		return fmt.Errorf("no kubeconfig for %s: %w %s, which $KUBECONFIG names; correct it, or name a file with --%s",
-			s.Cluster, errNotFound, strings.Join(files, ", nor "), s.FileFlag)
+			s.Cluster, ErrNotFound, strings.Join(files, ", nor "), s.FileFlag)
 	}
 }
 

@@ -130,10 +130,10 @@ func hostsOnly(rules []networkingv1.IngressRule) []networkingv1.IngressRule {
 	return kept
 }
 
-// trimMeta removes managed fields, owner references, finalizers, and the annotations and
-// labels that usher does not read.
+// trimMeta removes managed fields except who annotated the object, owner references,
+// finalizers, and the annotations and labels that usher does not read.
 func trimMeta(object client.Object) {
-	object.SetManagedFields(nil)
+	source.KeepManager(object)
 	object.SetOwnerReferences(nil)
 	object.SetFinalizers(nil)
 	annotations := object.GetAnnotations()

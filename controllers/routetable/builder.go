@@ -120,7 +120,11 @@ func sourceOf(eh *v1alpha1.ExposedHost, accepted *metav1.Condition) *routing.Sou
 		return nil
 	}
 	s := eh.Status.Sources[0]
-	return &routing.Source{Cluster: s.Cluster, Kind: s.Kind, Namespace: s.Namespace, Name: s.Name}
+	named := &routing.Source{Cluster: s.Cluster, Kind: s.Kind, Namespace: s.Namespace, Name: s.Name}
+	if by := eh.Status.RequestedBy; by != nil && by.SourceRef == s {
+		named.ResourceVersion, named.Manager = by.ResourceVersion, by.Manager
+	}
+	return named
 }
 
 // refusalReason returns the reason of an Accepted condition that is not True, or is missing.

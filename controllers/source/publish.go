@@ -213,6 +213,10 @@ func (p *publication) claim(host string, refusal *Refusal) {
 	p.claims[host] = Claim{
 		Source:  p.source,
 		Created: p.object.GetCreationTimestamp().Time,
+
+		ResourceVersion: p.object.GetResourceVersion(),
+		Manager:         Manager(p.object),
+
 		Host:    host,
 		Options: p.request.options,
 		Refusal: refusal,

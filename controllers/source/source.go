@@ -30,6 +30,9 @@ type Claim struct {
 	// Created is the object's creationTimestamp: of a host that nobody holds, the
 	// oldest claim wins.
 	Created time.Time
+	// ResourceVersion of the object, and Manager of its annotation (see Manager), at most 128
+	// bytes. Either may be empty.
+	ResourceVersion, Manager string
 	// Host is in routing's canonical form; a leading "*." covers one label.
 	Host string
 	// Options are the zero value where the annotations cannot be read.
@@ -58,10 +61,11 @@ func (r *RefusedPorts) equal(o *RefusedPorts) bool {
 	return r == o || r != nil && o != nil && r.First == o.First && slices.Equal(r.Names, o.Names)
 }
 
-// Equal reports whether two claims are the same in all that a decision rests on.
+// Equal reports whether two claims are the same in all that a decision rests on, or that
+// an ExposedHost says of them.
 func (c Claim) Equal(o Claim) bool {
 	sameRefusal := c.Refusal == o.Refusal || c.Refusal != nil && o.Refusal != nil && *c.Refusal == *o.Refusal
-	return c.Source == o.Source && c.Created.Equal(o.Created) && c.Host == o.Host && sameRefusal &&
+	return c.Source == o.Source && c.Manager == o.Manager && c.Created.Equal(o.Created) && c.Host == o.Host && sameRefusal &&
 		c.TLSOptions == o.TLSOptions && c.Options.PlainOnly == o.Options.PlainOnly && c.Options.Equal(o.Options) && c.Options.WholeWildcard == o.Options.WholeWildcard &&
 		c.Options.ShareBelow == o.Options.ShareBelow && c.Options.DNS == o.Options.DNS && c.Options.Gateway == o.Options.Gateway &&
 		c.Options.Share == o.Options.Share && c.Options.Strategy == o.Options.Strategy && ptr.Equal(c.Options.Weight, o.Options.Weight) &&

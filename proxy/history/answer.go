@@ -1,7 +1,9 @@
 package history
 
 import (
+	"cmp"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +16,9 @@ const maxChanges = 10_000
 
 // ErrNone means that a directory has no journal.
 var ErrNone = errors.New("there is no history in this directory")
+
+// ErrNotOpen means that a process has not written to its journal yet.
+var ErrNotOpen = errors.New("the history is not written yet: usher has just started, or it cannot write to its state directory, as its log says")
 
 // The parameters of a query in a URL: a host, and times in the form of RFC 3339.
 const (
@@ -88,10 +93,15 @@ func Read(dir string, q Query) (Answer, error) {
 	return a.answer(func(host string) counts { return stored.Hosts[host] }), nil
 }
 
-// Answer answers a query from the journal of this process.
+// Answer answers a query from the journal of this process. The error is ErrNotOpen until the
+// process has written to it.
 func (j *Journal) Answer(q Query) (Answer, error) {
 	if dir := j.options.Dir; dir != "" {
-		return Read(dir, q)
+		answer, err := Read(dir, q)
+		if errors.Is(err, ErrNone) {
+			err = ErrNotOpen
+		}
+		return answer, err
 	}
 	a := newAnswering(q)
 	j.memory.mu.Lock()
@@ -198,14 +208,66 @@ func (a *answering) answer(reached func(host string) counts) Answer {
 			a.Periods = append(a.Periods, *p)
 		}
 	}
-	slices.SortFunc(a.Periods, func(a, b Period) int {
-		if c := a.From.Compare(b.From); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Host, b.Host)
-	})
+	slices.SortFunc(a.Periods, byTime)
 	if a.Changes == nil {
 		a.Changes = []Line{}
 	}
 	return a.Answer
+}
+
+// Merge returns one answer from those of several processes, which have followed the same
+// routing table: the one that knows most, with the connections of all. There must be at
+// least one answer.
+func Merge(answers []Answer) Answer {
+	slices.SortStableFunc(answers, func(a, b Answer) int { return a.From.Compare(b.From) })
+	merged := answers[0]
+	known := map[string][]int{} // host → the indices of its periods
+	for i := range merged.Periods {
+		known[merged.Periods[i].Host] = append(known[merged.Periods[i].Host], i)
+	}
+	for _, other := range answers[1:] {
+		for i := range other.Periods {
+			p := &other.Periods[i]
+			if same := overlapping(merged.Periods, known[p.Host], p); same >= 0 {
+				merged.Periods[same].Connections += p.Connections
+				merged.Periods[same].Requests += p.Requests
+				continue
+			}
+			known[p.Host] = append(known[p.Host], len(merged.Periods))
+			merged.Periods = append(merged.Periods, *p)
+		}
+	}
+	slices.SortFunc(merged.Periods, byTime)
+	return merged
+}
+
+func byTime(a, b Period) int {
+	return cmp.Or(a.From.Compare(b.From), strings.Compare(a.Host, b.Host))
+}
+
+// overlapping returns the index of the period of a host that has the most time in common
+// with p; -1 if none has.
+func overlapping(periods []Period, ofHost []int, p *Period) int {
+	best, most := -1, time.Duration(0)
+	for _, i := range ofHost {
+		if common := inCommon(&periods[i], p); common > most {
+			best, most = i, common
+		}
+	}
+	return best
+}
+
+// inCommon returns the time that two periods have in common.
+func inCommon(a, b *Period) time.Duration {
+	from := a.From
+	if b.From.After(from) {
+		from = b.From
+	}
+	switch {
+	case a.To == nil && b.To == nil:
+		return math.MaxInt64
+	case a.To == nil || b.To != nil && b.To.Before(*a.To):
+		return b.To.Sub(from)
+	}
+	return a.To.Sub(from)
 }

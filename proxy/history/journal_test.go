@@ -371,3 +371,28 @@ func TestTwoProcesses(t *testing.T) {
 		t.Errorf("%+v", last)
 	}
 }
+
+// The answers of two processes are one: the longer one, with the connections of both.
+func TestMerge(t *testing.T) {
+	at := func(minute int) time.Time { return time.Date(2026, 11, 24, 10, minute, 0, 0, time.UTC) }
+	until := func(minute int) *time.Time { return new(at(minute)) }
+	long := Answer{From: at(0), Periods: []Period{
+		{Host: "a.is", From: at(1), To: until(10), Connections: 1},
+		{Host: "a.is", From: at(10), Connections: 10},
+		{Host: "b.is", From: at(20), To: until(30), Connections: 100},
+	}}
+	late := Answer{From: at(9), Periods: []Period{
+		{Host: "a.is", From: at(9), To: until(11), Connections: 2}, // noticed a minute later
+		{Host: "a.is", From: at(11), Connections: 20},
+		{Host: "b.is", From: at(21), To: until(30), Connections: 200},
+		{Host: "c.is", From: at(15), To: until(16), Connections: 1000},
+	}}
+	merged := Merge([]Answer{late, long})
+	var counts []uint64
+	for _, p := range merged.Periods {
+		counts = append(counts, p.Connections)
+	}
+	if !merged.From.Equal(at(0)) || fmt.Sprint(counts) != "[3 30 1000 300]" {
+		t.Errorf("%+v", merged)
+	}
+}

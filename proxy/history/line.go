@@ -18,7 +18,7 @@ const (
 	Withdrawn Event = "withdrawn" // the host is not public any more
 	Moved     Event = "moved"     // other clusters or endpoints serve the host
 	Changed   Event = "changed"   // how the host is served: addresses, ports, who may connect
-	Source    Event = "source"    // another object publishes the host now
+	Source    Event = "source"    // another object publishes the host now, or somebody else has annotated it
 	Held      Event = "held"      // the host has been public since Since; a file begins with these
 	Started   Event = "started"   // usher started
 	Stopped   Event = "stopped"   // usher stopped

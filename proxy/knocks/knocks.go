@@ -71,7 +71,7 @@ func (b *Book) Recorder() *Recorder {
 }
 
 // Top returns at most n knocks of all Recorders. The first is the one with the most
-// requests; requests without a valid name come last. Half of the places are for the
+// requests; requests without a valid name come last. A quarter of the places is for the
 // latest names, if there are so many: a new name appears although it was asked for once.
 func (b *Book) Top(n int) []Knock {
 	b.mu.Lock()
@@ -81,11 +81,27 @@ func (b *Book) Top(n int) []Knock {
 	for _, r := range recorders {
 		r.addTo(all)
 	}
+	return top(n, all)
+}
+
+// Merge returns at most n knocks of several Books, in the order of Top.
+func Merge(n int, books ...[]Knock) []Knock {
+	all := map[string]*Knock{}
+	for _, book := range books {
+		for i := range book {
+			merge(all, &book[i])
+		}
+	}
+	return top(n, all)
+}
+
+// top returns the first n knocks of all; see Top.
+func top(n int, all map[string]*Knock) []Knock {
 	nameless := all[""]
 	delete(all, "")
 	names := slices.SortedFunc(maps.Values(all), func(a, b *Knock) int { return b.Last.Compare(a.Last) })
 	if len(names) > n {
-		kept := n / 2
+		kept := n / 4
 		slices.SortFunc(names[kept:], byCount)
 		names = names[:n]
 	}
@@ -93,11 +109,11 @@ func (b *Book) Top(n int) []Knock {
 	if nameless != nil {
 		names = append(names[:min(len(names), max(n-1, 0))], nameless)
 	}
-	top := make([]Knock, len(names))
+	first := make([]Knock, len(names))
 	for i, name := range names {
-		top[i] = *name
+		first[i] = *name
 	}
-	return top
+	return first
 }
 
 func byCount(a, b *Knock) int {
@@ -264,9 +280,12 @@ func merge(all map[string]*Knock, k *Knock) {
 	sum := all[k.Host]
 	if sum == nil {
 		sum = new(*k)
-		sum.Networks = slices.Clone(k.Networks)
+		sum.Networks = slices.Clone(k.Networks[:min(len(k.Networks), maxNetworks)])
 		all[k.Host] = sum
 		return
+	}
+	if len(k.ServedBy) > 0 {
+		sum.ServedBy = k.ServedBy // only the leader knows them
 	}
 	sum.Count += k.Count
 	if k.First.Before(sum.First) {

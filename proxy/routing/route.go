@@ -74,6 +74,10 @@ type Source struct {
 	Kind      string `json:"kind"`
 	Namespace string `json:"namespace,omitempty"`
 	Name      string `json:"name"`
+	// ResourceVersion is the version of the object when it first published the host, and
+	// Manager is the field manager of its annotation. Either may be empty.
+	ResourceVersion string `json:"resourceVersion,omitempty"`
+	Manager         string `json:"manager,omitempty"`
 }
 
 // String returns the source in the form Kind namespace/name of cluster.

@@ -118,6 +118,7 @@ const (
 	MoveRefused   = "MoveRefused"
 	OptionsDiffer = "OptionsDiffer"
 	TakenOver     = "TakenOver"
+	Withdrawn     = "Withdrawn"
 )
 
 // Table explains the reasons of one place. A name may stand in several places.
@@ -272,5 +273,6 @@ func events() []Reason {
 		{MoveRefused, "The host was not given to the cluster that usher move, or the annotation usher.techn.is/move-to, names; the message says why.", "Correct what the message names, and run usher move again."},
 		{OptionsDiffer, "Sources of the host request different options; the host allows what all of them allow.", "Use the same annotations in the sources that the message names."},
 		{TakenOver, "Another client wrote the ExposedHost's spec: usher no longer changes it.", "Delete the ExposedHost to return the host to its annotated sources."},
+		{Withdrawn, "No object with the annotation publishes the host any more: usher removed the ExposedHost.", "Nothing, if the annotation or the object was removed on purpose."},
 	}
 }

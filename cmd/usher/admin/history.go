@@ -2,6 +2,7 @@ package admin
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -30,7 +31,11 @@ func (s *Server) serveHistory(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	answer, err := s.History(query)
-	if err != nil {
+	switch {
+	case errors.Is(err, history.ErrNotOpen):
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	case err != nil:
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
