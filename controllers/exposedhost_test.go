@@ -344,7 +344,7 @@ func TestMemberAwayAtTheStartWithdrawsNothing(t *testing.T) {
 	routed(t, table, "kept.techn.is", "")
 }
 
-func awaitEvent(t *testing.T, c client.Client, host, reason string) {
+func awaitEvent(t *testing.T, c client.Client, host, reason string) (message string) {
 	t.Helper()
 	testkit.Eventually(t, "an Event "+reason+" on "+host, func() error {
 		var list corev1.EventList
@@ -353,9 +353,11 @@ func awaitEvent(t *testing.T, c client.Client, host, reason string) {
 		}
 		for _, e := range list.Items {
 			if e.InvolvedObject.Name == host && e.Reason == reason {
+				message = e.Message
 				return nil
 			}
 		}
 		return fmt.Errorf("%d events, none of them", len(list.Items))
 	})
+	return message
 }

@@ -135,6 +135,7 @@ func TestMistakesOfHistory(t *testing.T) {
 		{[]string{"history", "--admin", "localhost:8080"}, `--admin: "localhost:8080" is no URL`},
 		{[]string{"history", "--admin", "http://127.0.0.1:8080", "--state-dir", "/"}, `--state-dir: the history is either read there or asked for: remove --admin`},
 		{[]string{"knocks", "--admin", "http://127.0.0.1:8080", "--edge-context", "edge"}, `--admin: usher is asked either there or in the edge cluster`},
+		{[]string{"knocks", "-n", "Usher"}, `--namespace: "Usher" is not a valid name`},
 		{[]string{"knocks", "--timeout", "0s"}, `--timeout: must be longer than 0`},
 		{[]string{"knocks", "--edge-kubeconfig", "/nowhere"}, `--edge-kubeconfig: there is no file /nowhere`},
 		{[]string{"history", "--state-dir", "/nowhere"}, "--state-dir: there is no directory /nowhere"},

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/jovalle/usher/controllers/adminclient"
+	"github.com/jovalle/usher/controllers/enroll"
 	"github.com/jovalle/usher/controllers/kubeconfig"
 	"github.com/jovalle/usher/proxy/knocks"
 	"github.com/jovalle/usher/proxy/routing"
@@ -55,7 +56,7 @@ func (a *askFlags) complete(cmd *cobra.Command) {
 
 // check returns an error that names every mistake.
 func (a *askFlags) check() error {
-	errs := []error{a.checkAdmin()}
+	errs := []error{a.checkAdmin(), flagError("namespace", enroll.CheckName(a.Namespace))}
 	if len(a.admin) > 0 && (a.edgeKubeconfig != "" || a.edgeContext != "") {
 		errs = append(errs, badFlag("admin", "usher is asked either there or in the edge cluster: remove --edge-kubeconfig and --edge-context"))
 	}
