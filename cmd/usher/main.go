@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -48,11 +49,19 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	if isPlugin(os.Args[0]) {
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl usher"}
+	}
 	root.SetFlagErrorFunc(parseError)
 	root.AddCommand(runCommand(), checkCommand(), clusterCommand(), dnsCommand(), historyCommand(), knocksCommand(), moveCommand(), probeCommand(), versionCommand())
 	group(root)
 	checkAll(root)
 	return root
+}
+
+// isPlugin reports whether the program runs as a plugin of kubectl, by the name of its file.
+func isPlugin(program string) bool {
+	return strings.TrimSuffix(filepath.Base(program), ".exe") == "kubectl-usher"
 }
 
 // quiet discards the log of Kubernetes' libraries: what a person needs to know is in the
