@@ -56,6 +56,9 @@ type EdgeOptions struct {
 	// Snapshot stores the objects of the table on disk. Nil: they are not stored.
 	Snapshot *manifest.Snapshot
 
+	// Objects, if not nil, follows the caches of the managers.
+	Objects *controllers.Objects
+
 	// Log is the logger of the feed, the controllers and their manager.
 	Log logr.Logger
 }
@@ -130,6 +133,11 @@ func (f *EdgeFeed) runManager(ctx context.Context) error {
 	}
 	if f.options.Table != nil {
 		if err := controllers.SetupDataPlane(mgr, f.routes(mgr)); err != nil {
+			return err
+		}
+	}
+	if f.options.Objects != nil {
+		if err := f.options.Objects.Follow(ctx, mgr); err != nil {
 			return err
 		}
 	}
