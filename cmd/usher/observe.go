@@ -3,15 +3,13 @@
 package main
 
 import (
-	"net/http"
 	"os"
 	"sync/atomic"
 
 	"github.com/go-logr/logr"
-	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 
 	"github.com/jovalle/usher/cmd/usher/admin"
+	"github.com/jovalle/usher/cmd/usher/admin/access"
 	"github.com/jovalle/usher/cmd/usher/admin/statuspage"
 	"github.com/jovalle/usher/controllers"
 	"github.com/jovalle/usher/proxy/history"
@@ -53,15 +51,11 @@ func (s *settings) protect(served *admin.Server, log logr.Logger) error {
 	if s.adminAuth != adminAuthKubernetes {
 		return nil
 	}
-	httpClient, err := rest.HTTPClientFor(s.edge)
+	control, err := access.New(s.edge, log.WithName("admin"))
 	if err != nil {
 		return badFlag("admin-auth", "%w", err)
 	}
-	filter, err := filters.WithAuthenticationAndAuthorization(s.edge, httpClient)
-	if err != nil {
-		return badFlag("admin-auth", "%w", err)
-	}
-	served.Protect = func(next http.Handler) (http.Handler, error) { return filter(log.WithName("admin"), next) }
+	served.Protect = control.Protect
 	return nil
 }
 

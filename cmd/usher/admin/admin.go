@@ -46,10 +46,9 @@ type Server struct {
 	Hosts []string
 	// Protect, if not nil, lets only those through to everything but health and readiness
 	// who may ask.
-	Protect func(http.Handler) (http.Handler, error)
+	Protect func(http.Handler) http.Handler
 
-	reading   sync.Mutex   // held while the history is read, which may take a second
-	handler   http.Handler // set by Bind
+	reading   sync.Mutex // held while the history is read, which may take a second
 	draining  atomic.Bool
 	drains    chan struct{} // closed by Drain
 	drained   chan struct{} // closed when Serve must close the listeners
@@ -66,13 +65,9 @@ const drainNotice = 5 * time.Second
 // since it is ready already and must not answer the probes of the process that takes
 // over.
 func (s *Server) Bind() error {
-	var err error
 	s.drains, s.drained = make(chan struct{}), make(chan struct{})
 	if s.Page != nil {
 		s.Page.Draining = s.drains
-	}
-	if s.handler, err = s.handlers(); err != nil {
-		return fmt.Errorf("--admin-auth: %w", err)
 	}
 	for _, address := range s.Listen {
 		listener, err := s.Process.Listen(context.Background(), address, nil)
@@ -103,7 +98,7 @@ func (s *Server) Drain() {
 // Serve answers requests until ctx ends, or until 5 s after Drain. An error of a
 // listener does not end it: see package accept.
 func (s *Server) Serve(ctx context.Context) {
-	server := &http.Server{Handler: s.handler, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
 	var accepting sync.WaitGroup
 	for _, listener := range s.listeners {
 		accepting.Go(func() { _ = server.Serve(accept.Retrying(listener, nil)) })
@@ -116,8 +111,7 @@ func (s *Server) Serve(ctx context.Context) {
 	accepting.Wait()
 }
 
-// handlers returns what answers requests.
-func (s *Server) handlers() (http.Handler, error) {
+func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, nil) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, s.ready()) })
@@ -134,13 +128,10 @@ func (s *Server) handlers() (http.Handler, error) {
 	}
 	var protected http.Handler = private
 	if s.Protect != nil {
-		var err error
-		if protected, err = s.Protect(protected); err != nil {
-			return nil, err
-		}
+		protected = s.Protect(protected)
 	}
 	mux.Handle("/", s.guard(protected))
-	return mux, nil
+	return mux
 }
 
 func (s *Server) ready() error {

@@ -14,6 +14,9 @@ const (
 	eventEvery = time.Second
 	// pingAfter is how long a stream is silent at most, so that a client that has gone is noticed.
 	pingAfter = 15 * time.Second
+	// maxStream is how long a stream lasts: the browser opens the next one, and must still
+	// be allowed to.
+	maxStream = 10 * time.Minute
 )
 
 // serveEvents sends the parts of a page that change: at once, and after each change. A
@@ -45,6 +48,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	}
 	ticker := time.NewTicker(eventEvery)
 	defer ticker.Stop()
+	end := time.After(maxStream)
 	var sent uint64 // the hash of the last event
 	var sentAt time.Time
 	for {
@@ -68,6 +72,8 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		case <-s.Draining:
+			return
+		case <-end:
 			return
 		case <-ticker.C:
 		}

@@ -9,19 +9,30 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jovalle/usher/controllers"
+	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/proxy/eventloop"
 	"github.com/jovalle/usher/proxy/history"
 	"github.com/jovalle/usher/proxy/knocks"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
+// Objects are ExposedHosts and MemberClusters: *controllers.Objects, or a fixed list in tests.
+// They must not be changed.
+type Objects interface {
+	// Changes returns a number that is another one after each change.
+	Changes() uint64
+	// Read returns all objects.
+	Read(context.Context) ([]v1alpha1.ExposedHost, []v1alpha1.MemberCluster, error)
+	// Host returns the ExposedHost of a host, or nil.
+	Host(ctx context.Context, host string) (*v1alpha1.ExposedHost, error)
+}
+
 // Server serves the status page. What is nil is not shown, and the page says so.
 type Server struct {
 	// Version of usher.
 	Version string
 	// Objects of the edge cluster.
-	Objects *controllers.Objects
+	Objects Objects
 	// Table is the routing table of the proxy in this process.
 	Table *routing.Live
 	// Totals are the counts of the proxy's connections.
