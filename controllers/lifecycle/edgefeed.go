@@ -15,13 +15,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers"
 	"github.com/jovalle/usher/controllers/manifest"
 	"github.com/jovalle/usher/proxy/routing"
 )
-
-// leaseName is the Lease of the leader election.
-const leaseName = "usher"
 
 // If a leader is killed, another replica becomes leader after at most leaseDuration and
 // two retries. A leader that stops normally releases the Lease at once.
@@ -154,7 +152,7 @@ func (f *EdgeFeed) newManager() (manager.Manager, error) {
 		Logger:                        f.log,
 		Metrics:                       metricsserver.Options{BindAddress: "0"}, // the admin listener serves them
 		LeaderElection:                f.options.LeaderElect && f.options.Controllers,
-		LeaderElectionID:              leaseName,
+		LeaderElectionID:              v1alpha1.LeaseName,
 		LeaderElectionNamespace:       f.options.Namespace,
 		LeaderElectionReleaseOnCancel: true,
 		LeaseDuration:                 new(leaseDuration),

@@ -118,6 +118,7 @@ func example(t *testing.T) (*Server, *fixed) {
 			memberNamed("illmatic", condition(v1alpha1.ConditionConnected, false, reason.Unreachable, "dial tcp 192.0.2.20:6443: i/o timeout"), condition(v1alpha1.ConditionSynced, false, reason.Stale, "")),
 		},
 	}
+	objects.hosts[0].Status.Rivals = []v1alpha1.Rival{{SourceRef: v1alpha1.SourceRef{Cluster: "illmatic", Kind: "Ingress", Namespace: "default", Name: "same"}, Reason: reason.HeldByAnother}}
 	now := time.Now()
 	lines := []history.Line{
 		{Time: now.Add(-time.Hour), Event: history.Started},

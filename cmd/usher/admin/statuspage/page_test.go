@@ -46,6 +46,7 @@ func TestListSaysWhatIsExposedAndWhatIsNot(t *testing.T) {
 	wantTexts(t, "the page", body,
 		`href="./hosts/whoami.techn.is"`, `href="./hosts/*.apps.techn.is"`, "IngressRoute default/app",
 		"AllowedDomains", "names under techn.is only", "spec.allowedDomains, or choose another host", // with the cure
+		"illmatic requests it too and is refused: <b>HeldByAnother</b>",
 		"NoIngressAddress", "Unreachable", "i/o timeout", "Check that it runs and that the edge reaches it",
 		"served by hades, not annotated", "203.0.113.0/24", "by IngressRoute default/app of hades", "v1.2.3",
 	)
@@ -173,7 +174,7 @@ func TestHostPage(t *testing.T) {
 	if status != http.StatusOK {
 		t.Errorf("an exposed host answers %d", status)
 	}
-	wantTexts(t, "the page of an exposed host", body, "IngressRoute default/app of hades", "192.0.2.10:443", "everyone", "Admitted", `data-events="../events?host=whoami.techn.is"`, ">42<")
+	wantTexts(t, "the page of an exposed host", body, "IngressRoute default/app of hades", "192.0.2.10:443", "everyone", "Admitted", "Ingress default/same of illmatic", `data-events="../events?host=whoami.techn.is"`, ">42<")
 	_, body = page(t, s, "/hosts/outside.example.org")
 	wantTexts(t, "the page of a refused host", body, "AllowedDomains", "Cure")
 	status, body = page(t, s, "/hosts/vault.techn.is")

@@ -77,6 +77,7 @@ func (p *listPage) Columns() []column {
 // rowView is a host as the page shows it.
 type rowView struct {
 	Host, Cluster, Source, State, Reason, Message, Advice string
+	Rival, RivalFor                                       string
 	More                                                  int
 	Since                                                 time.Time
 	Counted                                               bool
@@ -87,7 +88,7 @@ type rowView struct {
 func (r *row) view() rowView {
 	return rowView{
 		Host: r.host, Cluster: message.Bound(r.cluster), Source: r.source, State: r.state, Reason: r.reason, Message: message.Bound(r.message),
-		Advice: advice[r.reason], More: r.more, Since: r.since, Counted: r.reached != nil, Open: r.open, Up: r.up.rate, Down: r.down.rate,
+		Advice: advice[r.reason], Rival: r.rival, RivalFor: r.rivalFor, More: r.more, Since: r.since, Counted: r.reached != nil, Open: r.open, Up: r.up.rate, Down: r.down.rate,
 	}
 }
 

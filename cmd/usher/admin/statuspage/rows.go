@@ -36,6 +36,8 @@ type row struct {
 	state    string
 	reason   string // of a host that is not exposed
 	message  string
+	rival    string    // a cluster that requests the host and does not get it
+	rivalFor string    // the reason of that
 	since    time.Time // when the state began; zero: not known
 	text     string    // what a search looks at, in lower case
 
@@ -84,6 +86,9 @@ func rowOf(eh *v1alpha1.ExposedHost) *row {
 		r.source = "ExposedHost, written by hand"
 	}
 	r.state, r.reason, r.message, r.since = stateOf(eh)
+	if rivals := eh.Status.Rivals; len(rivals) > 0 && r.state != refused {
+		r.rival, r.rivalFor = message.Bound(rivals[0].Cluster), rivals[0].Reason
+	}
 	return r
 }
 
@@ -163,7 +168,7 @@ func rowOfRoute(route *routing.Route) *row {
 // finish sets what follows from the other fields.
 func (r *row) finish(table *routing.Table) {
 	r.cluster = strings.Join(r.clusters, ", ")
-	r.text = r.host + "\n" + strings.ToLower(r.cluster+"\n"+r.source+"\n"+r.reason)
+	r.text = r.host + "\n" + strings.ToLower(strings.Join([]string{r.cluster, r.source, r.reason, r.rival, r.rivalFor}, "\n"))
 	if route := table.Own(r.host); route != nil {
 		r.reached = route.Reached
 	}
