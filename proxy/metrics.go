@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/jovalle/usher/proxy/eventloop"
 )
 
 var (
@@ -61,6 +63,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 func gauge(out chan<- prometheus.Metric, desc *prometheus.Desc, n int, labels ...string) {
 	out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n), labels...)
 }
+
+// Totals returns the counts of all TLS connections. Call it after Listen.
+func (s *Server) Totals() eventloop.Totals { return s.forwarder.Totals() }
 
 // portsInterval is the time between two checks for ports of hosts that no listener has.
 const portsInterval = 10 * time.Second

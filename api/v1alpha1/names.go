@@ -31,3 +31,7 @@ func WildcardOver(host string) string {
 	}
 	return "*." + parent
 }
+
+// LeaseName is the name of the Lease in usher's namespace by which its replicas elect their
+// leader.
+const LeaseName = "usher"

@@ -30,7 +30,7 @@ which hosts are published. The proxy forwards connections to these hosts.`,
 	}
 	o.addTo(cmd.Flags())
 	groupFlags(cmd, runGroups)
-	complete(cmd, map[string]cobra.CompletionFunc{"log-level": oneOfThese(logLevels...), "log-format": oneOfThese(logFormats...)})
+	complete(cmd, map[string]cobra.CompletionFunc{"admin-auth": oneOfThese(adminAuths...), "log-level": oneOfThese(logLevels...), "log-format": oneOfThese(logFormats...)})
 	return cmd, o
 }
 
@@ -53,6 +53,8 @@ type runOptions struct {
 	tlsListen   []string
 	httpListen  []string
 	adminListen []string
+	adminHost   []string
+	adminAuth   string
 
 	proxyProtocolFrom       []string
 	selfCheck               []string
@@ -80,7 +82,9 @@ func (o *runOptions) addTo(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&o.httpsListen, "https-listen", []string{":443"}, "`ADDRESSES` for TLS connections")
 	flags.StringArrayVar(&o.tlsListen, "tls-listen", nil, "`NAME=ADDRESSES` of a further port for TLS connections, such as mqtts=:8883, on which the hosts are served that request it by its name; may be given for several ports. With --proxy=false only the names are used: the status of a host then says which of its ports nobody listens on")
 	flags.StringSliceVar(&o.httpListen, "http-listen", []string{":80"}, "`ADDRESSES` for plain HTTP")
-	flags.StringSliceVar(&o.adminListen, "admin-listen", []string{"127.0.0.1:8080"}, "`ADDRESSES` for health, readiness, metrics, refused names and history, without authentication")
+	flags.StringSliceVar(&o.adminListen, "admin-listen", []string{"127.0.0.1:8080"}, "`ADDRESSES` for health, readiness, metrics, refused names, history and the status page")
+	flags.StringSliceVar(&o.adminHost, "admin-host", nil, "`NAMES` by which browsers may ask the admin listener, besides IP addresses, localhost, names without a dot, and those of Services")
+	flags.StringVar(&o.adminAuth, "admin-auth", adminAuthNone, "`WHO` may read the admin listener, except health and readiness: none: everyone who reaches it; kubernetes: those with a token of the edge cluster that may get the path as a non-resource URL")
 	flags.DurationVar(&o.handoverGrace, "handover-grace", controllers.DefaultHandoverGrace, "how long the holder of a host must have stopped claiming it before another cluster gets it; 0: at once")
 	o.dns.addTo(flags)
 	flags.StringVar(&o.dnsResolver, "dns-resolver", "", "`ADDRESS` of a DNS resolver, such as 9.9.9.9:53, that is asked whether the world sees the public records (default: none)")
@@ -105,6 +109,14 @@ func (o *runOptions) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&o.logLevel, "log-level", "info", "lowest `LEVEL` that is logged: debug, info or error")
 	flags.StringVar(&o.logFormat, "log-format", formatJSON, "`FORMAT` of the log: json, or text for a person at a terminal")
 }
+
+// The values of --admin-auth.
+const (
+	adminAuthNone       = "none"
+	adminAuthKubernetes = "kubernetes"
+)
+
+var adminAuths = []string{adminAuthNone, adminAuthKubernetes}
 
 // The values of --log-level and --log-format.
 var (

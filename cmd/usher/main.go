@@ -53,7 +53,7 @@ func rootCommand() *cobra.Command {
 		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl usher"}
 	}
 	root.SetFlagErrorFunc(parseError)
-	root.AddCommand(runCommand(), checkCommand(), clusterCommand(), dnsCommand(), historyCommand(), knocksCommand(), moveCommand(), probeCommand(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), clusterCommand(), dashboardCommand(), dnsCommand(), historyCommand(), knocksCommand(), moveCommand(), probeCommand(), versionCommand())
 	group(root)
 	checkAll(root)
 	return root

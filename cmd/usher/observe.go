@@ -9,6 +9,9 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/jovalle/usher/cmd/usher/admin"
+	"github.com/jovalle/usher/cmd/usher/admin/access"
+	"github.com/jovalle/usher/cmd/usher/admin/statuspage"
+	"github.com/jovalle/usher/controllers"
 	"github.com/jovalle/usher/proxy/history"
 	"github.com/jovalle/usher/proxy/knocks"
 	"github.com/jovalle/usher/proxy/routing"
@@ -16,6 +19,7 @@ import (
 
 // observed is what the admin listener shows besides health and metrics.
 type observed struct {
+	objects controllers.Objects
 	journal *history.Journal // nil without a proxy, or with --history-size=0
 	knocks  knocks.Book
 	serving atomic.Pointer[func(host string) []string] // nil without the control plane
@@ -23,25 +27,50 @@ type observed struct {
 
 func (o *observed) setServing(serving func(host string) []string) { o.serving.Store(&serving) }
 
+// servedBy returns the members whose objects name a host and do not publish it.
+func (o *observed) servedBy(host string) []string {
+	if serving := o.serving.Load(); serving != nil {
+		return (*serving)(host)
+	}
+	return nil
+}
+
 // latest returns the knocks, with the members that serve the names.
 func (o *observed) latest() []knocks.Knock {
 	all := o.knocks.Top(maxKnocks)
-	if serving := o.serving.Load(); serving != nil {
-		for i := range all {
-			if all[i].Host != "" {
-				all[i].ServedBy = (*serving)(all[i].Host)
-			}
+	for i := range all {
+		if all[i].Host != "" {
+			all[i].ServedBy = o.servedBy(all[i].Host)
 		}
 	}
 	return all
 }
 
+// protect has the admin listener ask the API server who may read, with --admin-auth=kubernetes.
+func (s *settings) protect(served *admin.Server, log logr.Logger) error {
+	if s.adminAuth != adminAuthKubernetes {
+		return nil
+	}
+	control, err := access.New(s.edge, log.WithName("admin"))
+	if err != nil {
+		return badFlag("admin-auth", "%w", err)
+	}
+	served.Protect = control.Protect
+	return nil
+}
+
 // observe opens the history, and lets the proxy record and the admin listener serve what
 // can be observed. It must be called before the table is filled.
 func (s *settings) observe(table *routing.Live, o *observed, served *admin.Server, log logr.Logger) {
+	page := &statuspage.Server{Version: version, Serving: o.servedBy}
+	served.Page = page
+	if s.manifests == "" {
+		page.Objects = &o.objects
+	}
 	if !s.proxy {
 		return
 	}
+	page.Table, page.Totals, page.Knocks = table, s.server.Totals, o.latest
 	s.server.Knocks, served.Knocks = &o.knocks, o.latest
 	if s.logFormat == formatJSON {
 		s.server.AccessOutput = os.Stderr
@@ -51,4 +80,5 @@ func (s *settings) observe(table *routing.Live, o *observed, served *admin.Serve
 	}
 	o.journal = history.New(history.Options{Dir: s.stateDir, Age: s.historyAge, Size: s.history, Table: table, Log: log.WithName("history")})
 	served.History = o.journal.Answer
+	page.Latest, page.History = o.journal.Latest, o.journal.Answer
 }

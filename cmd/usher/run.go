@@ -60,7 +60,10 @@ func (s *settings) run(ctx context.Context) error {
 	process := &lifecycle.Process{Feed: feed}
 	takeoverProcess := s.announce(ctx, log)
 	defer takeoverProcess.Close()
-	adminServer := &admin.Server{Listen: s.adminListen, Process: takeoverProcess, Ready: process.Ready, Metrics: metrics.Registry}
+	adminServer := &admin.Server{Listen: s.adminListen, Process: takeoverProcess, Ready: process.Ready, Metrics: metrics.Registry, Hosts: s.adminHosts}
+	if err := s.protect(adminServer, log); err != nil {
+		return err
+	}
 	s.observe(table, looks, adminServer, log)
 	if err := adminServer.Bind(); err != nil {
 		return err
@@ -119,7 +122,8 @@ func (s *settings) feed(table *routing.Live, self *selfaddr.Set, looks *observed
 		Namespace:    s.namespace,
 		Controllers:  s.controllers,
 		LeaderElect:  s.leaderElect,
-		ControlPlane: []controllers.Option{controllers.Limits(s.limits), controllers.HandoverGrace(s.handoverGrace), controllers.TLSPorts(s.tlsPorts()), controllers.Lookup(net.DefaultResolver.LookupNetIP)},
+		ControlPlane: []controllers.Option{controllers.Limits(s.limits), controllers.HandoverGrace(s.handoverGrace), controllers.TLSPorts(s.tlsPorts()), controllers.Lookup(net.DefaultResolver.LookupNetIP), controllers.Serving(looks.setServing)},
+		Objects:      &looks.objects,
 		Log:          log,
 	}
 	if !s.dns.Off() {
@@ -127,7 +131,7 @@ func (s *settings) feed(table *routing.Live, self *selfaddr.Set, looks *observed
 	}
 	if s.proxy {
 		edge.Table = table
-		edge.ControlPlane = append(edge.ControlPlane, controllers.OwnAddress(self.Reaches), controllers.Healthy(&s.health), controllers.Serving(looks.setServing))
+		edge.ControlPlane = append(edge.ControlPlane, controllers.OwnAddress(self.Reaches), controllers.Healthy(&s.health))
 	}
 	if s.stateDir != "" {
 		var err error

@@ -34,7 +34,7 @@ var runGroups = []flagGroup{
 	{"Edge cluster", "kubeconfig namespace controllers proxy leader-elect handover-grace"},
 	{"DNS records", "dns-target dns-internal-target dns-ttl dns-property dns-resolver"},
 	{"Files", "manifests state-dir history-age history-size"},
-	{"Listeners", "https-listen tls-listen http-listen admin-listen proxy-protocol-from self-check service"},
+	{"Listeners", "https-listen tls-listen http-listen admin-listen admin-host admin-auth proxy-protocol-from self-check service"},
 	{"Limits", "max-connections max-connections-per-client max-hello-memory max-source-hosts max-member-hosts"},
 	{"Timeouts", "hello-timeout dial-timeout idle-timeout half-closed-timeout drain-timeout"},
 	{"Logs", "log-level log-format access-log access-log-refused"},

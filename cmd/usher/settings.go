@@ -20,6 +20,7 @@ import (
 	"github.com/jovalle/usher/controllers/kubeconfig"
 	"github.com/jovalle/usher/proxy"
 	"github.com/jovalle/usher/proxy/reach"
+	"github.com/jovalle/usher/proxy/routing"
 	"github.com/jovalle/usher/proxy/takeover"
 	"github.com/jovalle/usher/proxy/trusted"
 )
@@ -50,6 +51,8 @@ type settings struct {
 	dns       dnsrecord.Config
 	resolver  netip.AddrPort // of --dns-resolver; invalid without one
 	history   int64          // maximum size in bytes; 0: none
+
+	adminHosts []string // of --admin-host, in lower case
 }
 
 // settings parses the flags and checks them, also against each other. Its error names
@@ -59,7 +62,7 @@ func (o *runOptions) settings() (*settings, error) {
 	err := errors.Join(
 		o.checkHalves(), o.checkManifests(), o.checkService(), o.checkControllers(),
 		oneOf("log-level", o.logLevel, logLevels...), oneOf("log-format", o.logFormat, logFormats...),
-		s.readEdge(), s.readHistory(), s.readTLSListen(), s.readListen(), s.readServer(), s.readDNS())
+		s.readEdge(), s.readHistory(), s.readTLSListen(), s.readListen(), s.readAdmin(), s.readServer(), s.readDNS())
 	if err != nil {
 		return nil, &usageError{err}
 	}
@@ -207,6 +210,22 @@ func (s *settings) tlsPorts() []string {
 		names = append(names, port.Name)
 	}
 	return names
+}
+
+// readAdmin parses --admin-host and --admin-auth.
+func (s *settings) readAdmin() error {
+	errs := []error{oneOf("admin-auth", s.adminAuth, adminAuths...)}
+	for _, name := range s.adminHost {
+		host, err := routing.ParseHost(name)
+		if err != nil || strings.HasPrefix(host, "*.") {
+			errs = append(errs, badFlag("admin-host", "%q is not a host name without a port, such as edge.home.arpa", name))
+		}
+		s.adminHosts = append(s.adminHosts, host)
+	}
+	if s.adminAuth == adminAuthKubernetes && s.manifests != "" {
+		errs = append(errs, badFlag("admin-auth", "with --manifests there is no API server that knows who may read: leave it at none"))
+	}
+	return errors.Join(errs...)
 }
 
 // listenAddress is an address that a flag gives.

@@ -89,26 +89,44 @@ func At(admin string) Listener {
 // InPods returns the listeners of usher's running pods in a namespace, the ready ones
 // first. The permissions for it are to list pods and to get pods/proxy.
 func InPods(ctx context.Context, config *rest.Config, namespace string) ([]Listener, error) {
-	config = rest.CopyConfig(config)
-	config.APIPath, config.GroupVersion = "/api", &corev1.SchemeGroupVersion
-	config.NegotiatedSerializer = clientscheme.Codecs.WithoutConversion()
-	requests, err := rest.RESTClientFor(config)
+	requests, err := podClient(config)
 	if err != nil {
 		return nil, err
 	}
+	pods, err := runningPods(ctx, requests, namespace)
+	if err != nil {
+		return nil, err
+	}
+	var all []Listener
+	for _, pod := range pods {
+		all = append(all, inPod(requests, pod))
+	}
+	return all, nil
+}
+
+// podClient returns a client of an API server for Pods.
+func podClient(config *rest.Config) (*rest.RESTClient, error) {
+	config = rest.CopyConfig(config)
+	config.APIPath, config.GroupVersion = "/api", &corev1.SchemeGroupVersion
+	config.NegotiatedSerializer = clientscheme.Codecs.WithoutConversion()
+	return rest.RESTClientFor(config)
+}
+
+// runningPods returns usher's running pods in a namespace, the ready ones first.
+func runningPods(ctx context.Context, requests *rest.RESTClient, namespace string) ([]*corev1.Pod, error) {
 	var pods corev1.PodList
 	if err := requests.Get().Namespace(namespace).Resource("pods").VersionedParams(&metav1.ListOptions{LabelSelector: labels, Limit: maxPods}, clientscheme.ParameterCodec).Do(ctx).Into(&pods); err != nil {
 		return nil, fmt.Errorf("list the pods of usher in namespace %s: %w", namespace, err)
 	}
-	var ready, others []Listener
+	var ready, others []*corev1.Pod
 	for i := range pods.Items {
 		pod := &pods.Items[i]
 		switch {
 		case pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil:
 		case isReady(pod):
-			ready = append(ready, inPod(requests, pod))
+			ready = append(ready, pod)
 		default:
-			others = append(others, inPod(requests, pod))
+			others = append(others, pod)
 		}
 	}
 	return append(ready, others...), nil

@@ -15,13 +15,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers"
 	"github.com/jovalle/usher/controllers/manifest"
 	"github.com/jovalle/usher/proxy/routing"
 )
-
-// leaseName is the Lease of the leader election.
-const leaseName = "usher"
 
 // If a leader is killed, another replica becomes leader after at most leaseDuration and
 // two retries. A leader that stops normally releases the Lease at once.
@@ -55,6 +53,9 @@ type EdgeOptions struct {
 	Table *routing.Live
 	// Snapshot stores the objects of the table on disk. Nil: they are not stored.
 	Snapshot *manifest.Snapshot
+
+	// Objects, if not nil, follows the caches of the managers.
+	Objects *controllers.Objects
 
 	// Log is the logger of the feed, the controllers and their manager.
 	Log logr.Logger
@@ -133,6 +134,11 @@ func (f *EdgeFeed) runManager(ctx context.Context) error {
 			return err
 		}
 	}
+	if f.options.Objects != nil {
+		if err := f.options.Objects.Follow(ctx, mgr); err != nil {
+			return err
+		}
+	}
 	if err := mgr.Add(onEveryReplica(f.noteSynced)); err != nil {
 		return fmt.Errorf("add a runnable: %w", err)
 	}
@@ -146,7 +152,7 @@ func (f *EdgeFeed) newManager() (manager.Manager, error) {
 		Logger:                        f.log,
 		Metrics:                       metricsserver.Options{BindAddress: "0"}, // the admin listener serves them
 		LeaderElection:                f.options.LeaderElect && f.options.Controllers,
-		LeaderElectionID:              leaseName,
+		LeaderElectionID:              v1alpha1.LeaseName,
 		LeaderElectionNamespace:       f.options.Namespace,
 		LeaderElectionReleaseOnCancel: true,
 		LeaseDuration:                 new(leaseDuration),

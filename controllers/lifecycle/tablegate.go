@@ -39,6 +39,7 @@ func (g *tableGate) Ready() error {
 
 // fill builds a table from the objects, stores it, and opens the gate.
 func (g *tableGate) fill(all routetable.Objects) {
+	all.Before = g.table.Load()
 	table, problems := routetable.Build(all)
 	for _, problem := range problems {
 		g.log.Error(problem, "Left a host out of the routing table")

@@ -20,8 +20,8 @@ type Objects struct {
 	Clusters []v1alpha1.MemberCluster
 	Networks []v1alpha1.NetworkList
 
-	// Before is the table that the new one replaces; nil for none. Its routes hand on the
-	// counters of their turns.
+	// Before is the table that the new one replaces; nil for none. Its routes hand on
+	// their counters.
 	Before *routing.Table
 }
 
@@ -41,7 +41,9 @@ func Build(all Objects) (*routing.Table, []error) {
 			problems = append(problems, err)
 		}
 		if all.Before != nil {
-			keepTurns(&route, all.Before.Own(route.Host))
+			before := all.Before.Own(route.Host)
+			keepTurns(&route, before)
+			route.Continue(before)
 		}
 		if backends := all.Hosts[i].Spec.Backends; len(route.Backends) == 1 && len(backends) == 1 && backends[0].Cluster != "" {
 			key := sharedBackend{backends[0].Cluster, backends[0].Gateway, weight(backends[0])}

@@ -283,8 +283,10 @@ func (c *conn) move(f *flow) outcome {
 	outcome := c.loop.move(f)
 	if n := f.moved - before; n > 0 && f == &c.up {
 		c.traffic.up.Add(n)
+		c.route.Reached.Traffic.Up.Add(n)
 	} else if n > 0 {
 		c.traffic.down.Add(n)
+		c.route.Reached.Traffic.Down.Add(n)
 		c.helloAnswered()
 	}
 	return outcome
@@ -369,6 +371,7 @@ func (c *conn) end() {
 	}
 	if c.traffic != nil {
 		c.traffic.open.Add(-1)
+		c.route.Reached.Traffic.Open.Add(-1)
 	}
 	if c.load != nil {
 		c.load.End()

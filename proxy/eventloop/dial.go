@@ -221,6 +221,7 @@ func (c *conn) connected(d *dialAttempt, events uint32) {
 	l.Endpoints.Answered(d.endpoint())
 	c.traffic = l.counters.traffic(d.backend.Cluster)
 	c.traffic.open.Add(1)
+	c.route.Reached.Traffic.Open.Add(1)
 	c.load, d.counted = d.counted, nil
 	c.backendSide, c.up.dst, c.down.src = d.side, d.fd, d.fd
 	d.open = false // the flows own it now

@@ -148,6 +148,49 @@ func (f *Forwarder) Collect(out chan<- prometheus.Metric) {
 	counter(out, droppedDesc, f.logQueue.dropped.Load()+f.accessLog.droppedLines())
 }
 
+// Totals are the counts of all TLS connections of a Forwarder.
+type Totals struct {
+	// Open connections to a backend, and the bytes of all connections towards the backends
+	// and back.
+	Open     int64
+	Up, Down uint64
+	// Accepted and Refused connections since the start.
+	Accepted, Refused uint64
+	// Clusters are the connections to each cluster: name → counts, "" for addresses outside
+	// of the clusters.
+	Clusters map[string]ClusterTotals
+}
+
+// ClusterTotals are the counts of the TLS connections to one cluster.
+type ClusterTotals struct {
+	Open     int64
+	Up, Down uint64
+}
+
+// Totals returns the counts; all are 0 before Serve.
+func (f *Forwarder) Totals() Totals {
+	sum := Totals{Clusters: map[string]ClusterTotals{}}
+	loops := f.loops.Load()
+	if loops == nil {
+		return sum
+	}
+	t := newTotals()
+	for _, l := range *loops {
+		t.add(&l.counters)
+	}
+	sum.Accepted = t.accepted
+	for _, n := range t.refused {
+		sum.Refused += n
+	}
+	for name, c := range t.clusters {
+		sum.Clusters[name] = ClusterTotals{c.open, c.up, c.down}
+		sum.Open += c.open
+		sum.Up += c.up
+		sum.Down += c.down
+	}
+	return sum
+}
+
 // totals are the sums over all loops.
 type totals struct {
 	accepted, acceptErrors uint64

@@ -29,6 +29,9 @@ const (
 	// countsEvery is how often the counts of connections are stored.
 	countsEvery = time.Minute
 
+	// maxLatest is how many lines Latest returns.
+	maxLatest = 100
+
 	// maxPending is the maximum number of changes that wait to be written.
 	maxPending = 1 << 16
 
@@ -61,6 +64,7 @@ type Journal struct {
 	overflow uint64 // changes that did not fit into pending
 	wake     chan struct{}
 	carried  map[string]counts // host → what routes that are gone have counted
+	latest   []Line            // the last lines, the oldest first
 }
 
 // host is a public host.
@@ -158,6 +162,7 @@ func (j *Journal) startWhenPossible(ctx context.Context) bool {
 
 // replay applies a line of the newest file to what is public.
 func (j *Journal) replay(l *Line) {
+	j.keep(l)
 	switch l.Event {
 	case Exposed, Held:
 		h := &host{state: *l, since: l.Time, past: counts{l.Connections, l.Requests}}
@@ -172,6 +177,27 @@ func (j *Journal) replay(l *Line) {
 	case Withdrawn:
 		delete(j.public, l.Host)
 	}
+}
+
+// keep keeps a line for Latest.
+func (j *Journal) keep(l *Line) {
+	if l.Event == Held {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.latest) == maxLatest {
+		j.latest = slices.Delete(j.latest, 0, 1)
+	}
+	j.latest = append(j.latest, *l)
+}
+
+// Latest returns the last lines, at most 100, the oldest first. Unlike Answer it reads no
+// files. After a start the lines of the newest file are among them.
+func (j *Journal) Latest() []Line {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.latest)
 }
 
 // changed records the changes between two tables. It is Live.Changed.
@@ -438,6 +464,7 @@ func (j *Journal) write(lines []Line) {
 			continue
 		}
 		j.unwritten = append(append(j.unwritten, text...), '\n')
+		j.keep(&lines[i])
 		j.logLine(&lines[i])
 	}
 	if len(j.unwritten) == 0 {

@@ -60,8 +60,8 @@ type Route struct {
 	// It has no effect on connections.
 	Source *Source
 
-	// Reached counts what reached a backend since the route was made. A table sets it: a
-	// route that With replaces passes it on. Only its counters change.
+	// Reached counts what reached a backend since the host is served. Continue sets it, or
+	// else the table: a route that With replaces passes it on. Only its counters change.
 	Reached *Reached
 }
 
@@ -96,15 +96,29 @@ func (s *Source) String() string {
 type Reached struct {
 	Connections atomic.Uint64 // TLS connections
 	Requests    atomic.Uint64 // plain HTTP requests that were forwarded
+
+	// Traffic is of the open connections, also those of an earlier route of the host that
+	// outlive a refusal.
+	Traffic *Traffic
 }
 
-// count sets the counters of a route that is not in a table yet: those of the route
-// before it, which may be nil, if neither is a refusal; otherwise new ones.
-func (r *Route) count(before *Route) {
-	if before != nil && before.Refusal == "" && r.Refusal == "" {
+// Traffic counts the TLS connections of a host.
+type Traffic struct {
+	Open     atomic.Int64  // connections that are open
+	Up, Down atomic.Uint64 // bytes towards the backends, and back
+}
+
+// Continue sets the counters of a route that is not in a table yet and replaces another
+// one, which may be nil: the same counters if neither is a refusal, otherwise new ones,
+// except for Traffic.
+func (r *Route) Continue(before *Route) {
+	switch {
+	case before == nil:
+		r.Reached = &Reached{Traffic: new(Traffic)}
+	case before.Refusal == "" && r.Refusal == "":
 		r.Reached = before.Reached
-	} else {
-		r.Reached = new(Reached)
+	default:
+		r.Reached = &Reached{Traffic: before.Reached.Traffic}
 	}
 }
 

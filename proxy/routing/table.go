@@ -23,7 +23,9 @@ func NewTable(routes []Route) *Table {
 	t := &Table{exact: new(shards), wildcard: new(shards), ports: map[string]int{}}
 	for i := range routes {
 		route := routes[i] // a copy, because the caller may change its slice
-		route.count(nil)
+		if route.Reached == nil {
+			route.Continue(nil)
+		}
 		into, key := t.of(route.Host)
 		if !into.add(key, &route) {
 			continue
@@ -61,7 +63,7 @@ func (t *Table) change(host string, route *Route) *Table {
 		next.refused--
 	}
 	if route != nil {
-		route.count(before)
+		route.Continue(before)
 	}
 	if route != nil && route.Refusal != "" {
 		next.refused++

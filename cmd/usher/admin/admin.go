@@ -1,6 +1,6 @@
-// Package admin serves health, readiness, metrics, refused names and the history of both the
-// control plane and the data plane. It has no authentication: its addresses belong in the operator's network,
-// never on the internet.
+// Package admin serves health, readiness, metrics, refused names, the history and the status
+// page of both the control plane and the data plane. It has no authentication unless it is
+// given one: its addresses belong in the operator's network, never on the internet.
 package admin
 
 import (
@@ -17,13 +17,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/jovalle/usher/cmd/usher/admin/statuspage"
 	"github.com/jovalle/usher/proxy/accept"
 	"github.com/jovalle/usher/proxy/history"
 	"github.com/jovalle/usher/proxy/knocks"
 	"github.com/jovalle/usher/proxy/takeover"
 )
 
-// Server serves /healthz, /readyz, /metrics, /knocks and /history.
+// Server serves /healthz, /readyz, /metrics, /knocks, /history and the status page.
 type Server struct {
 	// Listen are the addresses to serve on, such as "127.0.0.1:8080".
 	Listen []string
@@ -38,9 +39,18 @@ type Server struct {
 	Knocks func() []knocks.Knock
 	// History is served at /history; nil: it is not.
 	History func(history.Query) (history.Answer, error)
+	// Page is served at / and below; nil: it is not. Bind sets its Draining.
+	Page *statuspage.Server
+	// Hosts are names of this address, in lower case, besides IP addresses, localhost and
+	// names that public DNS does not have. Requests for other names are refused.
+	Hosts []string
+	// Protect, if not nil, lets only those through to everything but health and readiness
+	// who may ask.
+	Protect func(http.Handler) http.Handler
 
 	reading   sync.Mutex // held while the history is read, which may take a second
 	draining  atomic.Bool
+	drains    chan struct{} // closed by Drain
 	drained   chan struct{} // closed when Serve must close the listeners
 	listeners []net.Listener
 }
@@ -55,7 +65,10 @@ const drainNotice = 5 * time.Second
 // since it is ready already and must not answer the probes of the process that takes
 // over.
 func (s *Server) Bind() error {
-	s.drained = make(chan struct{})
+	s.drains, s.drained = make(chan struct{}), make(chan struct{})
+	if s.Page != nil {
+		s.Page.Draining = s.drains
+	}
 	for _, address := range s.Listen {
 		listener, err := s.Process.Listen(context.Background(), address, nil)
 		if err != nil {
@@ -78,6 +91,7 @@ func (s *Server) Addrs() []netip.AddrPort {
 // Drain makes the server report not ready from now on, and makes Serve return 5 s later. It must be called at most once.
 func (s *Server) Drain() {
 	s.draining.Store(true)
+	close(s.drains)
 	time.AfterFunc(drainNotice, func() { close(s.drained) })
 }
 
@@ -101,13 +115,22 @@ func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, nil) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { writeHealth(w, s.ready()) })
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}))
+	private := http.NewServeMux()
+	private.Handle("GET /metrics", promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}))
 	if s.Knocks != nil {
-		mux.HandleFunc("GET /knocks", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Knocks()) })
+		private.HandleFunc("GET /knocks", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Knocks()) })
 	}
 	if s.History != nil {
-		mux.HandleFunc("GET /history", s.serveHistory)
+		private.HandleFunc("GET /history", s.serveHistory)
 	}
+	if s.Page != nil {
+		s.Page.Register(private)
+	}
+	var protected http.Handler = private
+	if s.Protect != nil {
+		protected = s.Protect(protected)
+	}
+	mux.Handle("/", s.guard(protected))
 	return mux
 }
 
