@@ -10,14 +10,10 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
-	authenticationv1 "k8s.io/api/authentication/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	core "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/jovalle/usher/controllers/adminclient"
 	"github.com/jovalle/usher/controllers/enroll"
@@ -25,12 +21,8 @@ import (
 
 const (
 	defaultDashboardPort = 8090
-	// defaultViewer is the account that the chart makes with adminAuth.
-	defaultViewer = "usher-viewer"
 	// reconnectAfter is the pause before the next pod is looked for.
 	reconnectAfter = 2 * time.Second
-	// viewerTokenLasts is how long a token of the viewer is valid.
-	viewerTokenLasts = time.Hour
 )
 
 // dashboardOptions are the flags of usher dashboard.
@@ -65,7 +57,7 @@ not leave this machine. Every program on this machine can use the port meanwhile
 	flags.SortFlags = false
 	flags.IntVar(&o.port, "port", defaultDashboardPort, "`PORT` of 127.0.0.1; 0: a free one")
 	flags.StringVar(&o.pod, "pod", "", "`NAME` of the pod (default: the leader's)")
-	flags.StringVar(&o.account, "account", defaultViewer, "`NAME` of a ServiceAccount in the namespace that may read the admin listener, for an usher with --admin-auth=kubernetes")
+	flags.StringVar(&o.account, "account", adminclient.DefaultViewer, "`NAME` of a ServiceAccount in the namespace that may read the admin listener, for an usher with --admin-auth=kubernetes")
 	o.namespaceFlag(cmd)
 	o.edgeFlags(cmd)
 	complete(cmd, map[string]cobra.CompletionFunc{"edge-context": contexts(o.edgeSource)})
@@ -85,7 +77,7 @@ func (o *dashboardOptions) run(ctx context.Context, out, warnings io.Writer) err
 	if err != nil {
 		return &usageError{err}
 	}
-	client, err := core.NewForConfig(edge.REST)
+	viewer, err := adminclient.NewViewer(edge.REST, o.Namespace, o.account)
 	if err != nil {
 		return err
 	}
@@ -93,7 +85,7 @@ func (o *dashboardOptions) run(ctx context.Context, out, warnings io.Writer) err
 	if err != nil {
 		return badFlag("port", "%w: give another one", err)
 	}
-	page := &forwarded{accounts: client.ServiceAccounts(o.Namespace), account: o.account}
+	page := &forwarded{viewer: viewer}
 	server := &http.Server{Handler: page.handler(), ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	served := make(chan struct{})
 	go func() {
@@ -133,14 +125,8 @@ func (o *dashboardOptions) run(ctx context.Context, out, warnings io.Writer) err
 
 // forwarded serves what the forwarded port does.
 type forwarded struct {
-	port atomic.Uint32 // of the port-forward; 0: there is none now
-
-	accounts core.ServiceAccountInterface
-	account  string
-
-	mu    sync.Mutex
-	token string // empty until a request needs one
-	until time.Time
+	port   atomic.Uint32 // of the port-forward; 0: there is none now
+	viewer *adminclient.Viewer
 }
 
 // handler passes requests on as they are: usher itself checks where they come from.
@@ -157,47 +143,10 @@ func (f *forwarded) handler() http.Handler {
 	}
 }
 
-// RoundTrip implements http.RoundTripper: a request that needs a token is sent again with one.
+// RoundTrip implements http.RoundTripper.
 func (f *forwarded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if f.port.Load() == 0 {
 		return nil, errors.New("there is no connection to it")
 	}
-	token, err := f.tokenFor(r.Context(), false)
-	if err != nil {
-		return nil, err
-	}
-	response, err := f.send(r, token)
-	if err != nil || response.StatusCode != http.StatusUnauthorized || r.Method != http.MethodGet {
-		return response, err
-	}
-	response.Body.Close()
-	if token, err = f.tokenFor(r.Context(), true); err != nil {
-		return nil, err
-	}
-	return f.send(r, token)
-}
-
-func (f *forwarded) send(r *http.Request, token string) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	if token != "" {
-		r.Header.Set("Authorization", "Bearer "+token)
-	}
-	return http.DefaultTransport.RoundTrip(r)
-}
-
-// tokenFor returns the token to send, which is empty if none was needed so far. It requests
-// one if it is needed, or if the last one ends soon.
-func (f *forwarded) tokenFor(ctx context.Context, needed bool) (string, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !needed && (f.token == "" || time.Now().Before(f.until)) {
-		return f.token, nil
-	}
-	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(viewerTokenLasts.Seconds()))}}
-	made, err := f.accounts.CreateToken(ctx, f.account, request, metav1.CreateOptions{})
-	if err != nil {
-		return "", fmt.Errorf("request a token of the ServiceAccount %s, see --account: %w", f.account, err)
-	}
-	f.token, f.until = made.Status.Token, time.Now().Add(viewerTokenLasts/2)
-	return f.token, nil
+	return f.viewer.RoundTrip(r)
 }

@@ -1,5 +1,6 @@
 // Package adminclient asks the admin listeners of running processes of usher: at URLs, or in
-// the pods of a cluster through the pod proxy of its API server.
+// the pods of a cluster by port-forwards through its API server, which reach a listener on
+// the loopback address of the pod, too.
 package adminclient
 
 import (
@@ -16,7 +17,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -69,39 +69,26 @@ func CheckURL(value string) error {
 // At returns the listener at a URL, such as http://127.0.0.1:8080.
 func At(admin string) Listener {
 	return Listener{Name: admin, get: func(ctx context.Context, path string, query url.Values) (io.ReadCloser, error) {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(admin, "/")+path+"?"+query.Encode(), http.NoBody)
-		if err != nil {
-			return nil, err
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return nil, err
-		}
-		if response.StatusCode != http.StatusOK {
-			defer response.Body.Close()
-			text, _ := io.ReadAll(io.LimitReader(response.Body, maxMessage))
-			return nil, &statusError{response.StatusCode, strings.TrimSpace(string(text))}
-		}
-		return response.Body, nil
+		return get(ctx, http.DefaultClient, admin, path, query)
 	}}
 }
 
-// InPods returns the listeners of usher's running pods in a namespace, the ready ones
-// first. The permissions for it are to list pods and to get pods/proxy.
-func InPods(ctx context.Context, config *rest.Config, namespace string) ([]Listener, error) {
-	requests, err := podClient(config)
+// get asks the listener at a URL. Answers other than 200 are a statusError.
+func get(ctx context.Context, from *http.Client, admin, path string, query url.Values) (io.ReadCloser, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(admin, "/")+path+"?"+query.Encode(), http.NoBody)
 	if err != nil {
 		return nil, err
 	}
-	pods, err := runningPods(ctx, requests, namespace)
+	response, err := from.Do(request)
 	if err != nil {
 		return nil, err
 	}
-	var all []Listener
-	for _, pod := range pods {
-		all = append(all, inPod(requests, pod))
+	if response.StatusCode != http.StatusOK {
+		defer response.Body.Close()
+		text, _ := io.ReadAll(io.LimitReader(response.Body, maxMessage))
+		return nil, &statusError{response.StatusCode, strings.TrimSpace(string(text))}
 	}
-	return all, nil
+	return response.Body, nil
 }
 
 // podClient returns a client of an API server for Pods.
@@ -136,36 +123,6 @@ func isReady(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 	})
-}
-
-func inPod(requests *rest.RESTClient, pod *corev1.Pod) Listener {
-	return Listener{Name: "pod " + pod.Name, get: func(ctx context.Context, path string, query url.Values) (io.ReadCloser, error) {
-		request := requests.Get().Namespace(pod.Namespace).Resource("pods").Name(fmt.Sprintf("%s:%d", pod.Name, portOf(pod))).SubResource("proxy").Suffix(path)
-		for name, values := range query {
-			for _, value := range values {
-				request = request.Param(name, value)
-			}
-		}
-		body, err := request.Stream(ctx)
-		if err != nil {
-			return nil, proxied(err)
-		}
-		return body, nil
-	}}
-}
-
-// proxied returns the answer of a pod that the API server has wrapped; otherwise err.
-func proxied(err error) error {
-	var status *apierrors.StatusError
-	if !errors.As(err, &status) || status.ErrStatus.Details == nil {
-		return err
-	}
-	for _, cause := range status.ErrStatus.Details.Causes {
-		if cause.Type == metav1.CauseTypeUnexpectedServerResponse {
-			return &statusError{int(status.ErrStatus.Code), strings.TrimSpace(cause.Message)}
-		}
-	}
-	return err
 }
 
 // portOf returns the port of a pod's admin listener.

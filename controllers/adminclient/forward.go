@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -20,9 +21,69 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 )
 
-// Forwarding is a port-forward to the admin listener of a pod. Unlike InPods, it reaches a
-// listener on the loopback address of the pod. The permissions for it are to list pods, to
-// create pods/portforward, and for the leader to get leases.
+// InPods returns the listeners of usher's running pods in a namespace, the ready ones first.
+// Each request has a port-forward of its own. The permissions for it are those of Forwarding
+// and Viewer.
+func InPods(ctx context.Context, config *rest.Config, namespace string) ([]Listener, error) {
+	requests, err := podClient(config)
+	if err != nil {
+		return nil, err
+	}
+	pods, err := runningPods(ctx, requests, namespace)
+	if err != nil {
+		return nil, err
+	}
+	viewer, err := NewViewer(config, namespace, DefaultViewer)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Listener, len(pods))
+	for i, pod := range pods {
+		f := &Forwarding{Config: config, Namespace: namespace, Pod: pod.Name}
+		all[i] = Listener{Name: "pod " + pod.Name, get: func(ctx context.Context, path string, query url.Values) (io.ReadCloser, error) {
+			return f.get(ctx, &http.Client{Transport: viewer}, path, query)
+		}}
+	}
+	return all, nil
+}
+
+// get asks the listener by a port-forward, which ends when the answer is closed.
+func (f *Forwarding) get(ctx context.Context, from *http.Client, path string, query url.Values) (io.ReadCloser, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended, port := make(chan error, 1), make(chan uint16, 1)
+	go func() { ended <- f.Run(ctx, func(_ string, local uint16) { port <- local }) }()
+	select {
+	case err := <-ended:
+		cancel()
+		return nil, err
+	case local := <-port:
+		body, err := get(ctx, from, fmt.Sprintf("http://127.0.0.1:%d", local), path, query)
+		if err != nil {
+			cancel()
+			<-ended
+			return nil, err
+		}
+		return &forwardedBody{body, cancel, ended}, nil
+	}
+}
+
+// forwardedBody is an answer that ends its port-forward when it is closed.
+type forwardedBody struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+	ended  <-chan error
+}
+
+// Close implements io.Closer.
+func (b *forwardedBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.cancel()
+	<-b.ended
+	return err
+}
+
+// Forwarding is a port-forward to the admin listener of a pod. The permissions for it are to
+// list pods, to create pods/portforward, and for the leader to get leases.
 type Forwarding struct {
 	Config    *rest.Config
 	Namespace string
@@ -46,17 +107,17 @@ func (f *Forwarding) Run(ctx context.Context, ready func(pod string, port uint16
 	if err != nil {
 		return err
 	}
-	url := requests.Post().Namespace(f.Namespace).Resource("pods").Name(pod.Name).SubResource("portforward").URL()
+	target := requests.Post().Namespace(f.Namespace).Resource("pods").Name(pod.Name).SubResource("portforward").URL()
 	transport, upgrader, err := spdy.RoundTripperFor(f.Config)
 	if err != nil {
 		return err
 	}
-	websocket, err := portforward.NewSPDYOverWebsocketDialer(url, f.Config)
+	websocket, err := portforward.NewSPDYOverWebsocketDialer(target, f.Config)
 	if err != nil {
 		return err
 	}
 	// As kubectl: SPDY for API servers, and proxies before them, that have no WebSockets.
-	dialer := portforward.NewFallbackDialer(websocket, spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, url), func(err error) bool {
+	dialer := portforward.NewFallbackDialer(websocket, spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, target), func(err error) bool {
 		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
 	})
 	ctx, cancel := context.WithCancel(ctx)
