@@ -146,6 +146,14 @@ spec:
 {{- include "usher.dnsArgs" (default dict $values.dns) }}
 {{- end }}
 - --admin-listen={{ include "usher.adminListen" . }}
+{{- with $values.adminAuth }}
+{{- if ne . "none" }}
+- --admin-auth={{ . }}
+{{- end }}
+{{- end }}
+{{- with $values.adminHosts }}
+- --admin-host={{ join "," . }}
+{{- end }}
 - --log-level={{ coalesce (eq .half "controllers" | ternary $controller.logLevel "") $values.logLevel "info" }}
 {{- /* The controllers need only the names: the status of a host says which of its ports nobody listens on. */}}
 {{- range $name, $tls := $values.tlsPorts }}

@@ -242,7 +242,7 @@ func memberOf(mc *v1alpha1.MemberCluster) *member {
 	}
 	m.Versions = message.Bound(m.Versions)
 	m.InSync = meta.IsStatusConditionTrue(mc.Status.Conditions, v1alpha1.ConditionSynced)
-	m.judge(mc.Status.Conditions)
+	m.check(mc.Status.Conditions)
 	for i := range mc.Status.Refusals {
 		r := &mc.Status.Refusals[i]
 		m.Refusals = append(m.Refusals, refusal{sourceName(&v1alpha1.SourceRef{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name}), r.Reason, r.Message, advice[r.Reason]})
@@ -250,8 +250,8 @@ func memberOf(mc *v1alpha1.MemberCluster) *member {
 	return m
 }
 
-// judge sets the state by the first condition that is not as it should be.
-func (m *member) judge(conditions []metav1.Condition) {
+// check sets the state by the first condition that is not as it should be.
+func (m *member) check(conditions []metav1.Condition) {
 	for _, check := range []struct{ condition, state, label string }{
 		{v1alpha1.ConditionConnected, refused, "not connected"},
 		{v1alpha1.ConditionSynced, refused, "not in sync"},
