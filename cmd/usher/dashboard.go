@@ -17,6 +17,7 @@ import (
 
 	"github.com/jovalle/usher/controllers/adminclient"
 	"github.com/jovalle/usher/controllers/enroll"
+	"github.com/jovalle/usher/proxy/accept"
 )
 
 const (
@@ -90,7 +91,7 @@ func (o *dashboardOptions) run(ctx context.Context, out, warnings io.Writer) err
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		_ = server.Serve(listener)
+		_ = server.Serve(accept.Retrying(listener, nil))
 	}()
 	defer func() {
 		_ = server.Close()

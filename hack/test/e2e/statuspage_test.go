@@ -57,7 +57,7 @@ func TestStatusPage(t *testing.T) {
 	page.shows("the end of the conflict", row+" .rival", "")
 	kubectl(t, env.Hades.Cluster, "annotate", "ingressroute", "paged", unexpose)
 	page.shows("that the host is gone", row, "")
-	page.shows("that it was withdrawn", "#history", "Withdrawn"+"\n")
+	page.shows("that it was withdrawn", "#history", "Withdrawn "+host)
 	own.shows("that nothing has the name", "#host", "No ExposedHost and no route has this name")
 
 	page.shows("a member in sync", "#m-illmatic", "in sync")
@@ -90,14 +90,14 @@ func TestStatusPageWithManyHosts(t *testing.T) {
 	findChromium(t)
 	const hosts = 10_000
 	dir := t.TempDir()
+	usher, err := testenv.Run(t.Context(), env.Bed, "usher-many", program, env.Edge, "--controllers=false", "--manifests="+dir, "--kubeconfig=")
+	testkit.Must(t, err)
+	t.Cleanup(func() { _ = usher.Terminate(context.Background()) })
 	var manifests strings.Builder
 	for i := range hosts {
 		fmt.Fprintf(&manifests, "---\n{apiVersion: usher.techn.is/v1alpha1, kind: ExposedHost, metadata: {name: app-%05[1]d.techn.is}, spec: {host: app-%05[1]d.techn.is, backends: [{address: 192.0.2.%[2]d}]}}\n", i, i%250+1)
 	}
 	testkit.Must(t, os.WriteFile(filepath.Join(dir, "hosts.yaml"), []byte(manifests.String()), 0o600))
-	usher, err := testenv.Run(t.Context(), env.Bed, "usher-many", program, env.Edge, "--controllers=false", "--manifests="+dir, "--kubeconfig=")
-	testkit.Must(t, err)
-	t.Cleanup(func() { _ = usher.Terminate(context.Background()) })
 	address := fmt.Sprintf("http://%s/", usher.API)
 	page := openTab(t, address)
 	page.shows("the number of hosts", "#tabs", "10\u202f000")

@@ -113,10 +113,11 @@ func clustersOf(eh *v1alpha1.ExposedHost) []string {
 	if len(names) == 0 && eh.Spec.Holder != "" {
 		names = append(names, eh.Spec.Holder)
 	}
-	for i := range eh.Status.Rivals {
-		if len(names) == 0 {
-			names = append(names, eh.Status.Rivals[i].Cluster)
-		}
+	if len(names) == 0 && len(eh.Status.Sources) > 0 {
+		names = append(names, eh.Status.Sources[0].Cluster)
+	}
+	if len(names) == 0 && len(eh.Status.Rivals) > 0 {
+		names = append(names, eh.Status.Rivals[0].Cluster)
 	}
 	return names
 }
