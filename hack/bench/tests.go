@@ -150,6 +150,7 @@ func (o *options) features() []peer.Peer {
 		{Name: peer.Direct, Descriptors: 1},
 		peer.Usher(usher, o.usher, peer.UsherOptions{}),
 		peer.Usher("usher, access log", o.usher, peer.UsherOptions{Flags: []string{"--access-log"}}),
+		peer.Usher("usher, status page open", o.usher, peer.UsherOptions{Page: true}),
 		peer.Usher("usher, a limit a client", o.usher, peer.UsherOptions{Flags: []string{"--max-connections-per-client=1000"}}),
 		peer.Usher("usher, allowFrom of 3 networks", o.usher, peer.UsherOptions{AllowFrom: []string{"192.168.0.0/16", "2001:db8::/32", "127.0.0.0/8"}}),
 		peer.Usher("usher, RoundRobin over 1 cluster", o.usher, peer.UsherOptions{Strategy: "RoundRobin"}),

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -50,12 +51,17 @@ type UsherOptions struct {
 	AllowFrom     []string // of every host
 	Strategy      string   // of every host; Failover when empty
 	Backends      int      // clusters of every host; one when 0
+	Page          bool     // the status page is open and live
 }
 
 // Usher is the real binary, without an API server: its hosts and the clusters
 // that they belong to are manifests.
 func Usher(name, binary string, o UsherOptions) Peer {
-	return Peer{Name: name, Descriptors: 2, version: []string{binary, "version"}, warm: scrape, command: func(s Site) (process.Command, error) {
+	warm := scrape
+	if o.Page {
+		warm = func(ctx context.Context, s Site) error { return errors.Join(scrape(ctx, s), openPage(s)) }
+	}
+	return Peer{Name: name, Descriptors: 2, version: []string{binary, "version"}, warm: warm, command: func(s Site) (process.Command, error) {
 		dir, err := o.writeManifests(s)
 		return process.Command{Path: binary, Env: o.Env, Args: append([]string{
 			"run", "--controllers=false", "--manifests", dir,
@@ -84,5 +90,26 @@ func scrape(ctx context.Context, s Site) error {
 			return fmt.Errorf("scrape usher: %w", err)
 		}
 	}
+	return nil
+}
+
+// openPage follows the events of the status page, as a browser does, until usher ends.
+func openPage(s Site) error {
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+s.Admin+"/events", http.NoBody)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("open the status page: %w", err)
+	}
+	if response.StatusCode != http.StatusOK {
+		response.Body.Close()
+		return fmt.Errorf("open the status page: %s", response.Status)
+	}
+	go func() {
+		defer response.Body.Close()
+		_, _ = io.Copy(io.Discard, response.Body)
+	}()
 	return nil
 }
