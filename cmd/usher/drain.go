@@ -43,20 +43,20 @@ It sets the annotation usher.techn.is/drain of the MemberCluster, as this does:
 	return cmd
 }
 
-func (o *askFlags) drain(cmd *cobra.Command, drain enroll.DrainOptions) error {
-	if err := o.validate(); err != nil {
+func (a *askFlags) drain(cmd *cobra.Command, drain enroll.DrainOptions) error {
+	if err := a.validate(); err != nil {
 		return err
 	}
-	if drain.Undo && (drain.Wait || len(o.admin) > 0) {
+	if drain.Undo && (drain.Wait || len(a.admin) > 0) {
 		return badFlag("undo", "does not go with --wait or --admin: it asks for no connections")
 	}
-	if err := o.checkAdmin(); err != nil {
+	if err := a.checkAdmin(); err != nil {
 		return err
 	}
-	edge, err := o.connectEdge()
+	edge, err := a.connectEdge()
 	if err != nil {
 		return err
 	}
-	drain.Name, drain.Listeners, drain.Timeout, drain.Out = o.Name, o.listeners, o.Timeout, cmd.OutOrStdout()
+	drain.Name, drain.Listeners, drain.Timeout, drain.Out = a.Name, a.listeners, a.Timeout, cmd.OutOrStdout()
 	return enroll.Drain(cmd.Context(), edge, drain)
 }

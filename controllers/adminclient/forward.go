@@ -12,11 +12,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	coordination "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
+	"k8s.io/streaming/pkg/httpstream"
 
 	"github.com/jovalle/usher/api/v1alpha1"
 )
@@ -50,35 +50,40 @@ func InPods(ctx context.Context, config *rest.Config, namespace string) ([]Liste
 // get asks the listener by a port-forward, which ends when the answer is closed.
 func (f *Forwarding) get(ctx context.Context, from *http.Client, path string, query url.Values) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	ended, port := make(chan error, 1), make(chan uint16, 1)
-	go func() { ended <- f.Run(ctx, func(_ string, local uint16) { port <- local }) }()
-	select {
-	case err := <-ended:
+	ended, port := make(chan struct{}), make(chan uint16, 1)
+	var failure error // set when ended is closed
+	go func() {
+		defer close(ended)
+		failure = f.Run(ctx, func(_ string, local uint16) { port <- local })
+	}()
+	end := func() {
 		cancel()
-		return nil, err
+		<-ended
+	}
+	select {
+	case <-ended:
+		cancel()
+		return nil, failure
 	case local := <-port:
 		body, err := get(ctx, from, fmt.Sprintf("http://127.0.0.1:%d", local), path, query)
 		if err != nil {
-			cancel()
-			<-ended
+			end()
 			return nil, err
 		}
-		return &forwardedBody{body, cancel, ended}, nil
+		return &forwardedBody{body, end}, nil
 	}
 }
 
 // forwardedBody is an answer that ends its port-forward when it is closed.
 type forwardedBody struct {
 	io.ReadCloser
-	cancel context.CancelFunc
-	ended  <-chan error
+	end func()
 }
 
 // Close implements io.Closer.
 func (b *forwardedBody) Close() error {
 	err := b.ReadCloser.Close()
-	b.cancel()
-	<-b.ended
+	b.end()
 	return err
 }
 

@@ -99,7 +99,7 @@ func openPage(s Site) error {
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := http.DefaultClient.Do(request) //nolint:bodyclose // it is open until usher ends
 	if err != nil {
 		return fmt.Errorf("open the status page: %w", err)
 	}

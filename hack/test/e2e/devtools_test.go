@@ -147,5 +147,5 @@ func (tb *tab) picture(file string, width, height int, scheme string) {
 	}
 	data, err := base64.StdEncoding.DecodeString(tb.call("Page.captureScreenshot", map[string]any{"format": "png"})["data"].(string))
 	testkit.Must(tb.t, err)
-	testkit.Must(tb.t, errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, data, 0o644))) //nolint:gosec // pictures for the docs
+	testkit.Must(tb.t, errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, data, 0o644)))
 }

@@ -43,7 +43,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	connection := http.NewResponseController(w)
 	send := func(text []byte) bool {
 		_ = connection.SetWriteDeadline(time.Now().Add(writeTimeout))
-		_, err := w.Write(text)
+		_, err := w.Write(text) //nolint:gosec // G705: html/template has escaped it
 		return err == nil && connection.Flush() == nil
 	}
 	ticker := time.NewTicker(eventEvery)
