@@ -5,17 +5,28 @@ import (
 	"errors"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/proxy/routing"
 )
 
+// retryPause is the pause before a backend that does not answer is tried again.
+const retryPause = time.Second
+
 // reach opens a session to an address as the proxy does, and finds out whether the backend
 // takes the PROXY header that usher sends, or one that it does not send.
 func (d *Doctor) reach(ctx context.Context, b *backend, to netip.AddrPort) (*session, []Finding) {
 	header := headerOf(b.ProxyProtocol)
 	s, err := d.open(ctx, to, header, b.host.asked())
+	if err != nil && ctx.Err() == nil { // once more: it may just be restarting
+		select {
+		case <-ctx.Done():
+		case <-time.After(retryPause):
+		}
+		s, err = d.open(ctx, to, header, b.host.asked())
+	}
 	switch {
 	case err == nil && header != "", errors.Is(err, context.Canceled):
 		return s, nil
