@@ -15,7 +15,7 @@ import (
 // readdress sets the addresses of the backend.
 func (b *backend) readdress() []string {
 	if b.Cluster != "" {
-		return []string{patch("membercluster "+b.Cluster, `{"spec":{"ingress":{"addresses":["ADDRESS"],"httpsPort":PORT}}}`)}
+		return []string{atEdge("membercluster "+b.Cluster, `{"spec":{"ingress":{"addresses":["ADDRESS"],"httpsPort":PORT}}}`)}
 	}
 	return []string{b.patchBackend(`[{"op":"add","path":"/spec/backends/%[1]d/address","value":"ADDRESS"},{"op":"add","path":"/spec/backends/%[1]d/httpsPort","value":PORT}]`, b.specIndex())}
 }
@@ -24,7 +24,7 @@ func (b *backend) readdress() []string {
 func (b *backend) setProxyProtocol(field string, to routing.ProxyProtocol) []string {
 	switch {
 	case b.Cluster != "":
-		return []string{patch("membercluster "+b.Cluster, fmt.Sprintf(`{"spec":{"ingress":{%q:%q}}}`, field, to.String()))}
+		return []string{atEdge("membercluster "+b.Cluster, fmt.Sprintf(`{"spec":{"ingress":{%q:%q}}}`, field, to.String()))}
 	case to == routing.None:
 		return []string{b.patchBackend(`[{"op":"remove","path":"/spec/backends/%d/%s"}]`, b.specIndex(), field)}
 	}
@@ -42,8 +42,11 @@ func (b *backend) patchBackend(format string, args ...any) string {
 	return fmt.Sprintf("kubectl patch exposedhost %s --type=json --patch='%s'", b.host.Name, fmt.Sprintf(format, args...))
 }
 
+// atEdge returns a command that patches an object of the edge cluster.
+func atEdge(object, change string) string { return "kubectl " + patch(object, change) }
+
 func patch(object, change string) string {
-	return fmt.Sprintf("kubectl patch %s --type=merge --patch='%s'", object, change)
+	return fmt.Sprintf("patch %s --type=merge --patch='%s'", object, change)
 }
 
 // inMember returns a command of kubectl for an object of a member.
@@ -115,7 +118,7 @@ func (b *backend) endLoop() []string {
 		commands = append(commands, b.annotate(ref, "--overwrite "+v1alpha1.AnnotationDNSCloudflareProxied+"=false")+"   # or set Cloudflare's mode to Full (strict)")
 	}
 	if len(commands) == 0 {
-		return []string{patch("exposedhost "+b.host.Name, `{"spec":{"dns":{"cloudflareProxied":false}}}`)}
+		return []string{atEdge("exposedhost "+b.host.Name, `{"spec":{"dns":{"cloudflareProxied":false}}}`)}
 	}
 	return commands
 }
