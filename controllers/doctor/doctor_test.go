@@ -313,3 +313,13 @@ func TestNarrowerHosts(t *testing.T) {
 		})
 	}
 }
+
+func TestKindsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/doctor.md")
+	testkit.Must(t, err)
+	for _, kind := range doctor.Kinds() {
+		if !strings.Contains(string(text), "\n## "+kind+"\n") {
+			t.Errorf("docs/doctor.md has no section %s", kind)
+		}
+	}
+}
