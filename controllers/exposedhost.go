@@ -48,6 +48,7 @@ type ExposedHostReconciler struct {
 	lists     *networkLists
 	unclaimed unclaimedHosts
 	wildcards wildcards
+	audits    *audits
 }
 
 // setupExposedHosts registers the reconciler of ExposedHosts.
@@ -83,7 +84,7 @@ func (c *controlPlane) setupExposedHosts(mgr manager.Manager, members *member.Se
 		WatchesRawSource(lists).
 		WithOptions(withWorkers).
 		Complete(&ExposedHostReconciler{Client: mgr.GetClient(), Members: members, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)},
-			OwnAddress: c.ownAddress, TLSPorts: c.tlsPorts, HandoverGrace: c.handoverGrace, DecideAgain: changed.add, lists: lists})
+			OwnAddress: c.ownAddress, TLSPorts: c.tlsPorts, HandoverGrace: c.handoverGrace, DecideAgain: changed.add, lists: lists, audits: c.audits})
 }
 
 // hostQueue is the queue of the ExposedHost reconciler.
@@ -309,6 +310,7 @@ func (r *ExposedHostReconciler) report(ctx context.Context, before, eh *v1alpha1
 		return err
 	}
 	after.Status = statusOf(eh, decision, clusters, clients, r.OwnAddress, r.TLSPorts)
+	r.audits.setAudited(&after.Status, eh)
 	if after.Status.Below, after.Status.BelowTotal, err = r.below(ctx, eh); err != nil {
 		return err
 	}

@@ -1,6 +1,8 @@
 package controllers
 
 import (
+	"strings"
+
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -23,22 +25,40 @@ type Health interface {
 // in this process. Without it, they have no such condition.
 func Healthy(checks Health) Option { return func(c *controlPlane) { c.health = checks } }
 
-// setHealthy sets the condition Healthy of a member. A member of which no address is
-// checked has no such condition.
-func setHealthy(mc *v1alpha1.MemberCluster, checks Health) {
+// setHealthy sets the condition Healthy of a member: what is worse of the health checks of
+// its addresses and of the audits of its hosts. A member of which no address is checked
+// and no host was audited has no such condition.
+func setHealthy(mc *v1alpha1.MemberCluster, checks Health, audits *audits) {
 	healthy, total := 0, 0
 	if checks != nil {
 		healthy, total = checks.Health(mc.Name)
 	}
-	condition := metav1.Condition{Type: v1alpha1.ConditionHealthy, Status: metav1.ConditionTrue, Reason: reason.Healthy,
-		Message: message.Format("all checked addresses pass the health check: %d", total)}
+	kind, found, audited := audits.ofCluster(mc.Name)
+	condition := metav1.Condition{Type: v1alpha1.ConditionHealthy, Status: metav1.ConditionTrue, Reason: reason.Healthy}
+	var said []string
 	switch {
-	case total == 0:
+	case healthy < total:
+		condition.Reason = reason.HealthCheckFailed
+		said = append(said, message.Format("%d of %d addresses do not pass the health check of spec.ingress.healthCheck; they are dialled after the others. usher's log names them", total-healthy, total))
+	case total > 0:
+		said = append(said, message.Format("all checked addresses pass the health check: %d", total))
+	}
+	switch {
+	case kind != "":
+		if healthy == total || worse(kind) {
+			condition.Reason = kind
+		}
+		said = append(said, found)
+	case audited:
+		said = append(said, "the last audits of the cluster's hosts found nothing")
+	}
+	if len(said) == 0 {
 		meta.RemoveStatusCondition(&mc.Status.Conditions, v1alpha1.ConditionHealthy)
 		return
-	case healthy < total:
-		condition.Status, condition.Reason = metav1.ConditionFalse, reason.HealthCheckFailed
-		condition.Message = message.Format("%d of %d addresses do not pass the health check of spec.ingress.healthCheck; they are dialled after the others. usher's log names them", total-healthy, total)
 	}
+	if condition.Reason != reason.Healthy {
+		condition.Status = metav1.ConditionFalse
+	}
+	condition.Message = strings.Join(said, "; ")
 	setConditions(&mc.Status.Conditions, mc.Generation, condition)
 }

@@ -48,6 +48,8 @@ type MemberClusterReconciler struct {
 
 	edge  *edgeNetworks
 	names *pinnedNames
+
+	audits *audits
 }
 
 // setupMemberClusters registers the reconciler of MemberClusters.
@@ -64,7 +66,7 @@ func (c *controlPlane) setupMemberClusters(mgr manager.Manager, members *member.
 		WatchesRawSource(changed.source(func() map[string][]string { return nil })).
 		WithOptions(options()).
 		Complete(&MemberClusterReconciler{Client: mgr.GetClient(), Health: c.health, Edge: mgr.GetConfig(), Namespace: namespace, Members: members,
-			OwnAddress: c.ownAddress, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)}, edge: &edgeNetworks{reader: mgr.GetAPIReader()}, names: &c.names})
+			OwnAddress: c.ownAddress, Events: recorder{mgr.GetEventRecorder(v1alpha1.FieldManager)}, edge: &edgeNetworks{reader: mgr.GetAPIReader()}, names: &c.names, audits: c.audits})
 }
 
 // recheckEvery is how often a member's addresses are checked again without a change of
@@ -195,7 +197,7 @@ func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.Membe
 		setConditions(&after.Status.Conditions, mc.Generation, isolated(state))
 	}
 	setDraining(after, hosts)
-	setHealthy(after, r.Health)
+	setHealthy(after, r.Health, r.audits)
 	setCredentials(after, config.Expiry, problem, time.Now())
 	if equality.Semantic.DeepEqual(mc.Status, after.Status) {
 		return nil

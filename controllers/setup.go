@@ -131,6 +131,8 @@ type controlPlane struct {
 	dnsLookup     LookupAddrs                      // nil: no resolver is asked
 	serving       func(func(host string) []string) // nil: nobody asks
 	health        Health                           // nil: no address is checked
+	doctor        *DoctorOptions                   // nil: nothing is audited
+	audits        *audits                          // nil without doctor
 }
 
 // SetupControlPlane registers what the leader runs: the members' connections
@@ -173,6 +175,10 @@ func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace strin
 		if err := mgr.Add(&plane.names); err != nil {
 			return fmt.Errorf("add the resolver of names: %w", err)
 		}
+	}
+	var err error
+	if plane.audits, err = plane.setupDoctor(mgr, members, hosts, clusters); err != nil {
+		return fmt.Errorf("set up the audits: %w", err)
 	}
 	if err := plane.setupMemberClusters(mgr, members, clusters, namespace); err != nil {
 		return fmt.Errorf("set up MemberClusters: %w", err)

@@ -325,7 +325,7 @@ const ConditionAccepted = "Accepted"
 
 // ExposedHostStatus is the decision about the host, and the sources behind it.
 type ExposedHostStatus struct {
-	// Conditions: Accepted, Ready, DNSReady.
+	// Conditions: Accepted, Ready, Healthy, DNSReady.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -69,6 +69,7 @@ type runOptions struct {
 	handoverGrace time.Duration
 	dns           dnsFlags
 	dnsResolver   string
+	doctor        bool
 }
 
 // addTo defines the flags, in the order in which the help lists them.
@@ -82,10 +83,11 @@ func (o *runOptions) addTo(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&o.httpsListen, "https-listen", []string{":443"}, "`ADDRESSES` for TLS connections")
 	flags.StringArrayVar(&o.tlsListen, "tls-listen", nil, "`NAME=ADDRESSES` of a further port for TLS connections, such as mqtts=:8883, on which the hosts are served that request it by its name; may be given for several ports. With --proxy=false only the names are used: the status of a host then says which of its ports nobody listens on")
 	flags.StringSliceVar(&o.httpListen, "http-listen", []string{":80"}, "`ADDRESSES` for plain HTTP")
-	flags.StringSliceVar(&o.adminListen, "admin-listen", []string{"127.0.0.1:8080"}, "`ADDRESSES` for health, readiness, metrics, refused names, history and the status page")
+	flags.StringSliceVar(&o.adminListen, "admin-listen", []string{"127.0.0.1:8080"}, "`ADDRESSES` for health, readiness, metrics, refused names, history, audits and the status page")
 	flags.StringSliceVar(&o.adminHost, "admin-host", nil, "`NAMES` by which browsers may ask the admin listener, besides IP addresses, localhost, names without a dot, and those of Services")
 	flags.StringVar(&o.adminAuth, "admin-auth", adminAuthNone, "`WHO` may read the admin listener, except health and readiness: none: everyone who reaches it; kubernetes: those with a token of the edge cluster that may get the path as a non-resource URL")
 	flags.DurationVar(&o.handoverGrace, "handover-grace", controllers.DefaultHandoverGrace, "how long the holder of a host must have stopped claiming it before another cluster gets it; 0: at once")
+	flags.BoolVar(&o.doctor, "doctor", true, "audit each published host every few hours, as usher doctor does; false: on demand only")
 	o.dns.addTo(flags)
 	flags.StringVar(&o.dnsResolver, "dns-resolver", "", "`ADDRESS` of a DNS resolver, such as 9.9.9.9:53, that is asked whether the world sees the public records (default: none)")
 	flags.StringVar(&o.service, "service", "", "`NAME` of the service: a new process with the same service name and user takes over the addresses of this one (default: from the API server and namespace, or from the manifests directory)")

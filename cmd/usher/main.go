@@ -22,7 +22,7 @@ import (
 // Exit codes: 0 is success.
 const (
 	exitFailure = 1 // the command ran and failed
-	exitUsage   = 2 // the command line is invalid: nothing was done
+	exitUsage   = 2 // the command line is invalid: nothing was done; usher doctor: it could not audit
 )
 
 func main() {
@@ -53,7 +53,7 @@ func rootCommand() *cobra.Command {
 		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl usher"}
 	}
 	root.SetFlagErrorFunc(parseError)
-	root.AddCommand(runCommand(), checkCommand(), clusterCommand(), dashboardCommand(), dnsCommand(), historyCommand(), knocksCommand(), moveCommand(), probeCommand(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), clusterCommand(), dashboardCommand(), dnsCommand(), doctorCommand(), historyCommand(), knocksCommand(), moveCommand(), probeCommand(), versionCommand())
 	group(root)
 	checkAll(root)
 	return root

@@ -147,6 +147,10 @@ func TestMistypedCommandLines(t *testing.T) {
 		{"move a.example.org --to Illmatic", exitUsage, []string{`--to: "Illmatic" is not a valid name`}},
 		{"move a.example.org --too illmatic", exitUsage, []string{"Did you mean --to?"}},
 		{"move a.example.org --to illmatic --timeout=-1s", exitUsage, []string{"--timeout: must be longer than 0"}},
+		{"doctor a..example.org", exitUsage, []string{"host"}},
+		{"doctor -o jsno", exitUsage, []string{`Did you mean "json"?`}},
+		{"doctor --admin 127.0.0.1:8080", exitUsage, []string{`--admin: "127.0.0.1:8080" is no URL`}},
+		{"doctor --admin http://127.0.0.1:1", exitUsage, []string{"ask usher: ", "connection refused"}}, // it could not audit
 		{"mvoe a.example.org", exitUsage, []string{"Did you mean usher move?"}},
 		{"cluster list -o jsno", exitUsage, []string{`Did you mean "json"?`}},
 	})

@@ -23,6 +23,7 @@ type observed struct {
 	journal *history.Journal // nil without a proxy, or with --history-size=0
 	knocks  knocks.Book
 	serving atomic.Pointer[func(host string) []string] // nil without the control plane
+	audit   atomic.Pointer[controllers.Audit]          // nil without the control plane
 }
 
 func (o *observed) setServing(serving func(host string) []string) { o.serving.Store(&serving) }
@@ -31,6 +32,16 @@ func (o *observed) setServing(serving func(host string) []string) { o.serving.St
 func (o *observed) servedBy(host string) []string {
 	if serving := o.serving.Load(); serving != nil {
 		return (*serving)(host)
+	}
+	return nil
+}
+
+func (o *observed) setAudit(audit controllers.Audit) { o.audit.Store(&audit) }
+
+// auditor returns the function that audits; nil before the control plane was set up.
+func (o *observed) auditor() controllers.Audit {
+	if audit := o.audit.Load(); audit != nil {
+		return *audit
 	}
 	return nil
 }
@@ -64,6 +75,9 @@ func (s *settings) protect(served *admin.Server, log logr.Logger) error {
 func (s *settings) observe(table *routing.Live, o *observed, served *admin.Server, log logr.Logger) {
 	page := &statuspage.Server{Version: version, Serving: o.servedBy}
 	served.Page = page
+	if s.controllers {
+		served.Doctor = o.auditor
+	}
 	if s.manifests == "" {
 		page.Objects = &o.objects
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/jovalle/usher/cmd/usher/admin"
 	"github.com/jovalle/usher/controllers"
 	"github.com/jovalle/usher/controllers/dnsquery"
+	"github.com/jovalle/usher/controllers/doctor"
 	"github.com/jovalle/usher/controllers/lifecycle"
 	"github.com/jovalle/usher/controllers/manifest"
 	"github.com/jovalle/usher/proxy"
@@ -126,6 +127,7 @@ func (s *settings) feed(table *routing.Live, self *selfaddr.Set, looks *observed
 		Objects:      &looks.objects,
 		Log:          log,
 	}
+	edge.ControlPlane = append(edge.ControlPlane, controllers.Doctor(s.doctorOptions(looks)))
 	if !s.dns.Off() {
 		edge.ControlPlane = append(edge.ControlPlane, s.dnsRecords())
 	}
@@ -148,6 +150,21 @@ func (s *settings) dnsRecords() controllers.Option {
 		return controllers.DNS(s.dns, nil)
 	}
 	return controllers.DNS(s.dns, dnsquery.Resolver{Address: s.resolver}.Lookup)
+}
+
+// doctorOptions returns how hosts are audited.
+func (s *settings) doctorOptions(looks *observed) controllers.DoctorOptions {
+	o := controllers.DoctorOptions{Version: version, Periodic: s.runOptions.doctor, Serve: looks.setAudit}
+	if resolver, err := dnsquery.OfThisMachine(); err == nil {
+		o.Inside = func(ctx context.Context, name string) (doctor.DNSAnswer, error) {
+			addrs, ech, err := resolver.LookupECH(ctx, name)
+			return doctor.DNSAnswer{Addrs: addrs, ECH: ech}, err
+		}
+	}
+	if s.proxy { // else the connections to the backends are those of another machine
+		o.Machine = doctor.Machine{}.Audit
+	}
+	return o
 }
 
 // fileFeed returns the feed from manifests, and registers its metrics.

@@ -31,7 +31,7 @@ type flagGroup struct {
 
 // runGroups are the groups of the flags of usher run.
 var runGroups = []flagGroup{
-	{"Edge cluster", "kubeconfig namespace controllers proxy leader-elect handover-grace"},
+	{"Edge cluster", "kubeconfig namespace controllers proxy leader-elect handover-grace doctor"},
 	{"DNS records", "dns-target dns-internal-target dns-ttl dns-property dns-resolver"},
 	{"Files", "manifests state-dir history-age history-size"},
 	{"Listeners", "https-listen tls-listen http-listen admin-listen admin-host admin-auth proxy-protocol-from self-check service"},

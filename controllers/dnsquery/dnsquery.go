@@ -1,4 +1,4 @@
-// Package dnsquery asks one DNS resolver for the addresses of a name. The resolver of the
+// Package dnsquery asks one DNS resolver for the addresses of a name, and for ECH keys. The resolver of the
 // standard library also reads the machine's hosts file, which says nothing about what
 // other clients see.
 //
@@ -14,6 +14,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -45,32 +46,65 @@ func (r Resolver) Lookup(ctx context.Context, name string) ([]netip.Addr, error)
 		if err != nil {
 			return nil, fmt.Errorf("resolver %s: %w", r.Address, err)
 		}
-		addrs = append(addrs, found...)
+		addrs = append(addrs, found.addrs...)
 	}
 	return addrs, nil
 }
 
+// LookupECH is Lookup that also reports whether the name has a record of type HTTPS with
+// keys for an encrypted ClientHello: RFC 9460 and RFC 9848.
+func (r Resolver) LookupECH(ctx context.Context, name string) (addrs []netip.Addr, ech bool, err error) {
+	if addrs, err = r.Lookup(ctx, name); err != nil || len(addrs) == 0 {
+		return addrs, false, err
+	}
+	parsed, err := dnsmessage.NewName(strings.TrimSuffix(name, ".") + ".")
+	if err != nil {
+		return nil, false, fmt.Errorf("the name %q cannot be asked for: %w", name, err)
+	}
+	found, err := r.ask(ctx, dnsmessage.Question{Name: parsed, Type: dnsmessage.TypeHTTPS, Class: dnsmessage.ClassINET})
+	if err != nil {
+		return nil, false, fmt.Errorf("resolver %s: %w", r.Address, err)
+	}
+	return addrs, found.ech, nil
+}
+
+// resolvConf names the resolvers of this machine: resolv.conf(5).
+const resolvConf = "/etc/resolv.conf"
+
+// OfThisMachine returns the first resolver of this machine.
+func OfThisMachine() (Resolver, error) {
+	text, err := os.ReadFile(resolvConf)
+	if err != nil {
+		return Resolver{}, err
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || fields[0] != "nameserver" {
+			continue
+		}
+		if addr, err := netip.ParseAddr(fields[1]); err == nil {
+			return Resolver{netip.AddrPortFrom(addr, 53)}, nil
+		}
+	}
+	return Resolver{}, fmt.Errorf("%s names no resolver", resolvConf)
+}
+
 // ask sends a question until it is answered, over TCP if the answer is too long for UDP.
-func (r Resolver) ask(ctx context.Context, question dnsmessage.Question) (addrs []netip.Addr, err error) {
+func (r Resolver) ask(ctx context.Context, question dnsmessage.Question) (answer response, err error) {
 	network := "udp"
 	for range attempts {
-		var answer response
 		answer, err = r.exchange(ctx, network, question)
 		switch {
 		case err == nil && answer.truncated && network == "udp":
 			network = "tcp"
-			answer, err = r.exchange(ctx, network, question)
-			if err != nil {
-				return nil, err
-			}
-			return answer.addrs, nil
+			return r.exchange(ctx, network, question)
 		case err == nil:
-			return answer.addrs, nil
+			return answer, nil
 		case ctx.Err() != nil, errors.Is(err, errRefused):
-			return nil, err
+			return response{}, err
 		}
 	}
-	return nil, err
+	return response{}, err
 }
 
 // exchange sends one query and reads its response.
@@ -144,6 +178,7 @@ func pack(question dnsmessage.Question) (id uint16, query []byte, err error) {
 // response is what is read of a response.
 type response struct {
 	addrs     []netip.Addr
+	ech       bool // an HTTPS record has ECH keys
 	truncated bool
 }
 
@@ -173,21 +208,19 @@ func parse(message []byte, id uint16, question dnsmessage.Question) (response, e
 	if header.Truncated {
 		return response{truncated: true}, nil
 	}
-	addrs, err := addresses(&p)
-	return response{addrs: addrs}, err
+	return records(&p)
 }
 
-// addresses reads the addresses of an answer. The records before them are the CNAME
-// records that lead to them.
-func addresses(p *dnsmessage.Parser) ([]netip.Addr, error) {
-	var addrs []netip.Addr
-	for len(addrs) < maxAddresses {
+// records reads the addresses and HTTPS records of an answer. The records before them are
+// the CNAME records that lead to them.
+func records(p *dnsmessage.Parser) (answer response, err error) {
+	for len(answer.addrs) < maxAddresses {
 		header, err := p.AnswerHeader()
 		if errors.Is(err, dnsmessage.ErrSectionDone) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read the answer: %w", err)
+			return response{}, fmt.Errorf("read the answer: %w", err)
 		}
 		var addr netip.Addr
 		switch header.Type {
@@ -197,15 +230,19 @@ func addresses(p *dnsmessage.Parser) ([]netip.Addr, error) {
 		case dnsmessage.TypeAAAA:
 			record, failed := p.AAAAResource()
 			addr, err = netip.AddrFrom16(record.AAAA), failed
+		case dnsmessage.TypeHTTPS:
+			record, failed := p.HTTPSResource()
+			_, found := record.GetParam(dnsmessage.SVCParamECH)
+			answer.ech, err = answer.ech || found, failed
 		default:
 			err = p.SkipAnswer()
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read the answer: %w", err)
+			return response{}, fmt.Errorf("read the answer: %w", err)
 		}
-		if addr.IsValid() && !slices.Contains(addrs, addr) {
-			addrs = append(addrs, addr)
+		if addr.IsValid() && !slices.Contains(answer.addrs, addr) {
+			answer.addrs = append(answer.addrs, addr)
 		}
 	}
-	return addrs, nil
+	return answer, nil
 }

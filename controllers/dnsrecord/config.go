@@ -44,6 +44,17 @@ func (c Config) target(view v1alpha1.DNSView) Target {
 	return c.Public
 }
 
+// Direct reports whether an address is one of the edge's, in any view.
+func (c Config) Direct(addr netip.Addr) bool {
+	text := addr.Unmap().String()
+	for _, target := range []Target{c.Public, c.Internal} {
+		if slices.Contains(target.v4, text) || slices.Contains(target.v6, text) {
+			return true
+		}
+	}
+	return false
+}
+
 // Target is where the names of a view lead: addresses or one name.
 type Target struct {
 	v4, v6 []string // canonical, sorted, without duplicates

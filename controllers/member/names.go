@@ -232,6 +232,25 @@ func (n *names) naming(host string) []sourceID {
 	return ids
 }
 
+// some returns at most most of the hosts that objects name, chosen at random: the order of
+// a map is.
+func (n *names) some(most int) []string {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	var some []string
+	for i := range n.byKind {
+		for parent, labels := range n.byKind[i].under {
+			for label := range labels {
+				if len(some) == most {
+					return some
+				}
+				some = append(some, joined(label, parent))
+			}
+		}
+	}
+	return some
+}
+
 // wildcards returns the wildcard hosts that objects name.
 func (n *kindNames) wildcards() []string {
 	var named []string

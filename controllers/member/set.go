@@ -193,6 +193,33 @@ func (s *Set) Serving(host string) []string {
 	return serving
 }
 
+// Private returns at most most hosts, chosen at random, that objects of a member name and
+// none publishes: names under which its ingress may answer, and which are not meant to be
+// reached. One that begins with "*." stands for all names under it.
+func (s *Set) Private(name string, most int) []string {
+	m := s.member(name)
+	if m == nil {
+		return nil
+	}
+	session := m.session()
+	if session == nil {
+		return nil
+	}
+	var private []string
+	for _, host := range session.names.some(maxLooked) {
+		if len(private) == most {
+			break
+		}
+		if len(session.claims(host)) == 0 {
+			private = append(private, host)
+		}
+	}
+	return private
+}
+
+// maxLooked is how many of a member's names are looked at to find private ones.
+const maxLooked = 256
+
 // Under returns the hosts that a wildcard covers and any member claims, sorted and
 // without duplicates.
 func (s *Set) Under(wildcard string) []string {

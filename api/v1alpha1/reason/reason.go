@@ -110,6 +110,22 @@ const (
 	DNSUnchecked            = "DNSUnchecked"
 )
 
+// What usher doctor finds about an accepted host.
+const (
+	BackendUnreachable    = "BackendUnreachable"
+	CertificateExpiry     = "CertificateExpiry"
+	CertificateMismatch   = "CertificateMismatch"
+	CoalescingRisk        = "CoalescingRisk"
+	DefaultCertificate    = "DefaultCertificate"
+	ECHBackend            = "ECHBackend"
+	ECHInDNS              = "ECHInDNS"
+	FlexibleLoop          = "FlexibleLoop"
+	FrontingLeak          = "FrontingLeak"
+	LoopToSelf            = "LoopToSelf"
+	PortExhaustion        = "PortExhaustion"
+	ProxyProtocolMismatch = "ProxyProtocolMismatch"
+)
+
 // The reasons of Events besides those above.
 const (
 	HandedOver    = "HandedOver"
@@ -145,6 +161,7 @@ func Tables() []Table {
 		{"Accepted", accepted()},
 		{"Ready", ready()},
 		{"DNSReady", dnsReady()},
+		{"Healthy", healthy()},
 		{"Routes", routes()},
 		{"MemberClusters", memberClusters()},
 		{"Events", events()},
@@ -202,6 +219,27 @@ func ready() []Reason {
 		{Ready, "usher forwards connections to the addresses in status.backends.", ""},
 		{UnknownCluster, "The first backend is a MemberCluster that does not exist.", "Create the MemberCluster, or correct spec.backends."},
 		{UnknownNetworkList, "spec.allowFrom names a NetworkList that does not exist at the edge, or that usher cannot read. No client may connect.", "Create the NetworkList, or correct the name in the allow-from annotation or in spec.allowFrom. The message names it."},
+	}
+}
+
+// healthy are the reasons of an ExposedHost's Healthy condition, and the kinds of what
+// usher doctor finds. A MemberCluster has them for its hosts.
+func healthy() []Reason {
+	return []Reason{
+		{BackendUnreachable, "An address of a backend does not accept connections, or does not complete a TLS handshake.", "Start what should answer there, or correct the addresses and ports of the MemberCluster or the ExposedHost."},
+		{CertificateExpiry, "The certificate of the host ends within 14 days, has ended, or has not begun.", "Renew it in the member cluster."},
+		{CertificateMismatch, "The backend shows a certificate of other names.", "Give the route a certificate of the host in the member cluster."},
+		{CoalescingRisk, "The certificate covers a host of another backend, HTTP/2 is offered, and a request for that host is not answered with 421.", "Run usher cluster isolate, which adds a catch-all route, or give each host a certificate of its own."},
+		{DNSDrift, "The resolver of --dns-resolver answers with other addresses than usher wants, or with none.", "See the DNSReady condition."},
+		{DefaultCertificate, "The backend shows the certificate that Traefik makes for itself.", "Give the route a certificate of the host in the member cluster."},
+		{ECHBackend, "The backend decrypts encrypted ClientHellos, so that it can serve names which usher does not see.", "Remove the ECH keys from the backend, or do not publish the host."},
+		{ECHInDNS, "The resolver of the network answers with an address of the edge, and with a record of type HTTPS whose ECH keys another server has.", "Let the resolver answer type HTTPS with nothing: docs/dns.md says how."},
+		{FlexibleLoop, "The backend redirects to https what a CDN forwards by plain HTTP.", "Set the CDN to TLS (at Cloudflare: Full (strict)), or end the redirection in the backend."},
+		{FrontingLeak, "On a connection with the name of the host, the backend answers requests for hosts that are not published, or that other clients may not reach.", "Run usher cluster isolate."},
+		{Healthy, "The last audit found nothing.", ""},
+		{LoopToSelf, "An address of a backend leads to usher itself.", "Correct the addresses of the MemberCluster or the ExposedHost."},
+		{PortExhaustion, "Most local ports for connections to one backend are in use.", "Widen net.ipv4.ip_local_port_range, or add addresses to the backend."},
+		{ProxyProtocolMismatch, "usher sends a PROXY header that the backend does not take, or the backend takes one and usher sends none.", "Correct proxyProtocol of the MemberCluster or the ExposedHost, or Traefik's entry point."},
 	}
 }
 

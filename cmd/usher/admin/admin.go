@@ -1,6 +1,6 @@
-// Package admin serves health, readiness, metrics, refused names, the history and the status
-// page of both the control plane and the data plane. It has no authentication unless it is
-// given one: its addresses belong in the operator's network, never on the internet.
+// Package admin serves health, readiness, metrics, refused names, the history, audits and the
+// status page of both the control plane and the data plane. It has no authentication unless it
+// is given one: its addresses belong in the operator's network, never on the internet.
 package admin
 
 import (
@@ -18,13 +18,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/jovalle/usher/cmd/usher/admin/statuspage"
+	"github.com/jovalle/usher/controllers"
 	"github.com/jovalle/usher/proxy/accept"
 	"github.com/jovalle/usher/proxy/history"
 	"github.com/jovalle/usher/proxy/knocks"
 	"github.com/jovalle/usher/proxy/takeover"
 )
 
-// Server serves /healthz, /readyz, /metrics, /knocks, /history and the status page.
+// Server serves /healthz, /readyz, /metrics, /knocks, /history, /doctor and the status page.
 type Server struct {
 	// Listen are the addresses to serve on, such as "127.0.0.1:8080".
 	Listen []string
@@ -47,6 +48,8 @@ type Server struct {
 	// Protect, if not nil, lets only those through to everything but health and readiness
 	// who may ask.
 	Protect func(http.Handler) http.Handler
+	// Doctor is served at /doctor; nil: it is not.
+	Doctor func() controllers.Audit
 
 	reading   sync.Mutex // held while the history is read, which may take a second
 	draining  atomic.Bool
@@ -122,6 +125,9 @@ func (s *Server) handler() http.Handler {
 	}
 	if s.History != nil {
 		private.HandleFunc("GET /history", s.serveHistory)
+	}
+	if s.Doctor != nil {
+		private.HandleFunc("GET /doctor", s.serveDoctor)
 	}
 	if s.Page != nil {
 		s.Page.Register(private)

@@ -79,6 +79,7 @@ func metricNames(t *testing.T) []string {
 		defer close(described)
 		server.Collector().Describe(described)
 		controllers.NewCollector(nil).Describe(described)
+		controllers.DescribeDoctor(described)
 		new(manifest.Watcher).Describe(described)
 	}()
 	var text strings.Builder
