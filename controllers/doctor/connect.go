@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -172,9 +173,7 @@ func (d *Doctor) request(ctx context.Context, transport *http.Transport, url, ho
 	if err != nil {
 		return answer{}, err
 	}
-	for name, values := range header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, header)
 	request.Host = host
 	request.Header.Set("User-Agent", "usher-doctor/"+d.Version)
 	response, err := transport.RoundTrip(request)

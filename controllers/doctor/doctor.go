@@ -43,7 +43,7 @@ type Doctor struct {
 	Own func(netip.AddrPort) bool
 	// Lookup resolves the DNS names among addresses, as net.Resolver.LookupNetIP does.
 	Lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
-	// Private returns at most most names that objects of a cluster name and that none
+	// Private returns no more than most names that objects of a cluster name and that none
 	// publishes. nil: they are not known.
 	Private func(cluster string, most int) []string
 	// Inside asks the resolver of this network for a name; nil: it is not asked.
@@ -127,7 +127,6 @@ func (d *Doctor) backend(ctx context.Context, b *backend, all *Inventory) (findi
 		case s == nil:
 		case first == nil:
 			first = s
-			defer first.close()
 		default:
 			s.close()
 		}
@@ -136,6 +135,7 @@ func (d *Doctor) backend(ctx context.Context, b *backend, all *Inventory) (findi
 	if first == nil {
 		return findings
 	}
+	defer first.close()
 	findings = append(findings, certificate(b, &first.state, time.Now())...)
 	findings = append(findings, d.ech(ctx, b, first)...)
 	findings = append(findings, d.others(ctx, b, first, all)...)

@@ -44,15 +44,15 @@ func certificateOf(t *testing.T, names ...string) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// backendOf starts an HTTPS server, and returns it as a host.
-func backendOf(t *testing.T, host string, config *tls.Config, handler http.Handler) *doctor.Host {
+// backendOf starts an HTTPS server, and returns it as published.
+func backendOf(t *testing.T, config *tls.Config, handler http.Handler) *doctor.Host {
 	t.Helper()
 	server := httptest.NewUnstartedServer(handler)
 	server.TLS, server.EnableHTTP2 = config, true
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	return hostAt(host, server.Listener.Addr())
+	return hostAt(published, server.Listener.Addr())
 }
 
 func hostAt(host string, addr net.Addr) *doctor.Host {
@@ -87,14 +87,15 @@ func wantKinds(t *testing.T, findings []doctor.Finding, kinds ...string) {
 	}
 }
 
-// notFound answers as Traefik does for a host that it does not serve, and serves the host.
-func notFound(host string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Host != host {
-			http.NotFound(w, r)
-		}
-	})
-}
+// published is the host that the tests audit.
+const published = "a.techn.is"
+
+// notFound answers as Traefik does for a host that it does not serve, and serves published.
+var notFound = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	if r.Host != published {
+		http.NotFound(w, r)
+	}
+})
 
 func TestASoundHostHasNoFindings(t *testing.T) {
 	var handshakes, gentle atomic.Int32
@@ -104,7 +105,7 @@ func TestASoundHostHasNoFindings(t *testing.T) {
 	testkit.Must(t, err)
 	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		agents.Store(r.UserAgent())
-		notFound("a.techn.is").ServeHTTP(w, r)
+		notFound.ServeHTTP(w, r)
 	})}
 	go func() { _ = server.Serve(&countingListener{tls.NewListener(listener, config), &handshakes, &gentle}) }()
 	t.Cleanup(func() { _ = server.Close() })
@@ -148,7 +149,7 @@ func (c *countingConn) Read(b []byte) (int, error) {
 	}
 	// crypto/tls returns io.EOF for a close_notify only. A client whose ECH was rejected ends
 	// with an alert after the handshake: RFC 9849, section 6.1.6.
-	if err != nil && (err == io.EOF || strings.Contains(err.Error(), "encrypted client hello required")) && c.ended.CompareAndSwap(false, true) {
+	if err != nil && (errors.Is(err, io.EOF) || strings.Contains(err.Error(), "encrypted client hello required")) && c.ended.CompareAndSwap(false, true) {
 		c.of.gentle.Add(1)
 	}
 	return n, err
@@ -172,10 +173,10 @@ func TestBackendWithECHIsFound(t *testing.T) {
 	encoded, err := b.Bytes()
 	testkit.Must(t, err)
 	config := &tls.Config{Certificates: []tls.Certificate{certificateOf(t, "a.techn.is")}}
-	sound := backendOf(t, "a.techn.is", config.Clone(), notFound("a.techn.is"))
+	sound := backendOf(t, config.Clone(), notFound)
 	wantKinds(t, audit(t, sound))
 	config.EncryptedClientHelloKeys = []tls.EncryptedClientHelloKey{{Config: encoded, PrivateKey: key.Bytes(), SendAsRetry: true}}
-	findings := audit(t, backendOf(t, "a.techn.is", config, notFound("a.techn.is")))
+	findings := audit(t, backendOf(t, config, notFound))
 	wantKinds(t, findings, reason.ECHBackend)
 	if cure := findings[0].Cure; len(cure) != 1 || cure[0] != "kubectl delete exposedhost a.techn.is" {
 		t.Errorf("the cure is %q", cure)
@@ -184,8 +185,8 @@ func TestBackendWithECHIsFound(t *testing.T) {
 
 // What a hostile backend sends is bounded, in size and time, and harmless on a terminal.
 func TestHostileBackends(t *testing.T) {
-	const host = "a.techn.is"
-	flood := backendOf(t, host, &tls.Config{Certificates: []tls.Certificate{certificateOf(t, "\x1b[2J.evil")}}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	const host = published
+	flood := backendOf(t, &tls.Config{Certificates: []tls.Certificate{certificateOf(t, "\x1b[2J.evil")}}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Long", strings.Repeat("x", 1<<20))
 		for {
 			if _, err := w.Write(make([]byte, 1<<16)); err != nil {
@@ -212,7 +213,7 @@ func TestHostileBackends(t *testing.T) {
 // A member's address that its objects name, and that no backend may have, is not connected to.
 func TestForbiddenAddressesAreNotDialled(t *testing.T) {
 	var reached atomic.Bool
-	h := backendOf(t, "a.techn.is", nil, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Store(true) }))
+	h := backendOf(t, nil, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Store(true) }))
 	h.Backends[0].Discovered = true // loopback
 	wantKinds(t, audit(t, h), reason.BackendUnreachable)
 	h.Backends[0].Discovered = false
@@ -225,7 +226,7 @@ func TestForbiddenAddressesAreNotDialled(t *testing.T) {
 // A resolver that overrides addresses only, and leaves the keys for ECH of a CDN, is found.
 func TestECHInDNSIsFound(t *testing.T) {
 	config := &tls.Config{Certificates: []tls.Certificate{certificateOf(t, "a.techn.is")}}
-	h := backendOf(t, "a.techn.is", config, notFound("a.techn.is"))
+	h := backendOf(t, config, notFound)
 	for text, test := range map[string]struct {
 		answer doctor.DNSAnswer
 		want   []string
@@ -299,7 +300,7 @@ func TestNarrowerHosts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := &tls.Config{Certificates: []tls.Certificate{certificateOf(t, "a.techn.is")}}
-			h := backendOf(t, "a.techn.is", config, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h := backendOf(t, config, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Host != "a.techn.is" && r.Host != "b.techn.is" {
 					http.NotFound(w, r)
 				}

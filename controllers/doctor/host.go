@@ -115,7 +115,7 @@ func (i *Inventory) Exposed(name string) bool {
 	return wildcard != nil && wildcard.covers(name)
 }
 
-// narrower returns at most most hosts of the same backend which clients of h may not
+// narrower returns no more than most hosts of the same backend which clients of h may not
 // connect to.
 func (i *Inventory) narrower(h *Host, b *routing.Backend, most int) []*Host {
 	var found []*Host
@@ -130,7 +130,7 @@ func (i *Inventory) narrower(h *Host, b *routing.Backend, most int) []*Host {
 	return found
 }
 
-// elsewhere returns at most most hosts that one of the names of a certificate covers and
+// elsewhere returns no more than most hosts that one of the names of a certificate covers and
 // that other backends serve.
 func (i *Inventory) elsewhere(h *Host, b *routing.Backend, names []string, most int) []*Host {
 	var found []*Host

@@ -232,7 +232,7 @@ func (n *names) naming(host string) []sourceID {
 	return ids
 }
 
-// some returns at most most of the hosts that objects name, chosen at random: the order of
+// some returns no more than most of the hosts that objects name, chosen at random: the order of
 // a map is.
 func (n *names) some(most int) []string {
 	n.mu.RLock()

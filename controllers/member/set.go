@@ -193,7 +193,7 @@ func (s *Set) Serving(host string) []string {
 	return serving
 }
 
-// Private returns at most most hosts, chosen at random, that objects of a member name and
+// Private returns no more than most hosts, chosen at random, that objects of a member name and
 // none publishes: names under which its ingress may answer, and which are not meant to be
 // reached. One that begins with "*." stands for all names under it.
 func (s *Set) Private(name string, most int) []string {

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,10 +78,8 @@ func cured(t *testing.T, u *testenv.Usher, host string, kinds ...string) {
 			return fmt.Errorf("exit code %d", code)
 		}
 		for _, f := range all {
-			for _, kind := range kinds {
-				if f.Kind == kind {
-					return fmt.Errorf("it is %+v", f)
-				}
+			if slices.Contains(kinds, f.Kind) {
+				return fmt.Errorf("it is %+v", f)
 			}
 		}
 		return nil
