@@ -16,6 +16,7 @@ const (
 	Failed  Mark = "failed"
 	Unknown Mark = "unknown" // it could not be found out
 	Skipped Mark = "skipped" // it does not matter for the host
+	Note    Mark = "note"    // neither good nor bad
 )
 
 // Verdict says whether clients reach a host.
@@ -85,6 +86,8 @@ type Detail struct {
 	Of string `json:"of,omitempty"`
 	// Text is one sentence or a part of one.
 	Text string `json:"text"`
+	// Command changes it; it may be empty.
+	Command string `json:"command,omitempty"`
 	// Details are below this one, such as the checks of a claim. They have no details.
 	Details []Detail `json:"details,omitempty"`
 }
