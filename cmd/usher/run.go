@@ -64,7 +64,7 @@ func (s *settings) run(ctx context.Context) error {
 	if err := s.protect(adminServer, log); err != nil {
 		return err
 	}
-	s.observe(table, looks, adminServer, log)
+	s.observe(table, self, looks, adminServer, log)
 	if err := adminServer.Bind(); err != nil {
 		return err
 	}

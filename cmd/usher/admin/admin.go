@@ -18,13 +18,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/jovalle/usher/cmd/usher/admin/statuspage"
+	"github.com/jovalle/usher/controllers/explain"
 	"github.com/jovalle/usher/proxy/accept"
 	"github.com/jovalle/usher/proxy/history"
 	"github.com/jovalle/usher/proxy/knocks"
 	"github.com/jovalle/usher/proxy/takeover"
 )
 
-// Server serves /healthz, /readyz, /metrics, /knocks, /history and the status page.
+// Server serves /healthz, /readyz, /metrics, /knocks, /history, /why and the status page.
 type Server struct {
 	// Listen are the addresses to serve on, such as "127.0.0.1:8080".
 	Listen []string
@@ -39,6 +40,8 @@ type Server struct {
 	Knocks func() []knocks.Knock
 	// History is served at /history; nil: it is not.
 	History func(history.Query) (history.Answer, error)
+	// Why is served at /why; nil: it is not.
+	Why func(ctx context.Context, host string) (explain.Facts, error)
 	// Page is served at / and below; nil: it is not. Bind sets its Draining.
 	Page *statuspage.Server
 	// Hosts are names of this address, in lower case, besides IP addresses, localhost and
@@ -122,6 +125,9 @@ func (s *Server) handler() http.Handler {
 	}
 	if s.History != nil {
 		private.HandleFunc("GET /history", s.serveHistory)
+	}
+	if s.Why != nil {
+		private.Handle("GET /why", s.why())
 	}
 	if s.Page != nil {
 		s.Page.Register(private)
