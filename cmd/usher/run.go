@@ -122,7 +122,7 @@ func (s *settings) feed(table *routing.Live, self *selfaddr.Set, looks *observed
 		Namespace:    s.namespace,
 		Controllers:  s.controllers,
 		LeaderElect:  s.leaderElect,
-		ControlPlane: []controllers.Option{controllers.Limits(s.limits), controllers.HandoverGrace(s.handoverGrace), controllers.TLSPorts(s.tlsPorts()), controllers.Lookup(net.DefaultResolver.LookupNetIP), controllers.Serving(looks.setServing)},
+		ControlPlane: []controllers.Option{controllers.Limits(s.limits), controllers.HandoverGrace(s.handoverGrace), controllers.TLSPorts(s.tlsPorts()), controllers.Lookup(net.DefaultResolver.LookupNetIP), controllers.Serving(looks.setServing), controllers.Explaining(looks.setFacts)},
 		Objects:      &looks.objects,
 		Log:          log,
 	}
