@@ -130,6 +130,7 @@ type controlPlane struct {
 	dns           dnsrecord.Config
 	dnsLookup     LookupAddrs                      // nil: no resolver is asked
 	serving       func(func(host string) []string) // nil: nobody asks
+	explaining    func(HostFacts)                  // nil: nobody asks
 	health        Health                           // nil: no address is checked
 	doctor        *DoctorOptions                   // nil: nothing is audited
 	audits        *audits                          // nil without doctor
@@ -162,6 +163,9 @@ func SetupControlPlane(ctx context.Context, mgr manager.Manager, namespace strin
 	}
 	if plane.serving != nil {
 		plane.serving(members.Serving)
+	}
+	if plane.explaining != nil {
+		plane.explaining(newExplainer(mgr.GetClient(), members).facts)
 	}
 	if plane.health != nil {
 		plane.health.HealthChanged(func(cluster string) { clusters.add("", []string{cluster}) })

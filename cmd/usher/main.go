@@ -25,12 +25,21 @@ const (
 	exitUsage   = 2 // the command line is invalid: nothing was done; usher doctor: it could not audit
 )
 
+// exitCode is an exit code of a command that has printed all there is to say.
+type exitCode int
+
+// Error implements error.
+func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := rootCommand().ExecuteContext(ctx)
 	stop()
 	if err == nil {
 		return
+	}
+	if code, silent := errors.AsType[exitCode](err); silent {
+		os.Exit(int(code))
 	}
 	for line := range strings.Lines(err.Error() + "\n") {
 		fmt.Fprint(os.Stderr, "usher: ", line)
@@ -53,7 +62,7 @@ func rootCommand() *cobra.Command {
 		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl usher"}
 	}
 	root.SetFlagErrorFunc(parseError)
-	root.AddCommand(runCommand(), checkCommand(), clusterCommand(), dashboardCommand(), dnsCommand(), doctorCommand(), historyCommand(), knocksCommand(), moveCommand(), probeCommand(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), clusterCommand(), dashboardCommand(), dnsCommand(), doctorCommand(), historyCommand(), knocksCommand(), moveCommand(), probeCommand(), versionCommand(), whyCommand())
 	group(root)
 	checkAll(root)
 	return root

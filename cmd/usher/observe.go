@@ -15,6 +15,7 @@ import (
 	"github.com/jovalle/usher/proxy/history"
 	"github.com/jovalle/usher/proxy/knocks"
 	"github.com/jovalle/usher/proxy/routing"
+	"github.com/jovalle/usher/proxy/selfaddr"
 )
 
 // observed is what the admin listener shows besides health and metrics.
@@ -24,7 +25,10 @@ type observed struct {
 	knocks  knocks.Book
 	serving atomic.Pointer[func(host string) []string] // nil without the control plane
 	audit   atomic.Pointer[controllers.Audit]          // nil without the control plane
+	facts   atomic.Pointer[controllers.HostFacts]      // nil without the control plane
 }
+
+func (o *observed) setFacts(facts controllers.HostFacts) { o.facts.Store(&facts) }
 
 func (o *observed) setServing(serving func(host string) []string) { o.serving.Store(&serving) }
 
@@ -72,7 +76,7 @@ func (s *settings) protect(served *admin.Server, log logr.Logger) error {
 
 // observe opens the history, and lets the proxy record and the admin listener serve what
 // can be observed. It must be called before the table is filled.
-func (s *settings) observe(table *routing.Live, o *observed, served *admin.Server, log logr.Logger) {
+func (s *settings) observe(table *routing.Live, self *selfaddr.Set, o *observed, served *admin.Server, log logr.Logger) {
 	page := &statuspage.Server{Version: version, Serving: o.servedBy}
 	served.Page = page
 	if s.controllers {
@@ -81,9 +85,12 @@ func (s *settings) observe(table *routing.Live, o *observed, served *admin.Serve
 	if s.manifests == "" {
 		page.Objects = &o.objects
 	}
+	why := &whyFacts{looks: o, manifests: s.manifests != "", ready: served.Ready}
+	served.Why = why.of
 	if !s.proxy {
 		return
 	}
+	why.table, why.own = table, self.Reaches
 	page.Table, page.Totals, page.Knocks = table, s.server.Totals, o.latest
 	s.server.Knocks, served.Knocks = &o.knocks, o.latest
 	if s.logFormat == formatJSON {

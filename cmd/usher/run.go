@@ -65,7 +65,7 @@ func (s *settings) run(ctx context.Context) error {
 	if err := s.protect(adminServer, log); err != nil {
 		return err
 	}
-	s.observe(table, looks, adminServer, log)
+	s.observe(table, self, looks, adminServer, log)
 	if err := adminServer.Bind(); err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (s *settings) feed(table *routing.Live, self *selfaddr.Set, looks *observed
 		Namespace:    s.namespace,
 		Controllers:  s.controllers,
 		LeaderElect:  s.leaderElect,
-		ControlPlane: []controllers.Option{controllers.Limits(s.limits), controllers.HandoverGrace(s.handoverGrace), controllers.TLSPorts(s.tlsPorts()), controllers.Lookup(net.DefaultResolver.LookupNetIP), controllers.Serving(looks.setServing)},
+		ControlPlane: []controllers.Option{controllers.Limits(s.limits), controllers.HandoverGrace(s.handoverGrace), controllers.TLSPorts(s.tlsPorts()), controllers.Lookup(net.DefaultResolver.LookupNetIP), controllers.Serving(looks.setServing), controllers.Explaining(looks.setFacts)},
 		Objects:      &looks.objects,
 		Log:          log,
 	}

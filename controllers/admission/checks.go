@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/jovalle/usher/api/v1alpha1/reason"
@@ -11,14 +12,18 @@ import (
 // check is one test that a claim must pass: it returns why it does not, or nil.
 type check func(claim source.Claim, in checkContext) *source.Refusal
 
-// checks are made in this order; the first refusal counts.
-var checks = []check{
-	clusterInSync,
-	claimSound,
-	domainAllowed,
-	sameGateway,
-	optionsCertain,
-	clientsLeft,
+// checks are made in this order; the first refusal counts. What a check asks for is a
+// sentence for people: see Checks.
+var checks = []struct {
+	asks string
+	check
+}{
+	{"the cluster is in sync", clusterInSync},
+	{"the object itself can be published", claimSound},
+	{"the cluster may publish under the domain", domainAllowed},
+	{"all objects lead the host to one Gateway", sameGateway},
+	{"the options of all objects can be read", optionsCertain},
+	{"the objects agree on clients", clientsLeft},
 }
 
 // checkContext is the input of the checks besides the claim.
@@ -29,12 +34,45 @@ type checkContext struct {
 }
 
 func (c checkContext) firstRefusal(claim source.Claim) *source.Refusal {
-	for _, check := range checks {
-		if refusal := check(claim, c); refusal != nil {
+	for i := range checks {
+		if refusal := checks[i].check(claim, c); refusal != nil {
 			return refusal
 		}
 	}
 	return nil
+}
+
+// Checked is a claim with the result of every check.
+type Checked struct {
+	Claim   source.Claim
+	Results []Result
+}
+
+// Result is the result of one check.
+type Result struct {
+	// Asks is what the check asks for, as a sentence.
+	Asks string
+	// Refusal is nil if the claim passes.
+	Refusal *source.Refusal
+}
+
+// Checks returns the claims of existing clusters in the order of preference, with the
+// results of all checks, also of those after the first refusal. It decides nothing.
+func Checks(in Input, policy Policy) []Checked {
+	claims := slices.DeleteFunc(slices.Clone(in.Claims), func(c source.Claim) bool {
+		_, exists := policy.Clusters[c.Source.Cluster]
+		return !exists
+	})
+	slices.SortFunc(claims, preference)
+	context := checkContext{policy: policy, options: optionsOf(claims)}
+	all := make([]Checked, len(claims))
+	for i, claim := range claims {
+		all[i].Claim = claim
+		for _, c := range checks {
+			all[i].Results = append(all[i].Results, Result{c.asks, c.check(claim, context)})
+		}
+	}
+	return all
 }
 
 // clusterInSync refuses claims that may be out of date.

@@ -374,6 +374,22 @@ func (b *readings) refusals(most int, reads func(kind int) bool) []v1alpha1.Sour
 	return refusals
 }
 
+// refusalOf returns the first refusal of a source that does not concern a single host; nil
+// if there is none.
+func (b *readings) refusalOf(id sourceID) *source.Refusal {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	r := b.byID[id]
+	if r == nil || !r.cut && len(r.refusals) == 0 {
+		return nil
+	}
+	refused := r.refusedAt(b.limits)
+	if len(refused) == 0 {
+		return nil
+	}
+	return &source.Refusal{Reason: refused[0].Reason, Message: refused[0].Message}
+}
+
 func hostsOf(claims []source.Claim) []string {
 	hosts := make([]string, len(claims))
 	for i, claim := range claims {

@@ -84,6 +84,22 @@ func (b *Book) Top(n int) []Knock {
 	return top(n, all)
 }
 
+// Of returns the knocks of all Recorders for one host; false if none is remembered.
+func (b *Book) Of(host string) (Knock, bool) {
+	b.mu.Lock()
+	recorders := slices.Clone(b.recorders)
+	b.mu.Unlock()
+	all := map[string]*Knock{} // host → its knocks
+	for _, r := range recorders {
+		r.addTo(all)
+	}
+	k := all[host]
+	if k == nil {
+		return Knock{}, false
+	}
+	return *k, true
+}
+
 // Merge returns at most n knocks of several Books, in the order of Top.
 func Merge(n int, books ...[]Knock) []Knock {
 	all := map[string]*Knock{}

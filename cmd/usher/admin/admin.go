@@ -19,13 +19,14 @@ import (
 
 	"github.com/jovalle/usher/cmd/usher/admin/statuspage"
 	"github.com/jovalle/usher/controllers"
+	"github.com/jovalle/usher/controllers/explain"
 	"github.com/jovalle/usher/proxy/accept"
 	"github.com/jovalle/usher/proxy/history"
 	"github.com/jovalle/usher/proxy/knocks"
 	"github.com/jovalle/usher/proxy/takeover"
 )
 
-// Server serves /healthz, /readyz, /metrics, /knocks, /history, /doctor and the status page.
+// Server serves /healthz, /readyz, /metrics, /knocks, /history, /doctor, /why and the status page.
 type Server struct {
 	// Listen are the addresses to serve on, such as "127.0.0.1:8080".
 	Listen []string
@@ -40,6 +41,8 @@ type Server struct {
 	Knocks func() []knocks.Knock
 	// History is served at /history; nil: it is not.
 	History func(history.Query) (history.Answer, error)
+	// Why is served at /why; nil: it is not.
+	Why func(ctx context.Context, host string) (explain.Facts, error)
 	// Page is served at / and below; nil: it is not. Bind sets its Draining.
 	Page *statuspage.Server
 	// Hosts are names of this address, in lower case, besides IP addresses, localhost and
@@ -128,6 +131,9 @@ func (s *Server) handler() http.Handler {
 	}
 	if s.Doctor != nil {
 		private.HandleFunc("GET /doctor", s.serveDoctor)
+	}
+	if s.Why != nil {
+		private.Handle("GET /why", s.why())
 	}
 	if s.Page != nil {
 		s.Page.Register(private)
