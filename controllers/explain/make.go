@@ -35,7 +35,7 @@ func Of(host string, facts ...Facts) Explanation {
 	is := Explanation{Host: host, Steps: []Step{
 		e.members(), e.objects(), e.admission(), e.exposedHost(), e.route(), e.backends(), e.isolation(), e.dns(), e.knocks(),
 	}}
-	e.judge(&is)
+	e.conclude(&is)
 	is.bound()
 	return is
 }

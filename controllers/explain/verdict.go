@@ -12,8 +12,8 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1/reason"
 )
 
-// judge sets the verdict and what goes with it.
-func (e *explaining) judge(is *Explanation) {
+// conclude sets the verdict and what goes with it.
+func (e *explaining) conclude(is *Explanation) {
 	serving := slices.IndexFunc(e.proxies, (*Proxy).serves)
 	switch {
 	case serving >= 0 && e.unreachable():
@@ -145,14 +145,14 @@ func (e *explaining) cause(is *Explanation) {
 			c = &metav1.Condition{Reason: reason.NotDecided, Message: "usher has not decided about it yet"}
 		}
 		is.because(e, c)
-		is.Cure, is.Command = cmp.Or(advice("Ready", is.Reason), advice("Routes", is.Reason)), e.mendUnready(eh, is.Reason)
+		is.Cure, is.Command = cmp.Or(advice(v1alpha1.ConditionReady, is.Reason), advice("Routes", is.Reason)), e.mendUnready(eh, is.Reason)
 	default:
 		why := ""
 		if i := slices.IndexFunc(e.proxies, func(p *Proxy) bool { return p.Route != nil }); i >= 0 {
 			why = e.proxies[i].Route.Refusal
 		}
 		e.stop(is, why, "its ExposedHost is accepted and ready, and the proxy does not serve it"+colon(why))
-		is.Cure = cmp.Or(advice("Routes", why), advice("Ready", why), "Read the log of usher: the line \"Left a host out of the routing table\" says why.")
+		is.Cure = cmp.Or(advice("Routes", why), advice(v1alpha1.ConditionReady, why), "Read the log of usher: the line \"Left a host out of the routing table\" says why.")
 		is.Command = describe("exposedhost", eh.Name)
 	}
 }
@@ -174,7 +174,7 @@ func (e *explaining) causeInFiles(is *Explanation) {
 	for _, p := range e.proxies {
 		if p.Route != nil {
 			e.stop(is, p.Route.Refusal, "usher refuses it"+colon(cmp.Or(p.Route.Refusal, reason.NoBackend)))
-			is.Cure = cmp.Or(advice("Routes", p.Route.Refusal), advice("Ready", cmp.Or(p.Route.Refusal, reason.NoBackend)))
+			is.Cure = cmp.Or(advice("Routes", p.Route.Refusal), advice(v1alpha1.ConditionReady, cmp.Or(p.Route.Refusal, reason.NoBackend)))
 			is.Command = checkCommand
 			return
 		}
