@@ -214,7 +214,7 @@ func (s *Server) host(ctx context.Context, host string, now time.Time) *hostPage
 			p.Knock = &all[at]
 		}
 	}
-	if p.Knows.History = s.History != nil; p.Knows.History {
+	if p.Knows.History = s.History != nil && s.Latest != nil; p.Knows.History {
 		s.fillHistory(p, now)
 	}
 	return p
