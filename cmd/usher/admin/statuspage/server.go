@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/explain"
 	"github.com/jovalle/usher/proxy/eventloop"
 	"github.com/jovalle/usher/proxy/history"
 	"github.com/jovalle/usher/proxy/knocks"
@@ -45,6 +46,8 @@ type Server struct {
 	History func(history.Query) (history.Answer, error)
 	// Serving returns the members whose objects name a host and do not publish it.
 	Serving func(host string) []string
+	// Why explains a host: it is asked once in 30 seconds, or after a change.
+	Why func(ctx context.Context, host string) (explain.Explanation, error)
 	// Draining is closed when the streams of events have to end. It must not be nil.
 	Draining <-chan struct{}
 
@@ -53,6 +56,9 @@ type Server struct {
 
 	reading sync.Mutex      // held while the history is read
 	past    map[string]past // host → its history
+
+	explanations map[string]explained // host → its explanation; mu guards it
+	explaining   chan struct{}        // has a place for each that is being made
 
 	streams chan struct{}
 	once    sync.Once
@@ -70,7 +76,9 @@ const policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect
 
 // Register registers the pages.
 func (s *Server) Register(mux *http.ServeMux) {
-	s.once.Do(func() { s.streams = make(chan struct{}, maxStreams) })
+	s.once.Do(func() {
+		s.streams, s.explaining = make(chan struct{}, maxStreams), make(chan struct{}, maxExplaining)
+	})
 	mux.HandleFunc("GET /{$}", s.serveList)
 	mux.HandleFunc("GET /hosts/{host}", s.serveHost)
 	mux.HandleFunc("GET /events", s.serveEvents)
