@@ -60,6 +60,8 @@ type Server struct {
 	explanations map[string]explained // host → its explanation; mu guards it
 	explaining   chan struct{}        // has a place for each that is being made
 
+	fragments map[string]rendered // query of a stream → what it has got; mu guards it
+
 	streams chan struct{}
 	once    sync.Once
 }
@@ -121,6 +123,35 @@ func (s *Server) write(w http.ResponseWriter, status int, name string, page any)
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 	w.WriteHeader(status)
 	_, _ = w.Write(body.Bytes()) // the client has gone
+}
+
+// rendered is what fragment has made at a time.
+type rendered struct {
+	at   time.Time
+	body []byte
+}
+
+// shared returns the parts of a page that change. Streams that show the same share what one
+// of them has made within a second.
+func (s *Server) shared(ctx context.Context, values url.Values, now time.Time) ([]byte, error) {
+	key := values.Encode()
+	s.mu.Lock()
+	known, found := s.fragments[key]
+	s.mu.Unlock()
+	if found && now.Sub(known.at) < eventEvery {
+		return known.body, nil
+	}
+	body, err := s.fragment(ctx, values, now)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.fragments) >= maxStreams || s.fragments == nil {
+		s.fragments = map[string]rendered{}
+	}
+	s.fragments[key] = rendered{now, body}
+	return body, nil
 }
 
 // fragment renders the parts of a page that change: of one host if a host is given.
