@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"sync/atomic"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/jovalle/usher/cmd/usher/admin/access"
 	"github.com/jovalle/usher/cmd/usher/admin/statuspage"
 	"github.com/jovalle/usher/controllers"
+	"github.com/jovalle/usher/controllers/explain"
 	"github.com/jovalle/usher/proxy/history"
 	"github.com/jovalle/usher/proxy/knocks"
 	"github.com/jovalle/usher/proxy/routing"
@@ -87,6 +89,10 @@ func (s *settings) observe(table *routing.Live, self *selfaddr.Set, o *observed,
 	}
 	why := &whyFacts{looks: o, manifests: s.manifests != "", ready: served.Ready}
 	served.Why = why.of
+	page.Why = func(ctx context.Context, host string) (explain.Explanation, error) {
+		facts, err := why.of(ctx, host)
+		return explain.Of(host, facts), err
+	}
 	if !s.proxy {
 		return
 	}

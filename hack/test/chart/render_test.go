@@ -37,6 +37,12 @@ func TestValuesAreRendered(t *testing.T) {
 			{"DaemonSet/usher-proxy", args, `"--log-level=info"`},
 			{"Role/usher-controller", "rules", `"externaldns.k8s.io"`},
 		}},
+		{"who may read the admin listener", "mode=split,adminAuth=kubernetes,adminHosts={edge.home.arpa,edge.example.org}", []expectation{
+			{"Deployment/usher-controller", args, `"--admin-auth=kubernetes","--admin-host=edge.home.arpa,edge.example.org"`},
+			{"DaemonSet/usher-proxy", args, `"--admin-auth=kubernetes","--admin-host=edge.home.arpa,edge.example.org"`},
+			{"ClusterRoleBinding/usher-access-review", "subjects", `"name":"usher-proxy"`},
+			{"ClusterRole/usher-viewer", "rules", `"/hosts/*"`},
+		}},
 		{"a log level", "mode=split,logLevel=debug", []expectation{
 			{"Deployment/usher-controller", args, `"--log-level=debug"`},
 			{"DaemonSet/usher-proxy", args, `"--log-level=debug"`},

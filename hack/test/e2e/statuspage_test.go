@@ -51,6 +51,8 @@ func TestStatusPage(t *testing.T) {
 	own := openTab(t, address+"hosts/"+host)
 	own.shows("the rival on the page of the host", "#host", "IngressRoute default/paged of illmatic: HeldByAnother")
 
+	own.shows("each step from the objects to the sockets", "#why", "Backends")
+	own.shows("the source in the explanation", "#why", "IngressRoute default/paged")
 	pictures(t, page, own)
 
 	kubectl(t, env.Illmatic.Cluster, "annotate", "ingressroute", "paged", unexpose)

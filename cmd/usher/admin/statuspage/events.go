@@ -53,7 +53,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	var sentAt time.Time
 	for {
 		now := time.Now()
-		fragment, err := s.fragment(r.Context(), values, now)
+		fragment, err := s.shared(r.Context(), values, now)
 		if err != nil {
 			return
 		}

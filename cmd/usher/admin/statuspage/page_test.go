@@ -17,6 +17,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/api/v1alpha1/reason"
+	"github.com/jovalle/usher/controllers/explain"
 	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/proxy/history"
 	"github.com/jovalle/usher/proxy/knocks"
@@ -182,6 +183,41 @@ func TestHostPage(t *testing.T) {
 		t.Errorf("a host that nobody annotated answers %d", status)
 	}
 	wantTexts(t, "the page of a host that nobody annotated", body, "hades serves it, and no annotated object publishes it", "12 times")
+}
+
+// An explanation dials backends: it is made once for all who look, until an object changes.
+func TestWhy(t *testing.T) {
+	s, objects := example(t)
+	made := 0
+	s.Why = func(_ context.Context, host string) (explain.Explanation, error) {
+		made++
+		return explain.Explanation{
+			Host: host, Verdict: explain.NotExposed, Summary: "no object asks for it", Cure: "Annotate it.", Command: "kubectl annotate <x>",
+			Steps: []explain.Step{{Name: explain.StepObjects, Mark: explain.Failed, Summary: "one object", Details: []explain.Detail{{Mark: explain.OK, Of: "Ingress default/web", Text: "names it", Details: []explain.Detail{{Mark: explain.Unknown, Text: "\x1b[31m<script>"}}}}}},
+		}, nil
+	}
+	for range 3 {
+		_, body := page(t, s, "/hosts/vault.techn.is")
+		wantTexts(t, "the explanation", body, "no object asks for it", "Annotate it.", "kubectl annotate &lt;x&gt;", "Ingress default/web", "&lt;script&gt;")
+		if strings.Contains(body, "\x1b") {
+			t.Error("the page has a control character")
+		}
+	}
+	if made != 1 {
+		t.Errorf("it was made %d times", made)
+	}
+	objects.changes++
+	known := s.explanations["vault.techn.is"]
+	known.at = known.at.Add(-2 * sampleEvery)
+	s.explanations["vault.techn.is"] = known
+	if page(t, s, "/hosts/vault.techn.is"); made != 2 {
+		t.Errorf("after a change it was made %d times", made)
+	}
+	s.Why = func(context.Context, string) (explain.Explanation, error) {
+		return explain.Explanation{}, errors.New("not now")
+	}
+	_, body := page(t, s, "/hosts/other.techn.is")
+	wantTexts(t, "a page without an explanation", body, "The explanation could not be made: not now.")
 }
 
 // A process with one half shows what it has, and says what it lacks.

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/explain"
 	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/proxy/history"
 	"github.com/jovalle/usher/proxy/knocks"
@@ -174,6 +175,8 @@ type hostPage struct {
 	Host       string
 	Row        *rowView // nil: no object and no route
 	Wildcard   bool
+	Why        *explain.Explanation
+	WhyNot     string // why there is no explanation
 	Facts      []fact
 	Conditions []metav1.Condition
 	Sources    []v1alpha1.SourceRef
@@ -205,6 +208,10 @@ func (s *Server) host(ctx context.Context, host string, now time.Time) *hostPage
 			p.describe(eh)
 		}
 	}
+	if s.Why != nil {
+		made := s.explain(ctx, host, now)
+		p.Why, p.WhyNot = made.value, made.problem
+	}
 	if s.Serving != nil && p.Row == nil {
 		p.Serving = s.Serving(host)
 	}
@@ -214,7 +221,7 @@ func (s *Server) host(ctx context.Context, host string, now time.Time) *hostPage
 			p.Knock = &all[at]
 		}
 	}
-	if p.Knows.History = s.History != nil; p.Knows.History {
+	if p.Knows.History = s.History != nil && s.Latest != nil; p.Knows.History {
 		s.fillHistory(p, now)
 	}
 	return p

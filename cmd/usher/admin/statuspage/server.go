@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/explain"
 	"github.com/jovalle/usher/proxy/eventloop"
 	"github.com/jovalle/usher/proxy/history"
 	"github.com/jovalle/usher/proxy/knocks"
@@ -45,6 +46,8 @@ type Server struct {
 	History func(history.Query) (history.Answer, error)
 	// Serving returns the members whose objects name a host and do not publish it.
 	Serving func(host string) []string
+	// Why explains a host: it is asked once in 30 seconds, or after a change.
+	Why func(ctx context.Context, host string) (explain.Explanation, error)
 	// Draining is closed when the streams of events have to end. It must not be nil.
 	Draining <-chan struct{}
 
@@ -53,6 +56,11 @@ type Server struct {
 
 	reading sync.Mutex      // held while the history is read
 	past    map[string]past // host → its history
+
+	explanations map[string]explained // host → its explanation; mu guards it
+	explaining   chan struct{}        // has a place for each that is being made
+
+	fragments map[string]rendered // query of a stream → what it has got; mu guards it
 
 	streams chan struct{}
 	once    sync.Once
@@ -70,7 +78,9 @@ const policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect
 
 // Register registers the pages.
 func (s *Server) Register(mux *http.ServeMux) {
-	s.once.Do(func() { s.streams = make(chan struct{}, maxStreams) })
+	s.once.Do(func() {
+		s.streams, s.explaining = make(chan struct{}, maxStreams), make(chan struct{}, maxExplaining)
+	})
 	mux.HandleFunc("GET /{$}", s.serveList)
 	mux.HandleFunc("GET /hosts/{host}", s.serveHost)
 	mux.HandleFunc("GET /events", s.serveEvents)
@@ -113,6 +123,35 @@ func (s *Server) write(w http.ResponseWriter, status int, name string, page any)
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 	w.WriteHeader(status)
 	_, _ = w.Write(body.Bytes()) // the client has gone
+}
+
+// rendered is what fragment has made at a time.
+type rendered struct {
+	at   time.Time
+	body []byte
+}
+
+// shared returns the parts of a page that change. Streams that show the same share what one
+// of them has made within a second.
+func (s *Server) shared(ctx context.Context, values url.Values, now time.Time) ([]byte, error) {
+	key := values.Encode()
+	s.mu.Lock()
+	known, found := s.fragments[key]
+	s.mu.Unlock()
+	if found && now.Sub(known.at) < eventEvery {
+		return known.body, nil
+	}
+	body, err := s.fragment(ctx, values, now)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.fragments) >= maxStreams || s.fragments == nil {
+		s.fragments = map[string]rendered{}
+	}
+	s.fragments[key] = rendered{now, body}
+	return body, nil
 }
 
 // fragment renders the parts of a page that change: of one host if a host is given.

@@ -13,7 +13,7 @@ import (
 
 const (
 	// sampleEvery is the time between two readings of the counters, and of the state. It
-	// bounds what the page costs, however much changes and however many look.
+	// bounds what the page costs, whatever changes and however many look.
 	sampleEvery = time.Second
 
 	// maxSampleAge is how old the last reading may be for a rate.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jovalle/usher/controllers/explain"
 	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/proxy/history"
 )
@@ -34,6 +35,9 @@ var pageTemplates = template.Must(template.New("").Funcs(template.FuncMap{
 	"cure":     func(reason string) string { return advice[reason] },
 	"bad":      func(event history.Event) string { return eventStates[event] },
 	"ordered":  ordered,
+	"step":     func(name string) string { return stepNames[name] },
+	"mark":     func(mark explain.Mark) string { return markStates[mark] },
+	"sign":     func(mark explain.Mark) string { return signs[mark] },
 }).ParseFS(templateFiles, "static/*.html"))
 
 // labels are the names of the states.
@@ -41,6 +45,18 @@ var labels = map[string]string{exposed: "Exposed", notReady: "Not ready", refuse
 
 // eventStates are the states that events of the history look like.
 var eventStates = map[history.Event]string{history.Exposed: exposed, history.Withdrawn: refused, history.Moved: notReady, history.Changed: notReady, history.Dropped: refused}
+
+// stepNames are the names of the steps of an explanation.
+var stepNames = map[string]string{
+	explain.StepMembers: "Members", explain.StepObjects: "Objects", explain.StepAdmission: "Admission", explain.StepExposedHost: "ExposedHost",
+	explain.StepRoute: "Route", explain.StepBackends: "Backends", explain.StepIsolation: "Isolation", explain.StepDNS: "DNS", explain.StepKnocks: "Knocks",
+}
+
+// markStates are the states that the marks of an explanation look like, and signs their signs.
+var (
+	markStates = map[explain.Mark]string{explain.OK: exposed, explain.Failed: refused, explain.Unknown: notReady}
+	signs      = map[explain.Mark]string{explain.OK: "✓", explain.Failed: "✗", explain.Unknown: "?", explain.Skipped: "–"}
+)
 
 func eventName(event history.Event) string {
 	text := string(event)

@@ -20,6 +20,7 @@ function say(state, text) {
 function morph(here, there) {
   if (here.isEqualNode(there)) return;
   for (const { name } of [...here.attributes]) {
+    if (name === 'open') continue; // what a person has unfolded stays so
     if (!there.hasAttribute(name)) here.removeAttribute(name);
   }
   for (const { name, value } of there.attributes) {
