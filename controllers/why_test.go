@@ -96,7 +96,7 @@ func TestWhy(t *testing.T) {
 		return fmt.Errorf("%+v", a.why(t, "app.why.is").Steps[2])
 	})
 
-	apply(t, "hades", ingressRoute("why-wild", "Host(`*.w.why.is`)", exposed, `usher.techn.is/hosts: "*.w.why.is"`)+"---\n"+ingressRoute("why-private", "Host(`private.w.why.is`)"))
+	apply(t, "hades", wildcard("why-wild", "*.w.why.is", exposed)+"---\n"+ingressRoute("why-private", "Host(`private.w.why.is`)"))
 	a.awaitWhy(t, "private.w.why.is", explain.NotExposed, "since it excepts the name", "kubectl --context hades -n default annotate ingressroute.traefik.io why-private usher.techn.is/expose=true")
 	a.awaitWhy(t, "other.w.why.is", explain.Exposed, "by the wildcard *.w.why.is", "")
 
@@ -104,6 +104,23 @@ func TestWhy(t *testing.T) {
 	nowhere.Name, nowhere.Spec.Kubeconfig = "nowhere", &v1alpha1.KubeconfigRef{SecretName: "nowhere-kubeconfig"}
 	create(t, c, nowhere)
 	a.awaitWhy(t, "unread.why.is", explain.NotExposed, "the objects of cluster nowhere were never read", "kubectl describe membercluster nowhere")
+}
+
+// Without usher the objects of the edge cluster say what they can.
+func TestWhyOfTheObjects(t *testing.T) {
+	c := edge(t)
+	a := startExplaining(t)
+	addMember(t, c, "hades", nil)
+	apply(t, "hades", ingressRoute("why-away", "Host(`away.why.is`)", exposed)+"---\n"+ingressRoute("why-refused", "Host(`refused.why.is`)", exposed, `usher.techn.is/plain-http: "maybe"`))
+	a.awaitWhy(t, "away.why.is", explain.Exposed, "is exposed", "")
+	awaitHost(t, c, "refused.why.is", refused(reason.AnnotationInvalid))
+	for host, want := range map[string]explain.Verdict{"away.why.is": explain.CannotTell, "refused.why.is": explain.NotExposed, "nobody.why.is": explain.NotExposed} {
+		control, err := controllers.FactsOfObjects(t.Context(), c, host)
+		testkit.Must(t, err)
+		if is := explain.Of(host, explain.Facts{Control: control}); is.Verdict != want || is.Steps[0].Mark == explain.Unknown || is.Steps[1].Mark != explain.Unknown {
+			t.Errorf("%s: %+v", host, is)
+		}
+	}
 }
 
 // run runs a printed kubectl command in a cluster, without its context.
