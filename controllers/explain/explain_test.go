@@ -143,7 +143,7 @@ func TestExplanations(t *testing.T) {
 		},
 		"no backend accepts": {
 			both(&explain.Control{Objects: []explain.Object{object(host, true)}, Claims: claim(), ExposedHost: accepted(host)}, serving(host, "connection refused", "timeout")),
-			explain.NotExposed, "", "none of its backends accepts a connection: 192.0.2.10:443: connection refused", "kubectl --context hades -n kube-system describe service traefik", "ooooofssn",
+			explain.NotExposed, reason.BackendUnreachable, "none of its backends accepts a connection: 192.0.2.10:443: connection refused", "kubectl --context hades -n kube-system describe service traefik", "ooooofssn",
 		},
 		"one of two backends accepts": {
 			both(&explain.Control{Objects: []explain.Object{object(host, true)}, Claims: claim(), ExposedHost: accepted(host)}, serving(host, "connection refused", "")),

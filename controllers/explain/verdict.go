@@ -18,7 +18,7 @@ func (e *explaining) conclude(is *Explanation) {
 	switch {
 	case serving >= 0 && e.unreachable():
 		is.Verdict = NotExposed
-		e.stop(is, "", "usher publishes it, and none of its backends accepts a connection: "+e.firstError())
+		e.stop(is, reason.BackendUnreachable, "usher publishes it, and none of its backends accepts a connection: "+e.firstError())
 		is.Cure, is.Command = e.mendBackend()
 	case serving >= 0:
 		is.Verdict = Exposed
