@@ -14,6 +14,7 @@ import (
 	"github.com/jovalle/usher/controllers/admission"
 	"github.com/jovalle/usher/controllers/explain"
 	"github.com/jovalle/usher/controllers/member"
+	"github.com/jovalle/usher/controllers/message"
 	"github.com/jovalle/usher/controllers/source"
 )
 
@@ -111,7 +112,7 @@ func addState(to *explain.Member, members *member.Set) {
 }
 
 func objectOf(n *member.Naming) explain.Object {
-	o := explain.Object{SourceRef: n.Source, Group: n.Group, Names: n.Names, Rule: n.Rule, Expose: n.Expose, Publishes: n.Publishes, Refusal: refusalOf(n.Refusal)}
+	o := explain.Object{SourceRef: n.Source, Group: n.Group, Names: n.Names, Rule: n.Rule, Expose: message.Bound(n.Expose), Publishes: n.Publishes, Refusal: refusalOf(n.Refusal)}
 	if n.Through != (types.NamespacedName{}) {
 		o.Through = n.Through.String()
 	}

@@ -523,7 +523,7 @@ func (e *explaining) dns() Step {
 	case is == nil:
 		step.Mark, step.Summary = Unknown, "nothing is known of the DNS records"
 	case is.Reason == reason.DNSPublished:
-		step.Mark, step.Summary = OK, "DNSPublished: "+is.Message+"; whether the world sees the records is not checked, without --dns-resolver"
+		step.Mark, step.Summary = OK, reason.DNSPublished+": "+is.Message+"; whether the world sees the records is not checked, without --dns-resolver"
 	default:
 		step.Mark, step.Summary = markOf(is.Status), is.Reason+": "+is.Message
 	}

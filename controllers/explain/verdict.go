@@ -18,7 +18,7 @@ func (e *explaining) conclude(is *Explanation) {
 	switch {
 	case serving >= 0 && e.unreachable():
 		is.Verdict = NotExposed
-		e.stop(is, "", "usher publishes it, and none of its backends accepts a connection: "+e.firstError())
+		e.stop(is, reason.BackendUnreachable, "usher publishes it, and none of its backends accepts a connection: "+e.firstError())
 		is.Cure, is.Command = e.mendBackend()
 	case serving >= 0:
 		is.Verdict = Exposed
@@ -138,7 +138,7 @@ func (e *explaining) cause(is *Explanation) {
 		is.Cure, is.Command = advice("Routes", reason.NotDecided), describe("exposedhost", eh.Name)
 	case !isTrue(eh, v1alpha1.ConditionAccepted):
 		is.because(e, condition(eh, v1alpha1.ConditionAccepted))
-		is.Cure, is.Command = cmp.Or(advice("Accepted", is.Reason), "Correct what the message names."), e.mendRefused(eh, is.Reason)
+		is.Cure, is.Command = cmp.Or(advice(v1alpha1.ConditionAccepted, is.Reason), "Correct what the message names."), e.mendRefused(eh, is.Reason)
 	case !isTrue(eh, v1alpha1.ConditionReady):
 		c := condition(eh, v1alpha1.ConditionReady)
 		if c == nil {
@@ -200,7 +200,7 @@ func (e *explaining) causeWithoutHost(is *Explanation) {
 		is.Cure, is.Command = advice("Routes", reason.NotDecided), describe("exposedhosts", "")
 	case len(refused) > 0:
 		e.stop(is, refused[0].Refusal.Reason, refused[0].Refusal.Message)
-		is.Cure, is.Command = advice("Accepted", is.Reason), e.edit(refused[0].SourceRef, refused[0].Group)
+		is.Cure, is.Command = advice(v1alpha1.ConditionAccepted, is.Reason), e.edit(refused[0].SourceRef, refused[0].Group)
 	case len(publishable) > 0:
 		o := publishable[0]
 		e.stop(is, "", fmt.Sprintf("%s names it and is not annotated", about(o.SourceRef)))
@@ -216,7 +216,7 @@ func (e *explaining) causeWithoutHost(is *Explanation) {
 		}
 	case len(unread) > 0:
 		e.stop(is, reason.ClusterNotReady, "no object of the other members names it, and the objects of cluster "+strings.Join(unread, ", ")+" were never read")
-		is.Cure, is.Command = advice("Accepted", reason.ClusterNotReady), describe("membercluster", unread[0])
+		is.Cure, is.Command = advice(v1alpha1.ConditionAccepted, reason.ClusterNotReady), describe("membercluster", unread[0])
 	default:
 		e.stop(is, "", "no object of any member names it")
 		is.Cure = "Create an Ingress, an IngressRoute or a route of the Gateway API for it in a member, and annotate it."

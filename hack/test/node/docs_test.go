@@ -33,6 +33,7 @@ var elsewhere = map[string]string{
 	"curl -sfL https://get.k3s.io":               "none: the node has its Kubernetes",
 	"usher check":                                "cmd/usher",
 	"usher history vault.techn.is":               "TestHistoryOfTheProgram of cmd/usher: the host was never public here",
+	"usher why":                                  "TestWhyOfTheProgram of cmd/usher: the host was never public here",
 	"kubectl annotate ingressroutetcp mosquitto": "TestMQTTOverTLS of hack/test/e2e",
 	"openssl s_client -connect 192.168.1.2:8883": "TestMQTTOverTLS of hack/test/e2e",
 	"kubectl patch ingressroute ledger":          "none: what it does to Traefik is not usher's",
