@@ -63,6 +63,6 @@ func setHealthy(mc *v1alpha1.MemberCluster, checks Health, audits *audits) {
 	if condition.Reason != reason.Healthy {
 		condition.Status = metav1.ConditionFalse
 	}
-	condition.Message = strings.Join(said, "; ")
+	condition.Message = message.Format("%s", strings.Join(said, "; "))
 	setConditions(&mc.Status.Conditions, mc.Generation, condition)
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/jovalle/usher/cmd/usher/admin"
 	"github.com/jovalle/usher/controllers/doctor"
 )
 
@@ -63,13 +62,13 @@ func (o *doctorOptions) run(cmd *cobra.Command, args []string) error {
 	for _, arg := range args {
 		host, err := canonicalHost(arg)
 		errs = append(errs, err)
-		query.Add(admin.ParamHost, host)
+		query.Add(doctor.ParamHost, host)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	if limit := o.Timeout - doctorMargin; limit > 0 {
-		query.Set(admin.ParamFor, limit.String())
+		query.Set(doctor.ParamFor, limit.String())
 	}
 	reports, err := ask[doctor.Report](cmd.Context(), &o.askFlags, cmd.ErrOrStderr(), "/doctor", query)
 	if err != nil {

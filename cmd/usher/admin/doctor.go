@@ -8,14 +8,7 @@ import (
 	"time"
 
 	"github.com/jovalle/usher/controllers"
-)
-
-// Names of the parameters of /doctor.
-const (
-	// ParamHost is a host to audit; may be given several times. None: all of them.
-	ParamHost = "host"
-	// ParamFor is how long the audit may take, such as 30s.
-	ParamFor = "for"
+	"github.com/jovalle/usher/controllers/doctor"
 )
 
 const (
@@ -34,21 +27,21 @@ func (s *Server) serveDoctor(w http.ResponseWriter, r *http.Request) {
 	}
 	values := r.URL.Query()
 	limit := maxDoctorTime
-	if text := values.Get(ParamFor); text != "" {
+	if text := values.Get(doctor.ParamFor); text != "" {
 		given, err := time.ParseDuration(text)
 		if err != nil || given <= 0 || given > maxDoctorTime {
-			http.Error(w, fmt.Sprintf("%s: %q is no duration of at most %s", ParamFor, text, maxDoctorTime), http.StatusBadRequest)
+			http.Error(w, fmt.Sprintf("%s: %q is no duration of at most %s", doctor.ParamFor, text, maxDoctorTime), http.StatusBadRequest)
 			return
 		}
 		limit = given
 	}
-	if len(values[ParamHost]) > maxDoctorHosts {
+	if len(values[doctor.ParamHost]) > maxDoctorHosts {
 		http.Error(w, fmt.Sprintf("at most %d hosts can be named", maxDoctorHosts), http.StatusBadRequest)
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), limit)
 	defer cancel()
-	report, err := audit(ctx, values[ParamHost])
+	report, err := audit(ctx, values[doctor.ParamHost])
 	switch {
 	case errors.Is(err, controllers.ErrNotLeading):
 		http.Error(w, err.Error(), http.StatusNotFound)
