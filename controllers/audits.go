@@ -394,6 +394,16 @@ func (a *audits) ofCluster(cluster string) (kind, said string, done bool) {
 	return first.Kind, message.Format("%s at %d hosts, the first of them %s: %s. usher doctor shows all, and their cures", first.Kind, len(hosts), first.Host, first.Evidence), true
 }
 
+// pending reports whether no host was audited since the start.
+func (a *audits) pending() bool {
+	if a == nil || !a.Periodic {
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.total == 0
+}
+
 // worse reports whether a kind of finding is more severe than a failed health check.
 func worse(kind string) bool {
 	return cmp.Less(slices.Index(doctor.Kinds(), kind), slices.Index(doctor.Kinds(), reason.BackendUnreachable))

@@ -152,3 +152,28 @@ func TestNoAnswer(t *testing.T) {
 		t.Errorf("the error is %v", err)
 	}
 }
+
+func TestLookupECH(t *testing.T) {
+	for name, test := range map[string]struct {
+		key  dnsmessage.SVCParamKey
+		want bool
+	}{"with keys": {dnsmessage.SVCParamECH, true}, "without": {dnsmessage.SVCParamPort, false}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			resolver := serve(t, func(q dnsmessage.Message, _ string) [][]byte {
+				if q.Questions[0].Type != dnsmessage.TypeHTTPS {
+					return [][]byte{pack(t, reply(t, q, 1))}
+				}
+				r := reply(t, q, 0)
+				record := &dnsmessage.HTTPSResource{SVCBResource: dnsmessage.SVCBResource{Priority: 1, Target: dnsmessage.MustNewName(".")}}
+				record.SetParam(test.key, []byte{1, 2})
+				r.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: q.Questions[0].Name, Type: dnsmessage.TypeHTTPS, Class: dnsmessage.ClassINET}, Body: record}}
+				return [][]byte{pack(t, r)}
+			})
+			addrs, ech, err := resolver.LookupECH(t.Context(), "app.techn.is")
+			if testkit.Must(t, err); ech != test.want || len(addrs) != 2 {
+				t.Errorf("it is %v, %v", addrs, ech)
+			}
+		})
+	}
+}

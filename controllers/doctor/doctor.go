@@ -144,6 +144,10 @@ func (d *Doctor) backend(ctx context.Context, b *backend, all *Inventory) (findi
 
 // addresses returns the addresses of a backend that usher dials.
 func (d *Doctor) addresses(ctx context.Context, b *backend) (addresses []netip.Addr, findings []Finding) {
+	port := b.HTTPSPort
+	if b.host.PlainOnly {
+		port = b.HTTPPort
+	}
 	for _, text := range b.Addresses {
 		resolved, err := d.resolve(ctx, text)
 		if err != nil {
@@ -153,7 +157,7 @@ func (d *Doctor) addresses(ctx context.Context, b *backend) (addresses []netip.A
 			switch {
 			case len(addresses) == maxAddresses:
 				return addresses, findings
-			case d.isOwn(address, b.HTTPSPort) || d.isOwn(address, b.HTTPPort):
+			case d.isOwn(address, port):
 				findings = append(findings, b.loop(text, address))
 			case !b.Dials(address):
 				findings = append(findings, b.unreachable("%s is not dialled: no backend may have the address %s", text, address))

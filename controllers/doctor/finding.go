@@ -9,6 +9,14 @@ import (
 	"github.com/jovalle/usher/controllers/message"
 )
 
+// Names of the parameters of a request for an audit.
+const (
+	// ParamHost is a host to audit; may be given several times. None: all of them.
+	ParamHost = "host"
+	// ParamFor is how long the audit may take, such as 30s.
+	ParamFor = "for"
+)
+
 // Finding is one thing that is wrong.
 type Finding struct {
 	// Kind is a reason of the condition Healthy, such as FrontingLeak.

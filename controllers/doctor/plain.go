@@ -19,7 +19,7 @@ var flexible = http.Header{"Cf-Visitor": {`{"scheme":"https"}`}, "X-Forwarded-Pr
 
 // plain audits the port for plain HTTP of a host that is forwarded there.
 func (d *Doctor) plain(ctx context.Context, b *backend, addresses []netip.Addr) (findings []Finding) {
-	if !b.host.Forwarded || len(addresses) == 0 {
+	if !b.host.Forwarded || len(addresses) == 0 || d.isOwn(addresses[0], b.HTTPPort) {
 		return nil
 	}
 	to := netip.AddrPortFrom(addresses[0], b.HTTPPort)
