@@ -52,7 +52,11 @@ func setHealthy(mc *v1alpha1.MemberCluster, checks Health, audits *audits) {
 	case audited:
 		said = append(said, "the last audits of the cluster's hosts found nothing")
 	}
-	if len(said) == 0 {
+	switch {
+	case len(said) > 0:
+	case audits.pending(): // what was found before the start stays until more is known
+		return
+	default:
 		meta.RemoveStatusCondition(&mc.Status.Conditions, v1alpha1.ConditionHealthy)
 		return
 	}

@@ -78,14 +78,6 @@ func (h *Host) found(kind, cluster string, cure []string, evidence string, parts
 	return Finding{Kind: kind, Host: h.Host, Cluster: cluster, Evidence: message.Format(evidence, parts...), Risk: risks[kind], Cure: cure}
 }
 
-// Names of the parameters by which an audit is requested over HTTP.
-const (
-	// ParamHost is a host to audit; may be given several times. None: all of them.
-	ParamHost = "host"
-	// ParamFor is how long the audit may take, such as 30s.
-	ParamFor = "for"
-)
-
 // Sort sorts findings, the most severe first, and removes duplicates.
 func Sort(findings []Finding) []Finding {
 	slices.SortStableFunc(findings, func(a, b Finding) int {
