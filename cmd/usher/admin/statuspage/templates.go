@@ -37,7 +37,7 @@ var pageTemplates = template.Must(template.New("").Funcs(template.FuncMap{
 	"ordered":  ordered,
 	"step":     func(name string) string { return stepNames[name] },
 	"mark":     func(mark explain.Mark) string { return markStates[mark] },
-	"sign":     func(mark explain.Mark) string { return signs[mark] },
+	"sign":     func(mark explain.Mark) string { return cmp.Or(signs[mark], "•") },
 }).ParseFS(templateFiles, "static/*.html"))
 
 // labels are the names of the states.
