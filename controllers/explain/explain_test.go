@@ -22,18 +22,18 @@ func is(kind string, status metav1.ConditionStatus, why, said string) metav1.Con
 }
 
 // member returns a member that is in sync.
-func member(name string, more ...metav1.Condition) explain.Member {
+func member(more ...metav1.Condition) explain.Member {
 	at := time.Date(2026, 11, 27, 10, 0, 0, 0, time.UTC)
-	return explain.Member{Name: name, Read: true, SyncedAt: &at, Service: "kube-system/traefik",
+	return explain.Member{Name: "hades", Read: true, SyncedAt: &at, Service: "kube-system/traefik",
 		Conditions: append([]metav1.Condition{is("Connected", "True", "Connected", ""), is("Synced", "True", "Synced", "")}, more...)}
 }
 
-func ref(cluster, name string) v1alpha1.SourceRef {
-	return v1alpha1.SourceRef{Cluster: cluster, Kind: "Ingress", Namespace: "default", Name: name}
+func ref(name string) v1alpha1.SourceRef {
+	return v1alpha1.SourceRef{Cluster: "hades", Kind: "Ingress", Namespace: "default", Name: name}
 }
 
 func object(names string, annotated bool) explain.Object {
-	o := explain.Object{SourceRef: ref("hades", "web"), Group: "networking.k8s.io", Names: names, Rule: "spec.rules[0].host: " + names, Publishes: annotated}
+	o := explain.Object{SourceRef: ref("web"), Group: "networking.k8s.io", Names: names, Rule: "spec.rules[0].host: " + names, Publishes: annotated}
 	if annotated {
 		o.Expose = "true"
 	}
@@ -43,7 +43,7 @@ func object(names string, annotated bool) explain.Object {
 func exposedHost(of string, change func(*v1alpha1.ExposedHost), conditions ...metav1.Condition) *v1alpha1.ExposedHost {
 	eh := &v1alpha1.ExposedHost{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.NameOfHost(of), Labels: map[string]string{v1alpha1.LabelManaged: "true"}}}
 	eh.Spec.Host, eh.Spec.Holder, eh.Spec.Backends = of, "hades", []v1alpha1.HostBackend{{Cluster: "hades"}}
-	eh.Status.Conditions, eh.Status.Sources = conditions, []v1alpha1.SourceRef{ref("hades", "web")}
+	eh.Status.Conditions, eh.Status.Sources = conditions, []v1alpha1.SourceRef{ref("web")}
 	if change != nil {
 		change(eh)
 	}
@@ -59,7 +59,7 @@ func refused(why, said string) *v1alpha1.ExposedHost {
 }
 
 func claim(checks ...explain.Check) []explain.Claim {
-	return []explain.Claim{{SourceRef: ref("hades", "web"), Host: host, Checks: checks}}
+	return []explain.Claim{{SourceRef: ref("web"), Host: host, Checks: checks}}
 }
 
 func serving(of string, errs ...string) *explain.Proxy {
@@ -83,7 +83,7 @@ type test struct {
 func both(c *explain.Control, p *explain.Proxy) []explain.Facts {
 	c.Leads = true
 	if c.Members == nil {
-		c.Members = []explain.Member{member("hades")}
+		c.Members = []explain.Member{member()}
 	}
 	return []explain.Facts{{Control: c, Proxy: p}}
 }
@@ -102,7 +102,7 @@ func TestExplanations(t *testing.T) {
 			explain.NotExposed, "", "Ingress default/web of cluster hades names it and is not annotated", annotate, "ofsffsssn",
 		},
 		"a value that is not true": {
-			both(&explain.Control{Objects: []explain.Object{{SourceRef: ref("hades", "web"), Names: host, Expose: "yes"}}}, nothing),
+			both(&explain.Control{Objects: []explain.Object{{SourceRef: ref("web"), Names: host, Expose: "yes"}}}, nothing),
 			explain.NotExposed, "", "is not annotated", annotate + " --overwrite", "ofsffsssn",
 		},
 		"a Traefik object of the edge itself": {
@@ -118,7 +118,7 @@ func TestExplanations(t *testing.T) {
 			explain.NotExposed, "", "no object of any member names it", "kubectl get memberclusters", "ofsffsssn",
 		},
 		"a member was never read": {
-			both(&explain.Control{Members: []explain.Member{member("hades"), away}}, nothing),
+			both(&explain.Control{Members: []explain.Member{member(), away}}, nothing),
 			explain.NotExposed, reason.ClusterNotReady, "the objects of cluster illmatic were never read", "kubectl describe membercluster illmatic", "ffsffsssn",
 		},
 		"domain not allowed": {
@@ -126,7 +126,7 @@ func TestExplanations(t *testing.T) {
 			explain.NotExposed, reason.AllowedDomains, "only under x", `kubectl patch membercluster hades --type=json -p '[{"op":"add","path":"/spec/allowedDomains/-","value":"vault.techn.is"}]'`, "oofffsssn",
 		},
 		"not all annotated": {
-			both(&explain.Control{Objects: []explain.Object{object(host, true), {SourceRef: ref("hades", "other"), Names: host}}, Claims: claim(), ExposedHost: refused(reason.NotAllAnnotated, "other is not annotated")}, nothing),
+			both(&explain.Control{Objects: []explain.Object{object(host, true), {SourceRef: ref("other"), Names: host}}, Claims: claim(), ExposedHost: refused(reason.NotAllAnnotated, "other is not annotated")}, nothing),
 			explain.NotExposed, reason.NotAllAnnotated, "other is not annotated", "kubectl --context hades -n default annotate ingress other usher.techn.is/expose=true", "oooffsssn",
 		},
 		"a malformed annotation": {
@@ -134,7 +134,7 @@ func TestExplanations(t *testing.T) {
 			explain.NotExposed, reason.AnnotationInvalid, "bad", "kubectl --context hades -n default edit ingress web", "oofffsssn",
 		},
 		"the object is refused without a host": {
-			both(&explain.Control{Objects: []explain.Object{{SourceRef: ref("hades", "web"), Names: host, Publishes: true, Expose: "true", Refusal: &explain.Refusal{Reason: reason.UnknownHosts, Message: "names none"}}}}, nothing),
+			both(&explain.Control{Objects: []explain.Object{{SourceRef: ref("web"), Names: host, Publishes: true, Expose: "true", Refusal: &explain.Refusal{Reason: reason.UnknownHosts, Message: "names none"}}}}, nothing),
 			explain.NotExposed, reason.UnknownHosts, "names none", "kubectl --context hades -n default edit ingress web", "oosffsssn",
 		},
 		"no ingress address": {
@@ -159,7 +159,7 @@ func TestExplanations(t *testing.T) {
 		},
 		"isolation is broken": {
 			both(&explain.Control{Members: []explain.Member{func() explain.Member {
-				m := member("hades", is("Isolated", "False", reason.UnannotatedRoutes, "x uses them"))
+				m := member(is("Isolated", "False", reason.UnannotatedRoutes, "x uses them"))
 				m.Isolation = true
 				return m
 			}()}, Objects: []explain.Object{object(host, true)}, Claims: claim(), ExposedHost: accepted(host)}, serving(host, "")),
@@ -172,15 +172,15 @@ func TestExplanations(t *testing.T) {
 			explain.Exposed, "", "its DNS records are not as they should be: DNSDrift: it answers 192.0.2.1", "", "oooooosfn",
 		},
 		"usher is away, and the host is promised": {
-			[]explain.Facts{{Control: &explain.Control{Members: []explain.Member{member("hades")}, ExposedHost: accepted(host)}}},
+			[]explain.Facts{{Control: &explain.Control{Members: []explain.Member{member()}, ExposedHost: accepted(host)}}},
 			explain.CannotTell, "", "it cannot be told whether " + host + " is exposed", "kubectl get pods -l app.kubernetes.io/name=usher -A", "ouuouussu",
 		},
 		"usher is away, and the host is refused": {
-			[]explain.Facts{{Control: &explain.Control{Members: []explain.Member{member("hades")}, ExposedHost: refused(reason.HostInvalid, "no host")}}},
+			[]explain.Facts{{Control: &explain.Control{Members: []explain.Member{member()}, ExposedHost: refused(reason.HostInvalid, "no host")}}},
 			explain.NotExposed, reason.HostInvalid, "no host", "kubectl --context hades -n default edit ingress web", "ouufuussu",
 		},
 		"usher is away, and there is no ExposedHost": {
-			[]explain.Facts{{Control: &explain.Control{Members: []explain.Member{member("hades")}}}},
+			[]explain.Facts{{Control: &explain.Control{Members: []explain.Member{member()}}}},
 			explain.NotExposed, "", "no leader of usher has answered", "kubectl get pods -l app.kubernetes.io/name=usher -A", "ouufuussu",
 		},
 		"nobody answers":                {nil, explain.CannotTell, "", "neither usher nor the API server", "kubectl get pods -l app.kubernetes.io/name=usher -A", "uuuuuuuuu"},
@@ -208,8 +208,8 @@ func TestExplanations(t *testing.T) {
 
 // A leader counts more than the objects, and two proxies may differ.
 func TestFactsOfSeveralProcesses(t *testing.T) {
-	objects := &explain.Control{Members: []explain.Member{member("hades")}}
-	leader := &explain.Control{Leads: true, Members: []explain.Member{member("hades")}, Objects: []explain.Object{object(host, true)}, ExposedHost: accepted(host)}
+	objects := &explain.Control{Members: []explain.Member{member()}}
+	leader := &explain.Control{Leads: true, Members: []explain.Member{member()}, Objects: []explain.Object{object(host, true)}, ExposedHost: accepted(host)}
 	got := explain.Of(host, explain.Facts{Control: objects, Proxy: serving(host, "")}, explain.Facts{Control: leader, Proxy: &explain.Proxy{Process: "usher-2"}})
 	if route := got.Steps[4]; got.Verdict != explain.Exposed || got.Steps[1].Mark != explain.OK || route.Mark != explain.Failed || !strings.Contains(route.Summary, "1 of 2") || !strings.Contains(route.Details[1].Of, "usher-2") {
 		t.Errorf("%+v", got)
