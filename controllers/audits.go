@@ -49,6 +49,9 @@ var ErrAuditing = errors.New("hosts are being audited for another request: ask a
 // error is ErrNotLeading, or that of a name that is not published.
 type Audit func(ctx context.Context, hosts []string) (doctor.Report, error)
 
+// publicPort is the port at which clients reach the edge, whatever port usher listens on.
+const publicPort = 443
+
 // DoctorOptions say how exposed hosts are audited.
 type DoctorOptions struct {
 	// Version of usher, for the User-Agent of requests.
@@ -105,7 +108,7 @@ func (c *controlPlane) setupDoctor(mgr manager.Manager, members *member.Set, hos
 		a.doctor.Lookup = net.DefaultResolver.LookupNetIP
 	}
 	a.doctor.Private = members.Private
-	a.doctor.Direct = c.dns.Direct
+	a.doctor.Direct, a.doctor.PublicPort = c.dns.Direct, publicPort
 	a.changed = func(h *doctor.Host) {
 		hosts.add("", []string{h.Name})
 		for _, cluster := range auditedClusters(h) {

@@ -15,17 +15,26 @@ type DNSAnswer struct {
 	ECH bool
 }
 
+// ask asks the resolver of this network for a host. A resolver that does not answer says
+// nothing about the host.
+func (d *Doctor) ask(ctx context.Context, h *Host) DNSAnswer {
+	if d.Inside == nil {
+		return DNSAnswer{}
+	}
+	answer, err := d.Inside(ctx, h.asked())
+	if err != nil {
+		return DNSAnswer{}
+	}
+	return answer
+}
+
 // dns audits what DNS says about a host.
-func (d *Doctor) dns(ctx context.Context, h *Host) (findings []Finding) {
+func (d *Doctor) dns(h *Host, answer DNSAnswer) (findings []Finding) {
 	if h.Drift != "" {
 		findings = append(findings, h.found(reason.DNSDrift, "", []string{"kubectl describe exposedhost " + h.Name, "usher dns -o zone"}, "%s", h.Drift))
 	}
-	if d.Inside == nil || h.PlainOnly {
+	if h.PlainOnly || !answer.ECH || len(answer.Addrs) == 0 || slices.ContainsFunc(answer.Addrs, d.outside) {
 		return findings
-	}
-	answer, err := d.Inside(ctx, h.asked())
-	if err != nil || !answer.ECH || len(answer.Addrs) == 0 || slices.ContainsFunc(answer.Addrs, d.outside) {
-		return findings // a resolver that does not answer says nothing about the host
 	}
 	return append(findings, h.found(reason.ECHInDNS, "", []string{
 		"dig " + h.asked() + " HTTPS   # should have no answer inside",

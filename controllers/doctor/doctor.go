@@ -51,6 +51,9 @@ type Doctor struct {
 	// Direct reports whether an address is one of the edge's public ones: a CDN has
 	// others.
 	Direct func(netip.Addr) bool
+	// PublicPort is the port at which clients reach the edge; 0: whether this network
+	// reaches the edge's public address is not audited.
+	PublicPort uint16
 
 	limit *rate.Limiter
 }
@@ -93,12 +96,13 @@ func (d *Doctor) Audit(ctx context.Context, hosts []*Host, all *Inventory, each 
 func (d *Doctor) Host(ctx context.Context, h *Host, all *Inventory) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, hostTimeout)
 	defer cancel()
-	findings := d.dns(ctx, h)
+	answer := d.ask(ctx, h)
+	findings := d.dns(h, answer)
 	for i := range h.Backends[:min(len(h.Backends), maxBackends)] {
 		b := &backend{Backend: &h.Backends[i], host: h}
 		findings = append(findings, d.backend(ctx, b, all)...)
 	}
-	return Sort(findings)
+	return Sort(append(findings, d.hairpin(ctx, h, answer, findings)...))
 }
 
 // backend is one backend of a host.

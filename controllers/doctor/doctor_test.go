@@ -224,6 +224,52 @@ func TestForbiddenAddressesAreNotDialled(t *testing.T) {
 }
 
 // A resolver that overrides addresses only, and leaves the keys for ECH of a CDN, is found.
+// A router without NAT loopback drops connections to the public address, or answers itself.
+func TestHairpinNATIsFound(t *testing.T) {
+	h := backendOf(t, &tls.Config{Certificates: []tls.Certificate{certificateOf(t, published)}}, notFound)
+	public := netip.MustParseAddr("127.0.0.1")
+	listen := func(config *tls.Config) uint16 {
+		server := httptest.NewUnstartedServer(notFound)
+		server.TLS = config
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		return server.Listener.Addr().(*net.TCPAddr).AddrPort().Port()
+	}
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	testkit.Must(t, err)
+	nobody := closed.Addr().(*net.TCPAddr).AddrPort().Port()
+	testkit.Must(t, closed.Close())
+	refusing := &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("no such name") }}
+	for text, test := range map[string]struct {
+		port uint16
+		own  bool
+		at   netip.Addr
+		want []string
+	}{
+		"nobody answers":              {nobody, false, public, []string{reason.HairpinNAT}},
+		"the router answers":          {listen(&tls.Config{Certificates: []tls.Certificate{certificateOf(t, "router.lan")}}), false, public, []string{reason.HairpinNAT}},
+		"it leads back":               {listen(&tls.Config{Certificates: []tls.Certificate{certificateOf(t, published)}}), false, public, nil},
+		"usher refuses this client":   {listen(refusing), false, public, nil},
+		"the machine has the address": {nobody, true, public, nil},
+		"a CDN's address":             {nobody, false, netip.MustParseAddr("127.0.0.9"), nil},
+		"not audited":                 {0, false, public, nil},
+	} {
+		t.Run(text, func(t *testing.T) {
+			wantKinds(t, audit(t, h, func(d *doctor.Doctor) {
+				d.Inside = func(context.Context, string) (doctor.DNSAnswer, error) {
+					return doctor.DNSAnswer{Addrs: []netip.Addr{test.at}}, nil
+				}
+				d.Direct = func(a netip.Addr) bool { return a == public }
+				d.PublicPort = test.port
+				if test.own {
+					d.Own = func(a netip.AddrPort) bool { return a.Port() == test.port }
+				}
+			}), test.want...)
+		})
+	}
+}
+
 func TestECHInDNSIsFound(t *testing.T) {
 	config := &tls.Config{Certificates: []tls.Certificate{certificateOf(t, "a.techn.is")}}
 	h := backendOf(t, config, notFound)

@@ -49,7 +49,7 @@ type Report struct {
 var severity = []string{
 	reason.FrontingLeak, reason.LoopToSelf, reason.ECHBackend, reason.BackendUnreachable, reason.ProxyProtocolMismatch,
 	reason.DefaultCertificate, reason.CertificateMismatch, reason.CertificateExpiry, reason.FlexibleLoop,
-	reason.CoalescingRisk, reason.ECHInDNS, reason.DNSDrift, reason.PortExhaustion,
+	reason.CoalescingRisk, reason.ECHInDNS, reason.HairpinNAT, reason.DNSDrift, reason.PortExhaustion,
 }
 
 // Kinds returns all kinds of findings, the most severe first.
@@ -68,6 +68,7 @@ var risks = map[string]string{ // kind → risk
 	reason.FlexibleLoop:          "Behind a CDN that connects by plain HTTP (Cloudflare's mode Flexible), browsers are redirected without an end.",
 	reason.CoalescingRisk:        "A browser that is connected to this host sends requests for the other host on the same connection, where they fail at random: the certificate covers both, and both have the edge's address.",
 	reason.ECHInDNS:              "Browsers use the keys of the CDN and connect to the edge with its outer name, which usher refuses. The name works with curl and not in browsers.",
+	reason.HairpinNAT:            "The host works from elsewhere, and not from this network.",
 	reason.DNSDrift:              "Clients are sent elsewhere, or find no address.",
 	reason.PortExhaustion:        "When no port is left, new connections to this backend fail.",
 }

@@ -121,6 +121,7 @@ const (
 	ECHInDNS              = "ECHInDNS"
 	FlexibleLoop          = "FlexibleLoop"
 	FrontingLeak          = "FrontingLeak"
+	HairpinNAT            = "HairpinNAT"
 	LoopToSelf            = "LoopToSelf"
 	PortExhaustion        = "PortExhaustion"
 	ProxyProtocolMismatch = "ProxyProtocolMismatch"
@@ -236,6 +237,7 @@ func healthy() []Reason {
 		{ECHInDNS, "The resolver of the network answers with an address of the edge, and with a record of type HTTPS whose ECH keys another server has.", "Let the resolver answer type HTTPS with nothing: docs/dns.md says how."},
 		{FlexibleLoop, "The backend redirects to https what a CDN forwards by plain HTTP.", "Set the CDN to TLS (at Cloudflare: Full (strict)), or end the redirection in the backend."},
 		{FrontingLeak, "On a connection with the name of the host, the backend answers requests for hosts that are not published, or that other clients may not reach.", "Run usher cluster isolate."},
+		{HairpinNAT, "The resolver of the network answers with the public address of the edge, which is not reached from this network.", "Let the resolver answer with the private address of the edge, or turn on NAT loopback in the router."},
 		{Healthy, "The last audit found nothing.", ""},
 		{LoopToSelf, "An address of a backend leads to usher itself.", "Correct the addresses of the MemberCluster or the ExposedHost."},
 		{PortExhaustion, "Most local ports for connections to one backend are in use.", "Widen net.ipv4.ip_local_port_range, or add addresses to the backend."},
