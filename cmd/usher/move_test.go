@@ -102,7 +102,7 @@ func TestMoveAndDrain(t *testing.T) {
 	}
 
 	got = say(t, env, "cluster", "drain", "illmatic")
-	if got.code != 0 || !testkit.ContainsAll(got.out, []string{"hosts that have another backend: 0\n", "and keep this one: 1\n  whoami.techn.is\n", "could not be counted: no pod of usher in namespace usher-system"}) {
+	if got.code != 0 || !testkit.ContainsAll(got.out, []string{"hosts that have another backend: 0\n", "and keep this one: 1\n  whoami.techn.is\n", "could not be counted: no pod of usher runs in namespace usher-system"}) {
 		t.Errorf("the drain says %+v", got)
 	}
 	admin := "--admin=http://" + usher.Admin[0].String()

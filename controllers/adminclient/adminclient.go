@@ -148,7 +148,7 @@ func (l Listener) Open(ctx context.Context, path string, query url.Values) (io.R
 		case err == nil:
 			return body, nil
 		case !errors.As(err, &status):
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", l.Name, err)
 		case status.code == http.StatusNotFound:
 			return nil, fmt.Errorf("%s: %s %w", l.Name, path, ErrNotServed)
 		case status.code != http.StatusServiceUnavailable:
