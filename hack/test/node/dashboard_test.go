@@ -46,11 +46,13 @@ func TestDashboard(t *testing.T) {
 	kubectl(t, "rollout", "restart", "deployment/usher", "--namespace", namespace)
 	kubectl(t, "rollout", "status", "deployment/usher", "--namespace", namespace, "--timeout=4m")
 	kubectl(t, "delete", "pods", "--namespace", namespace, "--selector=app.kubernetes.io/name=usher", "--grace-period=1")
-	shown.await(t, `Connected to pod `)
-	testkit.Eventually(t, "the dashboard should show the new pod", func() error {
+	testkit.Eventually(t, "the dashboard should show the new pod", func() error { // a request notices that the pod has gone
 		status, _, err := read(t, address)
 		if err == nil && status != http.StatusOK {
 			err = fmt.Errorf("it answers %d", status)
+		}
+		if printed := shown.printed(); err == nil && !strings.Contains(printed, "Connected to pod ") {
+			err = fmt.Errorf("it has printed %q", printed)
 		}
 		return err
 	})
@@ -101,14 +103,19 @@ func (d *dashboard) Write(text []byte) (int, error) {
 func (d *dashboard) await(t *testing.T, pattern string) (match string) {
 	t.Helper()
 	testkit.Eventually(t, "usher dashboard should print "+pattern, func() error {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if match = regexp.MustCompile(pattern).FindString(d.output.String()); match == "" {
-			return fmt.Errorf("it has printed %q", d.output.String())
+		printed := d.printed()
+		if match = regexp.MustCompile(pattern).FindString(printed); match == "" {
+			return fmt.Errorf("it has printed %q", printed)
 		}
 		return nil
 	})
 	return match
+}
+
+func (d *dashboard) printed() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.output.String()
 }
 
 // interrupt ends the command as Ctrl-C does.
