@@ -60,10 +60,16 @@ func oldListeners(t *testing.T) func() {
 			}
 			return nil
 		})
-		log := kubectl(t, "logs", "--namespace", namespace, "--selector=app.kubernetes.io/name=usher", "--tail=-1")
-		if !strings.Contains(log, "Took over from another usher process: new connections are this one's") {
-			t.Errorf("the pod that took over does not say so:\n%s", log)
-		}
+		testkit.Eventually(t, "the pod that took over should say so", func() error {
+			log, err := try(t, servers.Kubectl, "logs", "--namespace", namespace, "--selector=app.kubernetes.io/name=usher", "--tail=-1")
+			if err == nil && !strings.Contains(log, "Took over from another usher process: new connections are this one's") {
+				err = errors.New("its log does not")
+			}
+			if err != nil { // the old pod may have gone since they were listed
+				return fmt.Errorf("%w:\n%s", err, log)
+			}
+			return nil
+		})
 	}
 }
 
