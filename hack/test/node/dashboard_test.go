@@ -17,46 +17,56 @@ import (
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// The status page of a pod on the host's network, whose admin listener is on loopback and asks
-// the API server who may read, is shown by usher dashboard, also after the pod was replaced.
+// The status page of a pod whose admin listener asks the API server who may read is shown by
+// usher dashboard, also after the pod was replaced. On the host's network the listener is on
+// loopback, and the port-forward outlives the pod there: containerd goes on to dial the
+// node's own loopback address, where the next pod listens.
 func TestDashboard(t *testing.T) {
-	install(t, "adminAuth=kubernetes")
-	enroll(t, "hades")
-	annotate(t, "hades")
-	answered(t, hostPort(t), "hades")
-	if status, _, err := read(t, "http://127.0.0.1:8080/"); status != http.StatusUnauthorized {
-		t.Errorf("without a token the page answers %d, %v", status, err)
-	}
-	if status, _, err := read(t, "http://127.0.0.1:8080/healthz"); status != http.StatusOK {
-		t.Errorf("without a token /healthz answers %d, %v", status, err)
-	}
-
-	shown := startDashboard(t)
-	address := shown.await(t, `http://[0-9.:]+/`)
-	for path, want := range map[string]string{"": host("hades"), "hosts/" + host("hades"): "IngressRoute", "metrics": "usher_routes 1", "history": host("hades")} {
-		testkit.Eventually(t, "the dashboard should show /"+path, func() error {
-			status, body, err := read(t, address+path)
-			if err == nil && (status != http.StatusOK || !strings.Contains(body, want)) {
-				err = fmt.Errorf("it answers %d, and lacks %q:\n%.500s", status, want, body)
+	for _, test := range []struct {
+		name, values string
+		outlives     bool
+	}{
+		{"on the host's network", "network=HostNetwork", true},
+		{"behind a load balancer", "network=LoadBalancer", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			install(t, "adminAuth=kubernetes", test.values)
+			enroll(t, "hades")
+			annotate(t, "hades")
+			shown := startDashboard(t)
+			address := shown.await(t, `http://[0-9.:]+/`)
+			for path, want := range map[string]string{"": host("hades"), "hosts/" + host("hades"): "IngressRoute", "metrics": "usher_routes 1", "history": host("hades")} {
+				testkit.Eventually(t, "the dashboard should show /"+path, func() error {
+					status, body, err := read(t, address+path)
+					if err == nil && (status != http.StatusOK || !strings.Contains(body, want)) {
+						err = fmt.Errorf("it answers %d, and lacks %q:\n%.500s", status, want, body)
+					}
+					return err
+				})
 			}
-			return err
+			if test.outlives {
+				if status, _, err := read(t, "http://127.0.0.1:8080/"); status != http.StatusUnauthorized {
+					t.Errorf("without a token the page answers %d, %v", status, err)
+				}
+				if status, _, err := read(t, "http://127.0.0.1:8080/healthz"); status != http.StatusOK {
+					t.Errorf("without a token /healthz answers %d, %v", status, err)
+				}
+			}
+
+			kubectl(t, "delete", "pods", "--namespace", namespace, "--selector=app.kubernetes.io/name=usher", "--grace-period=1")
+			testkit.Eventually(t, "the dashboard should show the new pod", func() error { // a request notices that the pod has gone
+				status, _, err := read(t, address)
+				if err == nil && status != http.StatusOK {
+					err = fmt.Errorf("it answers %d", status)
+				}
+				if printed := shown.printed(); err == nil && !test.outlives && !strings.Contains(printed, "Connected to pod ") {
+					err = fmt.Errorf("it has printed %q", printed)
+				}
+				return err
+			})
+			shown.interrupt(t)
 		})
 	}
-
-	kubectl(t, "rollout", "restart", "deployment/usher", "--namespace", namespace)
-	kubectl(t, "rollout", "status", "deployment/usher", "--namespace", namespace, "--timeout=4m")
-	kubectl(t, "delete", "pods", "--namespace", namespace, "--selector=app.kubernetes.io/name=usher", "--grace-period=1")
-	testkit.Eventually(t, "the dashboard should show the new pod", func() error { // a request notices that the pod has gone
-		status, _, err := read(t, address)
-		if err == nil && status != http.StatusOK {
-			err = fmt.Errorf("it answers %d", status)
-		}
-		if printed := shown.printed(); err == nil && !strings.Contains(printed, "Connected to pod ") {
-			err = fmt.Errorf("it has printed %q", printed)
-		}
-		return err
-	})
-	shown.interrupt(t)
 }
 
 // read returns the answer to a GET request.
