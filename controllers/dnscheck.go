@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 
 	"github.com/jovalle/usher/controllers/dnsrecord"
 	"github.com/jovalle/usher/controllers/message"
+	"github.com/jovalle/usher/proxy/routing"
 )
 
 // LookupAddrs returns the addresses of a name as the world sees them. A name without an
@@ -174,7 +174,7 @@ func checkPause(failed int) time.Duration {
 func (c *dnsChecks) ask(ctx context.Context, records dnsrecord.Records) dnsResult {
 	var answer dnsrecord.Answer
 	var err error
-	if answer.Addrs, err = c.lookup(ctx, askedName(records.Host)); err != nil {
+	if answer.Addrs, err = c.lookup(ctx, routing.NameWithin(records.Host)); err != nil {
 		return dnsResult{done: true, err: message.Of(err)}
 	}
 	if name := records.CNAME(); name != "" && !records.Proxied() {
@@ -183,16 +183,4 @@ func (c *dnsChecks) ask(ctx context.Context, records dnsrecord.Records) dnsResul
 		}
 	}
 	return dnsResult{done: true, drift: records.Drift(answer)}
-}
-
-// askedName returns a name that the records of a host answer: for a wildcard, one under it.
-func askedName(host string) string {
-	parent, wildcard := strings.CutPrefix(host, "*.")
-	if !wildcard {
-		return host
-	}
-	if name := "usher-check." + parent; len(name) <= 253 {
-		return name
-	}
-	return "x." + parent
 }

@@ -39,22 +39,21 @@ func InPods(ctx context.Context, config *rest.Config, namespace string) ([]Liste
 	}
 	all := make([]Listener, len(pods))
 	for i, pod := range pods {
-		f := &Forwarding{Config: config, Namespace: namespace, Pod: pod.Name}
 		all[i] = Listener{Name: "pod " + pod.Name, get: func(ctx context.Context, path string, query url.Values) (io.ReadCloser, error) {
-			return f.get(ctx, &http.Client{Transport: viewer}, path, query)
+			return getFrom(ctx, config, pod, &http.Client{Transport: viewer}, path, query)
 		}}
 	}
 	return all, nil
 }
 
-// get asks the listener by a port-forward, which ends when the answer is closed.
-func (f *Forwarding) get(ctx context.Context, from *http.Client, path string, query url.Values) (io.ReadCloser, error) {
+// getFrom asks the listener of a pod by a port-forward, which ends when the answer is closed.
+func getFrom(ctx context.Context, config *rest.Config, pod *corev1.Pod, with *http.Client, path string, query url.Values) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended, port := make(chan struct{}), make(chan uint16, 1)
 	var failure error // set when ended is closed
 	go func() {
 		defer close(ended)
-		failure = f.Run(ctx, func(_ string, local uint16) { port <- local })
+		failure = forward(ctx, config, pod, func(local uint16) { port <- local })
 	}()
 	end := func() {
 		cancel()
@@ -65,7 +64,7 @@ func (f *Forwarding) get(ctx context.Context, from *http.Client, path string, qu
 		cancel()
 		return nil, failure
 	case local := <-port:
-		body, err := get(ctx, from, fmt.Sprintf("http://127.0.0.1:%d", local), path, query)
+		body, err := get(ctx, with, fmt.Sprintf("http://127.0.0.1:%d", local), path, query)
 		if err != nil {
 			end()
 			return nil, err
@@ -112,12 +111,22 @@ func (f *Forwarding) Run(ctx context.Context, ready func(pod string, port uint16
 	if err != nil {
 		return err
 	}
-	target := requests.Post().Namespace(f.Namespace).Resource("pods").Name(pod.Name).SubResource("portforward").URL()
-	transport, upgrader, err := spdy.RoundTripperFor(f.Config)
+	return forward(ctx, f.Config, pod, func(port uint16) { ready(pod.Name, port) })
+}
+
+// forward forwards a free port of 127.0.0.1 to the admin listener of a pod until ctx ends, and
+// then returns nil. It calls ready when the port accepts connections.
+func forward(ctx context.Context, config *rest.Config, pod *corev1.Pod, ready func(port uint16)) error {
+	requests, err := podClient(config)
 	if err != nil {
 		return err
 	}
-	websocket, err := portforward.NewSPDYOverWebsocketDialer(target, f.Config)
+	target := requests.Post().Namespace(pod.Namespace).Resource("pods").Name(pod.Name).SubResource("portforward").URL()
+	transport, upgrader, err := spdy.RoundTripperFor(config)
+	if err != nil {
+		return err
+	}
+	websocket, err := portforward.NewSPDYOverWebsocketDialer(target, config)
 	if err != nil {
 		return err
 	}
@@ -143,7 +152,7 @@ func (f *Forwarding) Run(ctx context.Context, ready func(pod string, port uint16
 	if err != nil {
 		return err
 	}
-	ready(pod.Name, ports[0].Local)
+	ready(ports[0].Local)
 	if err := <-ended; err != nil && ctx.Err() == nil {
 		return fmt.Errorf("forward a port to pod %s: %w", pod.Name, err)
 	}

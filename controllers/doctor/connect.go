@@ -11,8 +11,6 @@ import (
 	"net/netip"
 	"sync"
 	"time"
-
-	"github.com/jovalle/usher/proxy/routing"
 )
 
 const (
@@ -26,23 +24,6 @@ const (
 	maxDiscarded = 64 << 10 // bytes that are read until the backend closes
 	maxDials     = 12       // connections of one session
 )
-
-// PROXY headers that carry no client: proxy-protocol.txt of HAProxy, sections 2.1 and 2.2.
-const (
-	unknownV1 = "PROXY UNKNOWN\r\n"
-	localV2   = "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
-)
-
-// headerOf returns the header that a backend expects first.
-func headerOf(version routing.ProxyProtocol) string {
-	switch version {
-	case routing.V1:
-		return unknownV1
-	case routing.V2:
-		return localV2
-	}
-	return ""
-}
 
 // dial connects to an address, and sends the header.
 func (d *Doctor) dial(ctx context.Context, to netip.AddrPort, header string) (net.Conn, error) {

@@ -35,19 +35,7 @@ type Host struct {
 }
 
 // asked returns a name that the host covers: for a wildcard, one under it.
-func (h *Host) asked() string { return Asked(h.Host) }
-
-// Asked returns a name that a host covers: for a wildcard, one under it.
-func Asked(host string) string {
-	parent, wildcard := strings.CutPrefix(host, "*.")
-	if !wildcard {
-		return host
-	}
-	if name := "usher-check." + parent; len(name) <= 253 {
-		return name
-	}
-	return "x." + parent
-}
+func (h *Host) asked() string { return routing.NameWithin(h.Host) }
 
 // covers reports whether the host serves a name.
 func (h *Host) covers(name string) bool {

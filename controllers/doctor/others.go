@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/jovalle/usher/api/v1alpha1/reason"
+	"github.com/jovalle/usher/proxy/routing"
 )
 
 // traefikNotFound is the body of Traefik's response for a host that it does not serve.
@@ -36,7 +37,7 @@ func (d *Doctor) leaks(ctx context.Context, b *backend, s *session, unserved ans
 	var names []string
 	if d.Private != nil && b.Cluster != "" {
 		for _, name := range d.Private(b.Cluster, maxPrivate) {
-			if name = Asked(name); !all.Exposed(name) {
+			if name = routing.NameWithin(name); !all.Exposed(name) {
 				names = append(names, name)
 			}
 		}

@@ -23,7 +23,7 @@ func (d *Doctor) plain(ctx context.Context, b *backend, addresses []netip.Addr) 
 		return nil
 	}
 	to := netip.AddrPortFrom(addresses[0], b.HTTPPort)
-	header := headerOf(b.HTTPProxyProtocol)
+	header := b.HTTPProxyProtocol.LocalHeader()
 	got, err := d.getPlain(ctx, to, header, b.host.asked())
 	switch {
 	case errors.Is(err, context.Canceled):

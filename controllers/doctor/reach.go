@@ -18,7 +18,7 @@ const retryPause = time.Second
 // reach opens a session to an address as the proxy does, and finds out whether the backend
 // takes the PROXY header that usher sends, or one that it does not send.
 func (d *Doctor) reach(ctx context.Context, b *backend, to netip.AddrPort) (*session, []Finding) {
-	header := headerOf(b.ProxyProtocol)
+	header := b.ProxyProtocol.LocalHeader()
 	s, err := d.open(ctx, to, header, b.host.asked())
 	if err != nil && ctx.Err() == nil { // once more: it may just be restarting
 		select {
@@ -31,13 +31,13 @@ func (d *Doctor) reach(ctx context.Context, b *backend, to netip.AddrPort) (*ses
 	case err == nil && header != "", errors.Is(err, context.Canceled):
 		return s, nil
 	case err == nil:
-		if d.shakes(ctx, to, localV2, b.host.asked()) {
+		if d.shakes(ctx, to, routing.V2.LocalHeader(), b.host.asked()) {
 			return s, []Finding{b.mismatch(routing.V2, "%s takes a PROXY header, and usher sends none: the apps see the edge's address as that of every client", to)}
 		}
 		return s, nil
 	case header != "" && d.shakes(ctx, to, "", b.host.asked()):
 		return nil, []Finding{b.mismatch(routing.None, "with the PROXY header %s, %s does not complete a TLS handshake (%s); without one it does", b.ProxyProtocol.String(), to, message.Of(err))}
-	case header == "" && d.shakes(ctx, to, localV2, b.host.asked()):
+	case header == "" && d.shakes(ctx, to, routing.V2.LocalHeader(), b.host.asked()):
 		return nil, []Finding{b.mismatch(routing.V2, "%s does not complete a TLS handshake (%s); with a PROXY header it does", to, message.Of(err))}
 	}
 	return nil, []Finding{b.unreachable("%s: %s", to, message.Of(err))}

@@ -55,6 +55,7 @@ func (o routeHosts) split(hosts []string) (served, not []string) {
 type publication struct {
 	source        v1alpha1.SourceRef
 	object        metav1.Object
+	manager       string // of the annotation
 	in            Context
 	request       request
 	fuel          traefikrule.Fuel // of deciding which wildcards the object covers
@@ -75,11 +76,12 @@ const maxWildcardWork traefikrule.Fuel = 2 << 20
 // why Traefik does not serve the class; "" if it does.
 func newPublication(kind string, object metav1.Object, class, unserved string, in Context) *publication {
 	p := &publication{
-		source: v1alpha1.SourceRef{Cluster: in.Cluster, Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName()},
-		object: object,
-		in:     in,
-		fuel:   maxWildcardWork,
-		claims: map[string]Claim{},
+		source:  v1alpha1.SourceRef{Cluster: in.Cluster, Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName()},
+		object:  object,
+		manager: Manager(object),
+		in:      in,
+		fuel:    maxWildcardWork,
+		claims:  map[string]Claim{},
 	}
 	w, bad := readAnnotations(object.GetAnnotations())
 	p.request = w
@@ -215,7 +217,7 @@ func (p *publication) claim(host string, refusal *Refusal) {
 		Created: p.object.GetCreationTimestamp().Time,
 
 		ResourceVersion: p.object.GetResourceVersion(),
-		Manager:         Manager(p.object),
+		Manager:         p.manager,
 
 		Host:    host,
 		Options: p.request.options,

@@ -154,7 +154,7 @@ func TestRiseAndFall(t *testing.T) {
 // The handshake is whole, its name is that of a host, and it ends cleanly, with and without
 // a PROXY header.
 func TestTLS(t *testing.T) {
-	for version, header := range map[routing.ProxyProtocol]string{routing.None: "", routing.V1: unknownV1, routing.V2: localV2} {
+	for version, header := range map[routing.ProxyProtocol]string{routing.None: "", routing.V1: "PROXY UNKNOWN\r\n", routing.V2: "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"} {
 		for _, newest := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 			t.Run(fmt.Sprint(version, tls.VersionName(newest)), func(t *testing.T) {
 				listener := testkit.Listen(t)
@@ -452,7 +452,7 @@ func TestPlansAreBounded(t *testing.T) {
 // The headers are those that a server of the PROXY protocol reads: they have no client.
 func TestProxyHeaders(t *testing.T) {
 	for version, want := range map[routing.ProxyProtocol]byte{routing.V1: 1, routing.V2: 2} {
-		header, err := proxyproto.Read(bufio.NewReader(strings.NewReader(proxyHeader(version))))
+		header, err := proxyproto.Read(bufio.NewReader(strings.NewReader(version.LocalHeader())))
 		if err != nil || header.Version != want || header.Command.IsProxy() && version == routing.V2 || header.TransportProtocol != proxyproto.UNSPEC {
 			t.Errorf("%v: %+v, %v", version, header, err)
 		}

@@ -21,23 +21,6 @@ const (
 	closeTimeout = time.Second
 )
 
-// PROXY headers that carry no client: proxy-protocol.txt of HAProxy, sections 2.1 and 2.2.
-const (
-	unknownV1 = "PROXY UNKNOWN\r\n"
-	localV2   = "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
-)
-
-// proxyHeader returns the header that a backend expects first.
-func proxyHeader(version routing.ProxyProtocol) string {
-	switch version {
-	case routing.V1:
-		return unknownV1
-	case routing.V2:
-		return localV2
-	}
-	return ""
-}
-
 // probe checks an address: nil means that it passes.
 func (p *plan) probe(ctx context.Context, at netip.AddrPort) error {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
@@ -49,7 +32,7 @@ func (p *plan) probe(ctx context.Context, at netip.AddrPort) error {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
-	if header := proxyHeader(p.backend.ProxyProtocol); header != "" {
+	if header := p.backend.ProxyProtocol.LocalHeader(); header != "" {
 		if _, err := io.WriteString(conn, header); err != nil {
 			return fmt.Errorf("send the PROXY header: %w", err)
 		}

@@ -134,3 +134,16 @@ func checkLabel(label string) error {
 func isNameByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
+
+// NameWithin returns a name that a host covers: the host, or of a wildcard one under it, to
+// ask a server for. Host is in canonical form.
+func NameWithin(host string) string {
+	parent, wildcard := strings.CutPrefix(host, "*.")
+	if !wildcard {
+		return host
+	}
+	if name := "usher-check." + parent; len(name) <= maxHost {
+		return name
+	}
+	return "x." + parent
+}

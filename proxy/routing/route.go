@@ -334,6 +334,19 @@ const (
 	V2
 )
 
+// LocalHeader returns a header that carries no client, for a connection that the proxy itself
+// makes: "UNKNOWN" of V1, LOCAL of V2 (proxy-protocol.txt of HAProxy, sections 2.1 and 2.2).
+// It is empty for None.
+func (p ProxyProtocol) LocalHeader() string {
+	switch p {
+	case V1:
+		return "PROXY UNKNOWN\r\n"
+	case V2:
+		return "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
+	}
+	return ""
+}
+
 // String returns the name of the version in the API.
 func (p ProxyProtocol) String() string {
 	switch p {
