@@ -8,7 +8,7 @@ SHELL := bash -euo pipefail
 IMAGE ?= ghcr.io/jovalle/usher
 VERSION ?= $(shell hack/version)
 LDFLAGS := -s -w -X main.version=$(VERSION)
-FUZZTIME ?= 5s
+FUZZ_INPUTS ?= 20000
 
 # The race detector needs cgo, which Go turns off where it finds no C compiler.
 RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
@@ -43,8 +43,8 @@ test: testbed $(TOOLS)/gotestsum ## Run all tests, against real API servers and 
 	@$(TOOLS)/gotestsum --format=pkgname --format-hide-empty-pkg -- $(RACE) -timeout=45m ./...
 
 .PHONY: fuzz
-fuzz: ## Run each fuzz target for FUZZTIME
-	@hack/fuzz $(FUZZTIME)
+fuzz: ## Run each fuzz target with FUZZ_INPUTS inputs
+	@hack/fuzz $(FUZZ_INPUTS)
 
 .PHONY: simulation
 simulation: testbed ## Drive random honest and hostile members through the reconcilers (ROUNDS=100, SEED=0: a random one)
