@@ -223,7 +223,7 @@ func (s *Server) HTTPAddrs() []netip.AddrPort {
 }
 
 // Serve serves until ctx ends. It then stops accepting, waits up to
-// Timeouts.Drain for the open connections, closes the remaining ones and returns.
+// Timeouts.DrainAfter for the open connections, closes the remaining ones and returns.
 // If the TLS forwarder or the plain HTTP server ends, the other is stopped too.
 func (s *Server) Serve(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)

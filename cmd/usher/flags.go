@@ -137,6 +137,7 @@ func (o *runOptions) timeoutFlags() []timeoutFlag {
 	standard := limit.DefaultTimeouts()
 	return []timeoutFlag{
 		{"drain-timeout", "how long open connections may continue after SIGTERM", &o.timeouts.Drain, standard.Drain},
+		{"replaced-timeout", "how long open connections may continue after SIGUSR1, by which usher replace stops the process that it has replaced", &o.timeouts.Replaced, standard.Replaced},
 		{"idle-timeout", "idle timeout of connections", &o.timeouts.Idle, standard.Idle},
 		{"half-closed-timeout", "idle timeout of half-closed connections", &o.timeouts.HalfClosed, standard.HalfClosed},
 		{"hello-timeout", "how long a client may take to send its ClientHello or request header", &o.timeouts.Hello, standard.Hello},

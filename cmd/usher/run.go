@@ -24,6 +24,7 @@ import (
 	"github.com/jovalle/usher/controllers/lifecycle"
 	"github.com/jovalle/usher/controllers/manifest"
 	"github.com/jovalle/usher/proxy"
+	"github.com/jovalle/usher/proxy/limit"
 	"github.com/jovalle/usher/proxy/routing"
 	"github.com/jovalle/usher/proxy/selfaddr"
 	"github.com/jovalle/usher/proxy/trusted"
@@ -47,7 +48,11 @@ func (o *runOptions) run(ctx context.Context) error {
 func (s *settings) run(ctx context.Context) error {
 	log := newLogger(s.logLevel, s.logFormat)
 	looks := &observed{}
-	defer handleSignals(log)()
+	ctx, stopFor := context.WithCancelCause(ctx)
+	defer stopFor(nil)
+	takeoverProcess := s.announce(ctx, log)
+	defer takeoverProcess.Close()
+	defer handleSignals(log, takeoverProcess.TakenOver, func() { stopFor(limit.ErrReplaced) })()
 	warnIfAllTrusted(s.server.ProxyProtocolFrom, log)
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -59,8 +64,6 @@ func (s *settings) run(ctx context.Context) error {
 		return err
 	}
 	process := &lifecycle.Process{Feed: feed}
-	takeoverProcess := s.announce(ctx, log)
-	defer takeoverProcess.Close()
 	adminServer := &admin.Server{Listen: s.adminListen, Process: takeoverProcess, Ready: process.Ready, Metrics: metrics.Registry, Hosts: s.adminHosts}
 	if err := s.protect(adminServer, log); err != nil {
 		return err
@@ -76,6 +79,7 @@ func (s *settings) run(ctx context.Context) error {
 	}
 	process.Started = func() {
 		log.Info("Started", "version", version, "https", s.server.HTTPSAddrs(), "http", s.server.HTTPAddrs(), "tls", s.server.TLSPorts(), "admin", adminServer.Addrs())
+		reportReady(log)
 	}
 	process.Stopping = func() {
 		takeoverProcess.Stopping()

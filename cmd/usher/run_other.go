@@ -6,7 +6,14 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+
+	"github.com/spf13/cobra"
 )
+
+// replace refuses, as usher run does.
+func (*replaceOptions) replace(cmd *cobra.Command) error {
+	return (*runOptions)(nil).run(cmd.Context())
+}
 
 // run refuses: the proxy is made of Linux's epoll, splice and reuseport programs. The
 // flags and their help are here all the same, for those who write them down elsewhere.

@@ -36,7 +36,7 @@ var runGroups = []flagGroup{
 	{"Files", "manifests state-dir history-age history-size"},
 	{"Listeners", "https-listen tls-listen http-listen admin-listen admin-host admin-auth proxy-protocol-from self-check service"},
 	{"Limits", "max-connections max-connections-per-client max-hello-memory max-source-hosts max-member-hosts"},
-	{"Timeouts", "hello-timeout dial-timeout idle-timeout half-closed-timeout drain-timeout"},
+	{"Timeouts", "hello-timeout dial-timeout idle-timeout half-closed-timeout drain-timeout replaced-timeout"},
 	{"Logs", "log-level log-format access-log access-log-refused"},
 }
 

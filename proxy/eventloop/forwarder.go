@@ -103,7 +103,7 @@ type Forwarder struct {
 const lingerTimeout = 2 * time.Second
 
 // Serve serves listeners, which Listen returned, until ctx ends. It then closes
-// them, waits up to Timeouts.Drain for the open connections, aborts the remaining
+// them, waits up to Timeouts.DrainAfter for the open connections, aborts the remaining
 // ones and returns. It returns an error if the loops cannot be created. Call it once.
 func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 	if f.kernel.read == nil {
@@ -145,7 +145,7 @@ func (f *Forwarder) Serve(ctx context.Context, listeners []*Listener) error {
 		running.Go(l.run)
 	}
 	<-ctx.Done()
-	f.drain(parts, listeners, &running)
+	f.drain(parts, listeners, &running, f.Timeouts.DrainAfter(ctx))
 
 	stopWork()
 	f.resolver.wait()
@@ -213,9 +213,9 @@ func (f *Forwarder) makeLoops(ctx context.Context, listeners []*Listener) ([]*lo
 	return loops, nil
 }
 
-// drain stops accepting and waits until the connections have ended, or
-// Timeouts.Drain is over and they are aborted.
-func (f *Forwarder) drain(loops []*shared, listeners []*Listener, running *sync.WaitGroup) {
+// drain stops accepting and waits until the connections have ended, or the timeout is
+// over and they are aborted.
+func (f *Forwarder) drain(loops []*shared, listeners []*Listener, running *sync.WaitGroup, timeout time.Duration) {
 	var stopped sync.WaitGroup
 	for _, l := range loops {
 		stopped.Add(1)
@@ -228,7 +228,7 @@ func (f *Forwarder) drain(loops []*shared, listeners []*Listener, running *sync.
 	for _, listener := range listeners {
 		listener.Close()
 	}
-	timer := time.AfterFunc(f.Timeouts.Drain, func() {
+	timer := time.AfterFunc(timeout, func() {
 		for _, l := range loops {
 			l.post((*loop).abortAll)
 		}

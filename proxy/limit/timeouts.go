@@ -2,6 +2,8 @@ package limit
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"time"
 )
 
@@ -24,6 +26,22 @@ type Timeouts struct {
 
 	// Drain is how long the proxy waits for open connections when it stops.
 	Drain time.Duration
+
+	// Replaced replaces Drain if the proxy stops because another process has replaced
+	// it: see ErrReplaced.
+	Replaced time.Duration
+}
+
+// ErrReplaced is the cause of a context that ends because another process has taken over
+// the addresses of this one.
+var ErrReplaced = errors.New("another process serves instead of this one")
+
+// DrainAfter returns how long the proxy waits for open connections after ctx has ended.
+func (t Timeouts) DrainAfter(ctx context.Context) time.Duration {
+	if errors.Is(context.Cause(ctx), ErrReplaced) {
+		return t.Replaced
+	}
+	return t.Drain
 }
 
 // DefaultTimeouts returns the default timeouts.
@@ -34,6 +52,7 @@ func DefaultTimeouts() Timeouts {
 		Idle:       time.Hour, // above the 900 s for which Cloudflare keeps idle connections to its origins
 		HalfClosed: 5 * time.Minute,
 		Drain:      25 * time.Second, // less than the 30 s that a pod has to stop
+		Replaced:   24 * time.Hour,   // the other process serves: nothing waits for the end of this one
 	}
 }
 
@@ -46,5 +65,6 @@ func (t Timeouts) OrDefault() Timeouts {
 		Idle:       cmp.Or(t.Idle, defaults.Idle),
 		HalfClosed: cmp.Or(t.HalfClosed, defaults.HalfClosed),
 		Drain:      cmp.Or(t.Drain, defaults.Drain),
+		Replaced:   cmp.Or(t.Replaced, defaults.Replaced),
 	}
 }

@@ -54,7 +54,7 @@ type Server struct {
 const acceptLogInterval = 10 * time.Second
 
 // Serve serves listeners until ctx ends. It then closes them, waits up to
-// Timeouts.Drain for the requests in progress, closes all connections and returns.
+// Timeouts.DrainAfter for the requests in progress, closes all connections and returns.
 // An error of a listener does not end it: see package accept.
 func (s *Server) Serve(ctx context.Context, listeners []net.Listener) {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -70,7 +70,7 @@ func (s *Server) Serve(ctx context.Context, listeners []net.Listener) {
 		})
 	}
 	<-ctx.Done()
-	s.drain(server, requests, cancel)
+	s.drain(server, requests, cancel, s.Handler.Timeouts.DrainAfter(ctx))
 	accepting.Wait()
 	s.Handler.closeIdle()
 }
@@ -96,10 +96,10 @@ func (s *Server) server(base context.Context, requests *requestCount) *http.Serv
 	}
 }
 
-// drain waits for the requests in progress, up to Timeouts.Drain. These include
+// drain waits for the requests in progress, up to the timeout. These include
 // upgraded connections, which http.Server.Shutdown ignores.
-func (s *Server) drain(server *http.Server, requests *requestCount, cancel func()) {
-	deadline, stop := context.WithTimeout(context.Background(), s.Handler.Timeouts.Drain)
+func (s *Server) drain(server *http.Server, requests *requestCount, cancel func(), timeout time.Duration) {
+	deadline, stop := context.WithTimeout(context.Background(), timeout)
 	defer stop()
 	_ = server.Shutdown(deadline)
 	finished := make(chan struct{})

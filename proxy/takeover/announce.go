@@ -13,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -50,7 +51,8 @@ type Process struct {
 	socket           *net.UnixListener
 	goroutines       sync.WaitGroup
 	stopping         chan struct{}
-	stop             func() // closes stopping, once
+	stop             func()       // closes stopping, once
+	successors       atomic.Int64 // processes that have taken over from this one, and still listen
 
 	mu        sync.Mutex
 	held      []netip.AddrPort           // addresses that it listens on, or is about to
@@ -117,6 +119,10 @@ func (p *Process) Stopping() {
 		p.stop()
 	}
 }
+
+// TakenOver reports whether another process has taken over an address of this one, and
+// still listens.
+func (p *Process) TakenOver() bool { return p != nil && p.successors.Load() > 0 }
 
 func (p *Process) isStopping() bool {
 	select {
@@ -224,7 +230,9 @@ func (p *Process) handle(conn *net.UnixConn, pid int) {
 		log.Info("Refused an address to a process of another service")
 	case request.TakesOver:
 		log.Info("Another usher process takes over: new connections are its own")
+		p.successors.Add(1)
 		p.waitForEnd(conn, log)
+		p.successors.Add(-1)
 		if len(p.overlapping(shared)) > 0 {
 			log.Info("The process that took over has ended: new connections are this one's again")
 		}

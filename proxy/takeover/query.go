@@ -110,6 +110,26 @@ func (p *Process) query(ctx context.Context, requested netip.AddrPort) ([]peer, 
 	return found, nil
 }
 
+// IsAnnounced reports whether the process with a PID has announced itself, as this user
+// and in this network namespace, for whatever service.
+func IsAnnounced(ctx context.Context, pid int) (bool, error) {
+	names, err := socketNames()
+	if err != nil {
+		return false, fmt.Errorf("look for other processes of usher: %w", err)
+	}
+	for _, name := range names {
+		conn, response, _ := exchange(ctx, name, message{})
+		if conn == nil {
+			continue
+		}
+		_ = conn.Close()
+		if response.PID == pid {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // socketNames returns the names of all sockets that may belong to a Process.
 func socketNames() ([]string, error) {
 	list, err := os.ReadFile(socketList)
