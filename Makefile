@@ -119,10 +119,10 @@ image: ## Build the container image for amd64 and arm64 into dist/ (needs root, 
 	@IMAGE='$(IMAGE)' VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' hack/image
 
 .PHONY: release
-release: $(TOOLS)/cyclonedx-gomod $(TOOLS)/crane image ## Make all files of a release in dist/release, and rehearse publishing them (publishes nothing)
+release: $(TOOLS)/cyclonedx-gomod $(TOOLS)/nfpm $(TOOLS)/crane image ## Make all files of a release in dist/release, and rehearse publishing them (publishes nothing)
 	@$(TESTBED) build helm
 	@go run ./hack/release -version='$(VERSION)' -image='$(IMAGE)' -image-archive='dist/usher-$(VERSION).oci.tar' -ldflags='$(LDFLAGS)' \
-		-helm="$$($(TESTBED) path helm)" -cyclonedx=$(TOOLS)/cyclonedx-gomod
+		-helm="$$($(TESTBED) path helm)" -cyclonedx=$(TOOLS)/cyclonedx-gomod -nfpm=$(TOOLS)/nfpm
 	@hack/rehearse "$$($(TESTBED) path helm)"
 
 .PHONY: clean

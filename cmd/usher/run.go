@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -81,16 +82,21 @@ func (s *settings) run(ctx context.Context) error {
 		log.Info("Started", "version", version, "https", s.server.HTTPSAddrs(), "http", s.server.HTTPAddrs(), "tls", s.server.TLSPorts(), "admin", adminServer.Addrs())
 		reportReady(log)
 	}
+	drainContext, stop := context.WithCancel(context.WithoutCancel(ctx))
+	journalContext, stopJournal := context.WithCancel(drainContext)
+	defer stopJournal()
 	process.Stopping = func() {
 		takeoverProcess.Stopping()
 		adminServer.Drain()
+		if errors.Is(context.Cause(ctx), limit.ErrReplaced) {
+			stopJournal() // the other process writes the history from now on
+		}
 	}
-	drainContext, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
 	background.Go(func() { adminServer.Serve(drainContext) })
 	background.Go(func() { self.Run(drainContext, log) })
 	if looks.journal != nil {
-		background.Go(func() { looks.journal.Run(drainContext, feed.Filled()) })
+		background.Go(func() { looks.journal.Run(journalContext, feed.Filled()) })
 	}
 	err = process.Run(ctx)
 	stop()

@@ -1,9 +1,9 @@
 // Command release makes everything that a release of usher publishes, in one folder:
-// programs in archives with their manual pages, completions and SBOMs, the chart, the
-// image, the krew manifest, the notes and the checksums. It publishes nothing, and the
+// programs in archives with their manual pages, completions and SBOMs, Debian packages,
+// the chart, the image, the krew manifest, the notes and the checksums. It publishes nothing, and the
 // same commit makes the same bytes. `make release` runs it; hack/publish publishes.
 //
-// It uses the Go toolchain, helm and cyclonedx-gomod, and must import nothing of usher.
+// It uses the Go toolchain, helm, nfpm and cyclonedx-gomod, and must import nothing of usher.
 package main
 
 import (
@@ -33,6 +33,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&r.ldflags, "ldflags", "", "linker flags of the programs")
 	flag.StringVar(&r.helm, "helm", "", "path of helm")
 	flag.StringVar(&r.cyclonedx, "cyclonedx", "", "path of cyclonedx-gomod")
+	flag.StringVar(&r.nfpm, "nfpm", "", "path of nfpm")
 	flag.StringVar(&r.out, "out", "dist/release", "folder to write, which is emptied first")
 	flag.Parse()
 	var err error

@@ -93,7 +93,17 @@ func (r *release) program(ctx context.Context, p platform, common []file) error 
 		return err
 	}
 	files := append([]file{{name: p.program(), mode: 0o755, content: content}}, common...)
-	return writeArchive(r.path(r.archive(p)), files, r.time)
+	if p.OS != "linux" {
+		return writeArchive(r.path(r.archive(p)), files, r.time)
+	}
+	if err := r.debian(ctx, p, files); err != nil {
+		return err
+	}
+	unit, err := unitFiles()
+	if err != nil {
+		return err
+	}
+	return writeArchive(r.path(r.archive(p)), append(files, unit...), r.time)
 }
 
 // readFolder returns the files of a folder and of those below it.

@@ -24,6 +24,7 @@ type release struct {
 	ldflags      string
 	helm         string // path of the program
 	cyclonedx    string // path of the program
+	nfpm         string // path of the program
 	out          string // folder of the release
 	work         string // folder for what is not part of it
 	time         time.Time
