@@ -26,6 +26,16 @@ func block(t *testing.T, after string) string {
 	return blocks[1]
 }
 
+// unitFile returns a file that the Debian package and the archives have for systemd.
+func unitFile(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../../release/debian", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 // systemd checks the unit for an edge without Kubernetes.
 func TestUnitIsValid(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
@@ -33,7 +43,7 @@ func TestUnitIsValid(t *testing.T) {
 		t.Skip("there is no systemd here")
 	}
 	unit := filepath.Join(t.TempDir(), "usher.service")
-	text := strings.ReplaceAll(block(t, "`/etc/systemd/system/usher.service`"), "/usr/local/bin/usher", usher)
+	text := strings.NewReplacer("/usr/bin/usher", usher, "=usher\n", "=root\n").Replace(unitFile(t, "usher.service")) // the user of the package may be missing
 	if err := os.WriteFile(unit, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -43,21 +53,21 @@ func TestUnitIsValid(t *testing.T) {
 	}
 }
 
-// The command of the unit serves the manifests that the docs show.
+// The flags of the unit serve the manifests that the docs show.
 func TestPlainVMServesItsManifests(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "hosts.yaml"), []byte(block(t, "`/etc/usher/hosts.yaml`")), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "hosts.yaml"), []byte(block(t, "`/etc/usher/manifests/hosts.yaml`")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.CommandContext(t.Context(), usher, "check", dir).CombinedOutput(); err != nil {
 		t.Errorf("usher check: %v\n%s", err, out)
 	}
-	command := regexp.MustCompile(`(?m)^ExecStart=/usr/local/bin/usher (.*)$`).FindStringSubmatch(block(t, "`/etc/systemd/system/usher.service`"))
-	if command == nil {
-		t.Fatal("the unit has no ExecStart")
+	flags := regexp.MustCompile(`(?m)^#?USHER_OPTIONS="(.*--manifests.*)"$`).FindStringSubmatch(unitFile(t, "usher.default"))
+	if flags == nil {
+		t.Fatal("the unit has no flags for manifests")
 	}
-	args := strings.NewReplacer("/etc/usher", dir, "/var/lib/usher", t.TempDir(), "127.0.0.1:8080", "127.0.0.1:0").Replace(command[1])
-	log := start(t, append(strings.Fields(args), "--https-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0")...)
+	args := strings.NewReplacer("/etc/usher/manifests", dir, "/var/lib/usher", t.TempDir()).Replace("run " + flags[1])
+	log := start(t, append(strings.Fields(args), "--admin-listen=127.0.0.1:0", "--https-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0")...)
 	admin, err := adminAddress(log)
 	if err != nil {
 		t.Fatal(err)

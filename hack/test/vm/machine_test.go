@@ -49,7 +49,9 @@ func startMachine(t *testing.T) *machine {
 	if err != nil {
 		t.Skipf("a machine with its own systemd needs a cgroup: %v", err)
 	}
-	t.Cleanup(func() { testkit.Eventually(t, "the cgroup of the machine is empty", func() error { return removeCgroup(group) }) })
+	t.Cleanup(func() {
+		testkit.Eventually(t, "the cgroup of the machine is empty", func() error { return removeCgroup(group) })
+	})
 	var said bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", `echo $$ >"$1/cgroup.procs" && exec unshare --pid --fork --kill-child --mount --cgroup --net --uts --ipc sh -c "$2" boot.sh "$3"`,
 		"sh", group, boot, t.TempDir())
