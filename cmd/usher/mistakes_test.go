@@ -113,6 +113,17 @@ func TestMistypedCommandLines(t *testing.T) {
 		{"check /proc/version", exitFailure, []string{"usher: /proc/version is a file: give the directory that it is in, such as /proc"}},
 		{"run --controllers=false --manifests /proc/version", exitUsage, []string{"--manifests: /proc/version is a file"}},
 
+		{"replace", exitUsage, []string{"PID is missing: give the process to replace, as in usher replace PID -- FLAGS"}},
+		{"replace usher -- --manifests /etc/usher", exitUsage, []string{`"usher" is no process ID`, "$MAINPID"}},
+		{"replace 1 -- --manifests /etc/usher", exitUsage, []string{`"1" is no process ID`}},
+		{"replace 12 --manifests /etc/usher", exitUsage, []string{"unknown flag --manifests of usher replace"}},
+		{"replace 12 run", exitUsage, []string{"write -- between the process ID and the flags of usher run"}},
+		{"replace 12 --timeout 0s -- --controllers=false", exitUsage, []string{"--timeout: 0s is not a positive duration"}},
+		{"replace 12 -- --nonsense", exitUsage, []string{"unknown flag --nonsense of usher run"}},
+		{"replace 12 -- now", exitUsage, []string{`unexpected argument "now" of usher run`}},
+		{"replace 12 -- --controllers=false --manifests /nowhere", exitUsage, []string{"--manifests: there is no directory /nowhere"}},
+		{"replace 99999999 -- --controllers=false --manifests /tmp", exitFailure, []string{"process 99999999: no such process"}},
+
 		{"cluster add", exitUsage, []string{"NAME is missing: give the name of the member, as in usher cluster add NAME"}},
 		{"cluster add My_Cluster", exitUsage, []string{`NAME: "My_Cluster" is not a valid name`, "lower-case letters, digits and hyphens", "such as my-cluster"}},
 		{"cluster add hades.techn.is", exitUsage, []string{"such as hades-techn-is"}},

@@ -62,6 +62,7 @@ func (o *replaceOptions) replace(cmd *cobra.Command) error {
 // checkRunFlags returns what usher run would say about its flags.
 func checkRunFlags(args []string) error {
 	run, options := newRunCommand()
+	(&cobra.Command{Use: "usher"}).AddCommand(run) // by which its errors name it
 	if err := run.ParseFlags(args); err != nil {
 		return parseError(run, err)
 	}
@@ -145,7 +146,7 @@ const (
 func awaitReady(ctx context.Context, ready *net.UnixConn, pid int) error {
 	process, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return fmt.Errorf("the new process has ended: its log says why")
+		return errors.New("the new process has ended: its log says why")
 	}
 	defer unix.Close(process)
 	message := make([]byte, maxNotification)
