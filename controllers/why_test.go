@@ -139,7 +139,7 @@ func TestWhyOfIsolationAndAMemberThatIsAway(t *testing.T) {
 	awaitStep("isolated.why.is", explain.StepIsolation, explain.Failed, "IngressRoute default/why-sibling")
 	a.awaitWhy(t, "isolated.why.is", explain.Exposed, "is exposed", "")
 	apply(t, "hades", ingressRoute("why-open", "Host(`open.why.is`)", exposed))
-	a.awaitWhy(t, "open.why.is", explain.NotExposed, "TLS options", "kubectl --context hades -n default edit ingressroute.traefik.io why-open")
+	a.awaitWhy(t, "open.why.is", explain.NotExposed, "publishes only routes with the TLSOption default/exposed", "kubectl --context hades -n default edit ingressroute.traefik.io why-open")
 
 	g.freeze()
 	awaitUnreachable(t, c, "hades", time.Now())
