@@ -64,6 +64,8 @@ type DoctorOptions struct {
 	Lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 	// Inside asks the resolver of this network; nil: it is not asked.
 	Inside func(ctx context.Context, name string) (doctor.DNSAnswer, error)
+	// Redirected is the Doctor's; nil: this process redirects nothing.
+	Redirected func(host string) int
 	// Machine returns findings about this machine and addresses of backends; nil: none.
 	Machine func(backends []netip.AddrPort) []doctor.Finding
 }
@@ -97,6 +99,11 @@ type audited struct {
 	next     time.Time
 }
 
+// loops reports whether it found that a CDN's requests are redirected without an end.
+func (l *audited) loops() bool {
+	return slices.ContainsFunc(l.findings, func(f doctor.Finding) bool { return f.Kind == reason.FlexibleLoop })
+}
+
 // setupDoctor registers the audits; nil without the option Doctor.
 func (c *controlPlane) setupDoctor(mgr manager.Manager, members *member.Set, hosts, clusters *trigger) (*audits, error) {
 	if c.doctor == nil {
@@ -107,7 +114,7 @@ func (c *controlPlane) setupDoctor(mgr manager.Manager, members *member.Set, hos
 	if a.doctor.Lookup == nil {
 		a.doctor.Lookup = net.DefaultResolver.LookupNetIP
 	}
-	a.doctor.Private = members.Private
+	a.doctor.Private, a.doctor.Redirected = members.Private, a.Redirected
 	a.doctor.Direct, a.doctor.PublicPort = c.dns.Direct, publicPort
 	a.changed = func(h *doctor.Host) {
 		hosts.add("", []string{h.Name})
@@ -197,7 +204,7 @@ func (a *audits) due(hosts []*doctor.Host, now time.Time) []*doctor.Host {
 		switch {
 		case last == nil:
 			a.hosts[h.Name] = &audited{next: now.Add(jittered(auditFirst))}
-		case now.After(last.next):
+		case now.After(last.next), last.done && !last.loops() && a.doctor.Loops(h):
 			due = append(due, h)
 		}
 	}
@@ -330,7 +337,7 @@ func (a *audits) hostOf(eh *v1alpha1.ExposedHost, clusters map[string]*v1alpha1.
 		PlainOnly: eh.Spec.TLS == v1alpha1.TLSDeny, Forwarded: eh.Spec.PlainHTTP == v1alpha1.PlainHTTPForward,
 	}
 	if records, err := a.dns.Wanted(v1alpha1.DNSPublic, eh.Spec.Host, eh.Spec.DNS); err == nil && len(records.Sets) > 0 {
-		h.Proxied = records.Proxied()
+		h.Recorded, h.Proxied = true, records.Proxied()
 	}
 	if ready := findCondition(eh, v1alpha1.ConditionDNSReady); ready != nil && ready.Reason == reason.DNSDrift {
 		h.Drift = ready.Message

@@ -67,7 +67,7 @@ func startUsher(t *testing.T) *routing.Live {
 // startControllers runs the reconcilers until stop is called.
 func startControllers(t *testing.T, table *routing.Live, opts ...controllers.Option) (stop func()) {
 	t.Helper()
-	return runControllers(t, &controllers.RouteReconciler{Table: table}, testr.NewWithOptions(t, testr.Options{Verbosity: 0}), opts...)
+	return runControllers(t, &controllers.RouteReconciler{Table: table}, testr.NewWithInterface(testkit.NewLogOf(t), testr.Options{}), opts...)
 }
 
 // runControllers is startControllers with a reconciler of routes, but for its client, and a log.

@@ -106,6 +106,49 @@ func TestWhy(t *testing.T) {
 	a.awaitWhy(t, "unread.why.is", explain.NotExposed, "the objects of cluster nowhere were never read", "kubectl describe membercluster nowhere")
 }
 
+// What the steps say about isolation that an object without the annotation undoes, and about a
+// member that was read and is away now: its objects are known, and its hosts stay exposed.
+func TestWhyOfIsolationAndAMemberThatIsAway(t *testing.T) {
+	c := edge(t)
+	a := startExplaining(t)
+	g := openGate(t, bed.Cluster("hades"))
+	kubeconfig, err := bed.Cluster("hades").Kubeconfig()
+	testkit.Must(t, err)
+	addMemberBy(t, c, "hades", g.kubeconfig(t, kubeconfig))
+	awaitStep := func(host, name string, mark explain.Mark, says string) {
+		t.Helper()
+		testkit.Eventually(t, fmt.Sprintf("step %s of %s should be %s", name, host, mark), func() error {
+			for _, step := range a.why(t, host).Steps {
+				text, _ := json.Marshal(step)
+				if step.Name == name && (step.Mark != mark || !strings.Contains(string(text), says)) {
+					return fmt.Errorf("it is %s, want %q", text, says)
+				}
+			}
+			return nil
+		})
+	}
+	apply(t, "hades", withOptions("exposed", ingressRoute("why-isolated", "Host(`isolated.why.is`)", exposed)))
+	a.awaitWhy(t, "isolated.why.is", explain.Exposed, "is exposed", "")
+	awaitStep("isolated.why.is", explain.StepIsolation, explain.Skipped, "no cluster that serves it has spec.isolation")
+
+	mc := awaitMember(t, c, "hades", v1alpha1.ConditionSynced, "True", reason.Synced)
+	isolate(mc)
+	testkit.Must(t, c.Update(t.Context(), mc))
+	awaitStep("isolated.why.is", explain.StepIsolation, explain.OK, "reach no object without the annotation")
+	apply(t, "hades", withOptions("exposed", ingressRoute("why-sibling", "Host(`sibling.why.is`)")))
+	awaitStep("isolated.why.is", explain.StepIsolation, explain.Failed, "IngressRoute default/why-sibling")
+	a.awaitWhy(t, "isolated.why.is", explain.Exposed, "is exposed", "")
+	apply(t, "hades", ingressRoute("why-open", "Host(`open.why.is`)", exposed))
+	a.awaitWhy(t, "open.why.is", explain.NotExposed, "publishes only routes with the TLSOption default/exposed", "kubectl --context hades -n default edit ingressroute.traefik.io why-open")
+
+	g.freeze()
+	awaitUnreachable(t, c, "hades", time.Now())
+	awaitStep("isolated.why.is", explain.StepMembers, explain.Failed, reason.Unreachable)
+	awaitStep("isolated.why.is", explain.StepObjects, explain.OK, "IngressRoute default/why-isolated")
+	a.awaitWhy(t, "isolated.why.is", explain.Exposed, "by the word of IngressRoute default/why-isolated of hades", "")
+	a.awaitWhy(t, "sibling.why.is", explain.NotExposed, "is not annotated", "kubectl --context hades -n default annotate ingressroute.traefik.io why-sibling usher.techn.is/expose=true")
+}
+
 // Without usher the objects of the edge cluster say what they can.
 func TestWhyOfTheObjects(t *testing.T) {
 	c := edge(t)

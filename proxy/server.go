@@ -66,6 +66,9 @@ type Server struct {
 	// Knocks records what refused clients have asked for. May be nil.
 	Knocks *knocks.Book
 
+	// CDNLoops remembers redirected requests that a CDN has received over TLS. May be nil.
+	CDNLoops *plainhttp.CDNLoops
+
 	// Timeouts of each connection; by default limit.DefaultTimeouts.
 	Timeouts limit.Timeouts
 
@@ -327,6 +330,7 @@ func (s *Server) plainServer() *plainhttp.Server {
 			Endpoints:       s.endpoints,
 			Connections:     &s.open,
 			Refused:         s.httpRefused(),
+			CDNLoops:        s.CDNLoops,
 		},
 		Limits:            &s.limits,
 		ProxyProtocolFrom: s.ProxyProtocolFrom,

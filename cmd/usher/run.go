@@ -173,6 +173,7 @@ func (s *settings) doctorOptions(looks *observed) controllers.DoctorOptions {
 	}
 	if s.proxy { // else the connections to the backends are those of another machine
 		o.Machine = doctor.Machine{}.Audit
+		o.Redirected = s.server.CDNLoops.Requests
 	}
 	return o
 }

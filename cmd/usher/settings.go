@@ -19,6 +19,7 @@ import (
 	"github.com/jovalle/usher/controllers/enroll"
 	"github.com/jovalle/usher/controllers/kubeconfig"
 	"github.com/jovalle/usher/proxy"
+	"github.com/jovalle/usher/proxy/plainhttp"
 	"github.com/jovalle/usher/proxy/reach"
 	"github.com/jovalle/usher/proxy/routing"
 	"github.com/jovalle/usher/proxy/takeover"
@@ -307,6 +308,7 @@ func (s *settings) readServer() error {
 		ProxyProtocolFrom:       from,
 		HelloMemory:             helloMemory.Value(),
 		SelfCheck:               selfCheck,
+		CDNLoops:                new(plainhttp.CDNLoops),
 	}
 	return errors.Join(errs...)
 }

@@ -102,27 +102,27 @@ func (b *backend) withdraw() []string {
 	}
 	var commands []string
 	for _, ref := range sources {
-		commands = append(commands, b.annotate(ref, v1alpha1.AnnotationExpose+"-"))
+		commands = append(commands, annotate(ref, v1alpha1.AnnotationExpose+"-"))
 	}
 	return commands
 }
 
 // endLoop has the name answered without the CDN.
-func (b *backend) endLoop() []string {
+func (h *Host) endLoop() []string {
 	var commands []string
-	for _, ref := range b.sources() {
-		if b.host.PlainOnly {
+	for _, ref := range h.Sources[:min(len(h.Sources), maxNamed)] {
+		if h.PlainOnly {
 			commands = append(commands, inMember(ref, fmt.Sprintf("edit %s %s   # serve the host on the entry point for TLS", strings.ToLower(ref.Kind), ref.Name)))
 			continue
 		}
-		commands = append(commands, b.annotate(ref, "--overwrite "+v1alpha1.AnnotationDNSCloudflareProxied+"=false")+"   # or set Cloudflare's mode to Full (strict)")
+		commands = append(commands, annotate(ref, "--overwrite "+v1alpha1.AnnotationDNSCloudflareProxied+"=false")+"   # or set Cloudflare's mode to Full (strict)")
 	}
 	if len(commands) == 0 {
-		return []string{atEdge("exposedhost "+b.host.Name, `{"spec":{"dns":{"cloudflareProxied":false}}}`)}
+		return []string{atEdge("exposedhost "+h.Name, `{"spec":{"dns":{"cloudflareProxied":false}}}`)}
 	}
 	return commands
 }
 
-func (b *backend) annotate(ref v1alpha1.SourceRef, change string) string {
+func annotate(ref v1alpha1.SourceRef, change string) string {
 	return inMember(ref, fmt.Sprintf("annotate %s %s %s", strings.ToLower(ref.Kind), ref.Name, change))
 }

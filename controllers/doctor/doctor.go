@@ -51,6 +51,9 @@ type Doctor struct {
 	// Direct reports whether an address is one of the edge's public ones: a CDN has
 	// others.
 	Direct func(netip.Addr) bool
+	// Redirected returns how many requests to a host usher itself has redirected lately
+	// although a CDN had received them over TLS; nil: it is not known.
+	Redirected func(host string) int
 	// PublicPort is the port at which clients reach the edge; 0: whether this network
 	// reaches the edge's public address is not audited.
 	PublicPort uint16
@@ -97,7 +100,7 @@ func (d *Doctor) Host(ctx context.Context, h *Host, all *Inventory) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, hostTimeout)
 	defer cancel()
 	answer := d.ask(ctx, h)
-	findings := d.dns(h, answer)
+	findings := append(d.dns(h, answer), d.redirects(h)...)
 	for i := range h.Backends[:min(len(h.Backends), maxBackends)] {
 		b := &backend{Backend: &h.Backends[i], host: h}
 		findings = append(findings, d.backend(ctx, b, all)...)

@@ -28,8 +28,9 @@ type Host struct {
 	AllowFrom []string
 	// Sources are the objects that publish it; none if it was manually written.
 	Sources []v1alpha1.SourceRef
-	// Proxied means that its public DNS records lead to a CDN.
-	Proxied bool
+	// Recorded means that usher writes its public DNS records, and Proxied that they lead to
+	// a CDN.
+	Recorded, Proxied bool
 	// Drift is why its DNS records are not as wanted; empty if they are, or nobody knows.
 	Drift string
 }

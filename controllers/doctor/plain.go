@@ -37,10 +37,36 @@ func (d *Doctor) plain(ctx context.Context, b *backend, addresses []netip.Addr) 
 			return []Finding{b.found(reason.ProxyProtocolMismatch, b.setProxyProtocol("httpProxyProtocol", routing.None), "plain HTTP at %s: with the PROXY header %s the answer is 400, without one it is %d", to, b.HTTPProxyProtocol, bare.status)}
 		}
 	case (b.host.Proxied || b.host.PlainOnly) && got.loops(b.host.asked()):
-		return []Finding{b.found(reason.FlexibleLoop, b.endLoop(), "plain HTTP at %s redirects to %s a request that a CDN has received over TLS", to, message.Quote(got.location))}
+		return []Finding{b.found(reason.FlexibleLoop, b.host.endLoop(), "plain HTTP at %s redirects to %s a request that a CDN has received over TLS", to, message.Quote(got.location))}
 	}
 	return nil
 }
+
+// minRedirected is how many redirected requests of a CDN show a loop: a browser gives up
+// after 20, and one may be a mistake of somebody who writes headers by hand.
+const minRedirected = 3
+
+// redirects audits whether usher itself redirects the requests of a CDN. Any client can write
+// the header by which such a request is known. Therefore they count for nothing if the DNS
+// records of the host, which usher writes, do not lead to a CDN.
+func (d *Doctor) redirects(h *Host) []Finding {
+	if d.Redirected == nil || h.Forwarded || h.PlainOnly || h.Recorded && !h.Proxied {
+		return nil
+	}
+	n := d.Redirected(h.Host)
+	if n < minRedirected {
+		return nil
+	}
+	leads, cure := "its DNS records lead to a CDN", h.endLoop()
+	if !h.Recorded {
+		leads = "usher does not write its DNS records, which may lead to one"
+		cure = []string{`curl --request PATCH https://api.cloudflare.com/client/v4/zones/ZONE-ID/settings/ssl --header 'Authorization: Bearer TOKEN' --json '{"value":"strict"}'   # or the same in the dashboard of the CDN`}
+	}
+	return []Finding{h.found(reason.FlexibleLoop, "", cure, "usher has redirected %d requests to https that a CDN had received over TLS, as their headers say, and %s", n, leads)}
+}
+
+// Loops reports whether usher redirects the requests of a CDN to a host without an end.
+func (d *Doctor) Loops(h *Host) bool { return len(d.redirects(h)) > 0 }
 
 // loops reports whether a response redirects to the same host by https.
 func (a answer) loops(host string) bool {

@@ -49,6 +49,9 @@ type Handler struct {
 	// be nil.
 	Refused func(client netip.AddrPort, host, reason, routeRefusal string)
 
+	// CDNLoops remembers redirected requests that a CDN has received over TLS. May be nil.
+	CDNLoops *CDNLoops
+
 	// IsSelfCheckHost is called for hosts that are not in the table. It reports
 	// whether the self-check of this process sent the request. The response is
 	// the same as for any unknown host, but it is neither counted nor reported as
@@ -153,7 +156,7 @@ func (h *Handler) serve(w http.ResponseWriter, q *request) {
 	case route.PlainHTTP == routing.Forward && q.method != http.MethodConnect:
 		h.forward(w, q, route)
 	case route.PlainHTTP == routing.Redirect && q.isRedirectable():
-		h.redirect(w, q)
+		h.redirect(w, q, route)
 	default:
 		h.refuse(w, q, denied)
 	}
@@ -161,11 +164,14 @@ func (h *Handler) serve(w http.ResponseWriter, q *request) {
 
 // redirect redirects the client to the same URL over HTTPS. With this status the
 // client keeps the method and the body: RFC 9110, section 15.4.9.
-func (h *Handler) redirect(w http.ResponseWriter, q *request) {
+func (h *Handler) redirect(w http.ResponseWriter, q *request, route *routing.Route) {
 	w.Header().Set("Location", "https://"+q.host+q.path+q.query)
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusPermanentRedirect)
 	h.Metrics.count(redirected)
+	if q.overTLS && h.CDNLoops != nil {
+		h.CDNLoops.add(route.Host)
+	}
 }
 
 // refuse sends an empty response and closes the connection.

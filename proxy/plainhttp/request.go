@@ -34,6 +34,7 @@ type request struct {
 	length int64 // of the body, in bytes; -1 if unknown
 
 	upgrade bool // the client requests an upgrade to a WebSocket
+	overTLS bool // a CDN says that it has received the request over TLS; any client can say so
 }
 
 // Errors of parseRequest. They are not sent to clients.
@@ -63,7 +64,7 @@ func parseRequest(r *http.Request) (*request, error) {
 	if q.host, q.port, err = parseAuthority(authority); err != nil {
 		return q, err
 	}
-	q.upgrade = isWebSocket(r)
+	q.upgrade, q.overTLS = isWebSocket(r), receivedOverTLS(r.Header)
 	q.header = endToEnd(r.Header)
 	return q, nil
 }

@@ -274,6 +274,36 @@ func TestDoctorFindsLoopsBehindACDN(t *testing.T) {
 	cured(t, u, host, "FlexibleLoop")
 }
 
+// A host that usher redirects itself behind a CDN is found by what the CDN sends, and cured. The
+// same headers of anybody count for nothing where the DNS records do not lead to a CDN.
+func TestDoctorFindsRedirectsOfACDN(t *testing.T) {
+	const proxied, direct = "redirected.cdn.techn.is", "direct.cdn.techn.is"
+	edge := newEdge(t, "edge-cdn-redirects", env.Hades)
+	u, err := testenv.Run(t.Context(), env.Bed, "usher-cdn-redirects", program, edge, "--dns-target=203.0.113.7", "--dns-property=external-dns.alpha.kubernetes.io/cloudflare-proxied=true", "--drain-timeout=1s")
+	testkit.Must(t, err)
+	t.Cleanup(u.Kill)
+	testkit.Must(t, env.Hades.Publish(t.Context(), "doctor-redirected", proxied, exposeIt))
+	testkit.Must(t, env.Hades.Publish(t.Context(), "doctor-direct", direct, exposeIt, `usher.techn.is/dns-cloudflare-proxied: "false"`))
+	for _, host := range []string{proxied, direct} {
+		awaitCondition(t, edge, "exposedhost/"+host, "Ready", "True")
+		cured(t, u, host, "FlexibleLoop") // not yet
+		for range 3 {
+			out, err := exec.CommandContext(t.Context(), "curl", "--silent", "--show-error", "--include", "--header", `CF-Visitor: {"scheme":"https"}`,
+				"--resolve", fmt.Sprintf("%s:%d:%s", host, u.HTTP.Port(), u.HTTP.Addr()), fmt.Sprintf("http://%s:%d/", host, u.HTTP.Port())).CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "308 Permanent Redirect") {
+				t.Fatalf("plain HTTP is not redirected: %v\n%s", err, out)
+			}
+		}
+	}
+	f := finds(t, u, proxied, "FlexibleLoop")
+	if !strings.Contains(f.Evidence, "usher has redirected 3 requests") {
+		t.Errorf("the evidence is %s", f.Evidence)
+	}
+	cured(t, u, direct, "FlexibleLoop")
+	runCure(t, edge, &f)
+	cured(t, u, proxied, "FlexibleLoop")
+}
+
 // The periodic audits write the condition Healthy of hosts and clusters, and metrics.
 func TestDoctorAuditsPeriodically(t *testing.T) {
 	const host = "periodic.doctor.techn.is"

@@ -55,3 +55,34 @@ func (l *Log) Await(t testing.TB, words ...string) {
 		return nil
 	})
 }
+
+// LogOf is the log of a test, for a logger that goroutines use which nobody can wait for,
+// such as those of client-go's event recorder: what is logged after the test is dropped.
+// testing.T itself must not be used then.
+type LogOf struct {
+	mu sync.Mutex
+	t  testing.TB // nil after the test
+}
+
+// NewLogOf returns the log of a test.
+func NewLogOf(t testing.TB) *LogOf {
+	l := &LogOf{t: t}
+	t.Cleanup(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.t = nil
+	})
+	return l
+}
+
+// Helper does nothing: the lines are not those of a test function.
+func (l *LogOf) Helper() {}
+
+// Log logs a line.
+func (l *LogOf) Log(args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.t != nil {
+		l.t.Log(args...)
+	}
+}

@@ -135,3 +135,13 @@ func TestOpenDescriptorsAreCounted(t *testing.T) {
 		t.Errorf("%d are open after it is closed, %d before", now, before)
 	}
 }
+
+// A goroutine that outlives a test may log: with testing.T it would panic.
+func TestLogAfterTheTest(t *testing.T) {
+	var log *LogOf
+	t.Run("ends", func(t *testing.T) {
+		log = NewLogOf(t)
+		log.Log("seen")
+	})
+	log.Log("dropped")
+}

@@ -80,7 +80,7 @@ func TestSearchFilterAndOrder(t *testing.T) {
 	}
 }
 
-// Without JavaScript too, a page has at most 100 hosts, and links to the others.
+// Without JavaScript too, a page has at most rowsPerPage hosts, and links to the others.
 func TestPages(t *testing.T) {
 	s, objects := example(t)
 	objects.hosts = many(10_000)
@@ -91,11 +91,11 @@ func TestPages(t *testing.T) {
 	if got := strings.Count(body, "<tbody id=\"h-"); got != rowsPerPage {
 		t.Errorf("the page has %d hosts", got)
 	}
-	wantTexts(t, "the first page", body, "1 to 100 of 10\u202f000", `href="./?page=2"`)
+	wantTexts(t, "the first page", body, "1 to 50 of 10\u202f000", `href="./?page=2"`)
 	began = time.Now()
-	_, body = page(t, s, "/?page=100&sort=-host")
+	_, body = page(t, s, "/?page=200&sort=-host")
 	t.Logf("the last page took %v", time.Since(began))
-	wantTexts(t, "the last page", body, "app-00000.techn.is", "9901 to 10\u202f000 of", `page=99&amp;sort=-host`)
+	wantTexts(t, "the last page", body, "app-00000.techn.is", "9951 to 10\u202f000 of", `page=199&amp;sort=-host`)
 }
 
 // Names and messages come from members and clients.
@@ -154,6 +154,11 @@ func TestPolicy(t *testing.T) {
 	inline := regexp.MustCompile(`(?i)<style|\sstyle=|\son[a-z]+=|<script(>| [^>]*>[^<])|(src|href)="(//|https?:)`)
 	for _, path := range []string{"/", "/hosts/whoami.techn.is", "/hosts/vault.techn.is"} {
 		_, body := page(t, s, path)
+		for _, f := range files {
+			if !strings.Contains(body, f.name+"?v="+f.version) {
+				t.Errorf("%s does not load the version of %s", path, f.name)
+			}
+		}
 		body = strings.ReplaceAll(body, `rel="noreferrer noopener" target="_blank" href="https://whoami.techn.is/"`, "")
 		if found := inline.FindString(body); found != "" {
 			t.Errorf("%s has %q", path, found)
@@ -165,6 +170,13 @@ func TestPolicy(t *testing.T) {
 		}
 		if status, body := page(t, s, "/static/"+f.name); status != http.StatusOK || body != string(f.content) {
 			t.Errorf("%s answers %d", f.name, status)
+		}
+		for query, want := range map[string]string{"": "no-cache", "?v=other": "no-cache", "?v=" + f.version: "max-age=31536000, immutable"} {
+			w := httptest.NewRecorder()
+			f.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/static/"+f.name+query, nil))
+			if got := w.Header().Get("Cache-Control"); got != want {
+				t.Errorf("%s%s may be kept: %s", f.name, query, got)
+			}
 		}
 	}
 }

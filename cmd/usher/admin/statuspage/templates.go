@@ -37,6 +37,7 @@ var pageTemplates = template.Must(template.New("").Funcs(template.FuncMap{
 	"ordered":  ordered,
 	"step":     func(name string) string { return stepNames[name] },
 	"mark":     func(mark explain.Mark) string { return markStates[mark] },
+	"file":     fileURL,
 	"sign":     func(mark explain.Mark) string { return cmp.Or(signs[mark], "•") },
 }).ParseFS(templateFiles, "static/*.html"))
 

@@ -138,4 +138,4 @@ document.addEventListener('visibilitychange', () => {
     follow();
   }
 });
-if (!document.hidden) follow();
+if (!document.hidden) requestAnimationFrame(() => setTimeout(follow)); // after the first paint
