@@ -23,8 +23,8 @@ try: build ## Show usher's proxy alone, with two small TLS sites and curl: three
 	@go run ./hack/try $(if $(filter once,$(TRY)),--once)
 
 .PHONY: demo
-demo: demo-servers build ## Bring up two clusters, an edge and usher, and show it working (DEMO=once: then stop)
-	@go run ./hack/demo $(if $(filter once,$(DEMO)),--once)
+demo: demo-servers build ## Bring up two clusters, an edge and usher, and show it working (DEMO=once: then stop; EDGE=standalone: without Kubernetes at the edge)
+	@go run ./hack/demo $(if $(filter once,$(DEMO)),--once) $(if $(EDGE),--edge=$(EDGE))
 
 .PHONY: demo-servers
 demo-servers:

@@ -1,10 +1,12 @@
 // Command demo shows usher at work on real servers: three API servers, two Traefiks,
 // apps behind them, and usher in front. It runs curl and kubectl as a person would.
-// With --once it ends after the last step. It fails if a step fails.
+// With --once it ends after the last step, with --edge=standalone the edge has no
+// Kubernetes. It fails if a step fails.
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,10 +19,25 @@ import (
 
 func main() { walkthrough.Main("demo", show) }
 
+// The values of --edge.
+const (
+	edgeKubernetes = "kubernetes"
+	edgeStandalone = "standalone"
+)
+
+var edge = flag.String("edge", edgeKubernetes, "where usher has its objects: kubernetes, a cluster; standalone, an API of its own")
+
 func show(ctx context.Context, once bool) error {
 	began := time.Now()
-	fmt.Println("Starting an edge cluster, hades and illmatic, a Traefik in each, and usher:")
-	env, err := testenv.Start(ctx, testenv.Options{Usher: "bin/usher", CRDs: "config/crd/*.yaml", Output: os.Stdout})
+	switch *edge {
+	case edgeKubernetes:
+		fmt.Println("Starting an edge cluster, hades and illmatic, a Traefik in each, and usher:")
+	case edgeStandalone:
+		fmt.Println("Starting hades and illmatic, a Traefik in each, and usher run --standalone, an edge without Kubernetes:")
+	default:
+		return fmt.Errorf("--edge: %q is none of %s, %s", *edge, edgeKubernetes, edgeStandalone)
+	}
+	env, err := testenv.Start(ctx, testenv.Options{Usher: "bin/usher", CRDs: "config/crd/*.yaml", Standalone: *edge == edgeStandalone, Output: os.Stdout})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,6 @@
-// Package testenv runs usher as a whole on real servers: an edge cluster, two member
-// clusters with a Traefik each, apps behind those, and usher's own program in front.
-// The demo and the end-to-end tests use it.
+// Package testenv runs usher as a whole on real servers: an edge, with or without
+// Kubernetes, two member clusters with a Traefik each, apps behind those, and usher's
+// own program in front. The demo and the end-to-end tests use it.
 //
 // It builds on hack/testbed, and must not import usher's own packages: it uses only
 // usher's program, CRDs and command line.
@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
 
@@ -23,11 +24,13 @@ type Options struct {
 	Usher, CRDs string
 	// Args are more flags of usher run.
 	Args []string
+	// Standalone makes usher serve the API of the edge itself, instead of an edge cluster.
+	Standalone bool
 	// Output gets a line for each server that is ready. Nil: none.
 	Output io.Writer
 }
 
-// Env is an edge cluster, two member clusters and usher, all running.
+// Env is an edge, two member clusters and usher, all running.
 type Env struct {
 	Bed             *testbed.Bed
 	Edge            *testbed.Cluster
@@ -45,11 +48,15 @@ type Member struct {
 // Start starts an Env. The caller stops its Bed. After an error nothing runs, and the
 // error names the folder of the logs.
 func Start(ctx context.Context, o Options) (*Env, error) {
-	bed, err := testbed.Start(ctx, testbed.Options{Clusters: []string{"edge", "hades", "illmatic"}, Output: o.Output})
+	clusters := []string{"hades", "illmatic"}
+	if !o.Standalone {
+		clusters = append(clusters, "edge")
+	}
+	bed, err := testbed.Start(ctx, testbed.Options{Clusters: clusters, Output: o.Output})
 	if err != nil {
 		return nil, err
 	}
-	e := &Env{Bed: bed, Edge: bed.Cluster("edge"), options: o}
+	e := &Env{Bed: bed, options: o}
 	if err := e.start(ctx); err != nil {
 		bed.KeepLogs()
 		return nil, errors.Join(fmt.Errorf("%w (logs in %s)", err, bed.LogDir()), bed.Stop())
@@ -62,7 +69,12 @@ func (e *Env) start(ctx context.Context) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) { e.Hades, err = e.member(groupCtx, "hades"); return err })
 	group.Go(func() (err error) { e.Illmatic, err = e.member(groupCtx, "illmatic"); return err })
-	group.Go(func() error { return e.Edge.ApplyFiles(groupCtx, e.options.CRDs) })
+	if e.options.Standalone {
+		group.Go(func() error { return e.startStandalone(groupCtx) })
+	} else {
+		e.Edge = e.Bed.Cluster("edge")
+		group.Go(func() error { return e.Edge.ApplyFiles(groupCtx, e.options.CRDs) })
+	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
@@ -71,7 +83,24 @@ func (e *Env) start(ctx context.Context) error {
 			return err
 		}
 	}
+	if e.options.Standalone {
+		return e.AwaitReady(ctx)
+	}
 	return e.StartUsher(ctx)
+}
+
+// startStandalone starts usher with an API of its own, and waits until that serves.
+func (e *Env) startStandalone(ctx context.Context) (err error) {
+	if e.Edge, err = e.Bed.ReserveCluster(ctx, "edge"); err != nil {
+		return err
+	}
+	e.Usher, err = begin(e.Bed, "usher", e.options.Usher, append([]string{
+		"--standalone", filepath.Dir(e.Edge.KubeconfigFile()), "--api-listen", e.Edge.Address().String(),
+	}, e.options.Args...)...)
+	if err != nil {
+		return err
+	}
+	return e.Edge.Connect(ctx)
 }
 
 func (e *Env) member(ctx context.Context, name string) (*Member, error) {

@@ -37,8 +37,11 @@ func Run(ctx context.Context, bed *testbed.Bed, name, program string, edge *test
 
 // Begin is like Run, but does not wait until usher is ready.
 func Begin(bed *testbed.Bed, name, program string, edge *testbed.Cluster, flags ...string) (*Usher, error) {
-	args := append([]string{"run", "--kubeconfig", edge.KubeconfigFile(),
-		"--https-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, flags...)
+	return begin(bed, name, program, append([]string{"--kubeconfig", edge.KubeconfigFile()}, flags...)...)
+}
+
+func begin(bed *testbed.Bed, name, program string, flags ...string) (*Usher, error) {
+	args := append([]string{"run", "--https-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, flags...)
 	u := &Usher{log: filepath.Join(bed.LogDir(), name+".log")}
 	var err error
 	u.process, err = bed.Run(name, nil, program, args...)

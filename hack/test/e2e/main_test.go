@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/jovalle/usher/hack/test/testkit"
@@ -15,11 +16,15 @@ import (
 	"github.com/jovalle/usher/hack/testenv"
 )
 
-// env is shared by all tests. Each test uses its own hosts.
+// env is shared by all tests. Each test uses its own hosts. TestStandaloneEdge replaces it
+// while it runs.
 var env *testenv.Env
 
 // program is the path of usher, and stateDir is the folder of its snapshot.
 var program, stateDir string
+
+// flags are those of usher run with each edge.
+var flags = []string{"--access-log", "--access-log-refused", "--drain-timeout=10s", "--tls-listen=mqtts=127.0.0.1:0"}
 
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
@@ -37,7 +42,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	env, err = testenv.Start(context.Background(), testenv.Options{Usher: program, CRDs: "../../../config/crd/*.yaml", Args: []string{"--access-log", "--access-log-refused", "--drain-timeout=10s", "--tls-listen=mqtts=127.0.0.1:0", "--state-dir=" + stateDir}})
+	env, err = testenv.Start(context.Background(), testenv.Options{Usher: program, CRDs: "../../../config/crd/*.yaml", Args: append(slices.Clone(flags), "--state-dir="+stateDir)})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

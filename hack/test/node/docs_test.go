@@ -35,8 +35,11 @@ var elsewhere = map[string]string{
 	"usher history vault.techn.is":               "TestHistoryOfTheProgram of cmd/usher: the host was never public here",
 	"usher why":                                  "TestWhyOfTheProgram of cmd/usher: the host was never public here",
 	"kubectl annotate ingressroutetcp mosquitto": "TestMQTTOverTLS of hack/test/e2e",
-	"openssl s_client -connect 192.168.1.2:8883": "TestMQTTOverTLS of hack/test/e2e",
-	"kubectl patch ingressroute ledger":          "none: what it does to Traefik is not usher's",
+	`kubectl patch membercluster hades --type merge --patch '{"spec":{"ingress":{"httpsPort"`: "none: it is for a tunnel",
+	"kubectl --kubeconfig hades.kubeconfig config":                                            "none: it writes a file for a tunnel",
+	"usher cluster add hades --kubeconfig hades.kubeconfig":                                   "TestStandaloneEdge of hack/test/e2e adds a member to an edge without Kubernetes",
+	"openssl s_client -connect 192.168.1.2:8883":                                              "TestMQTTOverTLS of hack/test/e2e",
+	"kubectl patch ingressroute ledger":                                                       "none: what it does to Traefik is not usher's",
 }
 
 // The commands of the docs work, in the order in which the docs have them.

@@ -17,16 +17,18 @@ import (
 	"time"
 
 	"github.com/jovalle/usher/hack/test/testkit"
+	"github.com/jovalle/usher/hack/testbed/servers"
 )
 
 // TestSourcesAreRead makes go test run this package again after each change of usher.
 func TestSourcesAreRead(t *testing.T) { testkit.ReadSources(t) }
 
 const (
-	host     = "whoami.techn.is"
-	https    = "127.0.0.1:443"
-	defaults = "/etc/default/usher"
-	greeting = "hello\n"
+	host      = "whoami.techn.is"
+	https     = "127.0.0.1:443"
+	defaults  = "/etc/default/usher"
+	manifests = "/etc/usher/manifests/hosts.yaml"
+	greeting  = "hello\n"
 )
 
 // The package installs a unit that a person enables. An upgrade replaces the running
@@ -40,14 +42,24 @@ func TestDebianPackage(t *testing.T) {
 	m.run(t, "systemd-analyze", "verify", "--man=no", "usher.service")
 	m.run(t, "systemd-analyze", "security", "--no-pager", "--threshold=20", "usher.service") // 2.0 of 10
 
-	m.write(t, "/etc/usher/manifests/hosts.yaml", fmt.Sprintf(`
+	m.write(t, manifests, fmt.Sprintf(`
 apiVersion: usher.techn.is/v1alpha1
 kind: ExposedHost
 metadata: {name: %s}
 spec: {host: %[1]s, backends: [{address: 127.0.0.1, httpsPort: %d}]}
 `, host, startEcho(t, m)))
 	m.run(t, "systemctl", "enable", "--now", "usher")
-	testkit.Must(t, m.connect())
+	kubectl, err := servers.Locate(servers.Kubectl)
+	testkit.Must(t, err)
+	apply := []string{kubectl, "--kubeconfig=/var/lib/usher/kubeconfig", "apply", "--server-side", "--filename=" + manifests}
+	testkit.Eventually(t, "kubectl applies an ExposedHost", func() error {
+		out, err := m.try(t.Context(), apply...)
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+	testkit.Eventually(t, "the host is served", m.connect)
 	if user := m.run(t, "stat", "--format=%U %a", "/var/lib/usher"); user != "usher 700" {
 		t.Errorf("the state is of %s", user)
 	}
@@ -56,9 +68,14 @@ spec: {host: %[1]s, backends: [{address: 127.0.0.1, httpsPort: %d}]}
 	m.write(t, defaults, string(options)+"# of a person\n")
 
 	t.Run("upgrade", func(t *testing.T) { upgrade(t, m, packages[1]) })
+	testkit.Eventually(t, "the API serves after the upgrade", func() error {
+		_, err := m.try(t.Context(), apply...)
+		return err
+	})
 	t.Run("wrong flags", func(t *testing.T) { reloadWithWrongFlags(t, m, string(options)) })
 	t.Run("crash", func(t *testing.T) { crash(t, m) })
 	t.Run("stop", func(t *testing.T) { stop(t, m) })
+	t.Run("manifests", func(t *testing.T) { serveManifests(t, m, string(options)) })
 	t.Run("remove", func(t *testing.T) { remove(t, m) })
 }
 
@@ -163,6 +180,19 @@ func stop(t *testing.T, m *machine) {
 	m.fails(t, "systemctl", "is-failed", "usher")
 }
 
+// serveManifests uses the other flags of the package, as its comment says.
+func serveManifests(t *testing.T, m *machine, options string) {
+	m.write(t, defaults, strings.NewReplacer("\nUSHER_OPTIONS=", "\n#USHER_OPTIONS=", "\n#USHER_OPTIONS=", "\nUSHER_OPTIONS=").Replace(options))
+	m.run(t, "systemctl", "restart", "usher")
+	testkit.Must(t, m.connect())
+	before := m.mainPID(t)
+	m.run(t, "systemctl", "reload", "usher")
+	testkit.Must(t, m.connect())
+	if before == m.mainPID(t) {
+		t.Error("the reload has not replaced the process")
+	}
+}
+
 // remove removes and purges the package.
 func remove(t *testing.T, m *machine) {
 	m.run(t, "systemctl", "start", "usher")
@@ -170,7 +200,7 @@ func remove(t *testing.T, m *machine) {
 	if out, err := m.try(t.Context(), "pgrep", "--exact", "usher"); err == nil {
 		t.Errorf("after the removal there is process %s", out)
 	}
-	for _, path := range []string{defaults, "/var/lib/usher", "/etc/usher/manifests/hosts.yaml"} {
+	for _, path := range []string{defaults, "/var/lib/usher", manifests} {
 		if !m.exists(path) {
 			t.Errorf("the removal has deleted %s", path)
 		}
@@ -181,7 +211,7 @@ func remove(t *testing.T, m *machine) {
 			t.Errorf("the purge has left %s", path)
 		}
 	}
-	if !m.exists("/etc/usher/manifests/hosts.yaml") {
+	if !m.exists(manifests) {
 		t.Error("the purge has deleted a file that a person wrote")
 	}
 }
