@@ -34,15 +34,12 @@ func TestStandaloneEdge(t *testing.T) {
 		run  func(*testing.T)
 	}{
 		{"expose", TestExposedHostsReachTheirClusterAndOthersDoNot},
-		{"refusals", TestRefusalsInTheAccessLog},
 		{"plain HTTP", TestPlainHTTP},
 		{"address", TestPersonsExposedHostWithAnAddress},
-		{"latency", TestLatencyFromAnnotationToFirstConnection},
 		{"isolation", TestIsolation},
 		{"ports", TestMQTTOverTLS},
 		{"move", TestAnAppMovesWithoutADroppedRequest},
 		{"doctor", TestDoctorFindsLeaks},
-		{"status page", TestStatusPage},
 		{"tunnel", memberBehindATunnel},
 	} {
 		t.Run(test.name, test.run)
