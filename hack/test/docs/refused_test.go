@@ -38,7 +38,7 @@ func fail2ban(t *testing.T) (failure, date *regexp.Regexp) {
 func TestRefusedClientsAreFoundByFail2ban(t *testing.T) {
 	failure, date := fail2ban(t)
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "hosts.yaml"), []byte(block(t, "`/etc/usher/hosts.yaml`")), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "hosts.yaml"), []byte(block(t, "`/etc/usher/manifests/hosts.yaml`")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	log := start(t, "run", "--controllers=false", "--manifests="+dir, "--access-log-refused",
