@@ -150,7 +150,7 @@ type TraefikAPI struct {
 	// +optional
 	// +kubebuilder:default="10s"
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('2s') && duration(self) <= duration('1h')",message="interval is between 2s and 1h"
-	Interval metav1.Duration `json:"interval,omitempty"`
+	Interval *metav1.Duration `json:"interval,omitempty"`
 	// PublicEntryPoint is the entry point of Traefik whose routers are published, and no
 	// others: the port of Ingress leads to it. A router without it is published only if it
 	// has the TLS options of Isolation.

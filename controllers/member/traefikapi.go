@@ -44,6 +44,9 @@ type TraefikAPI struct {
 	Isolating *v1alpha1.TLSOptionsRef
 }
 
+// defaultInterval is spec.traefik.interval where an older definition has not set it.
+const defaultInterval = 10 * time.Second
+
 // Limits of a Secret's values for Traefik's API, in bytes.
 const maxCredential = 4096
 
@@ -56,7 +59,10 @@ func ParseTraefik(spec *v1alpha1.TraefikAPI, isolation *v1alpha1.Isolation, secr
 	bad := func(format string, args ...any) (Config, error) {
 		return Config{}, fmt.Errorf("%w: %s", ErrTraefik, message.Format(format, args...))
 	}
-	api := &TraefikAPI{Interval: spec.Interval.Duration, PublicEntryPoint: spec.PublicEntryPoint}
+	api := &TraefikAPI{Interval: defaultInterval, PublicEntryPoint: spec.PublicEntryPoint}
+	if spec.Interval != nil {
+		api.Interval = spec.Interval.Duration
+	}
 	if isolation != nil {
 		api.Isolating = &isolation.TLSOptions
 	}
