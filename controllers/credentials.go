@@ -18,7 +18,7 @@ const expiringFor = 30 * 24 * time.Hour
 // setCredentials sets the condition CredentialsValid and the end of the credentials in
 // the status of a member. If its kubeconfig cannot be read, or if it has none, there is
 // nothing to say.
-func setCredentials(mc *v1alpha1.MemberCluster, expiry member.Expiry, problem *kubeconfigError, now time.Time) {
+func setCredentials(mc *v1alpha1.MemberCluster, expiry member.Expiry, problem *configError, now time.Time) {
 	if mc.Spec.Kubeconfig == nil || problem != nil {
 		mc.Status.CredentialsExpiry = nil
 		meta.RemoveStatusCondition(&mc.Status.Conditions, v1alpha1.ConditionCredentialsValid)

@@ -89,7 +89,7 @@ func (r *MemberClusterReconciler) Reconcile(ctx context.Context, req reconcile.R
 		return reconcile.Result{}, err
 	}
 	config, secret, err := r.configOf(ctx, &mc)
-	var problem *kubeconfigError
+	var problem *configError
 	switch {
 	case errors.As(err, &problem):
 		// An existing connection stays open, unless its kubeconfig is no longer allowed: a
@@ -118,37 +118,40 @@ func isReported(mc *v1alpha1.MemberCluster) bool {
 	return ready != nil && ready.Status != metav1.ConditionUnknown && ready.ObservedGeneration == mc.Generation
 }
 
-// kubeconfigError says that a kubeconfig does not exist or cannot be used.
-type kubeconfigError struct {
+// configError says that a kubeconfig or spec.traefik, or its Secret, does not exist or
+// cannot be used.
+type configError struct {
 	why     string // of package reason
 	message string
 }
 
-func (e *kubeconfigError) Error() string { return e.message }
+func (e *configError) Error() string { return e.message }
 
 // configOf returns how to connect to a member, and the version of the Secret that it was
-// read from; nil without a Secret. The error is a *kubeconfigError if a person must
-// correct the kubeconfig.
+// read from; nil without a Secret. The error is a *configError if a person must
+// correct something.
 func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.MemberCluster) (member.Config, *v1alpha1.ObservedKubeconfig, error) {
 	config := member.Config{
 		Name:            mc.Name,
 		Service:         types.NamespacedName(mc.Spec.Ingress.Service),
 		ServiceOptional: len(mc.Spec.Ingress.Addresses) > 0,
 	}
+	if mc.Spec.Traefik != nil {
+		parsed, err := r.traefikConfig(ctx, mc)
+		parsed.Name = mc.Name
+		return parsed, nil, err
+	}
 	ref := mc.Spec.Kubeconfig
 	if ref == nil {
 		config.REST, config.Origin = r.Edge, member.OriginOf(r.Edge)
 		return config, nil, nil
 	}
-	var secret corev1.Secret
-	err := r.Client.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: ref.SecretName}, &secret)
+	secret, err := r.secretOf(ctx, "spec.kubeconfig.secretName", ref.SecretName, "create it, or run usher cluster add "+mc.Name)
 	switch {
-	case apierrors.IsNotFound(err):
-		return config, nil, &kubeconfigError{reason.SecretNotFound, message.Format("spec.kubeconfig.secretName: there is no Secret %s in namespace %s; create it, or run usher cluster add %s", ref.SecretName, r.Namespace, mc.Name)}
 	case err != nil:
-		return config, nil, fmt.Errorf("get Secret %s: %w", ref.SecretName, err)
+		return config, nil, err
 	case len(secret.Data[ref.Key]) == 0:
-		return config, nil, &kubeconfigError{reason.KubeconfigInvalid, message.Format("spec.kubeconfig.key: Secret %s has no key %s, or it is empty", ref.SecretName, message.Quote(ref.Key))}
+		return config, nil, &configError{reason.KubeconfigInvalid, message.Format("spec.kubeconfig.key: Secret %s has no key %s, or it is empty", ref.SecretName, message.Quote(ref.Key))}
 	}
 	parsed, err := member.ParseKubeconfig(secret.Data[ref.Key], ref.Context, ref.Insecure)
 	if err != nil {
@@ -156,14 +159,45 @@ func (r *MemberClusterReconciler) configOf(ctx context.Context, mc *v1alpha1.Mem
 		if errors.Is(err, member.ErrInsecure) {
 			why = reason.KubeconfigInsecure
 		}
-		return config, nil, &kubeconfigError{why, message.Format("Secret %s, key %s: %s", ref.SecretName, ref.Key, message.Of(err))}
+		return config, nil, &configError{why, message.Format("Secret %s, key %s: %s", ref.SecretName, ref.Key, message.Of(err))}
 	}
 	parsed.Name, parsed.Service, parsed.ServiceOptional = config.Name, config.Service, config.ServiceOptional
 	return parsed, &v1alpha1.ObservedKubeconfig{SecretUID: secret.UID, ResourceVersion: secret.ResourceVersion}, nil
 }
 
+// traefikConfig returns how to read the API of a Traefik.
+func (r *MemberClusterReconciler) traefikConfig(ctx context.Context, mc *v1alpha1.MemberCluster) (member.Config, error) {
+	var data map[string][]byte
+	if name := mc.Spec.Traefik.SecretName; name != "" {
+		secret, err := r.secretOf(ctx, "spec.traefik.secretName", name, "create it with the keys username and password, or token")
+		if err != nil {
+			return member.Config{}, err
+		}
+		data = secret.Data
+	}
+	config, err := member.ParseTraefik(mc.Spec.Traefik, mc.Spec.Isolation, data)
+	if err != nil {
+		return member.Config{}, &configError{reason.TraefikInvalid, message.Of(err)}
+	}
+	return config, nil
+}
+
+// secretOf returns a Secret of usher's namespace that a field names. The error is a
+// *configError if there is none; cure says what to do then.
+func (r *MemberClusterReconciler) secretOf(ctx context.Context, field, name, cure string) (*corev1.Secret, error) {
+	var secret corev1.Secret
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: name}, &secret)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, &configError{reason.SecretNotFound, message.Format("%s: there is no Secret %s in namespace %s; %s", field, name, r.Namespace, cure)}
+	case err != nil:
+		return nil, fmt.Errorf("get Secret %s: %w", name, err)
+	}
+	return &secret, nil
+}
+
 // report writes the status if it differs. config and secret are the results of configOf.
-func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.MemberCluster, checker addressChecker, config member.Config, secret *v1alpha1.ObservedKubeconfig, problem *kubeconfigError) error {
+func (r *MemberClusterReconciler) report(ctx context.Context, mc *v1alpha1.MemberCluster, checker addressChecker, config member.Config, secret *v1alpha1.ObservedKubeconfig, problem *configError) error {
 	hosts, err := countHosts(ctx, r.Client, mc.Name)
 	if err != nil {
 		return err
@@ -250,7 +284,7 @@ func observedTraefik(state member.State) *v1alpha1.ObservedTraefik {
 }
 
 // memberConditions returns the conditions Connected, Synced and Ready.
-func memberConditions(mc *v1alpha1.MemberCluster, state member.State, ingress memberIngress, problem *kubeconfigError) []metav1.Condition {
+func memberConditions(mc *v1alpha1.MemberCluster, state member.State, ingress memberIngress, problem *configError) []metav1.Condition {
 	connected := condition(v1alpha1.ConditionConnected, state.Connected, "the cluster is being connected")
 	synced := condition(v1alpha1.ConditionSynced, state.Synced, "the cluster's sources have not been read yet")
 	if problem != nil {
@@ -285,7 +319,7 @@ func condition(kind string, c member.Condition, unknown string) metav1.Condition
 	return metav1.Condition{Type: kind, Status: metav1.ConditionFalse, Reason: c.Reason, Message: c.Message}
 }
 
-// clustersOfSecret returns the MemberClusters whose kubeconfig is in a Secret.
+// clustersOfSecret returns the MemberClusters whose credentials are in a Secret.
 func clustersOfSecret(ctx context.Context, reader client.Reader, secret string) []reconcile.Request {
 	clusters, err := listClusters(ctx, reader)
 	if err != nil {
@@ -294,7 +328,8 @@ func clustersOfSecret(ctx context.Context, reader client.Reader, secret string) 
 	}
 	var requests []reconcile.Request
 	for name, cluster := range clusters {
-		if cluster.Spec.Kubeconfig != nil && cluster.Spec.Kubeconfig.SecretName == secret {
+		spec := &cluster.Spec
+		if spec.Kubeconfig != nil && spec.Kubeconfig.SecretName == secret || spec.Traefik != nil && spec.Traefik.SecretName == secret {
 			requests = append(requests, requestFor(name))
 		}
 	}

@@ -136,7 +136,7 @@ func FactsOfObjects(ctx context.Context, reader client.Reader, host string) (*ex
 	}
 	for i := range all {
 		mc := &all[i]
-		m := explain.Member{Name: mc.Name, Edge: mc.Spec.Kubeconfig == nil, Conditions: slices.Clone(mc.Status.Conditions), Isolation: mc.Spec.Isolation != nil}
+		m := explain.Member{Name: mc.Name, Edge: mc.Spec.Kubeconfig == nil && mc.Spec.Traefik == nil, Conditions: slices.Clone(mc.Status.Conditions), Isolation: mc.Spec.Isolation != nil}
 		if at := mc.Status.LastSyncTime; at != nil {
 			m.Read, m.SyncedAt = true, &at.Time
 		}

@@ -42,11 +42,20 @@ type MemberClusterList struct {
 }
 
 // MemberClusterSpec is how to reach a cluster and its ingress, and what it may publish.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.traefik) || !has(self.kubeconfig)",message="a member has a kubeconfig or a traefik, not both: remove one of them"
+// +kubebuilder:validation:XValidation:rule="!has(self.traefik) || has(self.ingress) && has(self.ingress.addresses) && size(self.ingress.addresses) > 0",message="a member with traefik needs ingress.addresses: there is no Service that they could be read from"
+// +kubebuilder:validation:XValidation:rule="!has(self.traefik) || has(self.traefik.publicEntryPoint) || has(self.isolation)",message="a member with traefik needs traefik.publicEntryPoint or isolation: they mark the routers that may be published"
 type MemberClusterSpec struct {
 	// Kubeconfig names the Secret with the kubeconfig that usher uses to watch the
-	// cluster. Without it, the member is the edge cluster itself.
+	// cluster. Without it and without Traefik, the member is the edge cluster itself.
 	// +optional
 	Kubeconfig *KubeconfigRef `json:"kubeconfig,omitempty"`
+
+	// Traefik makes the member a Traefik without Kubernetes, whose routers are read from
+	// its API, in place of Kubeconfig. Ingress.Addresses are required then.
+	// +optional
+	Traefik *TraefikAPI `json:"traefik,omitempty"`
 
 	// Ingress is the endpoint of the cluster's Traefik, as reached from the edge.
 	// +optional
@@ -116,6 +125,39 @@ type TLSOptionsRef struct {
 	// +kubebuilder:validation:MaxLength=200
 	// +kubebuilder:validation:XValidation:rule="self != 'default'",message="Traefik uses the TLSOption default for every route without TLS options: choose another name, such as exposed"
 	Name string `json:"name"`
+}
+
+// TraefikAPI is the API of a Traefik without Kubernetes. Nothing but GET requests is sent.
+type TraefikAPI struct {
+	// URL of the API without the path /api, such as https://traefik.home.arpa. Redirects
+	// are not followed. http:// is allowed for a loopback address only: the answers decide
+	// what is published.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['https', 'http'] && url(self).getHost() != ''",message="not a URL: write it as https://traefik.home.arpa"
+	URL string `json:"url"`
+	// SecretName is a Secret in the namespace that usher runs in, with the keys username
+	// and password, or with the key token for a bearer token. Empty: no credentials.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	SecretName string `json:"secretName,omitempty"`
+	// CABundle are the PEM certificates of the authorities that may sign the certificate
+	// of URL. Empty: those that the world trusts.
+	// +optional
+	// +kubebuilder:validation:MaxLength=262144
+	CABundle []byte `json:"caBundle,omitempty"`
+	// Interval between two requests, at least 2s. A change is published after one.
+	// +optional
+	// +kubebuilder:default="10s"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('2s') && duration(self) <= duration('1h')",message="interval is between 2s and 1h"
+	Interval *metav1.Duration `json:"interval,omitempty"`
+	// PublicEntryPoint is the entry point of Traefik whose routers are published, and no
+	// others: the port of Ingress leads to it. A router without it is published only if it
+	// has the TLS options of Isolation.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	PublicEntryPoint string `json:"publicEntryPoint,omitempty"`
 }
 
 // KubeconfigRef names a kubeconfig in a Secret of usher's own namespace.

@@ -35,3 +35,16 @@ func WildcardOver(host string) string {
 // LeaseName is the name of the Lease in usher's namespace by which its replicas elect their
 // leader.
 const LeaseName = "usher"
+
+// The kinds of SourceRefs that are routers of a Traefik without Kubernetes, as its API shows
+// them. Their namespace is the provider.
+const (
+	KindTraefikRouter    = "TraefikRouter"
+	KindTraefikRouterTCP = "TraefikRouterTCP"
+)
+
+// IsRouter reports whether the source is a router of Traefik's API, and no object of
+// Kubernetes.
+func (r SourceRef) IsRouter() bool {
+	return r.Kind == KindTraefikRouter || r.Kind == KindTraefikRouterTCP
+}

@@ -51,6 +51,9 @@ func patch(object, change string) string {
 
 // inMember returns a command of kubectl for an object of a member.
 func inMember(ref v1alpha1.SourceRef, command string) string {
+	if ref.IsRouter() {
+		return fmt.Sprintf("# where Traefik of %s has the router %s@%s from (docs/docker.md), do what this does for an object of Kubernetes: %s", ref.Cluster, ref.Name, ref.Namespace, command)
+	}
 	return fmt.Sprintf("kubectl --context %s --namespace %s %s", ref.Cluster, ref.Namespace, command)
 }
 

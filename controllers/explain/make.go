@@ -200,6 +200,10 @@ func (e *explaining) object(o *Object, others bool) Detail {
 		by += " by " + message.Bound(o.Rule)
 	}
 	switch {
+	case o.SourceRef.IsRouter() && o.Publishes:
+		d.Mark, d.Text = OK, by+"; on the public entry point, or with the isolating TLS options"
+	case o.SourceRef.IsRouter():
+		d.Text = by + "; neither on the public entry point nor with isolating TLS options"
 	case o.Publishes && o.Names == "":
 		d.Text = by + "; annotated"
 	case o.Publishes:

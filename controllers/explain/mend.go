@@ -57,6 +57,9 @@ func describe(kind, name string) string {
 // inMember returns a command for an object of a member; "" if its names cannot stand in one.
 // The context of the member is taken to have its name.
 func (e *explaining) inMember(ref v1alpha1.SourceRef, group, verb string, more ...string) string {
+	if ref.IsRouter() {
+		return "" // it is no object of Kubernetes
+	}
 	kind := strings.ToLower(ref.Kind)
 	if strings.HasPrefix(group, "traefik.") {
 		kind += "." + group

@@ -208,6 +208,11 @@ func (e *explaining) causeWithoutHost(is *Explanation) {
 			e.stop(is, "", fmt.Sprintf("%s names it, and its annotation %s leaves it out", about(o.SourceRef), v1alpha1.AnnotationHosts))
 		}
 		is.Cure, is.Command = "Annotate the object, if the world may reach it.", e.annotate(o)
+		if o.SourceRef.IsRouter() {
+			e.stop(is, "", fmt.Sprintf("%s names it and is not on the public entry point", about(o.SourceRef)))
+			is.Cure = "Add spec.traefik.publicEntryPoint of the MemberCluster to the entry points of the router, if the world may reach it."
+			return
+		}
 		if o.Names != e.host {
 			is.Cure = "Annotate the object, if the world may reach every name under " + o.Names + " that no other object has."
 		}

@@ -21,6 +21,8 @@ type Config struct {
 	Name string
 	// REST is the client configuration for its API server.
 	REST *rest.Config
+	// Traefik is the API of a Traefik without Kubernetes; REST and Service are not used then.
+	Traefik *TraefikAPI
 	// Service that is watched for its load-balancer addresses, its ports, and the
 	// version of Traefik. With the zero value no Service is watched.
 	Service types.NamespacedName

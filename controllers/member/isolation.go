@@ -118,6 +118,8 @@ func (s *session) routerHosts(id sourceID, host string, work *isolationWork) (ho
 		return source.RouterHosts(route, host, &work.rules)
 	case *traefik.ContainousIngressRoute:
 		return source.RouterHosts(&route.IngressRoute, host, &work.rules)
+	case *traefik.Router:
+		return source.RouterHosts(&route.IngressRoute, host, &work.rules)
 	}
 	return nil, true
 }

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/source"
 	"github.com/jovalle/usher/controllers/source/gatewayapi"
 	"github.com/jovalle/usher/controllers/source/traefik"
@@ -28,6 +29,8 @@ type kind struct {
 	// are nil if claims is.
 	names func(client.Object) source.Names
 	tls   func(client.Object, source.Context) source.TLSMark
+	// polled means that the objects come from Traefik's API and not from Kubernetes.
+	polled bool
 	// added means that accounts of earlier versions of usher may not read the kind: a
 	// member is in sync without it as long as access to it is denied.
 	added bool
@@ -57,7 +60,15 @@ var sources = []kind{
 	embedding(gatewayapi.V1alpha2.WithKind(source.KindTLSRoute), &gatewayapi.TLSRouteV1alpha2{},
 		func(o *gatewayapi.TLSRouteV1alpha2) *gatewayv1.TLSRoute { return &o.TLSRoute },
 		source.FromTLSRoute, source.NamesOfTLSRoute, source.TLSOfTLSRoute),
+	polled(sourceKind(routerKind, &traefik.Router{}, source.FromRouter, source.NamesOfRouter, source.TLSOfRouter)),
+	polled(sourceKind(routerTCPKind, &traefik.RouterTCP{}, source.FromRouterTCP, source.NamesOfRouterTCP, source.TLSOfRouterTCP)),
 }
+
+// The kinds of Traefik's API. It has no API groups: the name is usher's own.
+var (
+	routerKind    = schema.GroupVersionKind{Group: "api.traefik.io", Kind: v1alpha1.KindTraefikRouter}
+	routerTCPKind = schema.GroupVersionKind{Group: "api.traefik.io", Kind: v1alpha1.KindTraefikRouterTCP}
+)
 
 // gatewayRouteKinds are the sources that refer to Gateways.
 var gatewayRouteKinds = func() []int {
@@ -145,6 +156,12 @@ func added(k kind) kind {
 	return k
 }
 
+// polled marks a kind of Traefik's API.
+func polled(k kind) kind {
+	k.polled = true
+	return k
+}
+
 // otherVersion reports whether two kinds are versions of one: they have the same objects.
 func (k kind) otherVersion(o kind) bool {
 	return k.gvk.GroupKind() == o.gvk.GroupKind() && k.gvk.Version != o.gvk.Version
@@ -165,7 +182,9 @@ var scheme = func() *runtime.Scheme {
 var mapper = func() meta.RESTMapper {
 	m := meta.NewDefaultRESTMapper(nil)
 	for _, k := range kinds {
-		m.Add(k.gvk, k.scope)
+		if !k.polled {
+			m.Add(k.gvk, k.scope)
+		}
 	}
 	// Add would guess "gatewaies" as the plural of Gateway.
 	gateway := gatewayKind.gvk.GroupVersion()

@@ -100,6 +100,9 @@ func (m *member) connect(ctx context.Context, config Config) (*session, error) {
 		s.traefikKinds = before.knownKinds()             // used until discovery succeeds
 		s.unread.set(slices.Clone(before.unread.list())) // until they are listed again
 	}
+	if before := m.serving; before != nil && before.routers != nil && s.routers != nil {
+		s.routers.seen = before.routers.copySeen()
+	}
 	m.mu.Unlock()
 	s.start(m.set.ctx)
 	if err := m.sync(ctx, s); err != nil {
@@ -116,6 +119,9 @@ func (m *member) connect(ctx context.Context, config Config) (*session, error) {
 // no timeout of its own, since a large cluster takes long: it fails only when the API
 // server stops answering or sends too much.
 func (m *member) sync(ctx context.Context, s *session) error {
+	if s.routers != nil {
+		return ofTraefik(m.syncRouters(ctx, s))
+	}
 	version, err := s.probe(ctx)
 	if err != nil {
 		return err
@@ -154,6 +160,9 @@ func (m *member) sync(ctx context.Context, s *session) error {
 // monitor probes the session's API server until a probe fails twice or the member sends
 // too much, and returns the error. It also returns when ctx ends.
 func (m *member) monitor(ctx context.Context, s *session) error {
+	if s.routers != nil {
+		return ofTraefik(m.followRouters(ctx, s))
+	}
 	for {
 		if err := s.waitUnlessExceeded(ctx, probeEvery); err != nil {
 			return err

@@ -143,7 +143,7 @@ func TestNamesOfEveryKind(t *testing.T) {
 		o := k.object.DeepCopyObject().(client.Object)
 		o.SetName("n")
 		spec := "{rules: [{host: a.x.is}], tls: {}, hostnames: [a.x.is], routes: [{match: Host(`a.x.is`)}]}"
-		if k.gvk.Kind == source.KindIngressRouteTCP {
+		if strings.HasSuffix(k.gvk.Kind, "TCP") {
 			spec = strings.Replace(spec, "Host(", "HostSNI(", 1)
 		}
 		if k.gvk.Kind == source.KindIngress {
@@ -153,12 +153,12 @@ func TestNamesOfEveryKind(t *testing.T) {
 		n.replace(k, nil, o)
 	}
 	count := func() int { return len(n.beside("hades", "a.x.is", nil, claimedAll).Unannotated) }
-	if count() != 6 { // a kind of both of Traefik's API groups, or of several versions, counts once
+	if count() != 8 { // a kind of both of Traefik's API groups, or of several versions, counts once
 		t.Errorf("%d objects name the host", count())
 	}
 	n.forget(kindNamed(t, source.KindGRPCRoute))
 	n.forget(kindNamed(t, source.KindIngressRoute))
-	if count() != 5 {
+	if count() != 7 {
 		t.Errorf("%d objects name the host when two kinds of them are gone", count())
 	}
 }

@@ -165,6 +165,10 @@ func ruleOf(object client.Object, host string) string {
 		return source.RuleOfIngressRouteTCP(o, host)
 	case *traefik.ContainousIngressRouteTCP:
 		return source.RuleOfIngressRouteTCP(&o.IngressRouteTCP, host)
+	case *traefik.Router:
+		return source.RuleOfRouter(o.Spec.Routes[0].Match)
+	case *traefik.RouterTCP:
+		return source.RuleOfRouter(o.Spec.Routes[0].Match)
 	case *gatewayv1.HTTPRoute:
 		return source.RuleOfHostnames(o.Spec.Hostnames, host)
 	case *gatewayv1.GRPCRoute:

@@ -36,8 +36,9 @@ import (
 type session struct {
 	config    Config
 	client    *http.Client
-	discovery *discovery.DiscoveryClient
-	cluster   cluster.Cluster
+	discovery *discovery.DiscoveryClient // nil: the member is a Traefik without Kubernetes
+	cluster   cluster.Cluster            // nil as discovery
+	routers   *routers                   // nil unless discovery is
 	stop      context.CancelFunc
 	life      <-chan struct{} // closed by stop
 	serves    chan struct{}   // closed when all has been read, and the session serves
@@ -88,14 +89,10 @@ type listener interface {
 	stateChanged(s *session)
 }
 
-// watched is the informer of a kind, and the registration of the handler of its events.
+// watched is a kind whose objects are read.
 type watched struct {
-	informer cache.Informer
-	handler  toolscache.ResourceEventHandlerRegistration
+	hasSynced func() bool // reports whether the handler got all objects of the first list
 }
-
-// hasSynced reports whether the handler got all objects of the first list.
-func (w watched) hasSynced() bool { return w.handler.HasSynced() }
 
 // newSession prepares a session. It does not connect yet.
 func newSession(config Config, limits Limits, l listener) (*session, error) {
@@ -104,6 +101,11 @@ func newSession(config Config, limits Limits, l listener) (*session, error) {
 	s.reader = newReader(s)
 	s.gateways.compute = s.knownGateways
 	s.holdings = newHoldings(s.exceed)
+	if config.Traefik != nil {
+		s.routers = newRouters(s)
+		s.client = s.routers.client
+		return s, nil
+	}
 	restConfig := unshared(config.REST)
 	watches := rate.NewLimiter(watchRate, watchBurst)
 	restConfig.Wrap(func(next http.RoundTripper) http.RoundTripper { return &boundedTransport{next, s.exceed, watches} })
@@ -182,8 +184,11 @@ type failing struct {
 func (s *session) start(ctx context.Context) {
 	ctx, s.stop = context.WithCancel(ctx)
 	s.life = ctx.Done()
-	s.goroutines.Go(func() { _ = s.cluster.Start(ctx) }) // a cache's Start fails only when it is started twice
 	s.goroutines.Go(func() { s.reader.run(s.life) })
+	if s.routers != nil {
+		return
+	}
+	s.goroutines.Go(func() { _ = s.cluster.Start(ctx) }) // a cache's Start fails only when it is started twice
 	s.goroutines.Go(func() {
 		select {
 		case <-s.serves:
@@ -310,7 +315,7 @@ func (s *session) watch(ctx context.Context, k kind) error {
 		return fmt.Errorf("watch %s: %w", k.gvk.Kind, err)
 	}
 	s.mu.Lock()
-	s.running[k.gvk] = watched{informer, registration}
+	s.running[k.gvk] = watched{registration.HasSynced}
 	s.mu.Unlock()
 	return nil
 }
@@ -379,6 +384,9 @@ func (s *session) problem(lasting time.Duration) error {
 // inSync returns the condition of a member whose sources are watched. Its message names
 // the kinds that the cluster does not serve: their CRDs may be missing by mistake.
 func (s *session) inSync() Condition {
+	if s.routers != nil {
+		return Condition{True: true, Reason: reason.Synced, Message: "the routers of Traefik's API are read and followed"}
+	}
 	var read, missing []string
 	for _, k := range sources {
 		if s.follows(k) && !slices.Contains(read, k.gvk.Kind) {
@@ -387,7 +395,7 @@ func (s *session) inSync() Condition {
 	}
 	denied, why := s.deniedKinds()
 	for _, k := range sources {
-		if kind := k.gvk.Kind; !slices.Contains(read, kind) && !slices.Contains(missing, kind) && !slices.Contains(denied, kind) {
+		if kind := k.gvk.Kind; !k.polled && !slices.Contains(read, kind) && !slices.Contains(missing, kind) && !slices.Contains(denied, kind) {
 			missing = append(missing, kind)
 		}
 	}
@@ -404,6 +412,9 @@ func (s *session) inSync() Condition {
 // wants reports whether a kind should be watched, given the served kinds that precede it
 // in kinds.
 func (s *session) wants(k kind, served []kind) bool {
+	if k.polled {
+		return false
+	}
 	switch k.gvk {
 	case serviceKind.gvk:
 		return s.config.Service.Name != ""

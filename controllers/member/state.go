@@ -68,6 +68,9 @@ const maxVersion = 64
 // failure returns the condition for an error of a request to an API server.
 func failure(err error) Condition {
 	why, advice := classify(err)
+	if of := (*traefikError)(nil); errors.As(err, &of) {
+		advice = adviceTraefik(why)
+	}
 	return Condition{Reason: why, Message: message.Format("%s: %s", advice, message.Of(err))}
 }
 
@@ -94,4 +97,31 @@ func classify(err error) (why, advice string) {
 		return reason.Unreachable, "the API server does not answer; check that it runs and that the edge can reach it"
 	}
 	return reason.Error, "the API server answered with an error"
+}
+
+// traefikError is an error of a request to Traefik's API.
+type traefikError struct{ error }
+
+func ofTraefik(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &traefikError{err}
+}
+
+func (e *traefikError) Unwrap() error { return e.error }
+
+// adviceTraefik returns what to do about an error of a request to Traefik's API.
+func adviceTraefik(why string) string {
+	switch why {
+	case reason.TooLarge:
+		return "Traefik's API sends too much data, and usher waits before it tries again; check what answers at spec.traefik.url"
+	case reason.CertificateInvalid:
+		return "the certificate of Traefik's API is not that of spec.traefik.url; put its CA into spec.traefik.caBundle, or correct the URL"
+	case reason.Unauthorized, reason.Forbidden:
+		return "Traefik's API does not accept the credentials; correct the Secret of spec.traefik.secretName, or the middleware of the API's router"
+	case reason.Unreachable:
+		return "Traefik's API does not answer; check that it runs and that the edge can reach spec.traefik.url"
+	}
+	return "Traefik's API does not answer as it should; check spec.traefik.url, and that a router of Traefik leads from there to api@internal"
 }

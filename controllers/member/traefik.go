@@ -173,8 +173,13 @@ func (s *session) entryPoints() (https, http []string) {
 	rules := s.listener.rules()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if https = rules.EntryPoints; len(https) == 0 {
+	switch {
+	case len(rules.EntryPoints) > 0:
+		https = rules.EntryPoints
+	case s.routers == nil:
 		https = s.ports[rules.HTTPSPort]
+	case s.config.Traefik.PublicEntryPoint != "":
+		https = []string{s.config.Traefik.PublicEntryPoint}
 	}
 	return https, s.ports[rules.HTTPPort]
 }

@@ -324,7 +324,11 @@ func (p *publication) notNamed(host string) *Refusal {
 	if p.source.Kind == KindIngress {
 		return p.refuse(reason.NotIsolated, "spec.rules", "no rule names %s for which Traefik uses the TLS options of the Ingress: a rule without a host has Traefik's default options, and so has a wildcard, unless this is known to be Traefik 3.7 or later; name the host in a rule of its own", host)
 	}
-	return p.refuse(reason.NotIsolated, "spec.routes", "no rule names %s in Host(), so Traefik uses its default TLS options for it and not those of the route; add Host(`%s`) to the rule", host, host)
+	field := "spec.routes"
+	if p.source.Kind == v1alpha1.KindTraefikRouter {
+		field = fieldRule
+	}
+	return p.refuse(reason.NotIsolated, field, "no rule names %s in Host(), so Traefik uses its default TLS options for it and not those of the route; add Host(`%s`) to the rule", host, host)
 }
 
 // namedByIngress returns the hosts for which Traefik uses the TLS options of an Ingress.

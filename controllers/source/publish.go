@@ -180,7 +180,11 @@ func (p *publication) publishListed(routes []routeHosts) {
 		}
 		switch hosts, listed := o.hosts.List(); {
 		case !listed:
-			p.report(p.refuse(reason.UnknownHosts, o.field, "it matches %s; name the hosts to publish in the annotation %s", o.hosts, v1alpha1.AnnotationHosts))
+			cure := "name the hosts to publish in the annotation " + v1alpha1.AnnotationHosts
+			if p.source.IsRouter() {
+				cure = "name the hosts to publish in Host(), or take the router from the public entry point"
+			}
+			p.report(p.refuse(reason.UnknownHosts, o.field, "it matches %s; %s", o.hosts, cure))
 		case len(hosts) == 0:
 			p.report(p.refuse(reason.RuleInvalid, o.field, "it matches no host; correct the rule"))
 		default:

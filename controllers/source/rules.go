@@ -44,6 +44,9 @@ func RuleOfIngressRouteTCP(route *traefik.IngressRouteTCP, host string) string {
 	return ""
 }
 
+// RuleOfRouter returns the rule of a router of Traefik's API.
+func RuleOfRouter(rule string) string { return message.Format("%s: %s", fieldRule, rule) }
+
 // RuleOfHostnames returns the hostname of a route of the Gateway API that names a host, as
 // RuleOfIngress.
 func RuleOfHostnames(hostnames []gatewayv1.Hostname, host string) string {

@@ -23,7 +23,8 @@ type Traefik struct {
 	MQTTS netip.AddrPort // entry point mqtts, without default TLS
 
 	name    string
-	cluster *Cluster
+	bed     *Bed
+	cluster *Cluster // nil: it runs without Kubernetes
 	args    []string
 	server  *process.Process
 }
@@ -46,13 +47,22 @@ func (c *Cluster) StartTraefik(ctx context.Context, args ...string) (*Traefik, e
 	if err := c.Apply(ctx, ingressClass); err != nil {
 		return nil, err
 	}
-	var t *Traefik
-	err := withFreePorts(ctx, c.bed.address, 4, func(free []netip.AddrPort) (err error) {
-		t = &Traefik{HTTPS: free[0], HTTP: free[1], API: free[2], MQTTS: free[3], name: c.name + "-traefik", cluster: c, args: args}
+	return c.bed.startTraefik(ctx, c.name, c, args)
+}
+
+// StartTraefik starts a Traefik without Kubernetes and without a provider: args name one. Its
+// API is served where a router of that provider leads to api@internal.
+func (b *Bed) StartTraefik(ctx context.Context, name string, args ...string) (*Traefik, error) {
+	return b.startTraefik(ctx, name, nil, args)
+}
+
+func (b *Bed) startTraefik(ctx context.Context, name string, c *Cluster, args []string) (t *Traefik, err error) {
+	err = withFreePorts(ctx, b.address, 4, func(free []netip.AddrPort) error {
+		t = &Traefik{HTTPS: free[0], HTTP: free[1], API: free[2], MQTTS: free[3], name: name + "-traefik", bed: b, cluster: c, args: args}
 		return t.Start(ctx)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("starting Traefik of cluster %s: %w", c.name, err)
+		return nil, fmt.Errorf("starting Traefik of %s: %w", name, err)
 	}
 	return t, nil
 }
@@ -74,8 +84,11 @@ func (t *Traefik) Start(ctx context.Context) error {
 		return err
 	}
 	start := time.Now()
-	kubeconfig := []string{"KUBECONFIG=" + t.cluster.KubeconfigFile()}
-	if t.server, err = t.cluster.bed.Run(t.name, kubeconfig, path, append(t.flags(), t.args...)...); err != nil {
+	var env []string
+	if t.cluster != nil {
+		env = []string{"KUBECONFIG=" + t.cluster.KubeconfigFile()}
+	}
+	if t.server, err = t.bed.Run(t.name, env, path, append(t.flags(), t.args...)...); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
@@ -88,12 +101,12 @@ func (t *Traefik) Start(ctx context.Context) error {
 		t.Stop()
 		return portTaken(err)
 	}
-	t.cluster.bed.report("%s ready after %s", t.name, since(start))
+	t.bed.report("%s ready after %s", t.name, since(start))
 	return nil
 }
 
 func (t *Traefik) flags() []string {
-	return []string{
+	flags := []string{
 		"--global.checkNewVersion=false",
 		"--global.sendAnonymousUsage=false",
 		"--entryPoints.websecure.address=" + t.HTTPS.String(),
@@ -101,15 +114,20 @@ func (t *Traefik) flags() []string {
 		"--entryPoints.web.address=" + t.HTTP.String(),
 		"--entryPoints.traefik.address=" + t.API.String(),
 		"--entryPoints.mqtts.address=" + t.MQTTS.String(),
-		"--api.insecure=true",
 		"--ping=true",
 		"--accessLog=true",
 		"--providers.providersThrottleDuration=100ms", // 2s by default: tests wait for changes
+	}
+	if t.cluster == nil {
+		return append(flags, "--api=true")
+	}
+	return append(flags,
+		"--api.insecure=true",
 		"--providers.kubernetesCRD=true",
 		"--providers.kubernetesCRD.allowExternalNameServices=true", // for apps; see StartApp
 		"--providers.kubernetesIngress=true",
 		"--providers.kubernetesIngress.allowExternalNameServices=true",
-	}
+	)
 }
 
 // AwaitHost waits until Traefik has loaded a router, HTTP or TCP, whose rule names host literally.

@@ -24,6 +24,7 @@ const (
 	NotIsolated       = "NotIsolated"
 	ParentNotAccepted = "ParentNotAccepted"
 	PortUnknown       = "PortUnknown"
+	RouterInvalid     = "RouterInvalid"
 	RuleInvalid       = "RuleInvalid"
 	TLSMissing        = "TLSMissing"
 	TooManyHosts      = "TooManyHosts"
@@ -93,6 +94,7 @@ const (
 	Synced              = "Synced"
 	Syncing             = "Syncing"
 	TooLarge            = "TooLarge"
+	TraefikInvalid      = "TraefikInvalid"
 	UnannotatedRoutes   = "UnannotatedRoutes"
 	Unauthorized        = "Unauthorized"
 	Unreachable         = "Unreachable"
@@ -195,6 +197,7 @@ func accepted() []Reason {
 		{OptionsUncertain, "Another source of the host in this cluster has a malformed annotation, which may exclude clients.", "Correct that source's annotation."},
 		{ParentNotAccepted, "No parent of the route (a Gateway or an IngressRoute) accepts it.", "See the route's status.parents, or create the parent that it names."},
 		{PortUnknown, "The source requests a TLS port that its cluster does not have. If it requests other ports too, the host is published on those.", "Add the port to the MemberCluster's spec.ingress.ports, or correct the annotation usher.techn.is/ports."},
+		{RouterInvalid, "Traefik does not serve the router, or warns of it, or its name cannot be shown; the message says which.", "Correct the configuration that the router comes from: the labels of the container, or the file. Traefik's own log says more."},
 		{RuleInvalid, "A rule cannot be read, matches no host, matches different hosts in Traefik 2 and Traefik 3, or has a wildcard that the cluster's Traefik does not serve.", "Correct the rule. The message gives the position, says to set the syntax, or says what serves the wildcard."},
 		{ShareDiffers, "The cluster and the holder share the host, and their sources request different TLS ports, or what they request together may not be published in the cluster of the holder.", "Request the same ports and the same allow-from list in all sources of the host; the message says what differs."},
 		{SpecInvalid, "The edge's API server refuses the ExposedHost that the sources request, since its CustomResourceDefinition is older than usher.", "Install the CustomResourceDefinitions of usher's version: kubectl apply -f charts/usher/crds. usher tries again each minute."},
@@ -297,6 +300,7 @@ func memberClusters() []Reason {
 		{Synced, "usher has read the cluster's sources and watches them. The message lists the kinds, those that the cluster does not serve, and those that the account may not read.", "To publish objects of a kind that is not served, install its CRD in the cluster: usher notices within 5 seconds. To let usher read a kind that it may not read, add the cluster again."},
 		{Syncing, "The cluster's sources are being read.", "Wait a moment."},
 		{TooLarge, "The API server sends more than usher accepts from one member: 8 MiB in one response, list page or event, or 64 MiB of ingress objects in total (about 60,000). Hosts that were read before stay published.", "Find out who creates so many or so large objects, or who answers in place of the API server. usher tries again after 10 seconds, then less often, and at least every 5 minutes."},
+		{TraefikInvalid, "spec.traefik cannot be used; the message names the field, or the key of the Secret.", "Correct it; docs/docker.md has an example."},
 		{UnannotatedRoutes, "Objects without the annotation use the TLS options of spec.isolation, so clients of published hosts reach them. The message names them.", "Annotate each object, or remove the TLS options from it."},
 		{Unauthorized, "The token has expired or was revoked.", "Add the cluster again."},
 		{Unreachable, "The API server does not answer.", "Check that it runs and that the edge reaches it. A server address 127.0.0.1 is the edge itself: add the cluster again with --server."},
