@@ -37,6 +37,9 @@ which hosts are published. The proxy forwards connections to these hosts.`,
 // runOptions are the flags of usher run, before validation.
 type runOptions struct {
 	kubeconfig  string
+	standalone  string
+	apiListen   string
+	apiHost     []string
 	namespace   string
 	controllers bool
 	proxy       bool
@@ -76,6 +79,9 @@ type runOptions struct {
 func (o *runOptions) addTo(flags *pflag.FlagSet) {
 	flags.SortFlags = false
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `FILE` of the edge cluster (default: in-cluster)")
+	flags.StringVar(&o.standalone, "standalone", "", "`DIR` of an edge without Kubernetes, such as "+defaultStandalone+": usher serves the API itself, keeps the objects in DIR, and writes DIR/kubeconfig for kubectl and the commands of usher")
+	flags.StringVar(&o.apiListen, "api-listen", "127.0.0.1:6443", "`ADDRESS` of the API of --standalone; clients need a certificate")
+	flags.StringSliceVar(&o.apiHost, "api-host", nil, "`NAMES` and IP addresses by which clients elsewhere reach the API of --standalone, for its certificate, besides those of this machine")
 	flags.StringVar(&o.namespace, "namespace", "", "`NAME` of the namespace of the members' kubeconfig Secrets (default: the pod's own, else "+defaultNamespace+")")
 	flags.BoolVar(&o.controllers, "controllers", true, "run the control plane")
 	flags.BoolVar(&o.proxy, "proxy", true, "run the data plane")
@@ -111,6 +117,9 @@ func (o *runOptions) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&o.logLevel, "log-level", "info", "lowest `LEVEL` that is logged: debug, info or error")
 	flags.StringVar(&o.logFormat, "log-format", formatJSON, "`FORMAT` of the log: json, or text for a person at a terminal")
 }
+
+// defaultStandalone is the directory of an edge without Kubernetes that was installed as a package.
+const defaultStandalone = "/var/lib/usher"
 
 // The values of --admin-auth.
 const (

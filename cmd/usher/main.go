@@ -62,7 +62,7 @@ func rootCommand() *cobra.Command {
 		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl usher"}
 	}
 	root.SetFlagErrorFunc(parseError)
-	root.AddCommand(runCommand(), checkCommand(), clusterCommand(), dashboardCommand(), dnsCommand(), doctorCommand(), historyCommand(), knocksCommand(), moveCommand(), probeCommand(), versionCommand(), whyCommand())
+	root.AddCommand(runCommand(), apiserverCommand(), standaloneCommand(), checkCommand(), clusterCommand(), dashboardCommand(), dnsCommand(), doctorCommand(), historyCommand(), knocksCommand(), moveCommand(), probeCommand(), versionCommand(), whyCommand())
 	group(root)
 	checkAll(root)
 	return root

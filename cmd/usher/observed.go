@@ -82,6 +82,8 @@ func (a *askFlags) listeners(ctx context.Context) ([]adminclient.Listener, error
 	}
 	edge, err := a.edgeSource().Load()
 	switch {
+	case err == nil && edge.Admin != "":
+		return listenersAt(edge.Admin), nil
 	case err == nil && edge.Context != kubeconfig.InCluster:
 		return listenersIn(ctx, edge.REST, a.Namespace)
 	case err == nil, errors.Is(err, kubeconfig.ErrNotFound) && a.edgeKubeconfig == "" && a.edgeContext == "":

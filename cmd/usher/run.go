@@ -54,6 +54,9 @@ func (s *settings) run(ctx context.Context) error {
 	}
 	table, self := &routing.Live{}, selfaddr.New(s.listen...)
 	s.server.HealthChanged = s.health.report
+	if err := s.prepareStandalone(ctx); err != nil {
+		return err
+	}
 	feed, err := s.feed(table, self, looks, log)
 	if err != nil {
 		return err
@@ -141,7 +144,7 @@ func (s *settings) feed(table *routing.Live, self *selfaddr.Set, looks *observed
 			return nil, badFlag("state-dir", "%w", err)
 		}
 	}
-	return lifecycle.NewEdgeFeed(edge), nil
+	return s.withAPIServer(edge)
 }
 
 // dnsRecords returns the option of the control plane about DNS records.

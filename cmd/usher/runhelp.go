@@ -17,6 +17,9 @@ const runExamples = `  # in a pod of the edge cluster, as the chart does
   # on a machine beside the edge cluster, for a person at a terminal
   usher run --kubeconfig /etc/rancher/k3s/k3s.yaml --log-format text
 
+  # on a machine without Kubernetes
+  usher run --standalone /var/lib/usher
+
   # the proxy alone, from files instead of an API server
   usher run --controllers=false --manifests /etc/usher/manifests --state-dir /var/lib/usher
 
@@ -31,7 +34,7 @@ type flagGroup struct {
 
 // runGroups are the groups of the flags of usher run.
 var runGroups = []flagGroup{
-	{"Edge cluster", "kubeconfig namespace controllers proxy leader-elect handover-grace doctor"},
+	{"Edge cluster", "kubeconfig standalone api-listen api-host namespace controllers proxy leader-elect handover-grace doctor"},
 	{"DNS records", "dns-target dns-internal-target dns-ttl dns-property dns-resolver"},
 	{"Files", "manifests state-dir history-age history-size"},
 	{"Listeners", "https-listen tls-listen http-listen admin-listen admin-host admin-auth proxy-protocol-from self-check service"},

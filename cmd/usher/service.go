@@ -41,6 +41,8 @@ func (s *settings) serviceName() string {
 		return s.service
 	case s.manifests != "":
 		return "manifests " + absolute(s.manifests)
+	case s.standalone != "":
+		return "standalone " + absolute(s.standalone)
 	case !s.proxy:
 		return fmt.Sprintf("controllers %s %s", s.edge.Host, s.namespace)
 	}

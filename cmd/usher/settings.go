@@ -54,6 +54,8 @@ type settings struct {
 	history   int64          // maximum size in bytes; 0: none
 
 	adminHosts []string // of --admin-host, in lower case
+
+	apiServer string // host and port at which this process reaches the API of --standalone
 }
 
 // settings parses the flags and checks them, also against each other. Its error names
@@ -61,7 +63,7 @@ type settings struct {
 func (o *runOptions) settings() (*settings, error) {
 	s := &settings{runOptions: o}
 	err := errors.Join(
-		o.checkHalves(), o.checkManifests(), o.checkService(), o.checkControllers(),
+		s.readStandalone(), o.checkHalves(), o.checkManifests(), o.checkService(), o.checkControllers(),
 		oneOf("log-level", o.logLevel, logLevels...), oneOf("log-format", o.logFormat, logFormats...),
 		s.readEdge(), s.readHistory(), s.readTLSListen(), s.readListen(), s.readAdmin(), s.readServer(), s.readDNS())
 	if err != nil {
@@ -120,12 +122,15 @@ func (o *runOptions) checkControllers() error {
 
 // readEdge reads the client configuration of the edge cluster, and usher's namespace there.
 func (s *settings) readEdge() error {
-	if s.manifests != "" {
+	if s.manifests != "" || s.standalone != "" && s.edge == nil { // else checkStandalone has said what is wrong
 		return nil
 	}
 	s.namespace = cmp.Or(s.runOptions.namespace, ownNamespace())
 	var errs []error
 	errs = append(errs, flagError("namespace", enroll.CheckName(s.namespace)))
+	if s.edge != nil { // the one of --standalone
+		return errors.Join(errs...)
+	}
 	var err error
 	if s.edge, err = edgeConfig(s.kubeconfig); err != nil {
 		errs = append(errs, err)
@@ -157,9 +162,14 @@ func edgeConfig(file string) (*rest.Config, error) {
 	case err != nil:
 		return nil, badFlag("kubeconfig", "usher runs in a pod whose account cannot be used: %w", err)
 	}
-	config.QPS = -1 // no client-side limit: the API server's priority and fairness bounds the requests
+	return asUsher(config), nil
+}
+
+// asUsher sets what all clients of the edge have in common.
+func asUsher(config *rest.Config) *rest.Config {
+	config.QPS = -1 // no client-side limit: the API server bounds the requests
 	config.UserAgent = "usher/" + version
-	return config, nil
+	return config
 }
 
 // readHistory parses the bounds of the history.

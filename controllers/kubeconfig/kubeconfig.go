@@ -7,6 +7,7 @@ package kubeconfig
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -36,6 +38,27 @@ type Config struct {
 	Source
 	Context string // its name
 	REST    *rest.Config
+	Admin   string // URL of the admin listener of an edge without Kubernetes; empty: there is none
+}
+
+// AdminExtension is the name of the extension of a cluster in a kubeconfig that has the
+// URL of usher's admin listener: {"url": "http://127.0.0.1:8080"}. It is in the kubeconfig
+// of an edge without Kubernetes, where usher runs in no pod.
+const AdminExtension = "usher.techn.is/admin"
+
+// adminOf returns the URL in the extension of a cluster, or an empty string.
+func adminOf(cluster *clientcmdapi.Cluster) string {
+	unknown, ok := cluster.Extensions[AdminExtension].(*runtime.Unknown)
+	if !ok {
+		return ""
+	}
+	var admin struct {
+		URL string `json:"url"`
+	}
+	if json.Unmarshal(unknown.Raw, &admin) != nil {
+		return ""
+	}
+	return admin.URL
 }
 
 // InCluster is the name of the context that is used in a pod without a kubeconfig.
@@ -63,7 +86,7 @@ func (s Source) Load() (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("context %q of %s: %s", name, s.files(), strings.TrimPrefix(err.Error(), "invalid configuration: "))
 	}
-	return &Config{Source: s, Context: name, REST: config}, nil
+	return &Config{Source: s, Context: name, REST: config, Admin: adminOf(merged.Clusters[merged.Contexts[name].Cluster])}, nil
 }
 
 // Contexts returns the names of all contexts, in order.

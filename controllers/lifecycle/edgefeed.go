@@ -48,6 +48,10 @@ type EdgeOptions struct {
 	LeaderElect  bool
 	ControlPlane []controllers.Option
 
+	// Await returns when the API server may be asked, before each manager starts. Nil: it
+	// is not waited for.
+	Await func(context.Context) error
+
 	// Table is updated by the data plane's reconciler. Nil: there is no proxy, and the
 	// reconciler does not run.
 	Table *routing.Live
@@ -120,6 +124,11 @@ func (f *EdgeFeed) runManagers(ctx context.Context) {
 
 // runManager runs one manager until it fails or ctx ends.
 func (f *EdgeFeed) runManager(ctx context.Context) error {
+	if f.options.Await != nil {
+		if err := f.options.Await(ctx); err != nil {
+			return fmt.Errorf("wait for the API server: %w", err)
+		}
+	}
 	mgr, err := f.newManager()
 	if err != nil {
 		return fmt.Errorf("create a manager: %w", err)

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+
+	"github.com/jovalle/usher/controllers/apiserver"
+	"github.com/jovalle/usher/controllers/standalone"
+)
+
+// apiserverLife is how long the process runs before it is started again, with a new
+// certificate.
+const apiserverLife = standalone.ServingLife * 3 / 4
+
+// run serves the API until ctx, its certificate or the process that started it ends. That
+// process holds the other end of standard input open.
+func (o *apiserverOptions) run(ctx context.Context) error {
+	ctx, stop := context.WithTimeout(ctx, apiserverLife)
+	defer stop()
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		stop()
+		time.Sleep(apiserverEnd)
+		os.Exit(exitFailure)
+	}()
+	level := "error" // what Kubernetes' libraries and etcd do is of use to developers only
+	if o.logLevel == "debug" {
+		level = o.logLevel
+	}
+	newLogger(level, o.logFormat)
+	dir := standalone.Dir(o.dir)
+	unlock, err := dir.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.listen)
+	if err != nil {
+		return fmt.Errorf("listen for the API: %w; choose another address with --api-listen", err)
+	}
+	defer listener.Close()
+	server, err := o.server(dir, listener)
+	if err != nil {
+		return err
+	}
+	server.Log = newZap(level, o.logFormat)
+	return server.Run(ctx)
+}
+
+// apiserverEnd is how long the process may take to end after the one that started it.
+const apiserverEnd = 10 * time.Second
+
+func (o *apiserverOptions) server(dir standalone.Dir, listener net.Listener) (*apiserver.Server, error) {
+	definitions, err := apiserver.UsherDefinitions()
+	if err != nil {
+		return nil, err
+	}
+	certificate, key, err := dir.Serving(listener.Addr(), o.hosts)
+	if err != nil {
+		return nil, err
+	}
+	serving, err := dynamiccertificates.NewStaticCertKeyContent("serving", certificate, key)
+	if err != nil {
+		return nil, err
+	}
+	ca, err := dynamiccertificates.NewDynamicCAContentFromFile("clients", dir.CA())
+	if err != nil {
+		return nil, err
+	}
+	return &apiserver.Server{
+		Dir: dir.Store(), Listener: listener, ClientCA: ca, Certificate: serving,
+		Definitions: definitions, Namespaces: []string{"default", defaultNamespace}, Administrators: standalone.Administrators,
+	}, nil
+}
+
+// newZap returns a logger for a library that takes none of logr's.
+func newZap(level, format string) *zap.Logger {
+	var lowest zapcore.Level
+	_ = lowest.Set(level) // it is one of logLevels
+	config := zap.NewProductionConfig()
+	config.Level, config.Sampling, config.DisableStacktrace = zap.NewAtomicLevelAt(lowest), nil, true
+	if format == formatText {
+		config.Encoding, config.EncoderConfig.EncodeTime = "console", zapcore.RFC3339TimeEncoder
+	}
+	log, err := config.Build()
+	if err != nil {
+		return zap.NewNop()
+	}
+	return log
+}
