@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"time"
 
 	"go.opentelemetry.io/otel/trace/noop"
@@ -18,6 +17,7 @@ import (
 	"k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle"
 	"k8s.io/apiserver/pkg/authentication/request/x509"
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
+	"k8s.io/apiserver/pkg/endpoints/filters"
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
 	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/registry/rest"
@@ -26,15 +26,18 @@ import (
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/apiserver/pkg/util/compatibility"
+	"k8s.io/apiserver/pkg/util/notfoundhandler"
 	utilopenapi "k8s.io/apiserver/pkg/util/openapi"
 	"k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/kube-openapi/pkg/common"
 )
 
 // storePrefix begins the keys of all objects in etcd.
 const storePrefix = "/registry"
+
+// settled is how long the server takes to set everything up, with some time to spare.
+const settled = 15 * time.Second
 
 // A Server is the API server with its etcd.
 type Server struct {
@@ -45,6 +48,7 @@ type Server struct {
 	Definitions    []*apiextensionsv1.CustomResourceDefinition // installed at the start
 	Namespaces     []string                                    // created at the start
 	Administrators string                                      // the group of clients that may do everything; nobody else may do anything
+	Ready          func()                                      // called some seconds after the start
 	Log            *zap.Logger
 }
 
@@ -78,6 +82,8 @@ func (s *Server) Run(ctx context.Context) error {
 	server.GenericAPIServer.AddPostStartHookOrDie("usher-objects", func(c genericapiserver.PostStartHookContext) error {
 		return s.install(c, config.GenericConfig.LoopbackClientConfig)
 	})
+	ready := time.AfterFunc(settled, s.Ready)
+	defer ready.Stop()
 	if err := followGroups(server); err != nil {
 		return err
 	}
@@ -104,19 +110,16 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) config() (*extensions.Config, error) {
 	recommended := genericapiserver.NewRecommendedConfig(extensions.Codecs)
 	c := &recommended.Config
-	c.EffectiveVersion = compatibility.DefaultBuildEffectiveVersion()
+	c.EffectiveVersion = served{compatibility.DefaultBuildEffectiveVersion()}
 	c.MergedResourceConfig = extensions.DefaultAPIResourceConfigSource()
 	c.EnableProfiling = false
 	c.ShutdownSendRetryAfter = true
 	c.RequestTimeout = 30 * time.Second
 	namer := openapinamer.NewDefinitionNamer(extensions.Scheme, kinds)
-	schemas := utilopenapi.GetOpenAPIDefinitionsWithoutDisabledFeatures(func(ref common.ReferenceCallback) map[string]common.OpenAPIDefinition { return definitions(ref) })
+	schemas := utilopenapi.GetOpenAPIDefinitionsWithoutDisabledFeatures(definitions)
 	c.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(schemas, namer)
 	c.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(schemas, namer)
-	for _, o := range []*common.Config{c.OpenAPIConfig} {
-		o.Info.Title = "usher"
-	}
-	c.OpenAPIV3Config.Info.Title = "usher"
+	c.OpenAPIConfig.Info.Title, c.OpenAPIV3Config.Info.Title = "usher", "usher"
 
 	serving := genericoptions.NewSecureServingOptions()
 	serving.Listener, serving.BindPort = s.Listener, s.Listener.Addr().(*net.TCPAddr).Port
@@ -157,7 +160,9 @@ func etcdOptions(codec runtime.Codec) *genericoptions.EtcdOptions {
 func newServer(config *extensions.Config) (*extensions.CustomResourceDefinitions, error) {
 	completed := config.Complete()
 	completed.GenericConfig.EnableDiscovery = true // there is no aggregator that would list the groups
-	server, err := completed.New(genericapiserver.NewEmptyDelegateWithCustomHandler(http.NotFoundHandler()))
+	// until the definitions have been read, the answer is "try again", and not "there is no such kind"
+	unknown := notfoundhandler.New(extensions.Codecs, filters.NoMuxAndDiscoveryIncompleteKey)
+	server, err := completed.New(genericapiserver.NewEmptyDelegateWithCustomHandler(unknown))
 	if err != nil {
 		return nil, fmt.Errorf("create the API server: %w", err)
 	}

@@ -1,3 +1,5 @@
+//go:build linux && !nostandalone
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -21,6 +23,8 @@ func (s *settings) readStandalone() error {
 	}
 	var errs []error
 	switch {
+	case !hasAPIServer:
+		return badFlag("standalone", "this program was built without an API server, as the image for Kubernetes is: use the Debian package or the program of the release")
 	case s.manifests != "":
 		errs = append(errs, badFlag("standalone", "usher decides here, and --manifests has the decisions of another process: remove one of them"))
 	case s.kubeconfig != "":

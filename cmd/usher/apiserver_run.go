@@ -1,3 +1,5 @@
+//go:build linux && !nostandalone
+
 package main
 
 import (
@@ -6,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"go.uber.org/zap"
@@ -15,6 +18,9 @@ import (
 	"github.com/jovalle/usher/controllers/apiserver"
 	"github.com/jovalle/usher/controllers/standalone"
 )
+
+// hasAPIServer reports whether this program can serve the API of an edge without Kubernetes.
+const hasAPIServer = true
 
 // apiserverLife is how long the process runs before it is started again, with a new
 // certificate.
@@ -31,6 +37,9 @@ func (o *apiserverOptions) run(ctx context.Context) error {
 		time.Sleep(apiserverEnd)
 		os.Exit(exitFailure)
 	}()
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	level := "error" // what Kubernetes' libraries and etcd do is of use to developers only
 	if o.logLevel == "debug" {
 		level = o.logLevel
@@ -51,7 +60,11 @@ func (o *apiserverOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if level != "debug" {
+		level = "fatal" // etcd logs its normal end as errors; those of its start are returned
+	}
 	server.Log = newZap(level, o.logFormat)
+	server.Ready = debug.FreeOSMemory // setting up the schemas of all kinds takes more than serving them
 	return server.Run(ctx)
 }
 
