@@ -90,7 +90,7 @@ func (o *apiserverOptions) server(dir standalone.Dir, listener net.Listener) (*a
 	}
 	return &apiserver.Server{
 		Dir: dir.Store(), Listener: listener, ClientCA: ca, Certificate: serving,
-		Definitions: definitions, Namespaces: []string{"default", defaultNamespace}, Administrators: standalone.Administrators,
+		Definitions: definitions, Namespaces: []string{"default", "kube-system", defaultNamespace}, Administrators: standalone.Administrators,
 	}, nil
 }
 

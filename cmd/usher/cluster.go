@@ -2,14 +2,18 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/jovalle/usher/controllers/enroll"
 	"github.com/jovalle/usher/controllers/kubeconfig"
@@ -55,7 +59,22 @@ type clusterOptions struct {
 
 // edgeSource returns where the kubeconfig of the edge cluster is.
 func (o *clusterOptions) edgeSource() kubeconfig.Source {
-	return kubeconfig.Source{Cluster: "the edge cluster", File: o.edgeKubeconfig, Context: o.edgeContext, FileFlag: "edge-kubeconfig", ContextFlag: "edge-context"}
+	return kubeconfig.Source{Cluster: "the edge cluster", File: cmp.Or(o.edgeKubeconfig, o.thisEdge()), Context: o.edgeContext, FileFlag: "edge-kubeconfig", ContextFlag: "edge-context"}
+}
+
+// thisEdge returns the kubeconfig of the edge without Kubernetes on this machine, or an
+// empty string if there is none, this person may not read it, or chooses another edge.
+func (o *clusterOptions) thisEdge() string {
+	if o.edgeContext != "" || os.Getenv(clientcmd.RecommendedConfigPathEnvVar) != "" {
+		return ""
+	}
+	path := filepath.Join(defaultStandalone, "kubeconfig")
+	file, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	_ = file.Close()
+	return path
 }
 
 // memberSource returns where the kubeconfig of the member is.
@@ -66,7 +85,7 @@ func (o *clusterOptions) memberSource() kubeconfig.Source {
 // edgeFlags adds the flags that select the edge cluster.
 func (o *clusterOptions) edgeFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&o.edgeKubeconfig, "edge-kubeconfig", "", "kubeconfig `FILE` of the edge cluster (default: as kubectl)")
+	flags.StringVar(&o.edgeKubeconfig, "edge-kubeconfig", "", "kubeconfig `FILE` of the edge cluster (default: as kubectl; on an edge without Kubernetes, without $KUBECONFIG, "+defaultStandalone+"/kubeconfig)")
 	flags.StringVar(&o.edgeContext, "edge-context", "", "`CONTEXT` of the edge cluster (default: the current one)")
 }
 

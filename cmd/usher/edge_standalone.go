@@ -6,13 +6,13 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/jovalle/usher/controllers/lifecycle"
 	"github.com/jovalle/usher/controllers/standalone"
+	"github.com/jovalle/usher/proxy/takeover"
 )
 
 // readStandalone checks the flags of an edge without Kubernetes, and sets those that
@@ -54,12 +54,12 @@ func (s *settings) readStandalone() error {
 }
 
 func (s *settings) readAPIListen() error {
-	host, port, err := net.SplitHostPort(s.apiListen)
-	if err == nil && host != "" {
-		_, err = netip.ParseAddr(host)
-	}
-	if err != nil || port == "0" {
-		return badFlag("api-listen", "%q is not an address with a port, such as 127.0.0.1:6443 or :6443", s.apiListen)
+	address, err := takeover.ParseAddress(s.apiListen)
+	switch {
+	case err != nil:
+		return nil // readListen reports it
+	case address.Port() == 0:
+		return badFlag("api-listen", "the kubeconfig names the port: give one, such as 127.0.0.1:6443")
 	}
 	s.apiServer, err = standalone.LocalServer(s.apiListen)
 	return flagError("api-listen", err)

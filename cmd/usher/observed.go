@@ -47,7 +47,7 @@ func (a *askFlags) addTo(cmd *cobra.Command) {
 }
 
 func (a *askFlags) adminFlag(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&a.admin, "admin", nil, "`URL` of an admin listener of usher, such as "+localAdmin+"; can be repeated (default: those of usher's pods, through the API server; without a kubeconfig "+localAdmin+")")
+	cmd.Flags().StringArrayVar(&a.admin, "admin", nil, "`URL` of an admin listener of usher, such as "+localAdmin+"; can be repeated (default: those of usher's pods, through the API server; of an edge without Kubernetes, the one in its kubeconfig; without a kubeconfig "+localAdmin+")")
 }
 
 func (a *askFlags) complete(cmd *cobra.Command) {

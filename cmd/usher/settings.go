@@ -259,6 +259,9 @@ func (s *settings) readListen() error {
 		flags = append(flags, listenFlag{"tls-listen", port.Addresses, s.proxy})
 	}
 	flags = append(flags, listenFlag{"http-listen", s.httpListen, s.proxy}, listenFlag{"admin-listen", s.adminListen, true})
+	if s.standalone != "" {
+		flags = append(flags, listenFlag{"api-listen", []string{s.apiListen}, true})
+	}
 	var errs []error
 	var earlier []listenAddress
 	for _, flag := range flags {

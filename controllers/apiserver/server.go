@@ -46,7 +46,7 @@ type Server struct {
 	ClientCA       dynamiccertificates.CAContentProvider
 	Certificate    dynamiccertificates.CertKeyContentProvider
 	Definitions    []*apiextensionsv1.CustomResourceDefinition // installed at the start
-	Namespaces     []string                                    // created at the start
+	Namespaces     []string                                    // created at the start; the UID of kube-system identifies a cluster
 	Administrators string                                      // the group of clients that may do everything; nobody else may do anything
 	Ready          func()                                      // called some seconds after the start
 	Log            *zap.Logger

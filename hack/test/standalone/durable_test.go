@@ -127,6 +127,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	mount := t.TempDir()
 	testkit.Must(t, syscall.Mount("tmpfs", mount, "tmpfs", 0, "size=64m,mode=700"))
+	t.Cleanup(func() { _ = syscall.Unmount(mount, syscall.MNT_DETACH) })
 	p := newEdge(t, filepath.Join(mount, "edge")).start(t).ready(t)
 	testkit.Must(t, p.apply(t.Context(), list("kept", "10.0.0.0/8")))
 	filler := filepath.Join(mount, "filler")
