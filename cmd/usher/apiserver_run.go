@@ -8,7 +8,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -29,6 +31,7 @@ const apiserverLife = standalone.ServingLife * 3 / 4
 // run serves the API until ctx, its certificate or the process that started it ends. That
 // process holds the other end of standard input open.
 func (o *apiserverOptions) run(ctx context.Context) error {
+	signal.Ignore(syscall.SIGTERM, os.Interrupt)
 	ctx, stop := context.WithTimeout(ctx, apiserverLife)
 	defer stop()
 	go func() {
@@ -38,7 +41,7 @@ func (o *apiserverOptions) run(ctx context.Context) error {
 		os.Exit(exitFailure)
 	}()
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		debug.SetGCPercent(apiserverGC)
 	}
 	level := "error" // what Kubernetes' libraries and etcd do is of use to developers only
 	if o.logLevel == "debug" {
@@ -67,6 +70,10 @@ func (o *apiserverOptions) run(ctx context.Context) error {
 	server.Ready = debug.FreeOSMemory // setting up the schemas of all kinds takes more than serving them
 	return server.Run(ctx)
 }
+
+// apiserverGC is the GOGC of the process. It has little to do, and much of what it does
+// makes garbage.
+const apiserverGC = 25
 
 // apiserverEnd is how long the process may take to end after the one that started it.
 const apiserverEnd = 10 * time.Second

@@ -58,8 +58,9 @@ func (s *Supervisor) Run(ctx context.Context) {
 	}) // the only error is that of ctx
 }
 
-// runOnce runs one process. It ends when this one does: it reads from a pipe that this
-// process holds open.
+// runOnce runs one process. It ends when this one does, or closes a pipe that the other
+// one reads from. Signals do not end it: systemd sends SIGTERM to both, and the
+// controllers write until they have ended.
 func (s *Supervisor) runOnce(ctx context.Context) error {
 	alive, held, err := os.Pipe()
 	if err != nil {
@@ -69,8 +70,8 @@ func (s *Supervisor) runOnce(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", s.Arguments...) // the file itself may be another version already
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = alive, os.Stderr, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C at a terminal is for this process, which ends the other
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C at a terminal is for this process
+	cmd.Cancel = held.Close
 	cmd.WaitDelay = stopTimeout
 	err = cmd.Start()
 	_ = alive.Close()

@@ -1,8 +1,11 @@
 package standalone
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,7 +63,8 @@ func TestKill(t *testing.T) {
 				t.Fatalf("round %d: %s was acknowledged and is lost", round, name)
 			}
 		}
-		end := time.AfterFunc(time.Duration(500+400*round)*time.Millisecond, func() {
+		write := p.writer(t)
+		end := time.AfterFunc(time.Duration(100+150*round)*time.Millisecond, func() {
 			for _, child := range p.children() {
 				_ = syscall.Kill(child, syscall.SIGKILL)
 			}
@@ -68,7 +72,7 @@ func TestKill(t *testing.T) {
 		})
 		for i := 0; ; i++ {
 			name := fmt.Sprintf("r%d-%d", round, i)
-			if p.apply(t.Context(), list(name, "10.0.0.0/8")) != nil {
+			if write(name) != nil {
 				break
 			}
 			written = append(written, name)
@@ -76,8 +80,33 @@ func TestKill(t *testing.T) {
 		end.Stop()
 		p.kill(t)
 	}
+	t.Logf("%d objects were written and kept", len(written))
 	if len(written) < 4 {
 		t.Errorf("only %q were written", written)
+	}
+}
+
+// writer returns a function that creates a NetworkList, faster than kubectl does.
+func (p *process) writer(t *testing.T) func(name string) error {
+	t.Helper()
+	admin := filepath.Join(p.dir, "pki", "admin.pem")
+	certificate, err := tls.LoadX509KeyPair(admin, admin)
+	testkit.Must(t, err)
+	authority, err := os.ReadFile(filepath.Join(p.dir, "pki", "ca.crt"))
+	testkit.Must(t, err)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authority)
+	client := &http.Client{Timeout: testkit.Timeout, Transport: &http.Transport{TLSClientConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, RootCAs: roots}}}
+	return func(name string) error {
+		answer, err := client.Post("https://"+p.api+"/apis/usher.techn.is/v1alpha1/networklists", "application/yaml", strings.NewReader(list(name, "10.0.0.0/8")))
+		if err != nil {
+			return err
+		}
+		defer answer.Body.Close()
+		if answer.StatusCode != http.StatusCreated {
+			return errors.New(answer.Status)
+		}
+		return nil
 	}
 }
 
@@ -114,6 +143,22 @@ func TestTakeover(t *testing.T) {
 		return err
 	})
 	testkit.Must(t, next.apply(t.Context(), list("more", "10.0.0.0/8")))
+}
+
+// A start installs the definitions of this version over those of an older one, and keeps
+// the objects.
+func TestUpgrade(t *testing.T) {
+	e := newEdge(t, filepath.Join(t.TempDir(), "edge"))
+	p := e.start(t).ready(t)
+	testkit.Must(t, p.apply(t.Context(), list("kept", "10.0.0.0/8")))
+	_, err := p.kubectl(t.Context(), "patch", "crd", "networklists.usher.techn.is", "--type=json", "-p", `[{"op": "remove", "path": "/spec/versions/0/additionalPrinterColumns"}, {"op": "remove", "path": "/spec/names/shortNames"}]`)
+	testkit.Must(t, err)
+	p.stop(t)
+	p = e.start(t).ready(t)
+	out, err := p.kubectl(t.Context(), "get", "networklists")
+	if err != nil || !testkit.ContainsAll(out, []string{"NETWORKS", "10.0.0.0/8"}) {
+		t.Errorf("%v: %s", err, out)
+	}
 }
 
 const fullEnv = "USHER_STANDALONE_TMPFS"
