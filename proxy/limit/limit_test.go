@@ -91,7 +91,7 @@ func TestConcurrentClientsStayBelowTheLimit(t *testing.T) {
 }
 
 func TestDefaultsOfZeroTimeouts(t *testing.T) {
-	given := limit.Timeouts{Hello: 1, Dial: 2, Idle: 3, HalfClosed: 4, Drain: 5}
+	given := limit.Timeouts{Hello: 1, Dial: 2, Idle: 3, HalfClosed: 4, Drain: 5, Replaced: 6}
 	if got := given.OrDefault(); got != given {
 		t.Errorf("%+v became %+v", given, got)
 	}
