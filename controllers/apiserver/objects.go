@@ -124,7 +124,7 @@ func addGroup(add func(metav1.APIGroup), object any) {
 const (
 	// maintenance is how often the database is looked at.
 	maintenance = 5 * time.Minute
-	// defragFree is how many bytes of the database must be free to write it anew.
+	// defragFree is how many bytes of the database must be free to rewrite it.
 	defragFree = 32 << 20
 )
 

@@ -72,7 +72,7 @@ func (d Dir) authority(now time.Time) (*pair, error) {
 	case err == nil && now.Before(ca.certificate.NotAfter):
 		return ca, nil
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%w; restore the directory pki from a backup, or remove ca.crt, ca.key and admin.pem there: then the certificates of all clients must be made anew", err)
+		return nil, fmt.Errorf("%w; restore the directory pki from a backup, or remove ca.crt, ca.key and admin.pem there: then the certificates of all clients must be made again", err)
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

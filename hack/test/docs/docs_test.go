@@ -60,7 +60,7 @@ func within(t *testing.T, names, known []string, message string) {
 
 func TestFlagsExistAndAreDocumented(t *testing.T) {
 	run, all := flagsOf(t, "run"), []string{}
-	for _, command := range []string{"run", "cluster add", "cluster drain", "cluster isolate", "cluster list", "cluster remove", "move", "check", "dashboard", "dns", "doctor", "history", "knocks", "why"} {
+	for _, command := range []string{"run", "cluster add", "cluster drain", "cluster isolate", "cluster list", "cluster remove", "move", "check", "dashboard", "dns", "doctor", "history", "knocks", "standalone backup", "why"} {
 		all = append(all, flagsOf(t, command)...)
 	}
 	within(t, run, named(read(t, docs+"operations.md"), "`(--[a-z-]+)"), "a flag of usher run that docs/operations.md does not name")

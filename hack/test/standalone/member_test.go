@@ -19,7 +19,7 @@ const hosts = 100
 
 // maxMemory is how much memory both processes may hold together, in MB. Pages of the
 // program that both have read are counted once.
-const maxMemory = 170
+const maxMemory = 200
 
 // A real member is added by usher cluster add; its annotated host is published; the
 // commands that ask usher find it; all of it survives SIGKILL.
