@@ -45,6 +45,6 @@ const (
 
 // IsRouter reports whether the source is a router of Traefik's API, and no object of
 // Kubernetes.
-func (r SourceRef) IsRouter() bool {
+func (r *SourceRef) IsRouter() bool {
 	return r.Kind == KindTraefikRouter || r.Kind == KindTraefikRouterTCP
 }

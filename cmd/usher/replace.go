@@ -36,7 +36,7 @@ If the flags are wrong, or the new process does not listen within --timeout, the
 process ends, the old one continues, and the exit code is not 0.`,
 		Example: `  # in a systemd unit
   ExecReload=/usr/bin/usher replace $MAINPID -- $USHER_OPTIONS`,
-		Args: func(cmd *cobra.Command, args []string) error { return o.read(cmd, args) },
+		Args: o.read,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.replace(cmd) },
 	}
 	cmd.Flags().DurationVar(&o.timeout, "timeout", defaultReplaceTimeout, "how long the new process may take until it listens")

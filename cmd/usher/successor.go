@@ -44,7 +44,7 @@ func (o *replaceOptions) replace(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(old)
+	defer func() { _ = unix.Close(old) }()
 	next, err := startSuccessor(ctx, o.run)
 	if err != nil {
 		return fmt.Errorf("process %d continues: %w", o.pid, err)
@@ -103,9 +103,9 @@ func startSuccessor(ctx context.Context, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(filepath.Dir(path))
+	defer func() { _ = os.RemoveAll(filepath.Dir(path)) }()
 	defer ready.Close()
-	next := exec.Command(program, append([]string{"run"}, args...)...) //nolint:noctx // it outlives this process
+	next := exec.Command(program, append([]string{"run"}, args...)...) //nolint:noctx,gosec // it outlives this process; G204: it is this program, with flags that were checked
 	next.Env = append(os.Environ(), notifySocket+"="+path)
 	next.Stdout, next.Stderr = os.Stdout, os.Stderr
 	next.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_PARENT}
@@ -148,7 +148,7 @@ func awaitReady(ctx context.Context, ready *net.UnixConn, pid int) error {
 	if err != nil {
 		return errors.New("the new process has ended: its log says why")
 	}
-	defer unix.Close(process)
+	defer func() { _ = unix.Close(process) }()
 	message := make([]byte, maxNotification)
 	for {
 		if err := ready.SetReadDeadline(time.Now().Add(readyInterval)); err != nil {
@@ -179,6 +179,6 @@ func isReady(message []byte) bool {
 
 // hasEnded reports whether a process has ended. A descriptor of it is readable then.
 func hasEnded(process int) bool {
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}, 0)
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}, 0) //nolint:gosec // G115: a descriptor
 	return err == nil && n > 0
 }

@@ -42,7 +42,7 @@ func Save(ctx context.Context, save func(Object) error) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	var revision int64
 	for from := storePrefix + "/"; ; {
 		page, err := client.Get(ctx, from, clientv3.WithRange(clientv3.GetPrefixRangeEnd(storePrefix+"/")), clientv3.WithLimit(pageSize), clientv3.WithRev(revision))
@@ -88,7 +88,7 @@ func Restore(ctx context.Context, dir string, next func() (Object, bool, error))
 		if err != nil {
 			return err
 		}
-		defer client.Close()
+		defer func() { _ = client.Close() }()
 		for {
 			o, more, err := next()
 			if err != nil || !more {

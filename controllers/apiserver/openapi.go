@@ -37,7 +37,7 @@ func define(t reflect.Type, ref common.ReferenceCallback, all map[string]common.
 		return
 	}
 	texts := map[string]string{}
-	if documented, ok := reflect.Zero(t).Interface().(interface{ SwaggerDoc() map[string]string }); ok {
+	if documented, ok := reflect.TypeAssert[interface{ SwaggerDoc() map[string]string }](reflect.Zero(t)); ok {
 		texts = documented.SwaggerDoc()
 	}
 	schema := spec.Schema{SchemaProps: spec.SchemaProps{Description: texts[""], Type: []string{"object"}, Properties: map[string]spec.Schema{}}}
@@ -55,8 +55,7 @@ type definer struct {
 
 // fields adds the properties of a struct to its schema.
 func (d *definer) fields(t reflect.Type, texts map[string]string, schema *spec.Schema) {
-	for i := range t.NumField() {
-		field := t.Field(i)
+	for field := range t.Fields() {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if name == "" && field.Anonymous {
 			d.fields(field.Type, metaTexts(field.Type), schema)
@@ -81,7 +80,7 @@ func (d *definer) fields(t reflect.Type, texts map[string]string, schema *spec.S
 
 // metaTexts returns the documentation of an embedded struct.
 func metaTexts(t reflect.Type) map[string]string {
-	if documented, ok := reflect.Zero(t).Interface().(interface{ SwaggerDoc() map[string]string }); ok {
+	if documented, ok := reflect.TypeAssert[interface{ SwaggerDoc() map[string]string }](reflect.Zero(t)); ok {
 		return documented.SwaggerDoc()
 	}
 	return nil

@@ -166,20 +166,16 @@ func newServer(config *extensions.Config) (*extensions.CustomResourceDefinitions
 	if err != nil {
 		return nil, fmt.Errorf("create the API server: %w", err)
 	}
-	getter, err := coreGetter(&config.GenericConfig.Config)
-	if err != nil {
-		return nil, err
-	}
-	return server, installCore(server.GenericAPIServer, getter)
+	return server, installCore(server.GenericAPIServer, coreGetter(&config.GenericConfig.Config))
 }
 
 // coreGetter returns how the core kinds are stored.
-func coreGetter(c *genericapiserver.Config) (generic.RESTOptionsGetter, error) {
+func coreGetter(c *genericapiserver.Config) generic.RESTOptionsGetter {
 	etcd := etcdOptions(codecs.LegacyCodec(coreVersion, coordinationVersion))
 	etcd.SkipHealthEndpoints = true
 	etcd.WatchCacheSizes = []string{"events#0"}
 	factory := &genericoptions.SimpleStorageFactory{StorageConfig: etcd.StorageConfig}
-	return etcd.CreateRESTOptionsGetter(factory, c.ResourceTransformers), nil
+	return etcd.CreateRESTOptionsGetter(factory, c.ResourceTransformers)
 }
 
 // installCore installs the core kinds.

@@ -181,7 +181,7 @@ func (k kept) Watch(ctx context.Context, o *internalversion.ListOptions) (watch.
 	return k.all.Watch(ctx, o)
 }
 
-// Create implements rest.Creater.
+// Create implements an interface of package rest.
 func (k kept) Create(ctx context.Context, object runtime.Object, check rest.ValidateObjectFunc, o *metav1.CreateOptions) (runtime.Object, error) {
 	return k.all.Create(ctx, object, check, o)
 }

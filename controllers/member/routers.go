@@ -27,7 +27,7 @@ import (
 const settledAfter = 30 * time.Second
 
 // errRestarted says that Traefik was started again. A new session waits until it has settled.
-var errRestarted = errors.New("Traefik was restarted") //nolint:staticcheck // ST1005: the name of a program
+var errRestarted = errors.New("Traefik was restarted")
 
 // routers reads the routers of a Traefik's API for a session, in place of a cache of
 // Kubernetes' objects. Only the member's loop uses it, except for seen.
@@ -36,7 +36,6 @@ type routers struct {
 	client  *http.Client
 	began   time.Time // when Traefik was started, by its own clock; zero before the first answer
 	known   map[schema.GroupVersionKind]map[string]client.Object
-	read    bool // all routers were applied once, settled
 
 	mu   sync.Mutex
 	seen map[sourceID]time.Time // router → when it was first seen

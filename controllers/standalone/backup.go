@@ -77,14 +77,14 @@ func (d Dir) Restore(ctx context.Context, file string, load func(ctx context.Con
 		return fmt.Errorf("%s is no backup of usher: %w", file, err)
 	}
 	parent := filepath.Dir(filepath.Clean(string(d)))
-	if err := os.MkdirAll(parent, 0o755); err != nil {
+	if err := os.MkdirAll(parent, 0o755); err != nil { //nolint:gosec // G301: the parent is a directory of the system, such as /var/lib
 		return err
 	}
 	made, err := os.MkdirTemp(parent, "."+filepath.Base(string(d))+"-restore-*") // 0700
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(made)
+	defer func() { _ = os.RemoveAll(made) }()
 	for _, sub := range []string{"pki", "etcd", "state"} {
 		if err := os.Mkdir(filepath.Join(made, sub), 0o700); err != nil {
 			return err
@@ -133,6 +133,6 @@ func readBackup(file string) (map[string][]byte, error) {
 	if _, err := archive.Next(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("there is more than keys and objects")
 	}
-	_, err = io.Copy(io.Discard, compressed) // to its checksum
+	_, err = io.Copy(io.Discard, io.LimitReader(compressed, 1<<20)) // to its checksum
 	return files, err
 }

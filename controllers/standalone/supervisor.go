@@ -67,7 +67,7 @@ func (s *Supervisor) runOnce(ctx context.Context) error {
 		return err
 	}
 	defer held.Close()
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", s.Arguments...) // the file itself may be another version already
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", s.Arguments...) //nolint:gosec // G204: this program; the file itself may be another version already
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = alive, os.Stderr, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C at a terminal is for this process
@@ -97,7 +97,7 @@ func (d Dir) checkRoom() error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name())
+	defer func() { _ = os.Remove(file.Name()) }()
 	err = unix.Fallocate(int(file.Fd()), 0, 0, room)
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		block := make([]byte, 1<<20)

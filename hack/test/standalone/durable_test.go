@@ -1,6 +1,7 @@
 package standalone
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -260,7 +261,7 @@ func TestBackup(t *testing.T) {
 			testkit.Must(t, err)
 			after, err := os.ReadFile(filepath.Join(into.dir, "pki", "admin.pem"))
 			testkit.Must(t, err)
-			if string(before) != string(after) {
+			if !bytes.Equal(before, after) {
 				t.Error("the certificate is another one")
 			}
 		}

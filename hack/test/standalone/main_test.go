@@ -92,9 +92,9 @@ func (o *output) String() string {
 }
 
 // start starts usher.
-func (e *edge) start(t *testing.T, flags ...string) *process {
+func (e *edge) start(t *testing.T) *process {
 	t.Helper()
-	args := append([]string{"run", "--standalone", e.dir, "--https-listen", e.https, "--http-listen", e.http, "--admin-listen", e.admin, "--api-listen", e.api}, flags...)
+	args := []string{"run", "--standalone", e.dir, "--https-listen", e.https, "--http-listen", e.http, "--admin-listen", e.admin, "--api-listen", e.api}
 	p := &process{edge: e, cmd: exec.CommandContext(t.Context(), program, args...), log: &output{}}
 	p.cmd.Stderr, p.cmd.WaitDelay = p.log, 10*time.Second
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
