@@ -99,7 +99,7 @@ cluster, as in helm template.
 {{- define "usher.edgeIsMember" -}}
 {{- $isMember := .Values.edgeIsMember -}}
 {{- range .Values.clusters -}}
-{{- if not .kubeconfigSecret }}{{ $isMember = true }}{{ end -}}
+{{- if not (or .kubeconfigSecret .traefik) }}{{ $isMember = true }}{{ end -}}
 {{- end -}}
 {{- if $isMember }}true{{ end -}}
 {{- end -}}

@@ -108,6 +108,10 @@ func TestValuesAreRendered(t *testing.T) {
 			{"ClusterRole/usher-controller", "metadata.labels", `"team":"home"`},
 			{"MemberCluster/hades", "metadata.labels", `"team":"home"`},
 		}},
+		{"a Traefik without Kubernetes", "clusters.nas.traefik.url=https://traefik.home.arpa,clusters.nas.traefik.publicEntryPoint=public,clusters.nas.ingress.addresses[0]=192.0.2.40", []expectation{
+			{"MemberCluster/nas", "spec.traefik", `{"publicEntryPoint":"public","url":"https://traefik.home.arpa"}`},
+			{"MemberCluster/nas", "spec.kubeconfig", ""},
+		}},
 		{"the environment", "mode=split,extraEnv[0].name=GOMEMLIMIT,extraEnv[0].value=1GiB", []expectation{
 			{"Deployment/usher-controller", "spec.template.spec.containers.0.env", `[{"name":"GOMEMLIMIT","value":"1GiB"}]`},
 			{"DaemonSet/usher-proxy", "spec.template.spec.containers.0.env", `[{"name":"GOMEMLIMIT","value":"1GiB"}]`},

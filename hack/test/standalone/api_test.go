@@ -136,6 +136,44 @@ func TestNobodyElse(t *testing.T) {
 	}
 }
 
+// The commands of the docs make a kubeconfig for another machine. A certificate of the same
+// authority without the group, and one of another authority, may do nothing.
+func TestKubeconfigForAnotherMachine(t *testing.T) {
+	p := newEdge(t, filepath.Join(t.TempDir(), "edge")).start(t).ready(t)
+	text, err := os.ReadFile("../../../docs/standalone.md")
+	testkit.Must(t, err)
+	_, after, found := strings.Cut(string(text), "    umask 077\n")
+	commands, _, ended := strings.Cut(after, "\n\n")
+	if !found || !ended {
+		t.Fatal("the docs have no such commands")
+	}
+	at := strings.NewReplacer("https://edge.home.arpa:6443", "https://"+p.api, "/var/lib/usher", p.dir, "kubectl ", kubectlPath+" ")
+	work := t.TempDir()
+	shell := func(script string) {
+		t.Helper()
+		command := exec.CommandContext(t.Context(), "/bin/sh", "-euc", script)
+		command.Dir = work
+		if out, err := command.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	get := func(want string) {
+		t.Helper()
+		command := exec.CommandContext(t.Context(), kubectlPath, "--kubeconfig", filepath.Join(work, "ana.kubeconfig"), "get", "networklists", "--request-timeout=20s")
+		out, err := command.CombinedOutput()
+		if !strings.Contains(string(out), want) || (err == nil) != (want == "No resources found") {
+			t.Errorf("%v: %s; want %q", err, out, want)
+		}
+	}
+	shell("umask 077\n" + at.Replace(commands))
+	get("No resources found")
+	shell("umask 077\n" + strings.Replace(at.Replace(commands), "/O=system:masters/CN=ana", "/CN=ana", 1))
+	get("Forbidden")
+	shell("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout own.key -subj /CN=own -out own.crt -days 1\n" +
+		strings.Replace(at.Replace(commands), "-CA "+p.dir+"/pki/ca.crt -CAkey "+p.dir+"/pki/ca.key", "-CA own.crt -CAkey own.key", 1))
+	get("Unauthorized")
+}
+
 // A directory that others may enter is refused, and the message says what to do.
 func TestOpenDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "open")
