@@ -81,10 +81,16 @@ func TestWildcardNeverStepsInForAHost(t *testing.T) {
 	stop()
 }
 
-// watchRoute looks up a host over and over until stop is called, and fails where a
-// route is not good.
+// watchRoute waits for a good route of a host: the table follows the objects. Then it looks
+// the host up over and over until stop is called, and fails where a route is not good.
 func watchRoute(t *testing.T, table *routing.Live, host string, good func(*routing.Route) bool) (stop func()) {
 	t.Helper()
+	testkit.Eventually(t, "a good route of "+host, func() error {
+		if route := table.Load().Lookup(host); !good(route) {
+			return fmt.Errorf("it is %+v", route)
+		}
+		return nil
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
