@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -37,6 +38,8 @@ type routers struct {
 	began   time.Time // when Traefik was started, by its own clock; zero before the first answer
 	known   map[schema.GroupVersionKind]map[string]client.Object
 
+	applied atomic.Bool // all routers were handed to the reader once
+
 	mu   sync.Mutex
 	seen map[sourceID]time.Time // router → when it was first seen
 }
@@ -46,6 +49,7 @@ func newRouters(s *session) *routers {
 	for _, gvk := range []schema.GroupVersionKind{routerKind, routerTCPKind} {
 		r.known[gvk] = map[string]client.Object{}
 		s.stores[gvk] = toolscache.NewStore(toolscache.MetaNamespaceKeyFunc)
+		s.running[gvk] = watched{r.applied.Load} // before any object comes: the reader drops objects of other kinds
 	}
 	return r
 }
@@ -281,8 +285,6 @@ func (r *routers) apply(found map[schema.GroupVersionKind]map[string]client.Obje
 			}
 		}
 		r.known[k.gvk] = found[k.gvk]
-		s.mu.Lock()
-		s.running[k.gvk] = watched{func() bool { return true }}
-		s.mu.Unlock()
 	}
+	r.applied.Store(true)
 }

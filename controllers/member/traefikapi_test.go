@@ -19,6 +19,7 @@ import (
 
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/source/traefik"
+	"github.com/jovalle/usher/hack/test/testkit"
 )
 
 // deaf is a listener that does nothing.
@@ -136,5 +137,39 @@ func TestHostileRouters(t *testing.T) {
 		if consents != want.consents || (problem != "") != want.problem || strings.ContainsAny(problem, "\x1b\n") {
 			t.Errorf("%s: it consents: %t, and its problem is %q", rule, consents, problem)
 		}
+	}
+}
+
+// The reader runs while routers are handed to it: none is lost, however the two interleave.
+func TestRoutersAreNotLost(t *testing.T) {
+	const hosts = 300
+	var all []string
+	for i := range hosts {
+		all = append(all, fmt.Sprintf(`{"name": "r%d@docker", "provider": "docker", "rule": "Host(`+"`h%d.techn.is`"+`)", "status": "enabled", "using": ["public"], "tls": {}}`, i, i))
+	}
+	r := routersAt(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(nextPage, "1")
+		if strings.HasPrefix(r.URL.Path, "/api/http/") {
+			_, _ = io.WriteString(w, "["+strings.Join(all, ",")+"]")
+			return
+		}
+		_, _ = io.WriteString(w, "[]")
+	})
+	s := r.session
+	s.start(t.Context())
+	defer s.close()
+	found, _, err := r.fetch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.apply(found, true)
+	testkit.Eventually(t, "all routers should be read", func() error {
+		if !s.synced() {
+			return errors.New("they are not")
+		}
+		return nil
+	})
+	if got := len(s.hosts()); got != hosts {
+		t.Errorf("%d hosts are claimed, want %d", got, hosts)
 	}
 }
