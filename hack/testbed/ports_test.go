@@ -69,7 +69,7 @@ func TestServersReportThatTheirPortIsTaken(t *testing.T) {
 			return second.Start(t.Context())
 		},
 		"Traefik": func() error {
-			second := &Traefik{HTTPS: taken, HTTP: free[0], API: free[1], MQTTS: free[2], name: "second-traefik", cluster: hades}
+			second := &Traefik{HTTPS: taken, HTTP: free[0], API: free[1], MQTTS: free[2], name: "second-traefik", bed: bed, cluster: hades}
 			return second.Start(t.Context())
 		},
 	} {
