@@ -16,7 +16,8 @@ import (
 func TestTraefikWithoutKubernetes(t *testing.T) {
 	const shown, private = "shown.nas.techn.is", "private.nas.techn.is"
 	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = fmt.Fprintf(w, `{"cluster": "nas", "host": %q}`, r.Host)
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(w, `{"cluster": "nas", "app": "shown", "host": %q}`, r.Host)
 	}))
 	defer app.Close()
 	file := filepath.Join(t.TempDir(), "dynamic.yaml")
