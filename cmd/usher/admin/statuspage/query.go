@@ -10,7 +10,7 @@ import (
 
 const (
 	// rowsPerPage is the number of hosts on one page.
-	rowsPerPage = 50
+	rowsPerPage = 30
 	// maxSearch is the maximum length of a search, in bytes: that of a host name.
 	maxSearch = 253
 )
