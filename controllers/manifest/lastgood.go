@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+
+	"github.com/jovalle/usher/controllers/atomicfile"
 )
 
 const (
@@ -65,7 +67,7 @@ func (l *lastGood) load(name string) (text []byte, modified time.Time, ok bool) 
 
 // store stores a text and its modification time.
 func (l *lastGood) store(name string, text []byte, modified time.Time) error {
-	return replace(l.path(name), func(file *os.File) error {
+	return atomicfile.Replace(l.path(name), func(file *os.File) error {
 		if _, err := fmt.Fprintf(file, headerFormat, sha256.Sum256(text)); err != nil {
 			return err
 		}

@@ -7,57 +7,15 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/jovalle/usher/controllers/atomicfile"
 )
 
 // maxBad is how many bad snapshots are kept.
 const maxBad = 3
 
-// errUnchanged makes replace keep the old file.
+// errUnchanged makes atomicfile.Replace keep the old file.
 var errUnchanged = errors.New("unchanged")
-
-// replace replaces a file atomically. It writes a temporary file that only its owner
-// can read, syncs it, renames it and syncs the directory. If write returns an error,
-// the old file stays.
-//
-// github.com/google/renameio (v2.0.2) does the same, but does not sync the directory:
-// after a power failure the old file may be back, and with it hosts that were withdrawn.
-func replace(path string, write func(*os.File) error) error {
-	temp, err := writeTemp(path, write)
-	if err == nil {
-		err = os.Rename(temp, path)
-	}
-	if err != nil {
-		_ = os.Remove(temp) // if this fails, the next start removes it
-		return err
-	}
-	return syncDirectory(filepath.Dir(path))
-}
-
-// tempPrefix returns the prefix of a file's temporary files. Manifests have no such prefix.
-func tempPrefix(path string) string { return "." + filepath.Base(path) + "." }
-
-// writeTemp writes a temporary file in the directory of path and syncs it. It returns
-// the name of the file, which is empty if it could not be created.
-func writeTemp(path string, write func(*os.File) error) (string, error) {
-	temp, err := os.CreateTemp(filepath.Dir(path), tempPrefix(path))
-	if err != nil {
-		return "", err
-	}
-	if err = write(temp); err == nil {
-		err = temp.Sync()
-	}
-	return temp.Name(), errors.Join(err, temp.Close())
-}
-
-// syncDirectory syncs the entries of a directory to the disk.
-func syncDirectory(dir string) error {
-	opened, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer opened.Close()
-	return opened.Sync()
-}
 
 // prepareState creates the directory of path and checks that it is writable. It removes
 // the temporary files of killed writes: all files with the prefix.
@@ -65,7 +23,7 @@ func prepareState(path, prefix string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil { //nolint:gosec // the operator names the directory
 		return fmt.Errorf("create the state directory: %w", err)
 	}
-	_, err := writeTemp(path, func(*os.File) error { return nil })
+	_, err := atomicfile.WriteTemp(path, func(*os.File) error { return nil })
 	if err == nil {
 		err = removeSiblings(path, prefix)
 	}

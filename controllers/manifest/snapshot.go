@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/jovalle/usher/controllers/atomicfile"
 	"github.com/jovalle/usher/controllers/routetable"
 )
 
@@ -50,7 +51,7 @@ type Source func(context.Context) (routetable.Objects, error)
 // missing. It returns an error if the directory is not writable.
 func NewSnapshot(dir string, log logr.Logger) (*Snapshot, error) {
 	path := filepath.Join(dir, snapshotName)
-	if err := prepareState(path, tempPrefix(path)); err != nil {
+	if err := prepareState(path, atomicfile.TempPrefix(path)); err != nil {
 		return nil, err
 	}
 	return &Snapshot{path: path, log: log, interval: interval, retry: retry, wake: make(chan struct{}, 1)}, nil
@@ -142,7 +143,7 @@ func (s *Snapshot) write(ctx context.Context, source Source) error {
 		return err
 	}
 	var sum [sha256.Size]byte
-	err = replace(s.path, func(file *os.File) (err error) {
+	err = atomicfile.Replace(s.path, func(file *os.File) (err error) {
 		if sum, err = encodeSnapshot(file, &served); err == nil && sum == s.written {
 			return errUnchanged
 		}

@@ -21,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/jovalle/usher/api/v1alpha1"
+	"github.com/jovalle/usher/controllers/atomicfile"
 	"github.com/jovalle/usher/controllers/routetable"
 )
 
@@ -324,7 +325,7 @@ func TestAStateDirectoryThatCannotBeWrittenTo(t *testing.T) {
 
 func TestTemporaryFilesOfKilledWritesAreRemoved(t *testing.T) {
 	dir := t.TempDir()
-	left := filepath.Join(dir, tempPrefix(snapshotName)+"123")
+	left := filepath.Join(dir, atomicfile.TempPrefix(snapshotName)+"123")
 	if err := os.WriteFile(left, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
