@@ -137,12 +137,14 @@ const (
 	probeTimeout = 5 * time.Second
 )
 
+// newDialer returns the dialer of connections to members.
+func newDialer() *net.Dialer { return &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second} }
+
 // unshared returns a copy of cfg whose client shares no connections with other clients:
 // after an outage, a shared connection may be dead and hang.
 func unshared(cfg *rest.Config) *rest.Config {
 	cfg = rest.CopyConfig(cfg)
-	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
-	cfg.Dial = dialer.DialContext
+	cfg.Dial = newDialer().DialContext
 	cfg.QPS = -1 // no limit: there are few requests, and the API server has its own priority and fairness
 	cfg.UserAgent = "usher"
 	cfg.ContentType = runtime.ContentTypeJSON // boundedTransport finds the events in JSON only

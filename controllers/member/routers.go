@@ -30,13 +30,16 @@ const settledAfter = 30 * time.Second
 // errRestarted says that Traefik was started again. A new session waits until it has settled.
 var errRestarted = errors.New("Traefik was restarted")
 
+// routersByKind are routers as sources: kind → namespace and name → object.
+type routersByKind map[schema.GroupVersionKind]map[string]client.Object
+
 // routers reads the routers of a Traefik's API for a session, in place of a cache of
 // Kubernetes' objects. Only the member's loop uses it, except for seen.
 type routers struct {
 	session *session
 	client  *http.Client
 	began   time.Time // when Traefik was started, by its own clock; zero before the first answer
-	known   map[schema.GroupVersionKind]map[string]client.Object
+	known   routersByKind
 
 	applied atomic.Bool // all routers were handed to the reader once
 
@@ -45,7 +48,7 @@ type routers struct {
 }
 
 func newRouters(s *session) *routers {
-	r := &routers{session: s, client: s.config.Traefik.newClient(), known: map[schema.GroupVersionKind]map[string]client.Object{}, seen: map[sourceID]time.Time{}}
+	r := &routers{session: s, client: s.config.Traefik.newClient(), known: routersByKind{}, seen: map[sourceID]time.Time{}}
 	for _, gvk := range []schema.GroupVersionKind{routerKind, routerTCPKind} {
 		r.known[gvk] = map[string]client.Object{}
 		s.stores[gvk] = toolscache.NewStore(toolscache.MetaNamespaceKeyFunc)
@@ -64,7 +67,7 @@ func (r *routers) copySeen() map[sourceID]time.Time {
 // syncRouters waits until all routers of a Traefik that has settled are read.
 func (m *member) syncRouters(ctx context.Context, s *session) error {
 	r := s.routers
-	var last map[schema.GroupVersionKind]map[string]client.Object
+	var last routersByKind
 	for {
 		is, uptime, err := r.version(ctx)
 		if err != nil {
@@ -127,21 +130,13 @@ func (m *member) reached() {
 func (r *routers) started(is apiVersion) {
 	r.began = is.StartDate
 	s := r.session
-	version := strings.TrimSpace(is.Version)
-	t := Traefik{}
-	if versionPattern.MatchString(version) {
-		t.Version = version
-		if t.RuleSyntax = syntaxOfVersion(version); t.RuleSyntax != "" {
-			t.DetectedBy = "/api/version"
-		}
-	}
 	s.mu.Lock()
-	s.detected = t
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	s.detected = traefikOfVersion(strings.TrimSpace(is.Version), "/api/version")
 }
 
 // poll reads all routers of the Traefik that the session has begun with.
-func (r *routers) poll(ctx context.Context) (map[schema.GroupVersionKind]map[string]client.Object, error) {
+func (r *routers) poll(ctx context.Context) (routersByKind, error) {
 	is, _, err := r.version(ctx)
 	if err != nil {
 		return nil, err
@@ -152,7 +147,7 @@ func (r *routers) poll(ctx context.Context) (map[schema.GroupVersionKind]map[str
 	found, pages, err := r.fetch(ctx)
 	// Pages are not of one moment: a router that moves from one to the other is in neither.
 	for tries := 0; err == nil && pages > 1 && tries < 3 && r.misses(found); tries++ {
-		var again map[schema.GroupVersionKind]map[string]client.Object
+		var again routersByKind
 		if again, _, err = r.fetch(ctx); err == nil && reflect.DeepEqual(again, found) {
 			return found, nil
 		}
@@ -165,7 +160,7 @@ func (r *routers) poll(ctx context.Context) (map[schema.GroupVersionKind]map[str
 }
 
 // misses reports whether a router that is known is not among those that were found.
-func (r *routers) misses(found map[schema.GroupVersionKind]map[string]client.Object) bool {
+func (r *routers) misses(found routersByKind) bool {
 	for gvk, known := range r.known {
 		for key := range known {
 			if found[gvk][key] == nil {
@@ -176,9 +171,9 @@ func (r *routers) misses(found map[schema.GroupVersionKind]map[string]client.Obj
 	return false
 }
 
-// fetch requests all routers: kind → namespace and name → object.
-func (r *routers) fetch(ctx context.Context) (found map[schema.GroupVersionKind]map[string]client.Object, pages int, err error) {
-	found = map[schema.GroupVersionKind]map[string]client.Object{}
+// fetch requests all routers.
+func (r *routers) fetch(ctx context.Context) (found routersByKind, pages int, err error) {
+	found = routersByKind{}
 	for gvk, protocol := range map[schema.GroupVersionKind]string{routerKind: "http", routerTCPKind: "tcp"} {
 		all, read, err := r.list(ctx, protocol)
 		if err != nil {
@@ -257,7 +252,7 @@ func optionsRef(options, provider string) *traefik.TLSOptionRef {
 }
 
 // apply hands what has changed to the reader of the session.
-func (r *routers) apply(found map[schema.GroupVersionKind]map[string]client.Object, first bool) {
+func (r *routers) apply(found routersByKind, first bool) {
 	s := r.session
 	for _, k := range sources {
 		if !k.polled {

@@ -46,12 +46,8 @@ func detectTraefik(service *corev1.Service, kinds traefikKinds) Traefik {
 	var t Traefik
 	if service != nil {
 		name := types.NamespacedName{Namespace: service.Namespace, Name: service.Name}.String()
-		if version := service.Labels[labelVersion]; versionPattern.MatchString(version) {
-			t.Version = version
-			if t.RuleSyntax = syntaxOfVersion(version); t.RuleSyntax != "" {
-				t.DetectedBy = "label " + labelVersion + " of Service " + name
-				return t
-			}
+		if t = traefikOfVersion(service.Labels[labelVersion], "label "+labelVersion+" of Service "+name); t.RuleSyntax != "" {
+			return t
 		}
 		if t.RuleSyntax = syntaxOfChart(service.Labels[source.LabelChart]); t.RuleSyntax != "" {
 			t.DetectedBy = "label " + source.LabelChart + " of Service " + name
@@ -59,6 +55,19 @@ func detectTraefik(service *corev1.Service, kinds traefikKinds) Traefik {
 		}
 	}
 	t.RuleSyntax, t.DetectedBy = kinds.ruleSyntax()
+	return t
+}
+
+// traefikOfVersion returns the Traefik with a version, which may be anything, and where the
+// version comes from.
+func traefikOfVersion(version, by string) (t Traefik) {
+	if !versionPattern.MatchString(version) {
+		return t
+	}
+	t.Version = version
+	if t.RuleSyntax = syntaxOfVersion(version); t.RuleSyntax != "" {
+		t.DetectedBy = by
+	}
 	return t
 }
 

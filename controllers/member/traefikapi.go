@@ -11,12 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -111,16 +109,16 @@ func (a *TraefikAPI) origin(authorities []byte) string {
 	return digest(identity, "traefik")
 }
 
-// newClient returns a client that follows no redirect: the credentials go to the URL alone.
+// newClient returns a client with the bounds of a member. It follows no redirect: the
+// credentials go to the URL alone.
 func (a *TraefikAPI) newClient() *http.Client {
-	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
 	return &http.Client{
-		Transport: &http.Transport{
-			DialContext: dialer.DialContext, TLSHandshakeTimeout: dialTimeout, ForceAttemptHTTP2: true,
+		Transport: &boundedTransport{RoundTripper: &http.Transport{
+			DialContext: newDialer().DialContext, TLSHandshakeTimeout: dialTimeout, ForceAttemptHTTP2: true,
 			TLSClientConfig:        &tls.Config{RootCAs: a.Authorities, MinVersion: tls.VersionTLS12},
 			MaxResponseHeaderBytes: 16 << 10, DisableCompression: true, MaxConnsPerHost: 2, IdleConnTimeout: time.Minute,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // for one without a Location
 	}
 }
 
@@ -224,13 +222,10 @@ func (r *routers) get(ctx context.Context, path string, query url.Values, into a
 		return nil, err
 	}
 	defer response.Body.Close()
-	switch {
-	case response.StatusCode/100 == 3:
-		return nil, fmt.Errorf("%w, to %.64q", errRedirect, response.Header.Get("Location"))
-	case response.StatusCode != http.StatusOK:
+	if response.StatusCode != http.StatusOK {
 		return nil, apierrors.NewGenericServerResponse(response.StatusCode, http.MethodGet, schema.GroupResource{Resource: "/" + path}, "", http.StatusText(response.StatusCode), 0, false)
 	}
-	body, err := io.ReadAll(&boundedAnswer{ReadCloser: response.Body, left: maxAnswer})
+	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -277,7 +272,7 @@ func problemOf(r *apiRouter) (problem string, off bool) {
 // servedOn returns the entry points that serve a router.
 func servedOn(r *apiRouter) []string {
 	if len(r.Using) > 0 {
-		return slices.Clone(r.Using)
+		return r.Using
 	}
-	return slices.Clone(r.EntryPoints)
+	return r.EntryPoints
 }

@@ -66,6 +66,15 @@ func (p *publication) ruleHosts(field string, rules union) routeHosts {
 	return route
 }
 
+// ofRule returns the hosts that a route can publish by its rule alone, or why the rule is
+// refused.
+func (p *publication) ofRule(field string, rule *traefikrule.Set, err error) routeHosts {
+	if err != nil {
+		return p.invalidRule(field, err)
+	}
+	return p.ruleHosts(field, union{rule})
+}
+
 // unserved refuses a host that only a wildcard in a rule covers, if the member's Traefik
 // has no wildcards.
 func (p *publication) unserved(field, host string) *Refusal {

@@ -26,11 +26,7 @@ func FromIngressRouteTCP(route *traefik.IngressRouteTCP, in Context) Result {
 	for i, r := range route.Spec.Routes {
 		field := fmt.Sprintf("spec.routes[%d].match", i)
 		rule, err := tcpRule(r, in)
-		if err != nil {
-			routes = append(routes, p.invalidRule(field, err))
-			continue
-		}
-		routes = append(routes, p.ruleHosts(field, union{rule}))
+		routes = append(routes, p.ofRule(field, rule, err))
 	}
 	return p.publish(routes)
 }

@@ -4,7 +4,6 @@ import (
 	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/api/v1alpha1/reason"
 	"github.com/jovalle/usher/controllers/source/traefik"
-	"github.com/jovalle/usher/controllers/source/traefikrule"
 )
 
 // Consents reports whether a router of Traefik's API may be published: it is on the public
@@ -24,17 +23,13 @@ func FromRouter(r *traefik.Router, in Context) Result {
 	p.checkRouter(r.Status, r.Spec.TLS != nil)
 	p.checkPorts("entryPoints", r.Spec.EntryPoints)
 	p.checkIsolation(TLSOfRouter(r, in), "tls.options", "set tls.options to it")
+	if p.mark.Options != "" {
+		p.named = in.namedByIngressRoute(&r.IngressRoute)
+	}
 	var routes []routeHosts
 	for _, route := range r.Spec.Routes {
-		if p.mark.Options != "" {
-			p.named = append([]string{}, traefikrule.Domains(route.Match)...)
-		}
 		rule, err := httpRule(route, in)
-		if err != nil {
-			routes = append(routes, p.invalidRule(fieldRule, err))
-			continue
-		}
-		routes = append(routes, p.ruleHosts(fieldRule, union{rule}))
+		routes = append(routes, p.ofRule(fieldRule, rule, err))
 	}
 	return p.publish(routes)
 }
@@ -48,11 +43,7 @@ func FromRouterTCP(r *traefik.RouterTCP, in Context) Result {
 	var routes []routeHosts
 	for _, route := range r.Spec.Routes {
 		rule, err := tcpRule(route, in)
-		if err != nil {
-			routes = append(routes, p.invalidRule(fieldRule, err))
-			continue
-		}
-		routes = append(routes, p.ruleHosts(fieldRule, union{rule}))
+		routes = append(routes, p.ofRule(fieldRule, rule, err))
 	}
 	return p.publish(routes)
 }
@@ -93,10 +84,7 @@ func TLSOfRouter(r *traefik.Router, in Context) TLSMark {
 	if r.Status.Off || r.Spec.TLS == nil {
 		return TLSMark{Plain: in.Isolation != nil}
 	}
-	return routerTLS{
-		namespace: r.Namespace, entryPoints: r.Spec.EntryPoints, section: true,
-		options: referredOptions(r.Spec.TLS.Options, r.Namespace),
-	}.mark(in)
+	return TLSOfIngressRoute(&r.IngressRoute, in)
 }
 
 // TLSOfRouterTCP returns how Traefik ends TLS for a TCP router.
