@@ -1,11 +1,7 @@
 package controllers_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"math/big"
@@ -140,16 +136,10 @@ func eventsOf(t *testing.T, c client.Client, reason string) (n int) {
 // does not ask for one.
 func setClientCertificate(t *testing.T, c client.Client, end time.Time) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	testkit.Must(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: end}
-	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	testkit.Must(t, err)
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	testkit.Must(t, err)
+	certificate, key := selfSigned(t, &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: end})
 	setKubeconfig(t, c, func(user *clientcmdapi.AuthInfo) {
-		user.ClientCertificateData = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})
-		user.ClientKeyData = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
+		user.ClientCertificateData = certificate
+		user.ClientKeyData = key
 	})
 }
 

@@ -2,6 +2,11 @@ package controllers_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"strings"
@@ -240,4 +245,16 @@ func refusedRoute(t *testing.T, table *routing.Live, host, why string) {
 		}
 		return nil
 	})
+}
+
+// selfSigned returns a certificate that signs itself, and its key, as PEM.
+func selfSigned(t *testing.T, template *x509.Certificate) (certificate, key []byte) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	testkit.Must(t, err)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	testkit.Must(t, err)
+	encoded, err := x509.MarshalPKCS8PrivateKey(private)
+	testkit.Must(t, err)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
 }

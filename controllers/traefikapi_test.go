@@ -1,13 +1,9 @@
 package controllers_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net"
@@ -53,7 +49,7 @@ func startNAS(t *testing.T) *nas {
 	t.Helper()
 	dir := t.TempDir()
 	n := &nas{file: filepath.Join(dir, "dynamic.yaml"), containers: startContainers(t)}
-	cert, key := localhostCertificate(t)
+	cert, key := selfSigned(t, &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "nas"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true})
 	n.ca = cert
 	testkit.Must(t, os.WriteFile(filepath.Join(dir, "cert.pem"), cert, 0o600))
 	testkit.Must(t, os.WriteFile(filepath.Join(dir, "key.pem"), key, 0o600))
@@ -324,17 +320,4 @@ func (d *containers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		http.NotFound(w, r)
 	}
-}
-
-// localhostCertificate returns a certificate of 127.0.0.1 that signs itself, and its key.
-func localhostCertificate(t *testing.T) (certificate, key []byte) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	testkit.Must(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "nas"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	testkit.Must(t, err)
-	encoded, err := x509.MarshalPKCS8PrivateKey(private)
-	testkit.Must(t, err)
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
 }

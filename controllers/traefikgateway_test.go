@@ -1,11 +1,7 @@
 package controllers_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"math/big"
 	"testing"
@@ -75,18 +71,12 @@ func TestTraefikAsControllerOfGateways(t *testing.T) {
 // certificateSecret is a Secret default/NAME with a self-signed certificate.
 func certificateSecret(t *testing.T, name string) *corev1.Secret {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	testkit.Must(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"*.gw.is"}, NotAfter: time.Now().Add(time.Hour)}
-	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	testkit.Must(t, err)
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	testkit.Must(t, err)
+	certificate, key := selfSigned(t, &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"*.gw.is"}, NotAfter: time.Now().Add(time.Hour)})
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Type: corev1.SecretTypeTLS,
 		Data: map[string][]byte{
-			corev1.TLSCertKey:       pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}),
-			corev1.TLSPrivateKeyKey: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
+			corev1.TLSCertKey:       certificate,
+			corev1.TLSPrivateKeyKey: key,
 		},
 	}
 }
