@@ -2,6 +2,7 @@ package controllers_test
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -136,6 +137,38 @@ func TestPermissionTakenAwayKeepsHosts(t *testing.T) {
 	apply(t, "hades", granted)
 	p.caughtUp(t, table)
 	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+}
+
+// A new leader reports a refusal soon, although it leaves the status of a member that does
+// not answer unchanged for half a minute.
+func TestPermissionMissingAtTheStartIsReported(t *testing.T) {
+	c := edge(t)
+	account := "{apiVersion: v1, kind: ServiceAccount, metadata: {name: demoted, namespace: default}}"
+	granted := `{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: demoted},
+		roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}, subjects: [{kind: ServiceAccount, name: demoted, namespace: default}]}`
+	apply(t, "hades", account)
+	apply(t, "hades", granted)
+	kubeconfig, err := bed.Cluster("hades").KubeconfigFor(t.Context(), "default", "demoted")
+	testkit.Must(t, err)
+	stop := startControllers(t, &routing.Live{})
+	addMemberBy(t, c, "hades", kubeconfig)
+	awaitMember(t, c, "hades", v1alpha1.ConditionReady, metav1.ConditionTrue, "Ready")
+	stop()
+
+	remove(t, "hades", granted)
+	testkit.Eventually(t, "the API server should know that the role is gone", func() error {
+		answer, err := bed.Cluster("hades").Kubectl(t.Context(), "auth", "can-i", "list", "ingresses", "--as=system:serviceaccount:default:demoted")
+		if strings.TrimSpace(answer) == "no" { // also an error of kubectl
+			return nil
+		}
+		return fmt.Errorf("can-i answers %q: %w", answer, err)
+	})
+	began := time.Now()
+	startUsher(t)
+	awaitMember(t, c, "hades", v1alpha1.ConditionSynced, metav1.ConditionFalse, "Forbidden")
+	if waited := time.Since(began); waited >= 30*time.Second {
+		t.Errorf("it is reported after %v", waited)
+	}
 }
 
 // A kubeconfig is replaced while its hosts are looked up without a pause: by one

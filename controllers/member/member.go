@@ -153,6 +153,9 @@ func (m *member) sync(ctx context.Context, s *session) error {
 				return nil
 			}
 			m.syncing(s.problem(0))
+			if s.problem(lasting) != nil {
+				m.noteFailure()
+			}
 		}
 	}
 }
@@ -239,13 +242,7 @@ func (m *member) syncing(problem error) {
 
 // disconnected records that the API server could not be reached or read.
 func (m *member) disconnected(err error) {
-	m.mu.Lock()
-	news := !m.failed && m.serving == nil
-	m.failed = true
-	m.mu.Unlock()
-	if news {
-		defer m.set.MemberChanged(m.name)
-	}
+	defer m.noteFailure()
 	m.update(func(state *State) {
 		if state.Connected.True && errors.Is(err, errTooLarge) {
 			state.Synced = failure(err)
@@ -258,6 +255,19 @@ func (m *member) disconnected(err error) {
 			state.Synced = Condition{Reason: reason.Connecting, Message: "the cluster has not been reached yet; no host of it is withdrawn"}
 		}
 	})
+}
+
+// noteFailure records that the member has failed, which settles what is known about it
+// until it is read.
+func (m *member) noteFailure() {
+	m.mu.Lock()
+	news := !m.failed && m.serving == nil
+	m.failed = true
+	m.mu.Unlock()
+	if news {
+		m.set.MemberChanged(m.name)
+		m.notify()
+	}
 }
 
 // update changes the state, and notifies if it differs from before.

@@ -8,13 +8,13 @@ import (
 
 const (
 	// settleWithin is how long after the start it may be unknown whether a member can
-	// be reached. Until then the statuses of its objects are left unchanged.
+	// be read. Until then the statuses of its objects are left unchanged.
 	settleWithin = 30 * time.Second
 	// detailEvery is the shortest interval between two messages of a condition whose
 	// reason stays the same: a member must not cause a status write at each attempt.
 	detailEvery = time.Minute
 	// lasting is how long listing or watching a kind must fail before a member that
-	// was in sync is reported as out of sync.
+	// was in sync is reported as out of sync, or one that was not read yet as failed.
 	lasting = probeEvery
 )
 
@@ -76,7 +76,8 @@ func (m *member) steady(before, now Condition, changedAt *time.Time) Condition {
 	return now
 }
 
-// settled reports whether the member was reached or has failed at least once.
+// settled reports whether the member was read, or has failed at least once: its API
+// server did not answer, or refused to list a kind for longer than lasting.
 func (m *member) settled() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

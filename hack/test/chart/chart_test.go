@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/jovalle/usher/hack/test/testkit"
@@ -119,11 +122,28 @@ func (r *release) waitUntilRefused(t *testing.T, workload string, p permission) 
 	resource, subresource, _ := strings.Cut(p.resource, "/")
 	account := "system:serviceaccount:" + namespace + ":" + r.pods[workload].ServiceAccountName
 	testkit.Eventually(t, account+" should be refused: "+p.String(), func() error {
-		answer, err := bed.Cluster("edge").Kubectl(t.Context(), "auth", "can-i", p.verbs[0], strings.TrimSuffix(resource+"."+p.group, "."),
-			"--subresource="+subresource, "--as="+account, "--namespace="+namespace)
-		if strings.TrimSpace(answer) != "no" {
-			return fmt.Errorf("can-i answers %q: %w", answer, err)
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			User: account,
+			ResourceAttributes: &authorizationv1.ResourceAttributes{
+				Namespace: namespace, Verb: p.verbs[0], Group: p.group, Resource: resource, Subresource: subresource,
+			},
+		}}
+		testkit.Must(t, edgeClient(t).Create(t.Context(), review))
+		if review.Status.Allowed {
+			return fmt.Errorf("it is allowed: %s", review.Status.Reason)
 		}
 		return nil
 	})
 }
+
+// edgeClient returns an administrator's client of the edge cluster.
+func edgeClient(t *testing.T) client.Client {
+	t.Helper()
+	c, err := administrator()
+	testkit.Must(t, err)
+	return c
+}
+
+var administrator = sync.OnceValues(func() (client.Client, error) {
+	return client.New(bed.Cluster("edge").Config(), client.Options{})
+})

@@ -1,10 +1,16 @@
 package chart
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jovalle/usher/hack/test/testkit"
 )
@@ -107,8 +113,7 @@ func TestEachPermissionIsNeeded(t *testing.T) {
 					t.Skip("without it, usher does not name the annotated objects of this kind, and says nothing")
 				}
 				// The process before was killed while it held the Lease.
-				_, err := bed.Cluster("edge").Kubectl(t.Context(), "delete", "lease", "--all", "--namespace", namespace)
-				testkit.Must(t, err)
+				testkit.Must(t, edgeClient(t).DeleteAllOf(t.Context(), &coordinationv1.Lease{}, client.InNamespace(namespace)))
 				r.apply(t, p)
 				r.waitUntilRefused(t, workload, p)
 				running := r.start(t, workload)
@@ -122,10 +127,17 @@ func TestEachPermissionIsNeeded(t *testing.T) {
 	}
 }
 
-// conditions returns the conditions of the members.
+// conditions returns the conditions of the members, as JSON, a line each.
 func conditions(t *testing.T) string {
 	t.Helper()
-	out, err := bed.Cluster("edge").Kubectl(t.Context(), "get", "memberclusters", "--output=jsonpath={range .items[*]}{.status.conditions}{\"\\n\"}{end}")
-	testkit.Must(t, err)
-	return out
+	members := &unstructured.UnstructuredList{}
+	members.SetGroupVersionKind(schema.GroupVersionKind{Group: "usher.techn.is", Version: "v1alpha1", Kind: "MemberClusterList"})
+	testkit.Must(t, edgeClient(t).List(t.Context(), members))
+	var all strings.Builder
+	for _, member := range members.Items {
+		status, _, err := unstructured.NestedFieldNoCopy(member.Object, "status", "conditions")
+		testkit.Must(t, err)
+		testkit.Must(t, json.NewEncoder(&all).Encode(status))
+	}
+	return all.String()
 }
