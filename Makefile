@@ -51,11 +51,15 @@ simulation: testbed ## Drive random honest and hostile members through the recon
 	@go test $(RACE) -timeout=1h ./controllers -run 'TestSimulation$$' -v -args -sim.rounds=$(or $(ROUNDS),100) -sim.seed=$(or $(SEED),0)
 
 .PHONY: lint
-lint: lint-go lint-generated lint-chart lint-workflows ## Check the Go code, the generated files, the chart and the workflows
+lint: lint-go lint-platforms lint-generated lint-chart lint-workflows ## Check the Go code, the generated files, the chart and the workflows
 
 .PHONY: lint-go
 lint-go: $(TOOLS)/golangci-lint
 	@$(TOOLS)/golangci-lint run
+
+.PHONY: lint-platforms
+lint-platforms: # those that a release has a program for, except this one
+	@go run ./hack/typecheck linux/arm linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
 .PHONY: lint-generated
 lint-generated: $(TOOLS)/controller-gen $(TOOLS)/crd-ref-docs $(TOOLS)/helm-docs
