@@ -40,7 +40,7 @@ build: ## Build bin/usher
 .PHONY: test
 test: testbed $(TOOLS)/gotestsum ## Run all tests, against real API servers and Traefik
 	$(if $(RACE),,@echo 'NO RACE DETECTOR: it needs cgo and a C compiler, and go finds none' >&2)
-	@$(TOOLS)/gotestsum --format=pkgname --format-hide-empty-pkg -- $(RACE) -timeout=45m ./...
+	@$(TOOLS)/gotestsum --format=pkgname --format-hide-empty-pkg -- $(RACE) -ldflags='-s -w' -timeout=45m ./...
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target with FUZZ_INPUTS inputs

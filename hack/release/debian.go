@@ -51,7 +51,9 @@ func (f file) stage(dir string) error {
 		}
 		path, content = path+".gz", compressed.Bytes()
 	}
-	return cmp.Or(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, content, f.mode))
+	folder := filepath.Dir(path)
+	return cmp.Or(os.MkdirAll(folder, 0o755), os.WriteFile(path, content, f.mode),
+		os.Chmod(folder, 0o755), os.Chmod(path, f.mode)) // whatever the umask is
 }
 
 // unitFiles returns the unit and its flags as the archives have them: for a program in

@@ -6,13 +6,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jovalle/usher/hack/test/testkit"
 )
 
-// The same files make the same package, for the architectures of Debian.
+// The same files make the same package, for the architectures of Debian and with any umask.
 func TestDebianPackagesAreReproducible(t *testing.T) {
 	if _, err := exec.LookPath("dpkg-deb"); err != nil {
 		t.Skip("there is no dpkg here")
@@ -28,7 +29,8 @@ func TestDebianPackagesAreReproducible(t *testing.T) {
 		t.Run(architecture, func(t *testing.T) {
 			name := "usher-v9.8.7-dev.g0123456789ab-" + p.suffix() + ".deb"
 			var packages [2][]byte
-			for i := range packages {
+			for i, umask := range []int{0o022, 0o077} {
+				defer syscall.Umask(syscall.Umask(umask))
 				r := &release{version: "v9.8.7-dev.g0123456789ab", nfpm: nfpm, out: t.TempDir(), work: t.TempDir(), time: time.Unix(1_800_000_000, 0).UTC()}
 				testkit.Must(t, r.debian(t.Context(), p, files))
 				var err error

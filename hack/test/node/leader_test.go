@@ -16,8 +16,7 @@ import (
 // replica or the restarted one becomes the leader, and the other one serves at all times.
 func TestLeaderIsKilled(t *testing.T) {
 	install(t, "network=LoadBalancer", "replicas=2")
-	enroll(t, "hades")
-	enroll(t, "illmatic")
+	enroll(t, "hades", "illmatic")
 	annotate(t, "hades")
 	pods := podAddresses(t)
 	if len(pods) != 2 {

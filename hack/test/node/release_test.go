@@ -3,10 +3,14 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/jovalle/usher/hack/test/testkit"
 	"github.com/jovalle/usher/hack/testbed/servers"
@@ -59,21 +63,31 @@ func helm(t *testing.T, command string, values ...string) string {
 // usher returns the path of the program in the image.
 func usher() string { return os.Getenv(programVariable) }
 
-// enroll adds a member by usher's command. Its Traefik has other ports, since usher uses 80 and 443 of the node.
-func enroll(t *testing.T, name string) {
+// enroll adds members by usher's command, and removes them together when the test ends: each
+// removal waits until Kubernetes has deleted a namespace. A member's Traefik has other ports,
+// since usher uses 80 and 443 of the node.
+func enroll(t *testing.T, names ...string) {
 	t.Helper()
-	m := members[name]
-	t.Log(run(t, usher(), "cluster", "add", name, "--kubeconfig", m.KubeconfigFile(), "--edge-kubeconfig", os.Getenv(kubeconfigVariable),
-		"--address", m.Traefik.HTTPS.Addr().String()))
-	t.Cleanup(func() { unenroll(t, name) })
-	ports := fmt.Sprintf(`{"spec":{"ingress":{"httpsPort":%d,"httpPort":%d}}}`, m.Traefik.HTTPS.Port(), m.Traefik.HTTP.Port())
-	kubectl(t, "patch", "membercluster", name, "--type=merge", "--patch", ports)
-}
-
-// unenroll removes a member by usher's command.
-func unenroll(t *testing.T, name string) {
-	t.Helper()
-	run(t, usher(), "cluster", "remove", name, "--kubeconfig", members[name].KubeconfigFile(), "--edge-kubeconfig", os.Getenv(kubeconfigVariable))
+	t.Cleanup(func() {
+		var group errgroup.Group
+		for _, name := range names {
+			group.Go(func() error {
+				_, complaint, err := execute(t, usher(), "cluster", "remove", name, "--kubeconfig", members[name].KubeconfigFile(), "--edge-kubeconfig", os.Getenv(kubeconfigVariable))
+				if err != nil {
+					return fmt.Errorf("cluster remove %s: %w\n%s", name, err, complaint)
+				}
+				return nil
+			})
+		}
+		testkit.Must(t, group.Wait())
+	})
+	for _, name := range names {
+		m := members[name]
+		t.Log(run(t, usher(), "cluster", "add", name, "--kubeconfig", m.KubeconfigFile(), "--edge-kubeconfig", os.Getenv(kubeconfigVariable),
+			"--address", m.Traefik.HTTPS.Addr().String()))
+		ports := fmt.Sprintf(`{"spec":{"ingress":{"httpsPort":%d,"httpPort":%d}}}`, m.Traefik.HTTPS.Port(), m.Traefik.HTTP.Port())
+		kubectl(t, "patch", "membercluster", name, "--type=merge", "--patch", ports)
+	}
 }
 
 // annotate publishes a member's host until the test ends.
@@ -90,8 +104,8 @@ func annotate(t *testing.T, name string, annotations ...string) {
 // exposeAndGet publishes the hosts of both members, and sends requests for them to an address of usher.
 func exposeAndGet(t *testing.T, address string) {
 	t.Helper()
+	enroll(t, slices.Collect(maps.Keys(members))...)
 	for name := range members {
-		enroll(t, name)
 		unanswered(t, address, name)
 		annotate(t, name)
 		answered(t, address, name)

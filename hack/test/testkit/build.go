@@ -16,7 +16,7 @@ import (
 // error has the compiler's output.
 func BuildUsher(dir string) (string, error) {
 	program := filepath.Join(dir, "usher")
-	out, err := exec.CommandContext(context.Background(), "go", "build", "-o", program, "github.com/jovalle/usher/cmd/usher").CombinedOutput()
+	out, err := exec.CommandContext(context.Background(), "go", "build", "-ldflags=-s -w", "-o", program, "github.com/jovalle/usher/cmd/usher").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building usher: %w\n%s", err, out)
 	}
