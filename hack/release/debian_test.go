@@ -29,8 +29,10 @@ func TestDebianPackagesAreReproducible(t *testing.T) {
 		t.Run(architecture, func(t *testing.T) {
 			name := "usher-v9.8.7-dev.g0123456789ab-" + p.suffix() + ".deb"
 			var packages [2][]byte
+			before := syscall.Umask(0)
+			defer syscall.Umask(before)
 			for i, umask := range []int{0o022, 0o077} {
-				defer syscall.Umask(syscall.Umask(umask))
+				syscall.Umask(umask)
 				r := &release{version: "v9.8.7-dev.g0123456789ab", nfpm: nfpm, out: t.TempDir(), work: t.TempDir(), time: time.Unix(1_800_000_000, 0).UTC()}
 				testkit.Must(t, r.debian(t.Context(), p, files))
 				var err error

@@ -10,6 +10,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,9 +31,9 @@ import (
 const module = "github.com/jovalle/usher"
 
 func main() {
-	var group errgroup.Group
+	group, ctx := errgroup.WithContext(context.Background())
 	for _, platform := range os.Args[1:] {
-		group.Go(func() error { return typeCheck(platform) })
+		group.Go(func() error { return typeCheck(ctx, platform) })
 	}
 	if err := group.Wait(); err != nil {
 		fmt.Fprintln(os.Stderr, "typecheck:", err)
@@ -42,13 +43,13 @@ func main() {
 
 // typeCheck checks the types of cmd/usher and of all packages that it imports, on a
 // platform such as linux/arm64.
-func typeCheck(platform string) error {
+func typeCheck(ctx context.Context, platform string) error {
 	goos, goarch, _ := strings.Cut(platform, "/")
 	sizes := types.SizesFor("gc", goarch)
 	if sizes == nil {
 		return fmt.Errorf("%q is no platform, such as linux/arm64", platform)
 	}
-	cmd := exec.Command("go", "list", "-deps", "-json=ImportPath,Dir,GoFiles,ImportMap", module+"/cmd/usher")
+	cmd := exec.CommandContext(ctx, "go", "list", "-deps", "-json=ImportPath,Dir,GoFiles,ImportMap", module+"/cmd/usher")
 	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch, "CGO_ENABLED=0")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
