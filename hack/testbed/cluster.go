@@ -74,6 +74,10 @@ func (c *Cluster) Address() netip.AddrPort { return c.address }
 // Config returns a client configuration of an administrator, without a rate limit.
 func (c *Cluster) Config() *rest.Config { return rest.CopyConfig(c.config) }
 
+// Client returns an administrator's client for the kinds of client-go's scheme, and for
+// unstructured objects of any kind.
+func (c *Cluster) Client() client.Client { return c.client }
+
 // Start starts the API server again after Stop, on the same port, and returns when it serves.
 func (c *Cluster) Start(ctx context.Context) error {
 	path, err := servers.Locate(servers.KubeAPIServer)

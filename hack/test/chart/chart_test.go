@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/jovalle/usher/hack/test/testkit"
@@ -128,22 +126,10 @@ func (r *release) waitUntilRefused(t *testing.T, workload string, p permission) 
 				Namespace: namespace, Verb: p.verbs[0], Group: p.group, Resource: resource, Subresource: subresource,
 			},
 		}}
-		testkit.Must(t, edgeClient(t).Create(t.Context(), review))
+		testkit.Must(t, bed.Cluster("edge").Client().Create(t.Context(), review))
 		if review.Status.Allowed {
 			return fmt.Errorf("it is allowed: %s", review.Status.Reason)
 		}
 		return nil
 	})
 }
-
-// edgeClient returns an administrator's client of the edge cluster.
-func edgeClient(t *testing.T) client.Client {
-	t.Helper()
-	c, err := administrator()
-	testkit.Must(t, err)
-	return c
-}
-
-var administrator = sync.OnceValues(func() (client.Client, error) {
-	return client.New(bed.Cluster("edge").Config(), client.Options{})
-})

@@ -37,6 +37,7 @@ func applyObjects(t *testing.T, r release) {
 	testkit.Must(t, edge.InstallOldTraefikCRDs(t.Context()))
 	testkit.Must(t, edge.InstallGatewayCRDs(t.Context()))
 	testkit.Must(t, edge.InstallXListenerSetCRD(t.Context()))
+	testkit.Must(t, edge.InstallExternalDNSCRDs(t.Context()))
 	testkit.Must(t, edge.ApplyFiles(t.Context(), "../../../config/crd/*.yaml"))
 	kubeconfig, err := edge.Kubeconfig()
 	testkit.Must(t, err)
@@ -45,10 +46,10 @@ func applyObjects(t *testing.T, r release) {
 	r.apply(t, permission{})
 }
 
-// split renders the chart in split mode, in which each half has its own account.
+// split renders the chart in split mode, in which each half has its own account, and with DNS records.
 func split(t *testing.T) release {
 	t.Helper()
-	return renderChart(t, "mode=split", "edgeIsMember=true", "replicas=2")
+	return renderChart(t, "mode=split", "edgeIsMember=true", "replicas=2", "dns.target={192.0.2.1}")
 }
 
 // churn publishes and withdraws a host repeatedly until done, or for testkit.Timeout, so
@@ -60,7 +61,7 @@ func churn(t *testing.T, done func() bool) {
 		testkit.Must(t, edge.Apply(t.Context(), fmt.Sprintf(`
 apiVersion: networking.k8s.io/v1
 kind: Ingress
-metadata: {name: churned, namespace: default, annotations: {usher.techn.is/expose: %q, usher.techn.is/allow-from: 10.0.%d.0/24}}
+metadata: {name: churned, namespace: default, annotations: {usher.techn.is/expose: %[1]q, usher.techn.is/allow-from: 10.0.%[2]d.0/24, usher.techn.is/dns-ttl: "6%[2]d"}}
 spec: {rules: [{host: churned.techn.is, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: churned, port: {number: 80}}}}]}}]}
 `, fmt.Sprint(round%4 != 3), round%256)))
 		for begun := time.Now(); !done() && time.Since(begun) < interval; time.Sleep(100 * time.Millisecond) {
@@ -113,7 +114,7 @@ func TestEachPermissionIsNeeded(t *testing.T) {
 					t.Skip("without it, usher does not name the annotated objects of this kind, and says nothing")
 				}
 				// The process before was killed while it held the Lease.
-				testkit.Must(t, edgeClient(t).DeleteAllOf(t.Context(), &coordinationv1.Lease{}, client.InNamespace(namespace)))
+				testkit.Must(t, bed.Cluster("edge").Client().DeleteAllOf(t.Context(), &coordinationv1.Lease{}, client.InNamespace(namespace)))
 				r.apply(t, p)
 				r.waitUntilRefused(t, workload, p)
 				running := r.start(t, workload)
@@ -132,7 +133,7 @@ func conditions(t *testing.T) string {
 	t.Helper()
 	members := &unstructured.UnstructuredList{}
 	members.SetGroupVersionKind(schema.GroupVersionKind{Group: "usher.techn.is", Version: "v1alpha1", Kind: "MemberClusterList"})
-	testkit.Must(t, edgeClient(t).List(t.Context(), members))
+	testkit.Must(t, bed.Cluster("edge").Client().List(t.Context(), members))
 	var all strings.Builder
 	for _, member := range members.Items {
 		status, _, err := unstructured.NestedFieldNoCopy(member.Object, "status", "conditions")
