@@ -30,14 +30,31 @@ var startBare = sync.OnceValues(func() (*testbed.Cluster, error) {
 	return bed.StartCluster(context.Background(), "bare")
 })
 
+// removeCRDs deletes all CRDs of a cluster. The API server's finalizer fails as long as it has
+// not initialized the storage of the kind, and doubles its pause each time, up to minutes. It
+// tries again at once after any change of the CRD.
 func removeCRDs(t *testing.T, cluster *testbed.Cluster) {
 	t.Helper()
-	names, err := cluster.Kubectl(t.Context(), "get", "crds", "-o", "name")
-	testkit.Must(t, err)
-	if names := strings.Fields(names); len(names) > 0 {
-		_, err := cluster.Kubectl(t.Context(), append([]string{"delete"}, names...)...)
+	kubectl := func(args ...string) []string {
+		out, err := cluster.Kubectl(t.Context(), args...)
 		testkit.Must(t, err)
+		return strings.Fields(out)
 	}
+	names := kubectl("get", "crds", "--output=name")
+	if len(names) == 0 {
+		return
+	}
+	kubectl(append([]string{"delete", "--wait=false"}, names...)...)
+	attempt := 0
+	testkit.Eventually(t, "the CRDs should go", func() error {
+		names := kubectl("get", "crds", "--output=name")
+		if len(names) == 0 {
+			return nil
+		}
+		attempt++
+		_, err := cluster.Kubectl(t.Context(), append(append([]string{"annotate", "--overwrite"}, names...), fmt.Sprintf("test.techn.is/attempt=%d", attempt))...)
+		return fmt.Errorf("there are %q (%w)", names, err) // one of them may have gone meanwhile
+	})
 }
 
 // inOldGroup is a manifest with its object in Traefik's former API group.
