@@ -21,8 +21,8 @@ TESTBED := go run ./hack/testbed/cmd/testbed
 # The commands that show usher are built with the flags of usher, so that the build cache serves both.
 
 .PHONY: try
-try: ## Show usher's proxy alone, with two small TLS sites and curl: three minutes (TRY=once: then stop)
-	@test -e bin/usher-try || echo 'building bin/usher-try: the first time from nothing about 4 min on two cores' >&2
+try: ## Show usher's proxy alone, with two small TLS sites and curl: five minutes (TRY=once: then stop)
+	@test -e bin/usher-try || echo 'building bin/usher-try: the first time from nothing about 5 min on two cores' >&2
 	@CGO_ENABLED=0 go build -tags nostandalone -trimpath -ldflags='$(LDFLAGS)' -o bin/usher-try ./cmd/usher
 	@CGO_ENABLED=0 go run -trimpath ./hack/try $(if $(filter once,$(TRY)),--once)
 
