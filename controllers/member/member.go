@@ -153,8 +153,9 @@ func (m *member) sync(ctx context.Context, s *session) error {
 				return nil
 			}
 			m.syncing(s.problem(0))
-			if s.problem(lasting) != nil {
-				m.noteFailure()
+			if s.problem(lasting) != nil && m.fail() {
+				m.set.MemberChanged(m.name)
+				m.notify()
 			}
 		}
 	}
@@ -242,7 +243,9 @@ func (m *member) syncing(problem error) {
 
 // disconnected records that the API server could not be reached or read.
 func (m *member) disconnected(err error) {
-	defer m.noteFailure()
+	if m.fail() {
+		defer m.set.MemberChanged(m.name)
+	}
 	m.update(func(state *State) {
 		if state.Connected.True && errors.Is(err, errTooLarge) {
 			state.Synced = failure(err)
@@ -257,17 +260,14 @@ func (m *member) disconnected(err error) {
 	})
 }
 
-// noteFailure records that the member has failed, which settles what is known about it
-// until it is read.
-func (m *member) noteFailure() {
+// fail records that the member has failed, and reports whether that settles what is known
+// about it until it is read.
+func (m *member) fail() (settles bool) {
 	m.mu.Lock()
-	news := !m.failed && m.serving == nil
+	defer m.mu.Unlock()
+	settles = !m.failed && m.serving == nil
 	m.failed = true
-	m.mu.Unlock()
-	if news {
-		m.set.MemberChanged(m.name)
-		m.notify()
-	}
+	return settles
 }
 
 // update changes the state, and notifies if it differs from before.
