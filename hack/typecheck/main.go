@@ -23,20 +23,26 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sync/errgroup"
+	"sync"
 )
 
 // module is the path of usher's module.
 const module = "github.com/jovalle/usher"
 
 func main() {
-	group, ctx := errgroup.WithContext(context.Background())
-	for _, platform := range os.Args[1:] {
-		group.Go(func() error { return typeCheck(ctx, platform) })
+	platforms := os.Args[1:]
+	if len(platforms) == 0 {
+		fmt.Fprintln(os.Stderr, "usage: go run ./hack/typecheck GOOS/GOARCH...")
+		os.Exit(2)
 	}
-	if err := group.Wait(); err != nil {
-		fmt.Fprintln(os.Stderr, "typecheck:", err)
+	errs := make([]error, len(platforms))
+	var checks sync.WaitGroup
+	for i, platform := range platforms {
+		checks.Go(func() { errs[i] = typeCheck(context.Background(), platform) })
+	}
+	checks.Wait()
+	if err := errors.Join(errs...); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
@@ -92,7 +98,7 @@ func (p listed) check(imported imports, sizes types.Sizes) (*types.Package, erro
 		}
 		files = append(files, file)
 	}
-	config := types.Config{IgnoreFuncBodies: p.ImportPath != module && !strings.HasPrefix(p.ImportPath, module+"/"), Importer: imported.mapped(p.ImportMap), Sizes: sizes}
+	config := types.Config{IgnoreFuncBodies: !strings.HasPrefix(p.ImportPath, module+"/"), Importer: imported.mapped(p.ImportMap), Sizes: sizes}
 	return config.Check(p.ImportPath, fset, files, nil)
 }
 
