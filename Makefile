@@ -8,6 +8,7 @@ SHELL := bash -euo pipefail
 IMAGE ?= ghcr.io/jovalle/usher
 VERSION ?= $(shell hack/version)
 LDFLAGS := -s -w -X main.version=$(VERSION)
+BUILD := CGO_ENABLED=0 go build -trimpath -ldflags='$(LDFLAGS)'
 FUZZ_INPUTS ?= 20000
 
 # The race detector needs cgo, which Go turns off where it finds no C compiler.
@@ -23,7 +24,7 @@ TESTBED := go run ./hack/testbed/cmd/testbed
 .PHONY: try
 try: ## Show usher's proxy alone, with two small TLS sites and curl: five minutes (TRY=once: then stop)
 	@test -e bin/usher-try || echo 'building bin/usher-try: the first time from nothing about 5 min on two cores' >&2
-	@CGO_ENABLED=0 go build -tags nostandalone -trimpath -ldflags='$(LDFLAGS)' -o bin/usher-try ./cmd/usher
+	@$(BUILD) -tags nostandalone -o bin/usher-try ./cmd/usher
 	@CGO_ENABLED=0 go run -trimpath ./hack/try $(if $(filter once,$(TRY)),--once)
 
 .PHONY: demo
@@ -37,7 +38,7 @@ demo-servers:
 .PHONY: build
 build: ## Build bin/usher
 	@test -e bin/usher || echo 'building bin/usher: the first time from nothing about 7 min on two cores' >&2
-	@CGO_ENABLED=0 go build -trimpath -ldflags='$(LDFLAGS)' -o bin/usher ./cmd/usher
+	@$(BUILD) -o bin/usher ./cmd/usher
 
 ##@ Check
 
