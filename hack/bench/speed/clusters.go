@@ -58,10 +58,7 @@ func hostOf(i int) string { return fmt.Sprintf("host%05d.techn.is", i) }
 // expose creates annotated IngressRoutes until there are n of them, and one without an
 // annotation whose changes are timed.
 func (b *bench) expose(ctx context.Context, n int) error {
-	member, err := client.New(b.hades.Config(), client.Options{})
-	if err != nil {
-		return err
-	}
+	member := b.hades.Client()
 	if err := client.IgnoreAlreadyExists(member.Create(ctx, ingressRoute(timed, timed+".techn.is", nil))); err != nil {
 		return err
 	}

@@ -18,9 +18,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/go-logr/logr"
-	ctrl "sigs.k8s.io/controller-runtime"
-
 	"github.com/jovalle/usher/hack/testbed"
 )
 
@@ -31,7 +28,6 @@ func main() {
 	flag.StringVar(&b.program, "usher", "bin/usher", "usher's program")
 	flag.BoolVar(&b.keepLogs, "keep-logs", false, "leave the logs of all servers")
 	flag.Parse()
-	ctrl.SetLogger(logr.Discard()) // otherwise its clients log a warning
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := b.run(ctx, *sizes)
 	stop()

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"github.com/jovalle/usher/hack/testenv"
 )
 
@@ -93,10 +91,7 @@ func (b *bench) connectToAll(ctx context.Context, usher netip.AddrPort) (waited 
 
 // timeChanges exposes and withdraws a host repeatedly.
 func (b *bench) timeChanges(ctx context.Context, usher netip.AddrPort) error {
-	member, err := client.New(b.hades.Config(), client.Options{})
-	if err != nil {
-		return err
-	}
+	member := b.hades.Client()
 	visitor, err := newVisitor(ctx, timed+".techn.is")
 	if err != nil {
 		return err
