@@ -114,9 +114,9 @@ func (l *loop) admit(fd int32, port uint8) {
 	l.counters.accepted.Add(1)
 	peer := l.peer.addrPort()
 	if !l.Limits.Open() {
-		l.counters.refuse(tooManyConnections, port)
 		l.logQueue.logLimited(peer, l.ports[port])
 		closeFD(fd)
+		l.counters.refuse(tooManyConnections, port)
 		return
 	}
 	l.alloc().start(fd, peer, port)

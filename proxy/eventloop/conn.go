@@ -353,7 +353,7 @@ func (c *conn) abort(why ending) {
 
 // close ends an established connection.
 func (c *conn) close(why ending) {
-	c.loop.counters.closed[why].Add(1)
+	defer c.loop.counters.closed[why].Add(1)
 	c.loop.accessLog.add(c, why)
 	c.end()
 }

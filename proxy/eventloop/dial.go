@@ -217,8 +217,8 @@ func (c *conn) handleDial(from side, events uint32) {
 func (c *conn) connected(d *dialAttempt, events uint32) {
 	l := c.loop
 	l.dialSeconds.Observe(seconds(l.now - d.began))
-	l.counters.dials[dialConnected].Add(1)
 	l.Endpoints.Answered(d.endpoint())
+	l.counters.dials[dialConnected].Add(1)
 	c.traffic = l.counters.traffic(d.backend.Cluster)
 	c.traffic.open.Add(1)
 	c.route.Reached.Traffic.Open.Add(1)
@@ -251,7 +251,7 @@ func (c *conn) endDial(d *dialAttempt, result dialResult, err error) {
 		d.counted.End()
 		d.counted = nil
 	}
-	l.counters.dials[result].Add(1)
+	defer l.counters.dials[result].Add(1)
 	switch result {
 	case dialFailed:
 		if !d.recorded {

@@ -27,7 +27,8 @@ func (e ending) String() string {
 }
 
 // counters are the counters of one loop. Only the loop writes them, so that
-// processors do not contend for them. Collect adds them up.
+// processors do not contend for them. Collect adds them up. An ending is counted after
+// what it releases is released, so that what a metric shows is over.
 type counters struct {
 	accepted     atomic.Uint64
 	acceptErrors atomic.Uint64

@@ -105,7 +105,7 @@ const maxDiscarded = 64 << 10
 // discard.
 func (c *conn) refuse(why refusal) {
 	l := c.loop
-	l.counters.refuse(why, c.port)
+	defer l.counters.refuse(why, c.port)
 	if why.isKnock() {
 		l.knocks.Add(c.client.Addr(), c.opening.host, why.String())
 	}
