@@ -8,37 +8,40 @@ SHELL := bash -euo pipefail
 IMAGE ?= ghcr.io/jovalle/usher
 VERSION ?= $(shell hack/version)
 LDFLAGS := -s -w -X main.version=$(VERSION)
-BUILD := CGO_ENABLED=0 go build -trimpath -ldflags='$(LDFLAGS)'
+
+# Programs of usher and of the test bed are built with the same flags, so that one build cache serves
+# all. A compiler is short-lived: with this GOGC it collects less often.
+BUILD := GOGC=400 CGO_ENABLED=0 go build -trimpath -ldflags='$(LDFLAGS)'
+RUN := CGO_ENABLED=0 go run -trimpath
 FUZZ_INPUTS ?= 20000
 
 # The race detector needs cgo, which Go turns off where it finds no C compiler.
 RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 
 TOOLS := bin/tools
-TESTBED := go run ./hack/testbed/cmd/testbed
+TESTBED := $(RUN) ./hack/testbed/cmd/testbed
 
 ##@ Try
 
-# The commands that show usher are built with the flags of usher, so that the build cache serves both.
-
 .PHONY: try
-try: ## Show usher's proxy alone, with two small TLS sites and curl: five minutes (TRY=once: then stop)
-	@test -e bin/usher-try || echo 'building bin/usher-try: the first time from nothing about 5 min on two cores' >&2
-	@$(BUILD) -tags nostandalone -o bin/usher-try ./cmd/usher
-	@CGO_ENABLED=0 go run -trimpath ./hack/try $(if $(filter once,$(TRY)),--once)
+try: usher-nostandalone ## Show usher's proxy alone, with two small TLS sites and curl: five minutes (TRY=once: then stop)
+	@$(RUN) ./hack/try $(if $(filter once,$(TRY)),--once)
 
 .PHONY: demo
-demo: demo-servers build ## Bring up two clusters, an edge and usher, and show it working (DEMO=once: then stop; EDGE=standalone: without Kubernetes at the edge)
-	@CGO_ENABLED=0 go run -trimpath ./hack/demo $(if $(filter once,$(DEMO)),--once) $(if $(EDGE),--edge=$(EDGE))
-
-.PHONY: demo-servers
-demo-servers:
+demo: $(if $(filter standalone,$(EDGE)),build,usher-nostandalone) ## Bring up two clusters, an edge and usher, and show it working (DEMO=once: then stop; EDGE=standalone: without Kubernetes at the edge)
 	@$(TESTBED) build etcd kube-apiserver kubectl traefik traefik-crds.yaml
+	@$(RUN) ./hack/demo $(if $(filter once,$(DEMO)),--once) $(if $(EDGE),--edge=$(EDGE))
 
 .PHONY: build
 build: ## Build bin/usher
 	@test -e bin/usher || echo 'building bin/usher: the first time from nothing about 7 min on two cores' >&2
 	@$(BUILD) -o bin/usher ./cmd/usher
+
+# The program without the API server of a standalone edge: it takes less time to build.
+.PHONY: usher-nostandalone
+usher-nostandalone:
+	@test -e bin/usher-nostandalone || echo 'building usher: the first time from nothing about 5 min on two cores' >&2
+	@$(BUILD) -tags nostandalone -o bin/usher-nostandalone ./cmd/usher
 
 ##@ Check
 
@@ -64,7 +67,7 @@ lint-go: $(TOOLS)/golangci-lint
 
 .PHONY: lint-platforms
 lint-platforms: # those that a release has a program for, except this one
-	@go run ./hack/typecheck linux/arm linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
+	@$(RUN) ./hack/typecheck linux/arm linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
 .PHONY: lint-generated
 lint-generated: $(TOOLS)/controller-gen $(TOOLS)/crd-ref-docs $(TOOLS)/helm-docs
@@ -83,15 +86,15 @@ lint-workflows: $(TOOLS)/actionlint
 .PHONY: bench
 bench: build ## Measure usher beside other proxies, into dist/bench (half an hour; BENCH=quick: minutes)
 	@$(TESTBED) build traefik
-	@go run ./hack/bench -traefik "$$($(TESTBED) path traefik)" $(if $(filter quick,$(BENCH)),-quick)
+	@$(RUN) ./hack/bench -traefik "$$($(TESTBED) path traefik)" $(if $(filter quick,$(BENCH)),-quick)
 
 .PHONY: bench-memory
 bench-memory: testbed ## Measure the memory that 20,000 Ingresses take (5 minutes)
-	@go run ./hack/bench/memory
+	@$(RUN) ./hack/bench/memory
 
 .PHONY: bench-speed
 bench-speed: testbed build ## Measure how fast usher follows its members, with 1,000 and 10,000 hosts (10 minutes)
-	@go run ./hack/bench/speed
+	@$(RUN) ./hack/bench/speed
 
 .PHONY: bench-peers
 bench-peers: ## Install the proxies that bench compares, from Debian (needs root)
@@ -130,7 +133,7 @@ image: ## Build the container image for amd64 and arm64 into dist/ (needs root, 
 .PHONY: release
 release: $(TOOLS)/cyclonedx-gomod $(TOOLS)/nfpm $(TOOLS)/crane image ## Make all files of a release in dist/release, and rehearse publishing them (publishes nothing)
 	@$(TESTBED) build helm
-	@go run ./hack/release -version='$(VERSION)' -image='$(IMAGE)' -image-archive='dist/usher-$(VERSION).oci.tar' -ldflags='$(LDFLAGS)' \
+	@$(RUN) ./hack/release -version='$(VERSION)' -image='$(IMAGE)' -image-archive='dist/usher-$(VERSION).oci.tar' -ldflags='$(LDFLAGS)' \
 		-helm="$$($(TESTBED) path helm)" -cyclonedx=$(TOOLS)/cyclonedx-gomod -nfpm=$(TOOLS)/nfpm
 	@hack/rehearse "$$($(TESTBED) path helm)"
 

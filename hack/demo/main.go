@@ -29,15 +29,17 @@ var edge = flag.String("edge", edgeKubernetes, "where usher has its objects: kub
 
 func show(ctx context.Context, once bool) error {
 	began := time.Now()
+	usher := "bin/usher"
 	switch *edge {
 	case edgeKubernetes:
+		usher = "bin/usher-nostandalone"
 		fmt.Println("Starting an edge cluster, hades and illmatic, a Traefik in each, and usher:")
 	case edgeStandalone:
 		fmt.Println("Starting hades and illmatic, a Traefik in each, and usher run --standalone, an edge without Kubernetes:")
 	default:
 		return fmt.Errorf("--edge: %q is none of %s, %s", *edge, edgeKubernetes, edgeStandalone)
 	}
-	env, err := testenv.Start(ctx, testenv.Options{Usher: "bin/usher", CRDs: "config/crd/*.yaml", Standalone: *edge == edgeStandalone, Output: os.Stdout})
+	env, err := testenv.Start(ctx, testenv.Options{Usher: usher, CRDs: "config/crd/*.yaml", Standalone: *edge == edgeStandalone, Output: os.Stdout})
 	if err != nil {
 		return err
 	}

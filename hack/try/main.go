@@ -91,7 +91,7 @@ spec:
 // is ready. stop ends it.
 func startUsher(ctx context.Context, log, manifests string) (at started.Addresses, stop func(), err error) {
 	usher, err := process.Start(process.Command{
-		Path: "bin/usher-try", LogFile: log,
+		Path: "bin/usher-nostandalone", LogFile: log,
 		Args: []string{
 			"run", "--controllers=false", "--manifests", manifests,
 			"--https-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
