@@ -24,13 +24,16 @@ TESTBED := $(RUN) ./hack/testbed/cmd/testbed
 ##@ Try
 
 .PHONY: try
-try: usher-nostandalone ## Show usher's proxy alone, with two small TLS sites and curl: five minutes (TRY=once: then stop)
-	@$(RUN) ./hack/try $(if $(filter once,$(TRY)),--once)
+try: ## Show usher's proxy alone, with two small TLS sites and curl: three minutes (TRY=once: then stop)
+	@test -e bin/try || echo 'building bin/try: the first time from nothing about 3 min on two cores' >&2
+	@$(BUILD) -o bin/try ./hack/try
+	@bin/try $(if $(filter once,$(TRY)),--once)
 
 .PHONY: demo
 demo: $(if $(filter standalone,$(EDGE)),build,usher-nostandalone) ## Bring up two clusters, an edge and usher, and show it working (DEMO=once: then stop; EDGE=standalone: without Kubernetes at the edge)
 	@$(TESTBED) build etcd kube-apiserver kubectl traefik traefik-crds.yaml
-	@$(RUN) ./hack/demo $(if $(filter once,$(DEMO)),--once) $(if $(EDGE),--edge=$(EDGE))
+	@$(BUILD) -o bin/demo ./hack/demo
+	@bin/demo $(if $(filter once,$(DEMO)),--once) $(if $(EDGE),--edge=$(EDGE))
 
 .PHONY: build
 build: ## Build bin/usher

@@ -1,7 +1,9 @@
 // Command try shows usher's proxy alone, without Kubernetes: two small TLS sites on
-// loopback in place of two clusters, and usher with --manifests in front of them. It
-// runs curl as a person would. With --once it ends after the last step. It fails if a
-// step fails.
+// loopback in place of two clusters, and the proxy of usher run --manifests in front of
+// them. It runs curl as a person would. With --once it ends after the last step. It fails
+// if a step fails.
+//
+// It does without the control plane, which takes longer to compile than all else.
 package main
 
 import (
@@ -9,15 +11,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
-	"github.com/jovalle/usher/hack/testbed/process"
-	"github.com/jovalle/usher/hack/testenv/started"
 	"github.com/jovalle/usher/hack/walkthrough"
 )
-
-// readyTimeout bounds the start of usher.
-const readyTimeout = 30 * time.Second
 
 func main() { walkthrough.Main("try", show) }
 
@@ -44,17 +40,16 @@ func show(ctx context.Context, once bool) error {
 			return err
 		}
 	}
-	log := filepath.Join(dir, "usher.log")
-	at, stop, err := startUsher(ctx, log, manifests)
+	p, err := startProxy(ctx, manifests)
 	if err != nil {
 		return err
 	}
-	defer stop()
+	defer p.stop()
 	variables := []walkthrough.Variable{
 		{Name: "HOSTS", Value: manifests},
 		{Name: "CA", Value: filepath.Join(dir, "ca.pem")},
-		{Name: "HTTPS", Value: fmt.Sprint(at.HTTPS.Port())},
-		{Name: "HTTP", Value: fmt.Sprint(at.HTTP.Port())},
+		{Name: "HTTPS", Value: fmt.Sprint(p.https.Port())},
+		{Name: "HTTP", Value: fmt.Sprint(p.http.Port())},
 	}
 	if err := walkthrough.Run(ctx, variables, steps); err != nil {
 		return err
@@ -86,29 +81,3 @@ spec:
   backends:
     - cluster: %[1]s
 `
-
-// startUsher starts usher's proxy on free ports, without Kubernetes, and waits until it
-// is ready. stop ends it.
-func startUsher(ctx context.Context, log, manifests string) (at started.Addresses, stop func(), err error) {
-	usher, err := process.Start(process.Command{
-		Path: "bin/usher-nostandalone", LogFile: log,
-		Args: []string{
-			"run", "--controllers=false", "--manifests", manifests,
-			"--https-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
-		},
-	})
-	if err != nil {
-		return at, nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
-	defer cancel()
-	err = usher.AwaitReady(ctx, func(context.Context) error {
-		at, err = started.Read(log)
-		return err
-	})
-	if err != nil {
-		usher.Kill()
-		return at, nil, err
-	}
-	return at, usher.Kill, nil
-}
