@@ -15,7 +15,8 @@ BUILD := GOGC=400 CGO_ENABLED=0 go build -trimpath -ldflags='$(LDFLAGS)'
 RUN := CGO_ENABLED=0 go run -trimpath
 FUZZ_INPUTS ?= 20000
 
-# The race detector needs cgo, which Go turns off where it finds no C compiler.
+# The race detector needs cgo, which Go turns off where it finds no C compiler. It lets each program wait
+# for a second before it ends, unless GORACE has another time.
 RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 
 TOOLS := bin/tools
@@ -51,7 +52,7 @@ usher-nostandalone:
 .PHONY: test
 test: testbed $(TOOLS)/gotestsum ## Run all tests, against real API servers and Traefik
 	$(if $(RACE),,@echo 'NO RACE DETECTOR: it needs cgo and a C compiler, and go finds none' >&2)
-	@$(TOOLS)/gotestsum --format=pkgname --format-hide-empty-pkg -- $(RACE) -ldflags='-s -w' -timeout=45m ./...
+	@GORACE=atexit_sleep_ms=0 $(TOOLS)/gotestsum --format=pkgname --format-hide-empty-pkg -- $(RACE) -ldflags='-s -w' -timeout=45m ./...
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target with FUZZ_INPUTS inputs

@@ -138,7 +138,7 @@ func onTerminalSay(t *testing.T, env []string, answer string, args ...string) (s
 	t.Helper()
 	person, terminal := openTerminal(t)
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", args...)
-	cmd.Env = append([]string{asProgram + "=yes"}, env...)
+	cmd.Env = append(programEnv(), env...)
 	var out strings.Builder
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal, &out, terminal
 	testkit.Must(t, cmd.Start())

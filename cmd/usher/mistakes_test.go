@@ -29,7 +29,7 @@ var libraryLog = regexp.MustCompile(`(?m)^[IWEF]\d{4} `)
 func say(t *testing.T, env []string, args ...string) said {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", args...)
-	cmd.Env = append([]string{asProgram + "=yes", "PATH=" + os.Getenv("PATH")}, env...)
+	cmd.Env = append(programEnv("PATH="+os.Getenv("PATH")), env...)
 	var out, err bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &err
 	failure := cmd.Run()

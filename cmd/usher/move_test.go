@@ -165,7 +165,7 @@ func TestDocumentedMove(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		cmd := exec.CommandContext(ctx, "bash", "-c", command[1])
-		cmd.Env = append([]string{asProgram + "=yes", "PATH=" + bin + ":" + os.Getenv("PATH")}, env...)
+		cmd.Env = append(programEnv("PATH="+bin+":"+os.Getenv("PATH")), env...)
 		cmd.Env = append(cmd.Env, "HOME="+bin) // kubectl writes its cache there
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("docs/moving.md: %s: %v\n%s", command[1], err, out)

@@ -22,7 +22,7 @@ func TestPluginOfKubectl(t *testing.T) {
 	testkit.Must(t, os.Symlink(self, filepath.Join(dir, "kubectl-usher")))
 	run := func(args ...string) string {
 		cmd := exec.CommandContext(t.Context(), kubectl, args...)
-		cmd.Env = []string{asProgram + "=yes", "PATH=" + dir + ":" + os.Getenv("PATH"), "HOME=" + dir}
+		cmd.Env = programEnv("PATH="+dir+":"+os.Getenv("PATH"), "HOME="+dir)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Errorf("kubectl %s: %v: %s", args, err, out)

@@ -26,6 +26,12 @@ import (
 // asProgram makes the test binary run usher.
 const asProgram = "USHER_TEST_AS_PROGRAM"
 
+// programEnv adds what makes the test binary run usher to an environment. Without the option of the
+// race detector, each program would wait for a second before it ends.
+func programEnv(env ...string) []string {
+	return append(env, asProgram+"=yes", "GORACE=atexit_sleep_ms=0")
+}
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
@@ -61,7 +67,7 @@ func launch(t *testing.T, flags ...string) *running {
 		t.Fatal(err)
 	}
 	u := &running{cmd: exec.CommandContext(t.Context(), "/proc/self/exe", args...), out: reader}
-	u.cmd.Env = append(os.Environ(), asProgram+"=yes")
+	u.cmd.Env = programEnv(os.Environ()...)
 	u.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	u.cmd.Stderr = writer
 	if err := u.cmd.Start(); err != nil {

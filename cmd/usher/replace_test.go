@@ -23,7 +23,7 @@ func replace(t *testing.T, pid int, flags ...string) (string, int) {
 	testkit.Must(t, err)
 	defer out.Close()
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", slices.Concat([]string{"replace", strconv.Itoa(pid), "--"}, flags)...)
-	cmd.Env = append(os.Environ(), asProgram+"=yes")
+	cmd.Env = programEnv(os.Environ()...)
 	cmd.Stdout, cmd.Stderr = out, out
 	failure := cmd.Run()
 	if _, ended := errors.AsType[*exec.ExitError](failure); failure != nil && !ended {
