@@ -250,8 +250,8 @@ func (w *watch) round(ctx context.Context) {
 	for _, addr := range addrs {
 		at := netip.AddrPortFrom(addr, w.subject.port)
 		if own := w.checks.IsOwnAddress; own != nil && own(at) || !p.backend.Dials(addr) {
-			w.checks.results[notDialled].Add(1)
 			w.forget(func(other netip.Addr) bool { return other == addr })
+			w.checks.results[notDialled].Add(1)
 			continue
 		}
 		err := w.check(ctx, p, at)
@@ -309,7 +309,7 @@ func (w *watch) record(addr netip.Addr, p *plan, err error) {
 		w.states[addr] = s
 		c.count(w.subject.cluster, 1, 1)
 	}
-	c.results[resultOf(err)].Add(1)
+	defer c.results[resultOf(err)].Add(1)
 	if (err != nil) == s.unhealthy {
 		s.against = 0
 	} else if s.against++; s.against >= p.needed(s.unhealthy) {
