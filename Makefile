@@ -67,7 +67,7 @@ lint: lint-go lint-platforms lint-generated lint-chart lint-workflows ## Check t
 
 .PHONY: lint-go
 lint-go: $(TOOLS)/golangci-lint
-	@$(TOOLS)/golangci-lint run
+	@CGO_ENABLED=0 GOFLAGS=-trimpath $(TOOLS)/golangci-lint run
 
 .PHONY: lint-platforms
 lint-platforms: # those that a release has a program for, except this one

@@ -13,11 +13,13 @@ import (
 )
 
 // BuildUsher builds usher's program into the folder dir and returns its path. An
-// error has the compiler's output.
+// error has the compiler's output. The flags are those of the Makefile, so that the build
+// cache serves both.
 func BuildUsher(dir string) (string, error) {
 	program := filepath.Join(dir, "usher")
-	out, err := exec.CommandContext(context.Background(), "go", "build", "-ldflags=-s -w", "-o", program, "github.com/jovalle/usher/cmd/usher").CombinedOutput()
-	if err != nil {
+	build := exec.CommandContext(context.Background(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "github.com/jovalle/usher/cmd/usher")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building usher: %w\n%s", err, out)
 	}
 	return program, nil

@@ -69,7 +69,7 @@ func (n *Node) linkServers() error {
 // gatherImages builds the sandbox's image, and links the others into the same folder.
 func (n *Node) gatherImages(ctx context.Context, archives []string) error {
 	pause := filepath.Join(n.dir, "pause")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", pause, "github.com/jovalle/usher/hack/testbed/node/pause")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", pause, "github.com/jovalle/usher/hack/testbed/node/pause")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building the sandbox's program: %w\n%s", err, out)
