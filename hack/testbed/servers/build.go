@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync"
 	"strings"
 	"time"
 )
@@ -105,12 +106,14 @@ func (t target) compile(ctx context.Context, path string, compiled *packages) er
 		linker += " -X " + t.version + "=" + m.Version
 	}
 	flags := []string{"-trimpath", "-tags=" + t.tags, "-ldflags=" + linker}
-	list := slices.Concat([]string{"list"}, flags, []string{"-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}", t.pkg})
-	stale, err := t.output(ctx, list...)
-	if err != nil {
-		return err
-	}
-	compiled.stale.Store(int64(bytes.Count(stale, []byte("\n"))))
+	var counting sync.WaitGroup
+	defer counting.Wait()
+	counting.Go(func() { // beside the build, which has not compiled much until then
+		list := slices.Concat([]string{"list"}, flags, []string{"-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}", t.pkg})
+		if stale, err := t.output(ctx, list...); err == nil { // else the build returns why
+			compiled.stale.Store(int64(bytes.Count(stale, []byte("\n"))))
+		}
+	})
 	return t.goCommand(ctx, io.Discard, compiled, slices.Concat([]string{"build", "-v"}, flags, []string{"-o", path, t.pkg})...)
 }
 
