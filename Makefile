@@ -25,8 +25,8 @@ TESTBED := $(RUN) ./hack/testbed/cmd/testbed
 ##@ Try
 
 .PHONY: try
-try: ## Show usher's proxy alone, with two small TLS sites and curl: three minutes (TRY=once: then stop)
-	@test -e bin/try || echo 'building bin/try: the first time from nothing about 3 min on two cores' >&2
+try: ## Show usher's proxy alone, with two small TLS sites and curl: two minutes (TRY=once: then stop)
+	@test -e bin/try || echo 'building bin/try: the first time from nothing about 2 min on two cores' >&2
 	@$(BUILD) -o bin/try ./hack/try
 	@bin/try $(if $(filter once,$(TRY)),--once)
 
