@@ -1,5 +1,5 @@
 // Package redis stands in for the key-value store that this Traefik build leaves out. It registers no store,
-// so that Traefik refuses to start with a Redis provider.
+// so that a Redis provider cannot be initialized.
 package redis
 
 import "crypto/tls"

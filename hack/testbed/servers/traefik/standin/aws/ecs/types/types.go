@@ -42,5 +42,4 @@ const (
 	HealthStatusUnhealthy HealthStatus      = "UNHEALTHY"
 	NetworkModeAwsvpc     NetworkMode       = "awsvpc"
 	TransportProtocolTcp  TransportProtocol = "tcp"
-	TransportProtocolUdp  TransportProtocol = "udp"
 )
