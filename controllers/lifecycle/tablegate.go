@@ -39,12 +39,9 @@ func (g *tableGate) Ready() error {
 
 // fill builds a table from the objects, stores it, and opens the gate.
 func (g *tableGate) fill(all routetable.Objects) {
-	all.Before = g.table.Load()
-	table, problems := routetable.Build(all)
-	for _, problem := range problems {
+	for _, problem := range routetable.Replace(g.table, all) {
 		g.log.Error(problem, "Left a host out of the routing table")
 	}
-	g.table.Store(table)
 	g.open()
 }
 

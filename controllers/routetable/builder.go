@@ -25,6 +25,15 @@ type Objects struct {
 	Before *routing.Table
 }
 
+// Replace builds a table as Build does, and stores it in place of the one that live holds.
+// It returns the errors of Build.
+func Replace(live *routing.Live, all Objects) []error {
+	all.Before = live.Load()
+	table, problems := Build(all)
+	live.Store(table)
+	return problems
+}
+
 // Build returns the table of all hosts. A host that is accepted and has a backend with
 // an address is served. Every other host is refused, so that no wildcard serves it.
 // Build also returns an error for each accepted host that cannot be served, and for each

@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
+	"sync"
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
@@ -37,31 +37,26 @@ func startProxy(ctx context.Context, manifests string) (*runningProxy, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	group, ctx := errgroup.WithContext(ctx)
-	filled := make(chan struct{}, 1)
+	filled := make(chan struct{})
+	open := sync.OnceFunc(func() { close(filled) })
 	group.Go(func() error { return server.Serve(ctx) })
 	group.Go(func() error {
 		return watcher.Run(ctx, func(all routetable.Objects) {
-			all.Before = table.Load()
-			routes, problems := routetable.Build(all)
-			for _, problem := range problems {
+			for _, problem := range routetable.Replace(table, all) {
 				log.Error(problem, "Left a host out of the routing table")
 			}
-			table.Store(routes)
-			select {
-			case filled <- struct{}{}:
-			default:
-			}
+			open()
 		})
 	})
 	stop := func() {
 		cancel()
-		_ = group.Wait() // what it returns is of interest before the proxy serves
+		_ = group.Wait() // the cause of ctx is the same error
 	}
 	select {
 	case <-filled:
 		return &runningProxy{https: server.HTTPSAddrs()[0], http: server.HTTPAddrs()[0], stop: stop}, nil
 	case <-ctx.Done():
-		cancel()
-		return nil, errors.Join(group.Wait(), context.Cause(ctx))
+		stop()
+		return nil, context.Cause(ctx)
 	}
 }
