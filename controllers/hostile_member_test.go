@@ -121,7 +121,8 @@ func TestMemberThatSendsTooMuch(t *testing.T) {
 		}
 	}
 	const list = `{"kind": "IngressList", "apiVersion": "networking.k8s.io/v1", "metadata": {"resourceVersion": "1"%s}, "items": [`
-	exposing := `, "annotations": {"usher.techn.is/expose": "true", "usher.techn.is/x": "` + strings.Repeat("y", 50_000) + `"}`
+	// An empty rule takes eight times as many bytes in memory as it has on the wire.
+	manyRules := `}, "spec": {"rules": [{}` + strings.Repeat(",{}", 20_000) + `]`
 	const kept = `{"metadata": {"name": "kept", "namespace": "default", "uid": "k", "resourceVersion": "1", "annotations": {"usher.techn.is/expose": "true"}}, "spec": {"rules": [{"host": "large.techn.is", "http": {"paths": [{"path": "/"}]}}]}}]}`
 	member := 0
 	for name, test := range map[string]struct {
@@ -149,9 +150,9 @@ func TestMemberThatSendsTooMuch(t *testing.T) {
 			}
 			<-r.Context().Done()
 		}}, v1alpha1.ConditionSynced, "64 MiB of objects"},
-		"a stream without an end": {answers{stream: endless("", func(n int) string { return event("ADDED", n, exposing) })}, v1alpha1.ConditionSynced, "64 MiB of objects"},
+		"a stream without an end": {answers{stream: endless("", func(n int) string { return event("ADDED", n, manyRules) })}, v1alpha1.ConditionSynced, "64 MiB of objects"},
 		"an event without an end": {answers{stream: endless(`{"type": "ADDED", "object": {"a": "`, func(int) string { return filling })}, v1alpha1.ConditionSynced, "an event of more than 8 MiB"},
-		"changes without an end":  {answers{list: endless(fmt.Sprintf(list, "")+kept, nil), watch: endless("", func(n int) string { return event("ADDED", n, exposing) })}, v1alpha1.ConditionSynced, "64 MiB of objects"},
+		"changes without an end":  {answers{list: endless(fmt.Sprintf(list, "")+kept, nil), watch: endless("", func(n int) string { return event("ADDED", n, manyRules) })}, v1alpha1.ConditionSynced, "64 MiB of objects"},
 		"a change without an end": {answers{watch: endless(`{"type": "ADDED", "object": {`, func(n int) string { return fmt.Sprintf("\"{%d\": %q,\n", n, filling) })}, v1alpha1.ConditionSynced, "an event of more than 8 MiB"},
 		"a way elsewhere": {answers{version: func(w io.Writer, _ *http.Request) {
 			response := w.(*counting).w
