@@ -1,6 +1,7 @@
 package controllers_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jovalle/usher/api/v1alpha1"
@@ -129,13 +131,16 @@ func TestWildcardTakesNoNameThatIsHeld(t *testing.T) {
 	awaitHost(t, c, name, all(ready("illmatic"), rivals("hades:HeldByAnother")))
 
 	// A wildcard that is replaced gives nothing away; one that is gone does, after the grace.
+	// The name is decided again and again meanwhile.
 	unwatchLate := watchRoute(t, table, late, notIllmatic)
+	calm := touch(t, c, late)
 	for range 3 {
 		remove(t, "hades", wild)
 		awaitGone(t, c, "wildcard.later.techn.is")
 		testkit.Must(t, bed.Cluster("hades").Apply(t.Context(), wild))
 		awaitHost(t, c, "wildcard.later.techn.is", ready("hades"))
 	}
+	calm()
 	awaitHost(t, c, late, refused("UnderWildcard"))
 	unwatchLate()
 	stop()
@@ -146,6 +151,25 @@ func TestWildcardTakesNoNameThatIsHeld(t *testing.T) {
 	awaitHost(t, c, late, all(ready("illmatic"), heldBy("illmatic")))
 	awaitHost(t, c, name, ready("illmatic"))
 	unwatch()
+}
+
+// touch changes a label of an ExposedHost over and over until stop is called.
+func touch(t *testing.T, c client.Client, name string) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for n := 0; ctx.Err() == nil; n++ {
+			eh := &v1alpha1.ExposedHost{ObjectMeta: metav1.ObjectMeta{Name: name}}
+			patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata": {"labels": {"touched": "%d"}}}`, n))
+			if err := c.Patch(ctx, eh, patch); err != nil && ctx.Err() == nil {
+				t.Errorf("patch ExposedHost %s: %v", name, err)
+				return
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
 }
 
 // A wildcard that a person wrote is for its own clusters, whatever was held before. A

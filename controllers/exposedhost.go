@@ -144,7 +144,7 @@ func (r *ExposedHostReconciler) reconcile(ctx context.Context, name string) (tim
 	if wait, err := r.settleBelow(ctx, host, over, clusters); wait > 0 || err != nil {
 		return wait, err
 	}
-	again := soonest(r.unreached(current, clusters), r.noteUnclaimed(host, decision))
+	again := soonest(r.unreached(current, clusters), r.noteUnclaimed(host, current, decision))
 	switch {
 	case isManual(current):
 		after, err := r.endMove(ctx, current)

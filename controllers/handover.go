@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jovalle/usher/api/v1alpha1"
 	"github.com/jovalle/usher/controllers/admission"
 	"github.com/jovalle/usher/controllers/source"
 )
@@ -17,15 +18,16 @@ const DefaultHandoverGrace = 10 * time.Second
 const staleAgain = 2 * time.Second
 
 // unclaimedHosts are the hosts that their holders no longer claim, until another cluster
-// may get them. A host stays in it when it is withdrawn. The times are in memory and use
-// the monotonic clock: on a new leader the grace starts again.
+// may get them, or the holder claims them again and an object in the cache says so. A host
+// stays in it when it is withdrawn. The times are in memory and use the monotonic clock: on
+// a new leader the grace starts again.
 type unclaimedHosts struct {
 	mu    sync.Mutex
 	since map[string]unclaimedHost // host → who held it
 }
 
 // unclaimedHost is the former holder of a host, and since when it is known not to claim
-// the host.
+// the host. The time is zero if it claims the host again.
 type unclaimedHost struct {
 	holder string
 	since  time.Time
@@ -45,16 +47,25 @@ func (u *unclaimedHosts) note(host, holder string) time.Time {
 	if u.since == nil {
 		u.since = map[string]unclaimedHost{}
 	}
-	if u.since[host].holder != holder {
+	if was := u.since[host]; was.holder != holder || was.since.IsZero() {
 		u.since[host] = unclaimedHost{holder, time.Now()}
 	}
 	return u.since[host].since
 }
 
-func (u *unclaimedHosts) forget(host string) {
+// claimed notes that a cluster that held a host claims it again, and forgets a host that
+// another one gets. Recorded is the holder in the cached object of the host: until it is the
+// cluster, the entry stays, so that no decision is made as if nobody had held the host.
+func (u *unclaimedHosts) claimed(host, holder, recorded string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	delete(u.since, host)
+	switch was, ok := u.since[host]; {
+	case !ok:
+	case was.holder == holder && recorded != holder:
+		u.since[host] = unclaimedHost{holder: holder}
+	default:
+		delete(u.since, host)
+	}
 }
 
 // recallUnclaimed sets in the input since when the holder has not claimed the host. It
@@ -68,7 +79,7 @@ func (r *ExposedHostReconciler) recallUnclaimed(in *admission.Input, policy admi
 		return
 	}
 	holder := in.Current.Holder
-	if holder == was.holder && holder != "" {
+	if holder == was.holder && !was.since.IsZero() {
 		in.Unclaimed = time.Since(was.since)
 	}
 	claims := slices.ContainsFunc(in.Claims, func(c source.Claim) bool { return c.Source.Cluster == holder })
@@ -78,11 +89,16 @@ func (r *ExposedHostReconciler) recallUnclaimed(in *admission.Input, policy admi
 	}
 }
 
-// noteUnclaimed adds a host whose holder no longer claims it, and removes any other host.
-// It returns the time until the next decision; 0 if there is nothing to wait for.
-func (r *ExposedHostReconciler) noteUnclaimed(host string, decision admission.Decision) time.Duration {
+// noteUnclaimed adds a host whose holder no longer claims it, and removes any other host
+// once its object in the cache names the holder. It returns the time until the next
+// decision; 0 if there is nothing to wait for.
+func (r *ExposedHostReconciler) noteUnclaimed(host string, current *v1alpha1.ExposedHost, decision admission.Decision) time.Duration {
 	if !decision.Unclaimed {
-		r.unclaimed.forget(host)
+		recorded := ""
+		if held := holding(current); held != nil {
+			recorded = held.Holder
+		}
+		r.unclaimed.claimed(host, decision.Holder, recorded)
 		return 0
 	}
 	if left := r.HandoverGrace - time.Since(r.unclaimed.note(host, decision.Holder)); left > 0 {
