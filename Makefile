@@ -18,9 +18,10 @@ FUZZ_INPUTS ?= 5000
 # The race detector needs cgo, which Go turns off where it finds no C compiler. It lets each program wait
 # for a second before it ends, unless GORACE has another time.
 RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+# `make lint` vets the code.
+TEST_FLAGS := -trimpath $(RACE) -ldflags='-s -w' -vet=off
 # A test waits for much of its time, so two packages a processor run side by side. Those that take minutes
-# start first. `make lint` vets the code.
-GOTEST := -trimpath $(RACE) -ldflags='-s -w' -vet=off
+# start first.
 SIDE_BY_SIDE ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 SLOW := ./controllers ./hack/test/node ./hack/test/e2e ./controllers/enroll ./hack/test/... ./cmd/usher
 
@@ -57,7 +58,7 @@ usher-nostandalone:
 .PHONY: test
 test: testbed $(TOOLS)/gotestsum ## Run all tests, against real API servers and Traefik
 	$(if $(RACE),,@echo 'NO RACE DETECTOR: it needs cgo and a C compiler, and go finds none' >&2)
-	@GORACE=atexit_sleep_ms=0 $(TOOLS)/gotestsum --format=pkgname --format-hide-empty-pkg -- $(GOTEST) -p $(SIDE_BY_SIDE) -timeout=45m $(SLOW) ./...
+	@GORACE=atexit_sleep_ms=0 $(TOOLS)/gotestsum --format=pkgname --format-hide-empty-pkg -- $(TEST_FLAGS) -p $(SIDE_BY_SIDE) -timeout=45m $(SLOW) ./...
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target with FUZZ_INPUTS inputs
@@ -65,7 +66,7 @@ fuzz: ## Run each fuzz target with FUZZ_INPUTS inputs
 
 .PHONY: simulation
 simulation: testbed ## Drive random honest and hostile members through the reconcilers (ROUNDS=100, SEED=0: a random one)
-	@go test $(GOTEST) -timeout=1h ./controllers -run 'TestSimulation$$' -v -args -sim.rounds=$(or $(ROUNDS),100) -sim.seed=$(or $(SEED),0)
+	@go test $(TEST_FLAGS) -timeout=1h ./controllers -run 'TestSimulation$$' -v -args -sim.rounds=$(or $(ROUNDS),100) -sim.seed=$(or $(SEED),0)
 
 .PHONY: lint
 lint: lint-go lint-platforms lint-generated lint-chart lint-workflows ## Check the Go code, the generated files, the chart and the workflows

@@ -11,7 +11,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jovalle/usher/api/v1alpha1"
@@ -162,7 +161,7 @@ func touch(t *testing.T, c client.Client, name string) (stop func()) {
 		defer close(done)
 		for n := 0; ctx.Err() == nil; n++ {
 			eh := &v1alpha1.ExposedHost{ObjectMeta: metav1.ObjectMeta{Name: name}}
-			patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata": {"labels": {"touched": "%d"}}}`, n))
+			patch := client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"metadata": {"labels": {"touched": "%d"}}}`, n))
 			if err := c.Patch(ctx, eh, patch); err != nil && ctx.Err() == nil {
 				t.Errorf("patch ExposedHost %s: %v", name, err)
 				return

@@ -7,7 +7,7 @@ import (
 )
 
 // The former holder of a host is known until an object names it again, and its grace begins
-// anew each time it stops to claim the host.
+// again each time it stops claiming the host.
 func TestUnclaimedHostIsKnownUntilItsObjectIsSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const host = "app.techn.is"
